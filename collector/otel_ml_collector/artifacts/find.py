@@ -208,7 +208,7 @@ def open_object(reader: Reader, project: str, query: ObjectsQuery) -> StoredDocu
 
 
 def open_object_by_id(reader: Reader, project: str, obj_id: str) -> StoredDocument:
-    """Return the artifact with an id as JSON, including its document (the logged value).
+    """Find an artifact by its ID. Return it as JSON, including its document (the logged value).
 
     Raises:
         Missing: There is no such artifact, or its document is not stored.

@@ -161,7 +161,7 @@ class Tool:
         name: The tool's name.
         about: Description for the assistant.
         arguments: The tool's arguments.
-        sections: Fields of answers that only this tool has.
+        sections: Fields that only the answers of this tool have.
         writes: Whether the tool stores records.
     """
 

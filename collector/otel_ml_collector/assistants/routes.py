@@ -89,13 +89,14 @@ def make_route(
     *,
     limit_s: float = LIMIT_S,
 ) -> Route:
-    """Return the route for assistants, which accepts POST only.
+    """Return the route at which AI assistants call tools (MCP). It accepts POST only.
 
     Args:
         reader: The store's reader.
         telemetry: Counts tool calls.
         pressure: Tells whether ingest is under pressure; ingest has priority.
-        writing: Stores records for tools that write; None to offer no such tools.
+        writing: Stores the records that tools write. If it is None, tools that write are not
+            offered.
         limit_s: Time limit of an answer in seconds.
     """
     return Route(PATH, _Endpoint(reader, telemetry, pressure, writing, limit_s), methods=["POST"])

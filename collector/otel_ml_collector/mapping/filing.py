@@ -79,10 +79,10 @@ def project_of(attributes: Mapping[str, Value], scope: Scope, filing: Filing) ->
     """Return the project of a span or log record.
 
     The project is named by the span or log record, its scope, its resource or the request header,
-    in this order. A key of exactly one project overrides all of them. If none is named, the service
-    name is used if the settings say so and the key may write to it. Otherwise the first project of
-    the key is used. ``.`` and ``..`` are stored as ``_.`` and ``_..``, because browsers cannot
-    request them.
+    in this order. If the API key may write to exactly one project, that project is used instead. If
+    no project is named, the service name is used if the settings say so and the key may write to
+    it. Otherwise the first project of the key is used. ``.`` and ``..`` are stored as ``_.`` and
+    ``_..``, because browsers cannot request them.
 
     Returns:
         The project; None if the key may not write to the named project.

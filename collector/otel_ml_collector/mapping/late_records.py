@@ -76,7 +76,8 @@ class RequestBatch:
     Attributes:
         window: Start times that are accepted now.
         records: Records collected so far.
-        keys: Index entries that find traces, by key, project and trace id.
+        keys: Entries of the index of trace keys, which finds traces by their keys. Maps key,
+            project and trace ID to the entry.
         sender: Name of the API key that sent the request; empty without a key.
     """
 

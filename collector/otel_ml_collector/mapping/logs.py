@@ -80,8 +80,8 @@ def map_logs(logs: Iterable[Log], filing: Filing) -> Records:
 
     Returns:
         The records, and the number of log records that can never be stored, by reason. A log
-        record gives the same records when it is sent again. Only if it has no time, its record gets
-        the time of each request; the ID is still the same.
+        record gives the same records when it is sent again. If it has no time, the time of the
+        request is used; the IDs are still the same.
     """
     batch = RequestBatch(StartWindow(filing.now_ns))
     calls: list[Span] = []
@@ -262,8 +262,8 @@ class CallRecord:
         needed: Groups of attributes. The record must have at least one of each group.
         where: Attributes that the record must have, each with its value.
         read: Computes further attributes from those of the record; None if there are none.
-        is_alone: Whether a record is read as a call only if it has no trace ID. If it has one, the
-            program also sends a span of the call.
+        is_alone: True if the instrumentation also sends a span of the call whenever the record has
+            a trace ID. Then only records without a trace ID are read as calls.
     """
 
     operation: str

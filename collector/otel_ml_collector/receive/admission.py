@@ -295,8 +295,8 @@ class Budget:
 
         Args:
             number: Bytes to add.
-            own: Bytes of this request after adding them. For a large request the limit is lower,
-                so that small requests still have room.
+            own: All bytes that this request has reserved then. For a large request the limit is
+                lower, so that small requests still have room.
 
         Raises:
             Unavailable: The limit is reached; nothing was reserved.
@@ -466,7 +466,7 @@ class Quotas:
         """Count the spans and bytes of a request against the quota of its key (token buckets).
 
         Args:
-            access: Access of the key that sent it.
+            access: Scopes, projects and quota of the API key.
             spans: Number of spans.
             size: Bytes of the request as sent, so compressed if it was.
         """

@@ -61,7 +61,7 @@ class Recent:
         self._older: dict[bytes, int] = {}
 
     def leave_news(self, records: Records, ranks: dict[bytes, int]) -> Records:
-        """Return the records without runs that are already stored.
+        """Return the records, but leave out runs that are already stored.
 
         A run can be sent several times with different content, for example without and with its
         end. Each has a rank, and the store keeps the one with the highest rank. A run counts as

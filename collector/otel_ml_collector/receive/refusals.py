@@ -196,7 +196,8 @@ def note_request(
     Args:
         transport: ``http`` or ``grpc``.
         peer: Address of the sender.
-        sender: Access of the sender (None without a valid key), and the headers or metadata.
+        sender: A pair: the sender's scopes and projects (None without a valid key), and the headers
+            or metadata of the request.
         answer: Outcome label of the request in the metrics.
         reason: The error, or a text.
         rejected: Number of refused records if the others were stored; else 0.

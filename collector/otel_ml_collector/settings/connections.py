@@ -120,7 +120,7 @@ class Connection(RequestAddress):
         """Read the API key; empty if the endpoint needs none.
 
         Raises:
-            ValueError: The variable or file has no key. The message does not contain it.
+            ValueError: The variable or file has no valid key. The message does not show its text.
         """
         if self.key_file is not None:
             place = f"the file {self.key_file}"

@@ -64,7 +64,9 @@ SeriesRow = tuple[tuple[str, ...], float]
 
 
 class ComputedSeries(Collector):
-    """Holds the newest series of each kind and project, at most 500 per project.
+    """Keeps time series for `/metrics` that are computed from the store, at most 500 per project.
+
+    Only the newest values of each kind and project are kept.
 
     Attributes:
         read_s: `time.monotonic` of the last scrape; minus infinity before the first.

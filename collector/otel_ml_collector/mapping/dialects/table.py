@@ -70,12 +70,12 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """How a dialect marks a failed run.
+    """How an instrumentation marks a failed run.
 
     Attributes:
         level: Attribute that marks the failure.
         at: Its value for a failure. If it is a number, any value from this number on.
-        message: Attribute with the error message, or a member of JSON.
+        message: Attribute with the error message. If it is inside a JSON attribute, the path to it.
         is_spare: Whether the message is used only if the span has no other message.
     """
 
@@ -218,12 +218,12 @@ class Present:
         kind: Kind of the run, if the attribute names alone decide it; else empty.
         kind_sources: Where to read the kind of the run from, if the span has such an attribute.
         is_counted: Whether the span has token counts.
-        rows: The rows of the table whose attributes the span has. Each with its sources, and the
-            format of their values.
+        rows: The rows of the table whose attributes the span has. Each row comes with its sources
+            and the format of their values.
         scores: Sources of scores.
         needed: Attributes of the span. To be a model call, the span must have a value for at least
             one of them. None if the dialect has no such condition.
-        is_request: Whether the span is a request whose answer has its own span.
+        is_request: Whether the span is only the request, and another span has the answer.
     """
 
     dialect: Dialect
