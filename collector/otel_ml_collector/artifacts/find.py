@@ -142,13 +142,13 @@ def find_artifacts(
 ) -> dict[str, list[LinkedArtifact]]:
     """Return the artifacts of several runs or traces, newest first, at most 1,000 for each.
 
-    An artifact is logged for a run, for a trace key or for a tag. This is its owner, as text. So a
-    run has the artifacts of several owners: its ID, the keys of its trace, and its tags.
+    An artifact has an owner: the run, trace key or tag that it was logged for. So the artifacts of
+    a run are those of several owners: its ID, the keys of its trace, and its tags.
 
     Args:
         reader: The store.
         project: Project of the artifacts.
-        owners: By run ID (or trace ID), the owners whose artifacts are returned under this ID.
+        owners: Maps a run ID or trace ID to its owners, as text. The result has the same IDs.
     """
     asked = sorted({owner for of_one in owners.values() for owner in of_one})
     rows = _list_rows(reader, project, ObjectsQuery(), asked, _MOST_OBJECTS, each=Sql("BY owner"))

@@ -51,7 +51,7 @@ class ShownArtifact:
     Attributes:
         artifact: The artifact.
         kind: Its type without the module.
-        is_newest: Whether it is the newest one under its reference.
+        is_newest: Whether it is the newest artifact with its name.
         facts: Content of its preview, as pairs of name and text.
         image: Address of the image; None if it is not an image or is not shown.
         no_image: Why an image is not shown, as the end of a sentence.

@@ -62,10 +62,11 @@ class OutgoingRecord(NamedTuple):
 
 
 class Messages:
-    """Converts records to messages. Records that no message can hold are left out.
+    """Converts records to protobuf messages. Records that do not fit into one are left out.
 
     Attributes:
-        unfit: Number of records left out, because of a number beyond 64 bits or an invalid text.
+        unfit: Number of records left out, because they have a number beyond 64 bits or an invalid
+            text.
     """
 
     def __init__(self) -> None:

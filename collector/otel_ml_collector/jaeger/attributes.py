@@ -75,8 +75,8 @@ class TraceFacts:
     """Data of the spans of some traces that is not stored in the table of runs.
 
     Attributes:
-        payloads: The row of each span with its inputs, outputs and other large columns, by project
-            and `span_of` (the ID of the run and the start time).
+        payloads: Inputs, outputs and other large columns of each span, as a row. The key is the
+            project and `span_of` (run ID and start time).
         scores: Scores of judges and reviewers, by ID of the run, oldest first.
         keys: The user's own trace key, by project and trace ID.
     """

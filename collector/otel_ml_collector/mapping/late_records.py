@@ -94,7 +94,9 @@ class RequestBatch:
 
 
 def map_late_record(span: Span, project: str, batch: RequestBatch) -> str | None:
-    """Add the records of an `update` or `evaluation`, and the keys by which to find them.
+    """Read a span of type `update` or `evaluation`, which carries tags, metrics or scores for runs.
+
+    Its records are added to the batch, with the index entries that are needed to find them.
 
     Returns:
         Why the record is rejected; None if it is valid.

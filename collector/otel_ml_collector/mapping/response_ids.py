@@ -21,7 +21,9 @@ _OF_RESPONSE: Final = re.compile(r"chatcmpl-|cmpl-|resp_|gen-|msg_(?![0-9a-f]{32
 
 
 def find_response_id(output: object) -> str:
-    """Return the ID of the provider's response that a call's output is or holds.
+    """Find the ID of the provider's response in the output of a call.
+
+    The output can be the response itself, or a value that contains it.
 
     These responses are known: chat completions and responses of OpenAI and of everything compatible
     with it, as a whole or in chunks; messages of Anthropic; answers of Gemini; results and messages

@@ -26,10 +26,10 @@ class SpanOwners:
         self._owners: dict[int, int] = {}
 
     def find_shared(self, runs: Iterable[Run], service: str) -> list[Run]:
-        """Find the runs whose span ID was already used by another service or for another kind.
+        """Find the runs whose span ID was already used by another service or another span kind.
 
-        If a service sends a span again, that is no conflict. If two spans have one ID, only the one
-        that arrived later is found, each time it is sent.
+        A span that is sent twice has no conflict with itself. If two different spans have one ID,
+        the one that arrived later is found, also when it is sent again.
         """
         owners, shared = self._owners, []
         for run in runs:

@@ -85,7 +85,8 @@ class Recent:
         """Remember which runs were stored, so that they are not stored again.
 
         Args:
-            ranks: Rank of each run of the group. Runs of `left` are removed from it.
+            ranks: The rank that each run of the group was stored with (see `leave_news`), by key.
+                Runs of `left` are removed from this mapping.
             left: Runs of the group that were not stored, because they were deleted.
         """
         for run in left:
@@ -177,14 +178,14 @@ class Commit:
         prepare: Called on the thread before its first group.
         on_stored: Called on the thread with the new records of each stored group, after the senders
             were answered.
-        count_deletions: Returns a number that changes after each deletion. Then the cache of stored
-            runs is cleared, so that a deleted run that is sent again is refused. Otherwise it would
-            be acknowledged as already stored.
+        count_deletions: Returns a number that changes after each deletion. When it has changed, the
+            cache of stored runs is cleared. Otherwise a deleted run that is sent again would be
+            acknowledged as already stored, and not refused.
         collect_s: Minimum time in seconds between the starts of two groups, so that requests that
             arrive meanwhile are stored together. A full group does not wait. 0 turns this off.
 
     Attributes:
-        is_collecting: Whether waiting requests wait only because of `collect_s`.
+        is_collecting: Whether `collect_s` is the only reason why requests are waiting now.
     """
 
     def __init__(
@@ -226,12 +227,12 @@ class Commit:
             records: Records to store.
             deadline: Value of `time.monotonic` after which nobody waits for the answer. Records
                 that are still queued then are not stored.
-            is_urgent: Whether to store them at once, and all others that wait with them. For
-                requests for which a person waits.
+            is_urgent: Whether to store these records at once, together with all that are queued.
+                Set it if a person waits for the answer.
 
         Returns:
             A future that completes when the records are durable and can be queried. Its result is
-            the number of runs that were not stored because they were deleted, by reason. It fails
+            the number of runs that were not stored, by the kind of deletion that hit them. It fails
             with `Rejected` or `Unavailable`.
 
         Raises:

@@ -59,7 +59,7 @@ class _Muted:
 
 
 class Refusals:
-    """Logs the first refusal of a sender, then counts for a minute and logs numbers by reason.
+    """Logs refused requests: the first of a sender at once, then their numbers once a minute.
 
     A sender is an address and a key. Senders beyond the first `SENDERS` in a minute count as one.
     """

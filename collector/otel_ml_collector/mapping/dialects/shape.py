@@ -113,8 +113,8 @@ class ShapeNames:
         models: Attributes that may name a model.
         special: All attributes that OpenTelemetry's general conventions do not define.
         has_counts: Whether one of the names may be a number of tokens.
-        spares: For spans that follow the GenAI conventions only in part: their other attributes,
-            which may have the missing inputs, outputs or token counts.
+        spares: Attributes outside the GenAI conventions, if the span also has some of these
+            conventions. Missing inputs, outputs or token counts are read from them.
     """
 
     models: tuple[str, ...]

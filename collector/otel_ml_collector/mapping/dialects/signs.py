@@ -259,13 +259,13 @@ class Signs:
     """What was found on a span of an unknown library that suggests a model call.
 
     Attributes:
-        models: The requested and the answering model, if their names are those of known models;
-            else None.
+        models: The requested model and the model that answered, if their names are known; else
+            None.
         unknown_model: A model name that is not known; empty if there is none.
         counts: Token counts, by the field of a run that they fill, such as `input_tokens`.
         usage_source: Attribute or event with the first token count.
         inputs, outputs: Messages, texts or objects; None if there are none.
-        has_messages: Whether a value is a list of role and content.
+        has_messages: Whether inputs or outputs are a list of messages with role and content.
         message_sources: Attributes or events with inputs and outputs.
         kind: Kind of the run, such as `model` or `tool`, if the span states it; else empty.
         texts: Other fields of a run: provider, session, user and response ID.

@@ -51,13 +51,14 @@ Form = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A field of a run and the sources that fill it.
+    """A field of a run and the attributes of an instrumentation that fill it.
 
     Attributes:
-        field: Name of the field in `RunColumns`. `usage` is an object with all token counts.
-        sources: Sources, preferred one first. For `tags` and `params` all sources are used.
+        field: Name of the field in `RunColumns`, or `usage` for an object with all token counts.
+        sources: Attributes to read, the preferred one first. For `tags` and `params`, all of them
+            are read.
         on: Kinds of runs for which the row applies; empty for all.
-        form: How its values are written; None for the form of the dialect.
+        form: Format of the values; None for the usual format of the instrumentation.
         system: Attribute with system instructions to put before the messages; empty for none.
     """
 
