@@ -63,7 +63,8 @@ class ClockWatch:
 
     Args:
         clock: Returns the time in nanoseconds since the epoch.
-        steady: Returns a time in nanoseconds that does not change when the clock is set.
+        steady: Returns a monotonic time in nanoseconds. Unlike `clock`, it does not jump when
+            someone sets the clock of this machine.
     """
 
     def __init__(

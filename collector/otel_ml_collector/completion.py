@@ -196,12 +196,13 @@ def find_completion(reader: Reader, query: CompletionQuery) -> Completion:
 
 
 def explain_names(reader: Reader, project: str, where: str, now_ns: int) -> list[str]:
-    """Find names and values in a filter that no recent run has, with one sentence for each.
+    """Find likely typing errors in a filter, and return one sentence for each.
 
-    Such a filter is valid, but often has a typing error. Names of tags, judges, metrics and labels
-    are checked, and values that a text field or a tag must be equal to. Only the first 10
-    comparisons are checked. A value is not checked if there are so many values that only some of
-    them were read.
+    A name or value is reported if no run of the last 30 days has it. Two things are checked: names
+    of tags, judges, metrics and labels, such as ``client`` in ``tags["client"]``; and the values
+    in comparisons with ``==`` of a tag or of a field such as ``model``. Only the first 10
+    comparisons of the filter are checked. A name or value is not reported if the project has 100
+    or more, because only the first 100 are read.
     """
     window = Window(now_ns - 30 * DAY_NS, now_ns + HOUR_NS)
 
@@ -436,14 +437,18 @@ class Want(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Caret:
-    """The kind of completion at the end of a text, with its field and typed prefix.
+    """What can be completed at the end of an unfinished filter, such as ``tags["client"] == "bi``.
+
+    In this example, a value of the tag ``client`` that begins with ``bi`` is expected.
 
     Attributes:
-        field: Name of the field; empty if there is none yet.
-        path: The typed path into it.
-        prefix: The typed beginning of the completion.
-        start: Position in the text where the prefix begins.
-        is_dotted: Whether a key after a dot is expected.
+        want: What is expected, such as a field, an operator or a value.
+        field: The field that the value, key or operator belongs to, such as ``tags``; empty if
+            there is none yet.
+        path: The keys that follow the name of the field, such as ``("client",)``.
+        prefix: The part of the expected text that is already typed, such as ``bi``.
+        start: Position in the filter where the prefix begins.
+        is_dotted: Whether a key is expected after a dot, as in ``inputs.qu``.
     """
 
     want: Want
@@ -588,10 +593,11 @@ def get_completion(
     end_ns: End = None,
     limit: Limit = 20,
 ) -> Completion:
-    """List completions of a filter: fields, operators, values with their counts.
+    """List completions of a filter: fields, operators, and values with their counts.
 
-    Values are counted among the newest 20,000 runs between `start`, by default 30 days ago, and
-    `end`, and those inside payloads among the newest 500.
+    A count is the number of runs with the value, among the newest 20,000 runs that started between
+    `start` and `end`. For values inside inputs, outputs and other payloads, only the newest 500
+    payloads of this time are counted. The default for `start` is 30 days before `end`.
     """
     if end_ns is None:
         end_ns = time.time_ns() + HOUR_NS

@@ -275,10 +275,11 @@ class ExportInterval:
 def find_interval_end(
     reader: Reader, project: str, start_ns: int, end_ns: int, deliveries: int
 ) -> int:
-    """Return an end time so that about this many deliveries started since `start_ns`.
+    """Choose an end time, so that the interval from `start_ns` to it has a limited number of runs.
 
-    A delivery is a stored copy of a run; a sender can send a run several times. The interval can
-    contain more deliveries if several started in the same nanosecond.
+    The limit `deliveries` counts stored copies of runs, because a sender can send a run several
+    times. The interval ends before the first copy beyond the limit, or at `end_ns` if there is
+    none. It has more copies than the limit only if all of them started in the same nanosecond.
     """
     sql = Sql("""
         SELECT start_ns FROM {deliveries}
@@ -292,14 +293,17 @@ def find_interval_end(
 def read_interval(
     reader: Reader, interval: ExportInterval, columns: Sequence[str], *, json_tags: bool
 ) -> pa.Table:
-    """Read runs, ordered by start, trace ID and span ID, each once, as its newest delivery.
+    """Read the runs of an interval, ordered by start time, trace ID and span ID.
+
+    A sender can send a run several times. Each run is returned once, as its newest stored copy.
 
     Args:
         reader: The store.
-        interval: The runs to read.
-        columns: Columns of runs and payloads, computed columns, `SCORED`, `WORDS`, ``version`` and
-            ``trace_key``.
-        json_tags: Whether tags are a JSON object instead of a map of texts.
+        interval: Which runs to read.
+        columns: Names of the columns to return: stored columns of runs and their payloads, computed
+            columns such as ``latency_ms``, ``version`` and ``trace_key``, and the names in `SCORED`
+            (scores of judges) and `WORDS` (ground truth, labels and agents' reports).
+        json_tags: Whether to return the tags as a JSON object, instead of as a map of texts.
     """
     keys = _select(interval, _KEYS)
     near = Sql(

@@ -127,11 +127,11 @@ class ComparedFigures(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class FiguresAt:
-    """Figures of a project's runs in a period.
+    """Figures of a project's runs in a period, such as the number of runs, errors and cost.
 
     Attributes:
-        beside: Figures of all runs, compared with those of the earlier period.
-        groups: Figures by group, for each requested grouping.
+        beside: Figures of all runs in the period, and in an earlier period of the same length.
+        groups: Figures of groups of runs, such as users. One entry for each requested grouping.
     """
 
     beside: ComparedFigures
@@ -399,13 +399,15 @@ def make_tiles(
     zone: ZoneInfo,
     where: str = "",
 ) -> list[Tile]:
-    """Make a tile for each figure. Its link opens the matching runs.
+    """Make the tiles of a page. Each tile shows one figure, such as cost, and its curve over time.
+
+    A tile links to the runs that it is about, such as the failed runs for errors.
 
     Args:
-        compared: The figures.
-        judges: The judges that have a tile.
+        compared: The figures of the period, and of the earlier period to compare with.
+        judges: The judges that get a tile, if they have scores in the period.
         zone: The time zone of the buckets.
-        where: The filter; empty for all runs.
+        where: The filter of the runs that were counted; empty for all runs.
     """
     now, before = compared.total, compared.before
     scored = [judge for judge in judges if value_of(judge, now) is not None]

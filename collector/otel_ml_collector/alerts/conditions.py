@@ -98,19 +98,21 @@ class SureLimit:
         return self.figure.name in _SHARES
 
     def bet(self, total: float, means: Means, seen: float) -> float:
-        """Return the evidence that the figure is beyond its limit, after one more time window.
+        """Return how strong the evidence is that the limit is exceeded, after one more time window.
 
-        The method is testing by betting: see `otel_ml.statistics.betting`. It needs the best
-        possible value. For a latency that must stay below its limit, that is 0. Scores and values
-        in payloads have no known best value, so it is estimated from how far earlier windows were
-        from the limit. The first window has no earlier one, so it adds no evidence.
+        The result is a number, and more evidence makes it larger. The method is testing by betting:
+        see `otel_ml.statistics.betting`. For a mean, the method needs to know how far the best
+        possible value is from the limit. The best latency is 0, for example. Scores and values in
+        payloads have no known best value, so this distance is estimated from earlier windows. The
+        first window has no earlier window, so it adds no evidence.
 
         Args:
             total: The evidence before the window.
-            means: The sessions in the window: maps a mean of a session's runs to the number of
-                sessions with this mean, such as ``{1.0: 8, 0.5: 2}``.
-            seen: Largest distance of a session's mean from the limit in earlier windows; 0 if there
-                are none.
+            means: The number of sessions in the window by their value, which is the mean of the
+                session's runs. ``{1.0: 8, 0.5: 2}`` means that eight sessions have the value 1.0
+                and two have 0.5.
+            seen: Largest distance of a session's value from the limit in earlier windows; 0 if
+                there are none.
         """
         if self.is_share:
             return add_window(total, means, self.limit, is_above=self.is_above)
@@ -218,12 +220,18 @@ class AlertCondition:
         return self.is_of_budgets or len(self.of(OF_CRASHES)) == len(self.figures)
 
     def check_fit(self, where: str, window_ns: int, *, by: Collection[str]) -> None:
-        """Refuse figures that cannot be computed for the runs of a rule.
+        """Check that the figures of the condition can be computed with the rule's other options.
+
+        Args:
+            where: The rule's filter of runs.
+            window_ns: Length of the rule's window, in nanoseconds.
+            by: Names of the fields and tags that the rule groups by.
 
         Raises:
-            BadInput: A figure needs one model and the filter names none; the window is not one that
-                monitoring supports; the reference of the figure is invalid; or a budget has a
-                filter.
+            BadInput: A figure does not fit. For example, `drift` needs a filter that names one
+                model, and a window of 1h, 1d or 7d. The period or version that `drift` or `worse`
+                compares with must be valid. `budget_used` and `crashed` cannot be combined with
+                other figures, a filter or `by`.
         """
         self._check_alone(where, by)
         for figure in self.of(OF_MONITOR):

@@ -92,11 +92,13 @@ class AlertDelivery:
             line.start()
 
     def announce(self, notification: Notification) -> None:
-        """Store a notification to send; it is on disk when the call returns.
+        """Store a notification, which other threads then send to its receivers.
 
-        Call it in every pass for a rule that is firing or was resolved. A notification with a known
-        ID is not stored again, unless it was withdrawn. A resolved notification goes to the
-        receivers that were notified about the firing rule, if any.
+        The notification is on disk when the call returns. Call this method each time you evaluate
+        a rule that is firing or was resolved. A notification with the ID of an earlier one is about
+        the same change, so it is not stored again. But if the earlier one was withdrawn, sending
+        it resumes. A message that a rule is resolved goes only to receivers that were notified
+        when the rule fired.
 
         Raises:
             Unavailable: The store failed; announce it again.

@@ -113,13 +113,18 @@ class Announcer(Protocol):
 
 @dataclass(slots=True)
 class WatchedRule:
-    """A rule with the states of its slices.
+    """An alert rule with the states of its slices, while it is evaluated.
+
+    A slice is the runs with one value of the rule's `by`, such as client = Remax.
 
     Attributes:
-        whole: State of the whole rule: up to which window it was evaluated.
-        reason: Why it could not be evaluated.
-        judge_changes: When new versions of its judges began.
-        changed: Slices whose state must be written.
+        whole: State of the rule as a whole: the end of the last window that was evaluated
+            (`seen_ns`), and whether evaluating the rule fails.
+        states: State of each slice, by the text of its `SliceKey`.
+        reason: Why the rule could not be evaluated; empty if it could.
+        judge_changes: Times at which new versions of the rule's judges began.
+        changed: Keys of the slices whose state has changed and is not stored yet.
+        events: Changes of state that are not stored yet.
     """
 
     project: str
@@ -179,16 +184,18 @@ class WatchedRule:
 
 
 class AlertEvaluator:
-    """Evaluates the rules of all projects; only one thread at a time can use it.
+    """Evaluates the alert rules of all projects; only one thread at a time can use it.
 
     Args:
         reader: Reads the store.
-        connections: Connections that write states.
-        announcer: Receives the changes.
+        connections: Connections to the store, to write the states of the rules.
+        announcer: Gets a notification when a rule fires or is resolved, and sends it to receivers.
         file_alerts: The rules of the configuration file.
         clock: Returns the time, in nanoseconds since the epoch.
-        budget_s: Maximum number of seconds that a pass queries the store. The next pass continues.
-        trusts_clock: Returns whether the clock is right, so that old events can be deleted.
+        budget_s: Number of seconds after which a call of `evaluate` starts to evaluate no more
+            rules. The next call begins with the rules that were left out.
+        trusts_clock: Returns whether the clock of this machine seems right. If not, old events are
+            not deleted.
     """
 
     def __init__(

@@ -209,14 +209,14 @@ class Measurement:
         where: Filter of the runs; empty for all recorded runs.
         by: Fields and tags by which the runs are grouped into slices.
         figures: The figures, such as ``error_share``, each once.
-        sure: The comparison in ``surely(...)``; None if the rule has none. It takes an additional
-            query, because it needs the mean of each session.
+        sure: The comparison in ``surely(...)``; None if the rule has none. Measuring it needs an
+            additional query, which reads the mean of each session.
         now_ns: Current time, in nanoseconds since 1970.
         leaves_out_imports: Whether to ignore imported runs in the windows, so that importing old
-            runs never fires an alert. The earlier time that a window is compared with always
-            includes imported runs.
-        versions: Cache for the figure `worse`, by model, so that several calls of `measure` read
-            each version once.
+            runs never fires an alert. Figures at an earlier time, as ``previous("7d")`` gives them,
+            always include imported runs.
+        versions: Cache of the runs that the figure `worse` compares, by the name of the model. With
+            it, several calls of `measure` read the runs of each version only once.
     """
 
     project: str

@@ -68,9 +68,12 @@ def make_alert_request(
 
 
 def make_alerts(notification: Notification, public_url: str, now_ns: int) -> list[dict[str, Any]]:
-    """Make the alerts of an Alertmanager, one per slice.
+    """Write a notification as the JSON alerts that an Alertmanager accepts, one per slice.
 
-    Firing alerts end in five minutes unless they are sent again; resolved alerts have ended.
+    A slice is the runs with one value of the rule's `by`, such as one client. Without slices, there
+    is one alert for the whole rule. The end time of a firing alert is five minutes from now, so the
+    Alertmanager resolves it by itself if it is not sent again. The end time of a resolved alert is
+    in the past.
 
     Spec: https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml
     """

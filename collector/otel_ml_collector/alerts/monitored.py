@@ -21,12 +21,17 @@ _PAST_OF_NS: dict[int, FieldsPast] = {HOUR_NS: "1h", DAY_NS: "24h", 7 * DAY_NS: 
 def measure_monitored(
     reader: Reader, project: str, where: str, figure: Figure, window: Window
 ) -> tuple[float, int]:
-    """Measure drift or the worst slice of a window, and the number of its runs.
+    """Measure `drift` or `excess` for the runs in a window.
 
-    NaN if no run has the figure, or if no judge scored a run.
+    `drift` measures how much a field has changed compared with an earlier time. `excess` is the
+    number of extra failures in the worst slice, compared with the rate of all other runs.
+
+    Returns:
+        The value and the number of runs. The value is NaN if the field has too few runs to measure
+        drift, or if the judge of `excess` scored no run in the window.
 
     Raises:
-        BadInput: The reference or the filter is invalid.
+        BadInput: The filter is invalid, or the earlier time that drift is compared with is invalid.
     """
     start_ns, end_ns = window.start_ns, window.end_ns
     if figure.name == "drift":
@@ -45,18 +50,22 @@ def measure_monitored(
 def measure_version(
     words: VersionWords, where: str, figure: Figure, ends_ns: Sequence[int]
 ) -> dict[int, tuple[float, int]]:
-    """Measure, as of the end of each window, whether a model's newest version is worse.
+    """Measure whether a model's newest version is worse than its baseline, at several times.
+
+    At each time, only runs before it are used.
 
     Args:
         words: Compares the versions of the model.
         where: The filter of the rule, which names the model.
-        figure: The figure `worse`, with the judge or amount that decides, such as ``latency``.
-        ends_ns: Ends of the windows, in ascending order.
+        figure: The figure `worse`. It contains the name of what is compared: a judge, ``errors``,
+            or an amount such as ``latency``.
+        ends_ns: The times, which are the ends of the rule's windows, in ascending order.
 
     Returns:
-        For each end: 1 if the newest version is worse with statistical certainty, otherwise 0; and
-        its number of runs with the figure. The value is NaN if no version was new at that time, or
-        if the judge has scored only one of the two versions.
+        For each time, a value and a number of runs. The value is 1 if the newest version is worse
+        with statistical certainty, otherwise 0. It is NaN if no version was new at that time, or if
+        the judge has scored only one of the two versions. The number counts the runs of the newest
+        version that were compared.
     """
     narrowed = where if len(conjuncts(where)) > 1 else ""
     found = words.find(figure.of, narrowed, ends_ns)

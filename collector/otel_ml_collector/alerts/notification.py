@@ -48,7 +48,7 @@ class Notification:
         severity: The rule's severity.
         status: ``resolved`` when no slice of the rule is firing any more, or the rule was deleted.
         changed_ns: When the state changed: the end of the window in which a slice of the rule
-            began or stopped firing. The same in every call about this change.
+            began or stopped firing. If the same change is announced again, this time is the same.
         notify: Names of the receivers.
         annotations: Texts by name, with their placeholders filled in.
         slices: The firing slices, the worst first, at most `MOST_ALERTED_SLICES`; for a resolved

@@ -65,11 +65,12 @@ pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 @dataclass(frozen=True, slots=True)
 class DayStrip:
-    """The last 30 days of a rule as bars: the worst state of each day.
+    """A small bar chart of the last 30 days of a rule, with the worst state of each day.
 
     Attributes:
-        fired, pending, quiet: The paths of the bars.
-        text: The same in words.
+        fired, pending, quiet: The bars of the days with this state, as an SVG path. A day has no
+            bar if it had too few runs.
+        text: The chart in words, such as ``30 days, fired on 2``.
     """
 
     fired: str

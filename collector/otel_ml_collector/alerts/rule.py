@@ -150,11 +150,14 @@ class Dimension:
 
 @dataclass(frozen=True, slots=True)
 class RulePlan:
-    """The parsed form of an alert rule. Each field comes from `WantedAlert`'s field of this name.
+    """An alert rule after parsing: the texts of a `WantedAlert` as conditions, times and numbers.
+
+    Most fields have the name of the text that they were parsed from. For example, `window_ns` is
+    the length in `WantedAlert.window`, in nanoseconds.
 
     Attributes:
         where: Filter of the runs that the rule checks.
-        condition: The condition that makes a window bad.
+        condition: The condition that makes a window bad, parsed from `WantedAlert.when`.
         by: Fields and tags by which the runs are grouped into slices.
         hold: ``(2, 3)`` means: the rule fires when 2 of its last 3 windows are bad.
         keep_ns: How long the rule keeps firing after the last bad window.
@@ -162,7 +165,8 @@ class RulePlan:
         truth_delay_ns: Maximum time that a window waits for ground truth. None means as long as it
             usually takes to arrive.
         windows_between: For ``surely(...)``: average number of windows between two false alarms.
-        no_data: Whether a firing alert without data is resolved, or its receivers are notified.
+        no_data: What happens to a firing alert that gets no data for the time `keep_ns`. ``end``:
+            it is resolved. ``notify``: its receivers are notified that it has no data.
     """
 
     where: str

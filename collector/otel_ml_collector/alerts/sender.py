@@ -20,9 +20,10 @@ class Undelivered(Exception):
     """A receiver did not accept a message.
 
     Args:
-        message: What is wrong, without a secret.
-        is_final: A second attempt with the same message cannot succeed.
-        retry_after_s: When to try again, as the receiver asks.
+        message: What is wrong. Secrets of the receiver's settings, such as a token, are removed.
+        is_final: Whether it is pointless to send the same message again.
+        retry_after_s: Seconds after which to try again, as the receiver asks. None if it does not
+            ask for a time.
     """
 
     def __init__(

@@ -36,14 +36,15 @@ class MeasuredSlice:
 
     Attributes:
         runs: Recorded runs in the window.
-        numbers: Value of each figure; NaN without a value.
-        counts: Number of runs behind each figure.
-        is_in: Whether all runs that did not fail have their scores.
-        truth: Whether the ground truth has arrived (`in`). If not, `due` while the usual time for
-            it to arrive is not over, `overdue` afterwards.
-        means: Only for a rule with ``surely(...)``: the compared figure, averaged for each session,
-            and the number of sessions with this average. ``{1.0: 8, 0.5: 2}`` means that it is 1.0
-            in eight sessions and 0.5 in two.
+        numbers: Value of each figure, such as `error_share`; NaN for a figure without a value.
+        counts: Number of runs from which each figure was computed. `runs` is used for a figure that
+            is not in this dict.
+        is_in: Whether the scores of judges are complete. Runs that failed need no scores.
+        truth: Whether the ground truth of the runs has arrived. ``in``: it has. ``due``: it has
+            not, but the usual time for it to arrive is not over. ``overdue``: this time is over.
+        means: Only for a rule with ``surely(...)``: the number of sessions by their mean of the
+            compared figure. ``{1.0: 8, 0.5: 2}`` means that the figure is 1.0 in eight sessions
+            and 0.5 in two.
     """
 
     runs: int
@@ -56,14 +57,19 @@ class MeasuredSlice:
 
 @dataclass(frozen=True, slots=True)
 class JudgedWindow:
-    """A judged window of a slice.
+    """The result of a rule's condition for one slice in one time window.
+
+    A slice is the runs with one value of the rule's `by`, such as client = Remax.
 
     Attributes:
         end_ns: End of the window.
+        word: ``bad`` if the condition holds, ``good`` if not, ``no data`` if there is too little
+            data to decide.
         value: Value of the first figure in the rule's condition; None without a value.
         martingale: For a rule with ``surely(...)``: how strong the evidence is that the condition
             holds, with all windows up to this one (see `otel_ml.statistics.betting`).
-        distance: The new `SliceState.distance`.
+        distance: For ``surely(...)`` on a mean: the largest distance of a session's mean from the
+            limit, in all windows up to this one.
     """
 
     end_ns: int
@@ -245,10 +251,12 @@ def judge_window(
 
 
 def advance(before: SliceState, window: JudgedWindow, plan: RulePlan) -> SliceState:
-    """Return the state after a window. A window that was already evaluated changes nothing.
+    """Return the new state of a slice, after the result of one more window.
 
-    A window with too few runs is ignored. A firing alert without data keeps firing until `keep` is
-    over; then it is resolved, or its rule notifies that it has no data.
+    If the window was already evaluated, the state does not change. A window with too little data
+    counts as neither good nor bad. In such windows, a firing alert keeps firing until the rule's
+    time `keep` is over. Then the rule's option `no_data` decides: the alert is resolved, or its
+    receivers are notified that it has no data.
     """
     if window.end_ns <= before.seen_ns:
         return before

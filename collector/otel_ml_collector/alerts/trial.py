@@ -18,7 +18,8 @@ def make_trial(target: str, now_ns: int) -> Notification:
 
     Args:
         target: Name of the receiver.
-        now_ns: The time. It makes each test a message of its own.
+        now_ns: Current time, in nanoseconds since 1970. The ID of the notification depends on the
+            time, so receivers do not mistake a second test for a repetition of the first.
     """
     return Notification(
         project="otel-ml",

@@ -251,8 +251,8 @@ def find_comparison(
     """Compare two to six runs, versions or experiments, or up to 50 runs that logged metrics.
 
     Raises:
-        BadInput: There are too few or too many sides, they are of several kinds, or a reference is
-            invalid.
+        BadInput: `asked` lists too few or too many of them, mixes runs, versions and experiments,
+            or contains an invalid name. A name is a run ID or a version such as ``answer:v3``.
         Missing: A run, version or experiment does not exist.
     """
     _check_count(asked.of)
@@ -790,10 +790,14 @@ def _answer(
 
 
 def write_param(side: ComparedSide, name: str) -> str | None:
-    """Write a param of a side as text, to compare it with other sides. None if it is missing.
+    """Write the value of a param as text, so that you can compare it with that of another side.
 
-    A side is one of the compared runs, versions or experiments. Equal texts count as equal values:
-    1 and 1.0, or the number 0.1 and the text "0.1".
+    A side is one of the compared runs, versions or experiments. Values count as equal if this
+    function returns the same text for them. For example, it returns ``1`` for both 1 and 1.0, and
+    ``0.1`` for both the number 0.1 and the text "0.1".
+
+    Returns:
+        The text. None if the side does not have the param.
     """
     if name not in side.params:
         return None

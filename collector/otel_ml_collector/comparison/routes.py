@@ -99,13 +99,14 @@ def get_verdict(
     against: Annotated[int, Query(ge=1, description="Version number of the baseline")],
     reader: FromReader,
 ) -> VersionsVerdict:
-    """Compare a version of a model with another, in words.
+    """Return whether a version of a model is better or worse than another, with the reasons.
 
-    The verdict is about judges, failed calls, missing outputs, latency, tokens and cost. If the
-    version replaced the other one, recorded runs are compared: those of the week before its start
-    and of at most two weeks after it. Any other two versions are compared by their
-    experiments on one data set, or by all recorded runs of both if there are no such experiments.
-    Runs of one session or trace are one cluster.
+    Scores of judges, failed calls, missing outputs, latency, tokens and cost are compared. If the
+    version replaced the other one, its recorded runs in the first two weeks at most are compared
+    with the runs in the week before its start. For any other two versions, experiments of both on
+    the same data set are compared. If there are none, all recorded runs of both versions are
+    compared. Recorded runs of one session or trace count as dependent (one cluster) in confidence
+    intervals.
     """
     return find_verdict(reader, project, model, number, against, now_ns=time.time_ns())
 
@@ -153,10 +154,13 @@ class MetricCell:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonRow:
-    """A side that is compared, as a row of the table.
+    """A row of the comparison table: one of the compared runs, versions or experiments.
 
     Attributes:
-        judges: For each judge: the value, and its confidence interval (empty if it has none).
+        side: The run, version or experiment.
+        address: Address of its page.
+        is_best: Whether it alone has the best value of the first metric.
+        judges: One cell per judge: the value, and its confidence interval (empty if it has none).
     """
 
     side: ComparedSide
@@ -174,16 +178,18 @@ class ComparedPair:
 
     Attributes:
         side: The run, version or experiment.
-        judges: The verdict of each judge.
-        amounts: The verdict on latency, tokens and cost.
-        failures: The verdict on failed calls.
-        parts: For runs: ``inputs`` and ``outputs`` if they differ, as title and lines side by side.
-        same: For runs: ``inputs`` and ``outputs`` if they are equal.
-        blocks: Changed functions in the source code of the two versions. For runs, of the versions
-            that they ran.
-        versions: The versions of the baseline and of the side, if their source code is shown.
-        banner: The verdict in one sentence. None for runs, and if no judge scored both and no call
-            failed.
+        judges: How the scores of each judge changed. Empty for runs, like the next two.
+        amounts: How latency, tokens and cost changed.
+        failures: How the share of failed calls changed.
+        parts: For runs: a text diff of the ``inputs`` and of the ``outputs``, each with its name.
+            Inputs or outputs that are equal are left out.
+        same: For runs: which of ``inputs`` and ``outputs`` are equal.
+        blocks: Changed functions in the source code of the two versions. For two runs of the same
+            model, these are the versions that the runs used.
+        versions: The version of the baseline and the version that is compared with it. Empty for
+            experiments, and for runs without changed functions.
+        banner: The verdict in one sentence. None for runs. Also None if no judge scored both the
+            baseline and `side`, and no call failed.
     """
 
     side: ComparedSide
@@ -301,9 +307,11 @@ def show_verdict(
     against: Annotated[int, Query(ge=1)],
     is_default: Annotated[bool, Query(alias="default")] = False,
 ) -> Response:
-    """Show whether a version is better than another. A model page loads this part later.
+    """Show whether a version of a model is better than another.
 
-    If the reader chose no pair, a new version is compared with the baseline of its release.
+    This is a part of the model's page, which the browser loads after the rest of the page. If the
+    user has not chosen two versions (`is_default`), a newly released version is compared with the
+    version that was in use before it, instead of with `against`.
     """
     now_ns = time.time_ns()
     releases = find_version_releases(reader, project, now_ns, model)

@@ -18,15 +18,18 @@ _SHOWN: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class TagValueFigures:
-    """A rate of the runs with one value of a tag, by both versions.
+    """The pass rate or error rate of two versions, over the runs with one value of a tag.
+
+    For example, the pass rates of a new version and its baseline over the runs of one client.
 
     Attributes:
-        name: The value of the tag, such as a client.
+        name: The value of the tag, such as the client.
         where: The filter that lists the new version's runs with this value.
-        runs: Number of runs with this figure, of the baseline and of the new version.
+        runs: Number of runs from which the rate was computed, of the baseline and of the new
+            version.
         before: The rate of the baseline, from 0 to 1.
-        after: The rate of the new version.
-        is_worst: Whether the verdict names this value as the one that got worst.
+        after: The rate of the new version, from 0 to 1.
+        is_worst: Whether the verdict names this value as the one that got worse the most.
     """
 
     name: str
@@ -42,12 +45,22 @@ def find_tag_values(
 ) -> list[TagValueFigures]:
     """Compare a rate of two versions separately for each value of a tag, such as each client.
 
-    If the verdict names a slice that got worst, such as `client == "Kessler"`, the tag is that of
-    the slice. Otherwise it is the tag whose mix the comparison corrects for (`SidesVerdict.tag`).
+    Which tag is used depends on the verdict on the new version. If the verdict names the slice that
+    got worse the most, such as ``tags["client"] == "Kessler"``, it is the tag of this slice.
+    Otherwise it is the tag whose values get the same weight in both versions, so that a different
+    mix of clients does not count as a difference (`SidesVerdict.tag`).
+
+    Args:
+        reader: The store.
+        project: The project.
+        release: The new version and its baseline.
+        figure: The compared rate, such as the share of failed calls or the pass rate by a judge.
+        now_ns: Current time, in nanoseconds since 1970.
 
     Returns:
-        A row for each value that both versions have, the largest deterioration first. Empty if
-        there is no such tag, or if the figure is not a rate.
+        One row for each value of the tag, the one that got worse the most first. Only the eight
+        values with the most runs of each version are read, and a value needs runs of both versions.
+        Empty if there is no such tag, or if the figure is not a rate.
     """
     tag = choose_tag(release, figure)
     if not tag or not figure.is_rate:

@@ -31,13 +31,16 @@ class MetricSeries(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """One series, drawn.
+    """The curve of one metric of a run or version, ready to draw on a page.
 
     Attributes:
-        source: The API call that returns its points.
+        name: Name of the metric.
+        count: Number of points that were logged.
+        drawn: Number of points in the curve, which can be fewer.
+        source: Address of the API call that returns the points.
         line: The curve as SVG points in a box of 100 by 20.
         not_numbers: How many of the drawn points are NaN or infinite.
-        is_data: Whether `data_metrics` computed it; otherwise the program logged it.
+        is_data: True if `data_metrics` computed the metric, False if the program logged it.
     """
 
     name: str

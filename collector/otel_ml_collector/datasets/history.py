@@ -186,12 +186,14 @@ class ItemHistory:
         """Read the items of the version, or only some of them, ordered by ID.
 
         Args:
-            show: Which items to read. ``all``: all items. ``always``, ``never``, ``apart`` and
-                ``flaky``: items by their results in the last experiments, as `DatasetHistory`
-                describes. ``changed``: items that are new or different from the version before.
-                ``runs``: items that were made from recorded runs.
+            show: Which items to read. ``all``: all items. ``changed``: items that are new or
+                different from the version before. ``runs``: items that were made from recorded
+                runs. Four values select items by their results in the last experiments:
+                ``always`` (passed each time), ``never`` (failed each time), ``apart`` (passed
+                sometimes and failed sometimes) and ``flaky`` (passed and failed within one
+                experiment).
             limit: Maximum number of items.
-            cursor: Where the previous page ended.
+            cursor: The `next_cursor` of the previous page; None for the first page.
 
         Raises:
             BadInput: The cursor is invalid.

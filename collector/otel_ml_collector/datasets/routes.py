@@ -290,8 +290,9 @@ async def post_runs(
 ) -> SavedRuns:
     """Make items from recorded runs and add them to a data set. This creates a new version of it.
 
-    The new version is on disk when the answer arrives. Items keep the IDs of their runs. Runs
-    without complete inputs are left out and counted. An item replaces an item with the same inputs.
+    The new version is on disk when the answer arrives. Each item stores the ID of its run. Runs
+    without complete inputs are left out, and the answer says how many. If the data set already has
+    an item with the same inputs, the new item replaces it.
     """
     reader = find_service(request, Reader).narrow(access)
     return await save_runs(turns, pipeline, reader, (project, name), wanted)

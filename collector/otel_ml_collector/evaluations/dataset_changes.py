@@ -249,15 +249,25 @@ def _item_of(run: Run, wanted: WantedRuns, truth: str) -> WantedItem | str:
 def make_change(
     reader: Reader, project: str, name: str, wanted: WantedItems, base: str | None
 ) -> tuple[str, bytes]:
-    """Write the records of a new version, made from the newest complete one.
+    """Apply changes to the newest complete version of a data set, and write the new version.
+
+    This function stores nothing. To store the new version, send the request that it returns.
+
+    Args:
+        reader: The store.
+        project: The project.
+        name: Name of the data set.
+        wanted: The items to add, replace or remove.
+        base: Number of the version that the caller wants to change, such as ``v3``; None or ``*``
+            for the newest complete version, whatever its number is.
 
     Returns:
-        Its digest, and an OTLP request in JSON.
+        The digest of the new version, and an OTLP request in JSON with its records.
 
     Raises:
-        BadInput: An ID is given twice, or an ID to remove does not exist.
-        Missing: The version to start from does not exist.
-        Outdated: The version to start from is not the newest complete one.
+        BadInput: Two different items have the same ID, or an item to remove does not exist.
+        Missing: The caller may not read the project.
+        Outdated: `base` is not the newest complete version.
     """
     rows = read_dataset_versions(reader, project, [name])
     newest = find_newest(reader, project, rows).get(name)

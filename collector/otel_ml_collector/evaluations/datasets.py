@@ -105,9 +105,11 @@ class DatasetItems(BaseModel):
 
 
 def find_datasets(reader: Reader, project: str) -> list[DatasetVersion]:
-    """List the data sets of a project, each as its newest complete version, latest first.
+    """List the data sets of a project, the one that was saved last first.
 
-    A data set without a complete version is listed as its newest version.
+    Returns:
+        One version of each data set: the newest one of which all items are stored. If there is no
+        such version, the newest one.
     """
     return [listed.version for listed in list_datasets(reader, project)]
 
@@ -447,10 +449,10 @@ def _owners(rows: Sequence[Row]) -> list[str]:
 def count_stored(
     reader: Reader, project: str, rows: Sequence[Row], state: str = ""
 ) -> dict[str, Row]:
-    """Count how many items of data set versions are stored.
+    """Count how many items of data set versions are stored, to find incomplete versions.
 
-    The list of items of a version is stored separately from the items. Either can be incomplete,
-    for example while records still arrive.
+    The store has a list of each version's items, and separately the items themselves. The list or
+    the items can be incomplete, for example while records still arrive.
 
     Args:
         reader: The store.
@@ -460,9 +462,10 @@ def count_stored(
             in a cache. If it is empty, this function reads the state itself.
 
     Returns:
-        Counts by version, as the text of `own_dataset`. `lines`: number of items in the list
-        that are stored so far. `stored`: number of these items that are stored. `manifest_digest`:
-        digest of the list; it equals the version's digest if the list is complete.
+        A row for each version; the key is the text that `own_dataset` returns for the version.
+        `lines`: number of entries in the stored part of the list. `stored`: number of these entries
+        whose item is stored too. `manifest_digest`: digest of the list. It equals the digest of the
+        version if the list is complete. A version without a stored list has no row.
     """
     if not rows:
         return {}

@@ -208,16 +208,19 @@ class ExperimentRows(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """An experiment, its baseline if it has one, and the verdict.
+    """An experiment compared with its baseline, if it has one.
 
     Attributes:
-        before: The baseline.
-        groups: The items of both experiments; items with identical results are one group.
-        items: IDs of the items of each group, in order; in large groups only the first ones.
-        verdict: None without a baseline.
-        chosen: For each judge, the digests of its versions whose scores count.
-        missing: ID of the baseline that was chosen when the experiment was run, if it is not
-            stored.
+        now: The experiment.
+        before: The baseline; None if there is none.
+        groups: The items of both experiments, by the name of their group. Items with identical
+            results form one group.
+        items: IDs of the items of each group, in order; in large groups only the first IDs.
+        verdict: Whether the experiment is better or worse; None without a baseline.
+        chosen: For each judge, the versions whose scores are compared, as digests. Scores by other
+            versions of the judge are ignored.
+        missing: ID of the baseline that was chosen when the experiment was run, if this baseline is
+            not stored; otherwise empty.
     """
 
     now: ListedExperiment
@@ -229,10 +232,14 @@ class Compared:
     missing: str = ""
 
     def select(self, show: Show, judge: str = "") -> list[tuple[tuple[float, float], ItemGroup]]:
-        """Return the groups of one kind, such as all regressions, each with its sort key.
+        """Return the groups of items that `show` selects, such as all items that got worse.
 
-        Sorted by this key in ascending order, the largest change comes first. With a judge, only
-        the scores of this judge decide which items got worse or better.
+        Items with identical results form one group. If `judge` is given, only the scores of this
+        judge decide which items got worse or better.
+
+        Returns:
+            Pairs of a sort key and a group, not sorted. If you sort them by the key, the group with
+            the largest change comes first.
         """
         if show in {"regression", "fixed"}:
             if self.verdict is None:
@@ -490,11 +497,13 @@ def _read_run(reader: Reader, project: str, run_id: str, now_ns: int) -> Run:
 def find_experiment(
     reader: Reader, project: str, run_id: str, now_ns: int, baseline: str | None = None
 ) -> ExperimentDetail:
-    """Read the results of an experiment, and the verdict compared with its baseline.
+    """Read the results of an experiment, and whether it is better or worse than its baseline.
+
+    `baseline` selects another baseline, in the form that `find_pair` expects.
 
     Raises:
-        Missing: There is no such experiment, or no such baseline.
-        BadInput: An id is invalid.
+        Missing: The experiment or the baseline does not exist.
+        BadInput: An ID is invalid, or both experiments have too many runs to compare.
     """
     return describe(reader, project, compare(reader, project, run_id, now_ns, baseline))
 
@@ -1126,9 +1135,10 @@ def count_items(compared: Compared, show: Show, judge: str = "") -> int:
 
 
 def items_of(compared: Compared, show: Show, judge: str = "") -> list[str]:
-    """Return the IDs of the items of one kind, the largest change first.
+    """Return the IDs of the items that `show` selects, such as all regressions.
 
-    Of a large group of items with identical results, only the first IDs are returned.
+    The item with the largest change comes first. If very many items have identical results, only
+    the first of their IDs are returned.
     """
     entries = (
         (place, item)

@@ -68,13 +68,14 @@ class Vocabulary:
         place: Name of the parameter or option that contains the condition, such as ``when``; for
             error messages.
         figures: Names of the figures (numbers). Each name maps to the kind of argument that it
-            takes: ``judge`` for ``pass_rate["grounded"]``, empty for ``runs``. Arguments of the
-            kinds `FIELD`, `PATH` and `CONDITION` are written without quotes.
+            takes: ``judge`` for ``pass_rate["grounded"]``, empty for ``runs``. Three kinds are
+            written without quotes: `FIELD` as in ``p90(latency_ms)``, `PATH` as in
+            ``drift(inputs.age)``, and `CONDITION` as in ``share(latency_ms > 2000)``.
         verdicts: Words that are a complete condition, such as ``worse``.
         than: Figures that are compared with an earlier period, as in
             ``drift(inputs.age, than="7d")``. Each maps to its default period.
-        signs: Figures that need no comparison, such as ``worse("grounded")``. Without one, the
-            condition holds if the figure is above 0.
+        signs: Figures that can be a condition without a comparison, such as
+            ``worse("grounded")``. This means the same as ``worse("grounded") > 0``.
         watches: Whether ``previous("1d")`` and ``surely(...)`` are allowed.
     """
 

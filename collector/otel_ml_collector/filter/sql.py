@@ -239,11 +239,12 @@ _INHERITED: Final = INHERITED_PAYLOAD | {"attributes": inherit_reasons(Sql("attr
 def compile_filter(
     where: str, kinds: RecordKinds = EVERYTHING, zone: ZoneInfo = UTC_ZONE
 ) -> tuple[Tree | None, Condition]:
-    """Compile a filter to a condition on `runs`.
+    """Compile a filter to an SQL condition on rows of the table `runs`.
 
     Args:
         where: An expression of the filter language; empty for no filter.
-        kinds: Which kinds of late-arriving records the project has.
+        kinds: Which kinds of records the project has besides its runs, such as tags that arrived
+            after their run. The SQL skips all other kinds.
         zone: Time zone of days, and of times without an offset.
 
     Returns:
@@ -300,24 +301,28 @@ def compile_tree(
     hides: bool = True,
     also: Tree | None = None,
 ) -> tuple[Condition, bool]:
-    """Compile a filter on recorded model calls, or on all spans if it uses the field ``kind``.
+    """Compile a filter to the SQL condition on the recorded calls that match it.
 
-    Repeated records of a call and runs on items of data sets are left out, unless the filter uses a
-    field about them.
+    Plain spans, such as HTTP requests, and calls of judges are left out, unless the filter uses the
+    field ``kind``. If one call was recorded several times, only one of its records matches. Runs of
+    experiments, which are on items of data sets, are left out. Each of these two rules is off if
+    the filter uses a field about such runs.
 
     Args:
         reader: The store.
         project: The project.
         tree: The parsed filter; None for all runs.
         is_bounded: Whether the query is limited to a time range.
-        kinds: Kinds of late-arriving records that the project has; None if they are unknown.
-        hides: Whether the condition leaves out repeated records and runs on items of data sets.
-            Pass False if your query leaves them out itself.
-        also: A second filter that must hold too. If it is given, spans of all kinds are included.
+        kinds: Which kinds of records the project has besides its runs, such as tags that arrived
+            after their run. The SQL skips all other kinds. If None, they are read from the store.
+        hides: Whether the condition leaves out repeated records and runs of experiments. Pass False
+            if your query leaves them out itself.
+        also: A second filter that must hold too. If it is given, plain spans and calls of judges
+            are included.
 
     Returns:
-        The condition, and whether there is any filter (`tree` or `also`). If there is one, the
-        query should expect that it leaves out most runs.
+        The condition, and whether there is any filter (`tree` or `also`). With a filter, expect
+        that most runs do not match, and choose a query plan for that.
 
     Raises:
         BadInput: The filter is invalid.
@@ -338,17 +343,19 @@ def compile_own(
     hides: bool = True,
     also: Tree | None = None,
 ) -> tuple[Condition, CountedRuns, bool]:
-    """Compile a filter like `compile_tree`, but without the tests that need a second table.
+    """Compile a filter like `compile_tree`, but leave two tests to the caller.
 
-    The second table contains facts that may become known only after a run arrived: whether it
-    repeats another record of the same call, and whether it belongs to an experiment. The SQL still
-    selects runs that should be left out because of such a fact. The arguments are those of
-    `compile_tree`.
+    The two tests are whether a run repeats another record of the same call, and whether it belongs
+    to an experiment. Both may become known only after the run has arrived, and are stored in a
+    second table. Without these tests, the SQL also selects some runs that should be left out. To
+    leave them out, add `CountedRuns.resolved_conditions` to the SQL, or call
+    `CountedRuns.leaves_out` for each run that you have read.
+
+    The arguments are those of `compile_tree`.
 
     Returns:
-        The condition on the runs' own rows; an object with the missing tests; and whether there is
-        any filter. Add the missing tests to the SQL with `CountedRuns.resolved_conditions`, or call
-        `CountedRuns.leaves_out` for each run that you have read.
+        The condition without the two tests; the object that has them; and whether there is any
+        filter.
 
     Raises:
         BadInput: The filter is invalid.
@@ -384,7 +391,8 @@ def compile_tests(
         project: The project.
         where: The filter that selects runs, as in `compile_where`.
         tests: The further filters. They do not leave out runs: each becomes a boolean column.
-        kinds: Kinds of late-arriving records that the project has.
+        kinds: Which kinds of records the project has besides its runs, such as tags that arrived
+            after their run. The SQL skips all other kinds.
 
     Returns:
         The condition that selects the runs, with the parameters of all filters; and for each test

@@ -29,9 +29,10 @@ _NOISE: Final = 1e-7
 
 
 def write_where(model: str, drift: FieldDrift) -> str:
-    """Write a filter that finds the runs with the new values of a field.
+    """Write a filter that finds the runs with the values that became more frequent in a field.
 
-    If no filter can find them, return the filter of the whole model.
+    For example, ``model == "triage" and inputs.language == "fr"``. If no filter can find these
+    runs, the result selects all runs of the model: ``model == "triage"``.
     """
     of_model = f"model == {quoted(model)}"
     part = (drift.drifted or drift.parts or (None,))[0]

@@ -142,13 +142,16 @@ class FieldsQuestion:
 
 @dataclass(frozen=True, slots=True)
 class ModelDrift:
-    """The fields of a model, compared with a reference.
+    """How the recent values of a model's fields differ from those of a reference.
+
+    A field is, for example, `inputs.age`. The reference is, for example, the 28 days before.
 
     Attributes:
-        window: The window that was compared.
+        window: The recent period, which was compared with the reference.
         runs: Number of runs of the model in the window.
         drifts: The comparison of each field.
-        history: The fields of each bucket that a page draws, by the start of the bucket.
+        history: Summaries of the values of all fields for each time bucket, from which a page draws
+            charts. The key is the start of the bucket.
     """
 
     model: str
@@ -161,9 +164,10 @@ class ModelDrift:
 
     @property
     def changes(self) -> Mapping[str, ChangeWord]:
-        """What the drift of each field means, by the path of the field.
+        """Why each drifted field probably changed. The key is its path, such as `inputs.age`.
 
-        If any input drifted, the traffic changed. If no input drifted, the model changed.
+        The value is `broken` if the drift suggests broken data: more missing values, or a different
+        type. Otherwise it is `traffic` if any input of the model drifted, else `model`.
         """
         moved = [drift for drift in self.drifts if drift.word == "drift"]
         is_traffic = any(section_of(drift.name) == "inputs" for drift in moved)
@@ -180,7 +184,10 @@ class ModelDrift:
 
 
 def find_drift(question: FieldsQuestion) -> ModelDrift:
-    """Compare all fields of a model with the reference.
+    """Compare the recent values of each field of a model with those of a reference.
+
+    The reference is given by `question.than`. For example, ``28d`` compares the values of
+    `inputs.age` with those of the 28 days before.
 
     Raises:
         BadInput: The reference or the filter is invalid.
@@ -624,11 +631,13 @@ def _read_component(component: Mapping[str, Any]) -> FieldSketch:
 
 @dataclass(frozen=True, slots=True)
 class CheckedDays:
-    """How many days have been checked for drift, and how many there are.
+    """How many of the days with runs have been checked for drift. The current day is left out.
 
     Attributes:
-        done: Number of complete days whose fields are summarized.
-        days: Number of complete days with runs.
+        done: Number of days that have been checked, by summaries of field values that the store
+            computes for each day. If the days without summaries have few runs in total, these runs
+            are read instead, so such days are counted too.
+        days: Number of all days with runs.
     """
 
     done: int

@@ -236,14 +236,17 @@ def order_findings(findings: Iterable[Finding]) -> list[Finding]:
 def leave_decided(
     findings: Iterable[Finding], decided: Collection[tuple[str, int | None]]
 ) -> list[Finding]:
-    """Leave out slice findings about versions that have a verdict as a release.
+    """Leave out slice findings about model versions that are already compared as a release.
 
-    Findings about ground truth stay, because that verdict covers ground truth only if enough of it
+    A release is a new version, compared with its baseline. For example, the slice finding that
+    ``version == 3`` fails more often is left out if `decided` has version 3. Slice findings about
+    ground truth stay, because the comparison of a release covers ground truth only if enough of it
     has arrived.
 
     Args:
         findings: The findings.
-        decided: Model and version number of each release.
+        decided: Model and version number of each version that is compared. Entries without a
+            number have no effect.
     """
     versions = {(model, f"version == {number}") for model, number in decided if number is not None}
     return [

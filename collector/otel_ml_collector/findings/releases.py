@@ -116,10 +116,11 @@ class ReleaseFigure(FigureChange):
 
 
 class Release(BaseModel):
-    """A model's newest version, release or LLM, compared with its baseline.
+    """The comparison of a model's newest version, release or LLM with its baseline.
 
-    The word "worse" is used as soon as it is certain. This may be checked as often as you like: of
-    a hundred releases without any change, at most one is ever called worse.
+    The baseline is usually the one before it. `word` is "worse" as soon as it is statistically
+    certain that the new one is worse. You may repeat the comparison as often as you like while runs
+    arrive: of a hundred releases without any change, at most one is ever called worse.
     """
 
     model: str

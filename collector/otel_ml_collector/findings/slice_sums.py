@@ -148,12 +148,16 @@ class SlicesQuery:
 
 @dataclass(frozen=True, slots=True)
 class AskedRuns:
-    """Which runs are counted to compare slices: those of the largest models, or a sample of these.
+    """The runs that are counted when slices are compared.
+
+    A slice is a group of runs, such as those with `client = Remax`. Only runs of the 10 largest
+    models are counted. If there are too many, a sample is counted.
 
     Attributes:
         condition: The query's filter, in SQL.
         window: The time in which the runs began.
-        kinds: Kinds of late-arriving records that the project has.
+        kinds: Which kinds of records the project has besides its runs, such as tags that arrived
+            after their run. The SQL skips all other kinds.
         every: Sampling interval: 10 counts every tenth trace, 1 all traces.
         runs: Number of runs of these models, before sampling.
         models: The 10 models with the most runs. Runs of all other models are not counted.
@@ -413,11 +417,11 @@ class SliceDimensions:
     """The slices that are compared, such as all runs with `client = Remax`, numbered from 1.
 
     Attributes:
-        ids: Number of the slice to which each label belongs. A label is a value as the store
-            returns it for a run, such as `client=Remax`. Labels of the same model version have the
-            same number.
-        slices: The slice for each number. The key also has the model if the slice is a version,
-            because a label such as `v2` can be a version of several models.
+        ids: Maps each label to the number of its slice. The store returns the labels of each run.
+            A label is a name with a value, such as `client=Remax`. If the store has several labels
+            for one model version, all of them have the same number.
+        slices: Maps a number and a model to the slice. The model is empty, except for slices of
+            model versions: the same label can be version 2 of one model and version 3 of another.
         left_out: Names of tags and fields that are not used for slices, because they have too many
             values, identify people or sessions, or are beyond the limit of 50 names.
     """
@@ -512,10 +516,13 @@ def _drop_unanswered(
 
 
 def is_requested_name(llm: str, answered: Iterable[str]) -> bool:
-    """Whether an LLM is the requested name of another one, such as `gpt-4o` of `gpt-4o-2024-08-06`.
+    """Return whether an LLM's name is another LLM's name without the date or version at its end.
+
+    For example, a program requests `gpt-4o`, and `gpt-4o-2024-08-06` answers. If a call fails,
+    only the requested name is recorded, so one LLM appears under two names.
 
     Args:
-        llm: Name of an LLM for which there are only failed calls.
+        llm: A name of an LLM that only failed calls have.
         answered: Names of the LLMs that answered calls.
     """
     requested = llm.rpartition("/")[2].removesuffix("-latest")
@@ -625,18 +632,21 @@ def count_slices(
     dimensions: SliceDimensions,
     pairs: Sequence[int] | None = None,
 ) -> list[Row]:
-    """Compute sums for each model, slice and figure, from which slices are compared.
+    """Sum up the figures of the runs in each slice. Slices are compared by these sums.
+
+    A slice is a group of runs, such as those with `client = Remax`.
 
     Args:
         runs: The result of `read_counted`.
-        figures: The figures by which slices are compared.
+        figures: The figures by which slices are compared, such as errors and latency.
         dimensions: The slices.
         pairs: If given, pairs of slices, by their IDs. The runs that are in both slices of a pair
             are counted, instead of the runs of single slices.
 
     Returns:
-        Rows with `model`, `id` (the number of the slice, 0 for all runs of the model), `runs`, and
-            the moments of each figure, `m0` and so on, in the order of `ClusterMoments`.
+        A row for each model and slice: `model`, `id` (the number of the slice, 0 for all runs of
+            the model), `runs` (how many), and a tuple of sums for each figure: `m0` for the first
+            one, `m1` for the second, and so on. `ClusterMoments(*row["m0"])` names the sums.
     """
     ids, places = list_members(runs, dimensions)
     if pairs is not None:

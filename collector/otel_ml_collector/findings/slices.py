@@ -552,17 +552,21 @@ def find_worst_slices(
 ) -> dict[str, str]:
     """Find the slice, such as `client == "Kessler"`, in which each figure is worst.
 
-    For each slice, its excess is computed: how many more failures (or ms, or dollars) it has than
-    with the average of all other runs. The slice with the largest excess is the worst. A smaller
-    slice with at least 80 % of this excess is preferred. All tags are searched, and the runs are
-    read only once.
+    For rates such as errors, the slice with the most extra failures is the worst. Extra failures
+    are those in addition to the rate of all other runs. If smaller slices have at least 80 % of
+    them, the smallest is chosen: for example, client Kessler and not the region that contains it.
+
+    For amounts such as latency, the difference between a slice and all other runs is multiplied by
+    the number of runs in the slice. The slice with the largest product is the worst. All tags are
+    searched, and the runs are read only once.
 
     Args:
         reader: The store.
         project: The project.
         where: A filter of runs, such as those of a new version. Each slice is compared with all
             other runs that match.
-        figures: Changes of error share, latency, cost, a judge's results or predictions.
+        figures: The figures to search: changes of error share, latency, cost, a judge's results or
+            the quality of predictions.
         window: Only runs that began in this time count.
 
     Returns:

@@ -33,14 +33,15 @@ def suggest_for_slice(
 ) -> Suggestion | None:
     """Suggest an alert rule that fires while a slice is worse than all other runs of its model.
 
-    The limit lies between the value of all other runs and the value of the slice, at an eighth of
-    the difference: 10 % if the slice fails in 17 % and all other runs fail in 9 %. This close limit
-    is safe, because ``surely(...)`` fires only if it is statistically certain that the slice is
-    beyond the limit.
+    A slice is a group of runs, such as those with ``client = Remax``. The limit of the rule is
+    close to the value of all other runs: at an eighth of the way to the value of the slice. For
+    example, if all other runs fail in 9 % and the slice in 17 %, the limit is 10 %. Chance rarely
+    triggers the rule even so, because ``surely(...)`` fires only if it is statistically certain
+    that the slice is beyond the limit.
 
     Returns:
-        The fields of the rule. None if the slice is not worse, or if it is worse by a figure that
-        alert rules do not have.
+        The fields of the rule. None if the slice is not worse, or if the figure in which it is
+        worst is not errors, latency, cost or a judge.
     """
     by_name = {figure.name: figure for figure in figures}
     worse = [cell for cell in known.cells if cell.word == "worse"]

@@ -107,11 +107,13 @@ def find_verdict(
     now_ns: int,
     releases: Sequence[Release] | None = None,
 ) -> VersionsVerdict:
-    """Compare two versions of a model, and return the verdict with what it is based on.
+    """Return whether a version of a model is better or worse than another, with the evidence.
 
-    If they are a new version and the one before it, the verdict on this release is used.
-    Otherwise, experiments of both versions on the same data set are compared. If there are no such
-    experiments, all recorded runs of both versions are compared.
+    The verdict comes from the first of these comparisons that exists:
+
+    * The comparison of a new version with its baseline, if `releases` has it for these two.
+    * A comparison of experiments of both versions on the same data set.
+    * The comparison of all recorded runs of both versions.
 
     Args:
         reader: The store.
@@ -120,8 +122,8 @@ def find_verdict(
         version: Number of the version to judge, such as 2.
         baseline: Number of the version that it is compared with, such as 1.
         now_ns: Current time, in nanoseconds since 1970.
-        releases: The releases of the project, if the caller has them already. If None, those of the
-            model are computed.
+        releases: The comparisons of the project's new versions with their baselines, if you have
+            them already. If None, those of the model are computed.
 
     Raises:
         Missing: A version does not exist.

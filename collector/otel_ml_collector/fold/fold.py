@@ -56,11 +56,11 @@ _SpanKey = bytes
 
 
 def fold(facts: Facts) -> list[FoldedRun]:
-    """Compute the row of each run.
+    """Combine all records about each run, such as its spans, tags and scores, into one row.
 
     Args:
-        facts: All facts about some traces of a project. Traces that share a response ID must be
-            folded together.
+        facts: All records about some traces of a project. Traces that share a response ID of an LLM
+            must be passed together.
 
     Returns:
         One row for each run, including open ones, sorted by trace, start and span ID.
