@@ -39,16 +39,19 @@ def day_start(now_ns: int) -> int:
 def measure_budget(
     reader: Reader, project: str, judge: str, ends_ns: Sequence[int]
 ) -> dict[int, float]:
-    """Measure which share of its daily budget a judge had used up at some times.
+    """Measure how much of its daily budget a judge had used up at each given time.
+
+    The budget limits calls and dollars per day. A day begins at midnight UTC.
 
     Args:
         reader: The store.
         project: Project of the judge.
         judge: Its name.
-        ends_ns: The times, whole seconds in ascending order.
+        ends_ns: The times, in nanoseconds since 1970: whole seconds in ascending order.
 
     Returns:
-        The share by time, by today's limits. It is 0 if the judge is off.
+        The share for each time: 0 for none of the budget, 1 or more for all of it. The judge's
+        present limits are used for past days too. All shares are 0 if the judge is off now.
 
     Raises:
         Missing: There is no such judge.

@@ -137,8 +137,9 @@ class Keyring:
         """Create a key. When this method returns, the key is on disk and valid.
 
         Args:
-            wanted: Access of the key; its `key_id` is ignored.
-            by: The access that creates it.
+            wanted: Name and permissions of the key: scopes, projects and rates. Its `key_id` is
+                ignored.
+            by: Permissions of the caller. The caller's `key_id` is stored with the key.
 
         Raises:
             BadInput: The name, a scope, a project or a rate is invalid, or there are too many keys.

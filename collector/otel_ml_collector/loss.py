@@ -152,13 +152,15 @@ def read_loss(reader: Reader, hours: Hours, *, limit: int, only_missing: bool = 
 
     Args:
         reader: The store.
-        hours: Hours and project.
+        hours: The range of hours, and the project or all projects.
         limit: Largest number of rows.
         only_missing: Whether to leave out rows without missing spans.
 
     Returns:
-        A row per project, process and hour in which its spans ended, latest hour first: `project
-        process hour received missing refused late dropped`.
+        A row per `project`, `process` and `hour` in which spans ended, latest hour first. The other
+            columns are numbers of spans: `received`, `missing`, `refused` (arrived, but not
+            accepted), `late` (arrived over 5 minutes after their end) and `dropped` (by the process
+            itself, as it reports).
     """
     condition = Sql("missing > 0") if only_missing else Sql("1")
     sql = Sql("""
@@ -217,7 +219,9 @@ def _parameters(hours: Hours) -> dict[str, Any]:
 class LossCounts(BaseModel):
     """How many of the numbered spans of a process were received.
 
-    Only otel-ml's own SDK numbers its spans. Updates, evaluations and heartbeats are numbered, too.
+    otel-ml's own SDK gives each span of a process the next number, so a gap shows that a span is
+    missing. Spans of other SDKs have no number and are not counted. Updates, evaluations and
+    heartbeats are numbered, too.
     """
 
     received: int = Field(description="Number of spans that arrived, each counted once")

@@ -17,12 +17,13 @@ _EXPECTED_MARGINS: Final = (
 class Margins:
     """The smallest differences in time and money that matter.
 
-    A difference in latency or cost is a verdict only if it exceeds 5 % and this margin.
+    A version is called better or worse in latency or cost only if the difference exceeds both 5 %
+    and this margin.
 
     Attributes:
         time_ms: Difference in time, in milliseconds.
-        time_share: The same as a share of the time that the whole request takes. The larger of
-            both counts.
+        time_share: The same as a share of the time that the whole request takes: 0.02 means 2 %.
+            The larger of both counts.
         cost: Difference in cost per run, in US dollars.
     """
 
@@ -47,10 +48,13 @@ class Margins:
     def find_ratio(self, name: str, mean: float, least_ratio: float, request_ms: float) -> float:
         """Return the smallest relative difference that matters: 0.05 means 5 %.
 
+        It is larger than `least_ratio` if the mean is small compared with the absolute margin. For
+        example, a margin of 10 ms is 0.5 of a mean of 20 ms.
+
         Args:
             name: `latency`, `cost`, or another measure.
             mean: Mean of the baseline, in ms or $.
-            least_ratio: Smallest relative difference that matters for any mean.
+            least_ratio: The result is never below this ratio.
             request_ms: How long a whole request usually takes.
         """
         least = self.find_least(name, request_ms)

@@ -182,10 +182,10 @@ def get_metrics(
 
 @dataclass(frozen=True, slots=True)
 class SweepRun:
-    """A run with metrics, as a row of the table on page Metrics.
+    """A run with metrics: one row of the table on the page Metrics.
 
     Attributes:
-        owner: The run's ID and model, and the names of its metrics.
+        owner: The run that logged the metrics: its ID, its model and the names of its metrics.
         outcome: The run's outcome; empty as long as only its metrics have arrived.
         start_ns: The run's start; None as long as only its metrics have arrived.
         params: Params that differ between the runs, as text; different values have different texts.
@@ -272,8 +272,8 @@ def find_sweep(
     Args:
         reader: The store.
         project: The project.
-        listed: Two things: a list of all runs with metrics, and the stored rows of those that have
-            ended, by run ID.
+        listed: A list of all runs with metrics, and a mapping from run ID to stored row that
+            contains only the runs that have ended.
         model: Only runs of this model; empty for all.
         order: ``highest:NAME`` or ``lowest:NAME`` of a metric or a param. With any other text, the
             runs stay in the order of `listed`.

@@ -53,10 +53,10 @@ class OutgoingPeer:
 
 @dataclass(frozen=True, slots=True)
 class PeerAnswer:
-    """The answer to a request.
+    """The answer of a server to a request.
 
     Attributes:
-        body: Its start, up to the requested size.
+        body: The start of the answer, up to the requested number of bytes.
         rest_s: Seconds to wait before the next request, if the server named them.
     """
 

@@ -48,9 +48,10 @@ _INTERFACES: Final = frozenset(
 
 
 def provider_of(text: str) -> str:
-    """Return a provider's name as in the conventions; an unknown name is returned unchanged.
+    """Return the name that the OpenTelemetry conventions use for a provider.
 
-    ``openai.chat`` names a provider and the API that was called.
+    Other spellings are recognized: `Bedrock` becomes `aws.bedrock`. The name of an API after the
+    provider is removed: `openai.chat` becomes `openai`. An unknown name is returned unchanged.
     """
     lower = text.strip().lower()
     head = lower
@@ -156,11 +157,13 @@ def round_cost(cost: float | None) -> float | None:
 
 
 def write_dollars(cost: float | None, column: Iterable[float | None] = ()) -> str:
-    """Write a cost for a column of dollars: with four decimals, or two if one is $ 0.10 or more.
+    """Write a cost for a column of dollars, with the same number of decimals in each row.
+
+    Costs have two decimals if the largest cost of the column is $ 0.10 or more, else four.
 
     Args:
         cost: The cost of this row; None is written as a dash.
-        column: All costs of the column, so that each row has the same number of decimals.
+        column: All costs of the column.
     """
     if cost is None:
         return "\u2013"

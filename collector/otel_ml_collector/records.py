@@ -137,9 +137,10 @@ class ProcessSign:
 
 @dataclass(slots=True)
 class Arrivals:
-    """The sequence numbers of spans that one process sent in one request, for one hour.
+    """The sequence numbers of spans that a process sent, for spans that ended in the same hour.
 
-    otel-ml's SDK numbers the spans of a process, so that the collector can detect missing ones.
+    otel-ml's SDK numbers the spans of a process, so that the collector can detect missing spans. An
+    entry has the numbers of one request, until `join` merges it with others.
 
     Attributes:
         hour: Hour in which the spans ended, in hours since 1970 (UTC).

@@ -53,11 +53,14 @@ NO_NAMES: Final = TraceNames()
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """Values of a run that come from other records, and differ from those of its own span.
+    """Values that a run gets from other runs and records instead of from its own span.
+
+    For example, a run without a session inherits the session of its trace.
 
     Attributes:
-        share: The tokens and cost that totals add for this run, if another run records the same
-            call, or if this run reports the sum of calls below it. None if totals add its own.
+        share: The tokens and cost to use for this run in totals, if its own would be counted twice:
+            another run records the same call, or this run reports the sum of the calls below it.
+            None if totals use its own values.
         names: Session, user and experiment that the run inherits from other runs of its trace.
         owners: The trace keys and tags under which late-arriving records of the run (such as
             feedback) are stored, sorted.
@@ -94,12 +97,15 @@ NO_CONTENT: Final = InheritedContent()
 
 @dataclass(frozen=True, slots=True)
 class ResolvedRun:
-    """A run with its `Resolution`, as the store keeps it.
+    """The values that one run gets from other records, as they are stored.
+
+    Such a set of values is called the run's resolution. It may be computed again when more records
+    arrive, so several of them can be stored for one run.
 
     Attributes:
-        rank: Time of the resolution by the store's clock, in nanoseconds since 1970. 0 if the run
-            was resolved before it was stored. If a run has several resolutions, the one with the
-            highest rank is used.
+        rank: When the resolution was computed, by the store's clock, in nanoseconds since 1970. 0
+            if it was computed before the run was stored. The resolution with the highest rank is
+            used.
     """
 
     project: str
@@ -188,9 +194,11 @@ def name_owners(
     keys: Collection[str],
     annotated: Collection[str],
 ) -> dict[bytes, Sequence[str]]:
-    """Find the trace keys and tags of each run for which records arrived late, by span ID.
+    """Find the trace keys and tags through which runs get late-arriving records, by span ID.
 
-    Feedback, for example, can be sent for a trace key or for all runs with a tag.
+    For example, feedback can be sent later for a trace key, or for all runs with a certain tag.
+    Records for a trace key belong to the runs that are not directly inside another run. Records for
+    a tag belong to every run with the tag.
 
     Args:
         runs: All runs of the trace, each once, in any order.

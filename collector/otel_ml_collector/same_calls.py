@@ -154,14 +154,16 @@ class OtherRecord:
 
 @dataclass(frozen=True, slots=True)
 class CallFacts:
-    """Facts about a call from all of its records together, except tokens and cost.
+    """The combined facts about one call of a model that several runs recorded.
 
-    Several instrumentations can record one call. One of the records counts; the others repeat it.
+    Several instrumentations can record the same call, each as a run of its own. Statistics count
+    only one of these runs, the main record. Each fact comes from the main record or, if it lacks
+    the fact, from another record. Tokens and cost are in `CallShare`.
 
     Attributes:
-        latency_ns: Latency of the record that counts.
-        is_whole: Whether the record that counts has both an input and an output, so that none has
-            to be taken from another record.
+        latency_ns: Latency of the main record.
+        is_whole: Whether the main record has both an input and an output, so that neither has to
+            be taken from another record.
     """
 
     provider: str = ""
@@ -180,19 +182,19 @@ UNKNOWN: Final = CallFacts()
 
 @dataclass(frozen=True, slots=True)
 class CallShare:
-    """The tokens and cost that totals add for a run, if they differ from those of its span.
+    """The tokens and cost of a run to use in totals, if its own would be counted twice.
 
-    They differ if several runs record the same call, because the call must count once, and if an
-    agent reports the sum of the calls below it.
+    There are two cases. Several runs may record the same call; then one of them, the main record,
+    counts for all. Or an agent reports the sum of the calls below it, which count already.
 
     Attributes:
-        record_of: Span ID of the run that counts, if this run only repeats its call; else empty.
-        others: The other records of the call, if this run counts.
-        tokens, cost: The values that totals add for this run. Each comes from any record of the
-            call. They are empty if the run only repeats another one, or if it is an agent that
-            repeats the sum of its calls.
-        facts: Facts about the call from all of its records together, if there are several.
-        trace_id: The trace of the run `record_of`; empty if it is in the same trace.
+        record_of: Span ID of the main record, if this run only repeats it; else empty.
+        others: The other records of the call, if this run is the main record.
+        tokens, cost: The values to use for this run in totals. A main record gets each value from
+            the records that have it. A run that repeats another record gets none. An agent does
+            not get the values that it sums up from the calls below it.
+        facts: The combined facts about the call, if this run is the main record.
+        trace_id: Trace of the main record `record_of`; empty if it is the trace of this run.
     """
 
     record_of: bytes = b""
@@ -235,14 +237,15 @@ def call_run_of(run: Run) -> CallRun:
 
 
 def find_shares_of(runs: Sequence[Run]) -> dict[tuple[str, bytes], dict[bytes, CallShare]] | None:
-    """Find the runs of one request whose tokens and cost would be counted twice in totals.
+    """Find runs that would be counted twice in totals, among runs that arrived together.
 
-    Other runs record the same call, or the run reports the sum of the calls below it.
+    This happens if several runs record the same call of a model, or if a run, such as an agent,
+    reports the sum of the calls below it.
 
     Returns:
-        The tokens and cost to count in totals instead, by project and trace, then by span ID. None
-        if the request has too many runs to check before they are stored; a background job checks
-        them later.
+        For each of these runs, the tokens and cost to use in totals instead of its own. The first
+        key is the project and the trace ID, the second is the span ID. None if these are too many
+        runs to check before they are stored; a background job checks them later.
     """
     items = [run for run in runs if has_facts(run)]
     nested = _find_nested(items)
@@ -340,16 +343,17 @@ def name_scope(scope: str) -> str:
 
 
 def find_shares(runs: Iterable[CallRun]) -> dict[bytes, CallShare]:
-    """Find the runs of a trace whose tokens and cost would be counted twice in totals.
+    """Find the runs of a trace that would be counted twice in totals of tokens and cost.
 
-    Other runs record the same call, or the run reports the sum of the calls below it.
+    This happens if several runs record the same call of a model, or if a run, such as an agent,
+    reports the sum of the calls below it.
 
     Args:
         runs: All known runs of the trace, in any order. If a span ID occurs twice, the last run
             with it is used.
 
     Returns:
-        The tokens and cost that totals count for these runs instead, by span ID.
+        For each of these runs, by span ID: the tokens and cost to use in totals instead of its own.
     """
     tree = {run.span_id: run for run in sorted(runs, key=attrgetter("span_id"))}
     with_facts = [run for run in tree.values() if run.has_facts]
@@ -496,9 +500,11 @@ def _share_answer(parts: Sequence[_Answer], shares: dict[bytes, dict[bytes, Call
 
 
 def may_share(with_facts: Sequence[CallRun]) -> bool:
-    """Return whether a trace may have repeated calls, or runs that add up calls below them.
+    """Check quickly whether some tokens or costs of a trace might be counted twice in totals.
 
-    This check is fast. If it returns False, `find_shares` finds nothing.
+    This can happen if several runs record the same call, or if a run, such as an agent, reports the
+    sum of the calls below it. If the result is False, `find_shares` finds no such runs, so you need
+    not call it.
 
     Args:
         with_facts: All runs of the trace for which `has_facts` is true, such as those with tokens.

@@ -279,19 +279,22 @@ def _by_tag(name: str, kinds: RecordKinds) -> Grouping:
 
 @dataclass(frozen=True, slots=True)
 class StatsQuery:
-    """A query of statistics.
+    """The statistics to compute: of which runs, and by which groups and time buckets.
 
     Attributes:
         where: A filter; empty for all runs. Spans that are not model calls are left out, unless the
             filter has ``kind``.
-        group: A field or tag, such as ``version`` or ``tags["client"]``; empty for none.
-        window: When the runs began. The first bucket begins at its start, the last ends at its end.
+        group: The field or tag to group by, such as ``version`` or ``tags["client"]``; empty for no
+            groups.
+        window: Time range in which the runs began. The first bucket begins at its start, the last
+            one ends at its end.
         step_ns: Length of a bucket; None for one bucket.
-        groups: Number of groups to list.
+        groups: Maximum number of groups to list.
         also: A condition on runs in addition to the filter.
-        by: A grouping that replaces that of `group`.
-        only: The groups to list; empty for those with the most runs.
-        needs_runs: Whether `also` needs columns of runs that the rollup does not have.
+        by: How to group the runs by `group`; None for the usual way.
+        only: Names of the groups to list; empty for the groups with the most runs.
+        needs_runs: Whether `also` uses columns that only the runs have. Then the statistics cannot
+            be read from the stored daily and hourly totals.
     """
 
     project: str
@@ -320,14 +323,15 @@ def find_stats(reader: Reader, query: StatsQuery) -> RunStats:
 
 
 def find_at_once(reader: Reader, query: StatsQuery, groups: Sequence[str]) -> list[RunStats]:
-    """Compute statistics of recorded runs by time bucket, and in total for several groupings.
+    """Compute statistics of recorded runs by time bucket, and by each of several fields or tags.
 
-    One SQL statement chooses the groups, a second reads the runs, and a third the scores. Use it if
-    the rollup does not have the time range, or does not have it for all of the groupings.
+    This reads the runs once, not once for each of `groups`: one SQL statement chooses the groups, a
+    second reads the runs, and a third the scores. Use it if the stored daily and hourly totals do
+    not cover the time range or some of the fields and tags.
 
     Returns:
-        First the statistics of all runs by time bucket. Then, for each grouping, the statistics of
-        its groups over the whole time, without time buckets.
+        First the statistics of all runs by time bucket. Then, for each field or tag, the statistics
+        of its groups over the whole time range, without time buckets.
 
     Raises:
         BadInput: The filter or a group is invalid, or there would be too many buckets.

@@ -840,11 +840,13 @@ def save_target(  # noqa: PLR0917 - what a save needs
     wanted: WantedTarget,
     base: int | None,
 ) -> SavedTarget:
-    """Save a prediction target under its name; saving it again unchanged has no effect.
+    """Save a prediction target: which part of a model's output predicts which ground truth.
+
+    Saving it again unchanged has no effect.
 
     Raises:
         BadInput: There are too many targets.
-        Conflict: There is a newer version.
+        Conflict: `base` is given, but the newest stored version is a different one.
     """
     body = write_body(wanted)
     with suppress(Missing):

@@ -78,9 +78,10 @@ class JudgeBackfill(ConfirmedBackfill):
     )
 
     def narrow(self, judge: SavedRubricJudge) -> SavedRubricJudge:
-        """Return the judge with the runs and the budget of the backfill. Its version is the same.
+        """Return a copy of the judge that is limited to the runs and budget of this backfill.
 
-        The limit of calls per minute is the judge's.
+        The copy has the filter, the sampling and the maximum calls and cost of the backfill. The
+        judge's version and its limit of calls per minute are unchanged.
         """
         changes = {
             "where": self.where,

@@ -242,7 +242,9 @@ def start_backfill(
     judge: SavedRubricJudge,
     confirmed: ConfirmedBackfill,
 ) -> RubricBackfill:
-    """Start a backfill that was confirmed.
+    """Start a backfill: let a judge score stored runs, after the user has confirmed the plan.
+
+    The plan showed the number of runs and the estimated cost. The background job scores the runs.
 
     Raises:
         BadInput: A field is wrong, or there is nothing to score.

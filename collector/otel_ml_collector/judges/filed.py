@@ -10,15 +10,17 @@ from otel_ml_collector.store.reader import Reader
 
 
 class FiledJudges:
-    """The judges of the configuration file, which are saved once.
+    """Saves the judges of the configuration file in the store, once after the start.
+
+    Stored judges that are no longer in the file are deleted.
 
     Args:
         reader: Reads the store.
         documents: Saves judges.
         judges: The judges of the file.
-        is_owner: Whether to delete stored judges that are no longer in the file. False for a
-            collector that runs no judges and has none in its file, because the stored judges come
-            from the files of other collectors.
+        is_owner: Whether this collector runs judges. If it does not, and there are none in its file
+            either, nothing is saved or deleted. The stored judges then come from the files of other
+            collectors.
         clock: Returns the time in nanoseconds since the epoch.
     """
 

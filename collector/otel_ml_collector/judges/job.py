@@ -233,11 +233,11 @@ class RubricJudgeJob:
     def store(self, project: str, body: bytes) -> None:
         """Store spans. When this method returns, they are on disk.
 
-        If the store is busy, the method tries again until this worker's lease of the judge would
-        end.
+        If the store is busy, the method tries again for at most `options.lease_s` seconds. After
+        that, this worker's lease of the judge may have expired, and another worker may have it.
 
         Raises:
-            Unavailable: The store is still busy after the last attempt.
+            Unavailable: The store is still busy after the last attempt, or this job is stopped.
         """
         until_s = time.monotonic() + self.options.lease_s
         while True:
@@ -397,7 +397,10 @@ class _Work:
         self._lease.seen_s = time.monotonic()
 
     def judge(self, after_ns: int) -> int:
-        """Judge due runs until none is left or the turn of 20 s is over; returns how many.
+        """Judge due runs for at most about 20 s; returns how many runs are finished.
+
+        Returns earlier if no due run is left, the budget is used up or the lease is lost. Runs that
+        turn out not to need a score are counted as finished.
 
         Args:
             after_ns: Judge only runs that arrived after this time, in nanoseconds since the epoch.

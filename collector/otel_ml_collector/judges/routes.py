@@ -61,10 +61,10 @@ def get_judges(project: str, reader: FromReader) -> Judges:
 def get_judge_versions(
     project: str, judge: str, reader: FromReader, last: Last = "30d"
 ) -> JudgeVersions:
-    """Read the versions of a judge with their sources and figures, newest first.
+    """Read the versions of a judge, newest first, with their definitions and results.
 
-    Scores of different versions are never combined. Each `where` is the filter that lists the runs
-    that were counted.
+    Results are numbers such as the pass rate. Scores of different versions are never combined. The
+    field `where` of a version is a filter: use it to list the runs whose scores were counted.
     """
     over = cut_past(reader, last, time.time_ns())
     judge_versions = judges.find_judge_versions(reader, project, judge, over)
@@ -82,21 +82,24 @@ def get_strictness(
 ) -> JudgeStrictness:
     """Compare how strict two versions of a judge are, on the runs that both scored.
 
-    The newest 10,000 live runs count; without any, runs of experiments do. Runs of a session or
-    trace form a cluster. Each `where` is the filter that lists the runs that were counted.
+    The newest 10,000 production runs are compared. If both versions scored no production run, runs
+    of experiments are compared instead. Runs of one session, or of one trace without a session,
+    form a cluster. Each field `where` of the response is a filter that lists the runs that were
+    counted.
     """
     return find_strictness(reader, project, judge, number, against)
 
 
 @dataclass(frozen=True, slots=True)
 class FigureBar:
-    """A bar of a figure, in per cent from the left and in pixels from its foot.
+    """One bar of a bar chart: an interval of scores, or a time bucket.
 
     Attributes:
-        height: Height of the whole bar.
-        failed: Height of its upper part: runs that did not pass.
-        label: The figure in words.
-        where: The filter that lists its runs.
+        left, width: Where the bar begins and how wide it is, in percent of the chart's width.
+        height: Height of the whole bar, in pixels.
+        failed: Height of the upper part of the bar, in pixels: runs that did not pass.
+        label: The values of the bar in words, such as `0.8 to 0.9: 120 runs, 3 failed`.
+        where: The filter that lists the runs of the bar.
     """
 
     left: float

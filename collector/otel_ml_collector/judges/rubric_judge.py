@@ -165,9 +165,9 @@ def is_used_up(judge: WantedRubricJudge, spent: JudgeSpending) -> bool:
 
 
 def is_sampled(group: str, sample: float) -> bool:
-    """Return whether a session is in a sample, or a trace that belongs to no session.
+    """Return whether a group of runs is in a sample: a session, or a trace without a session.
 
-    The answer never changes. A session in a sample of 10 % is also in the sample of 20 %.
+    The answer for a group never changes. A group in a sample of 10 % is also in the sample of 20 %.
     """
     digest = hashlib.sha256(group.encode()).digest()
     return int.from_bytes(digest[:8]) < sample * _FULL

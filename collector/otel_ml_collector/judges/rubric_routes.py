@@ -132,7 +132,8 @@ def save_rubric_judge(
     """Save a rubric judge under its project and name.
 
     Raises:
-        BadInput: A field is invalid, or does not fit the settings.
+        BadInput: A field is invalid, or does not fit the collector's settings: for example, the
+            judge's connection does not exist.
         Conflict: The judge is in the configuration file, or there is a newer version.
     """
     project, name = place
@@ -176,7 +177,10 @@ def put_rubric_judge(
 ) -> SavedRubricJudge:
     """Save a rubric judge. A change of the rubric or the model makes a new judge version.
 
-    While it is on, each new run that matches is judged 60 s after the last record of its trace.
+    While the judge is on, it judges each new run that matches its filter and is in its sample. It
+    waits until 60 s after the last record of the run's trace. If the rubric shows a whole
+    conversation, it waits until 10 minutes after the last record of the session. Settings can
+    change both times.
     """
     return save_rubric_judge(reader, store, job, (project, judge), wanted, base=base)
 
@@ -221,9 +225,10 @@ def try_rubric_judge(
     job: FromJob,
     wanted: WantedTrial,
 ) -> JudgeTrial:
-    """Try the saved judge, or the judge in the body, on the newest runs that match.
+    """Try a judge on the newest runs that match its filter.
 
-    No score is stored. The calls of the model are runs of kind judge with the tag `trial`.
+    If the body contains a judge, it is tried, otherwise the saved one. No score is stored. The
+    judge's calls to its model are recorded as runs of kind `judge` with the tag `trial`.
     """
     tried = wanted.judge or _read_saved(reader, project, judge)
     return try_judge(reader, job, (project, judge), tried, wanted.runs)
@@ -240,8 +245,8 @@ def check_rubric_judge_on_examples(
 ) -> ReadyCheck:
     """Check a judge on the labelled examples of a built-in rubric, such as `correctness`.
 
-    The judge is the saved one, or the one in the body. No score is stored. The calls of the model
-    are runs of kind judge with the tag `trial`.
+    If the body contains a judge, it is checked, otherwise the saved one. No score is stored. The
+    judge's calls to its model are recorded as runs of kind `judge` with the tag `trial`.
     """
     checked = wanted.judge or _read_saved(reader, project, judge)
     return check_ready(job, (project, judge), checked, wanted.ready, wanted.examples)
@@ -290,10 +295,12 @@ def start_rubric_backfill(
     job: FromJob,
     confirmed: ConfirmedBackfill,
 ) -> RubricBackfill:
-    """Start a backfill, which scores past runs. The body is the field `confirm` of its plan.
+    """Start a backfill, in which a judge scores past runs.
 
-    The backfill runs in the background. It has a budget of its own and does not use the judge's
-    daily budget for new runs. Runs that this version of the judge has scored are left out.
+    To get the body of this request, first send a `POST` to the path that ends in `/backfill-plan`.
+    The body is the field `confirm` of that response. The backfill runs in the background. It has a
+    budget of its own and does not use the judge's daily budget for new runs. Runs that this version
+    of the judge has already scored are left out.
     """
     saved = make_rubric_judge(read_document(reader, project, RUBRIC_JUDGE, judge))
     place = (project, judge)

@@ -111,9 +111,10 @@ def get_due_runs(
 def get_run_to_judge(
     *, project: str, judge: JudgeName, run_id: str, reader: FromReader, store: FromJudgeStore
 ) -> DueRun:
-    """Return the parts of a run that a judge needs, without redacted data. For workers.
+    """Return the parts of a run that a worker, a process that runs judges, needs to judge it.
 
-    A run that ended with an error, or has no ground truth for a rubric that shows it, is not found.
+    Redacted data is left out. The response is 404 if the run ended with an error, or if the rubric
+    shows the ground truth and the run has none.
     """
     runs = store.narrow(reader).read_runs(_read_live(reader, project, judge), [run_id])
     if run_id not in runs:

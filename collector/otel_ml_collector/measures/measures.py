@@ -38,11 +38,11 @@ class Measure:
 
     @property
     def compared(self) -> Sql:
-        """SQL of the number that statistics compare; NULL if the run has none.
+        """SQL of the number of a run that comparisons use; NULL if the run has none.
 
-        For an amount, such as latency, it is the logarithm, rounded to 1/64. After rounding,
-        many runs have the same value, so fewer rows are read, and sums are exact. Failed runs have
-        none.
+        For an amount, such as latency, the number is the logarithm, rounded to 1/64. After
+        rounding, many runs have the same value, so fewer rows are read, and sums are exact. A
+        failed run has no amount to compare.
         """
         if self.kind == "amount":
             return Sql("""if({failed} OR NOT {value} > 0, NULL,
@@ -73,8 +73,9 @@ def with_amounts(amounts: RunAmounts, *, inside: bool = True) -> Sql:
 
     Args:
         amounts: Gives the SQL expressions for tokens and cost.
-        inside: Whether the query joins `sum_inside`. Then the clause also defines tokens and cost
-            with the runs inside: a run without its own values has the sum of the runs inside it.
+        inside: Whether the query joins `sum_inside`, the sums over the runs inside a run, such as
+            the model calls of an agent. Then the clause also defines tokens and cost that use these
+            sums for runs without values of their own.
     """
     columns = Sql("{tokens} AS {counted_tokens}, {cost} AS {counted_cost}").fill(
         tokens=amounts.tokens,

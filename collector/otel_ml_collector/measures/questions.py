@@ -156,10 +156,12 @@ class StatsQuestion:
         buckets: The time window, cut into buckets. Runs that start in it are counted.
         groupings: How runs are grouped, each grouping on its own; empty for none.
         is_by_bucket: Whether the groups of the first grouping are also split by time bucket.
-        has_keyed: Whether the project has scores for trace keys or tags, which must be read too.
+        has_keyed: Whether the project has scores that name a trace key or a tag instead of a run.
+            Stored totals do not contain them, so scores are then read from the runs only.
         counted: Which runs count. Stored totals contain only these already.
-        shares_calls: Whether several runs of the project can record the same call. Then the tokens
-            and cost that count can differ from those of a run's own span.
+        shares_calls: Whether several runs of the project can record the same call. Totals count the
+            tokens and cost of such a call for one of these runs only, even if each span reports
+            them.
         rollup: The part that is read from the rollup, the stored totals of days and hours.
     """
 
@@ -206,13 +208,15 @@ class StatsQuestion:
 
 
 def choose_groups(reader: Reader, question: StatsQuestion, most: int) -> list[Row]:
-    """Choose the groups with the most runs of each grouping.
+    """Find the largest groups of each grouping, such as the models with the most runs.
 
-    Groups are counted first, because latency quantiles of 300,000 groups would take 2 s.
+    Groups are counted first, so that slow figures are then read for a few groups only. Latency
+    quantiles of 300,000 groups would take 2 s.
 
     Returns:
-        Rows with `place` (index of the grouping), `label`, `number` of runs, and `groups`: the
-            total number of groups of the grouping. The largest group is first.
+        One row per group, the largest group of each grouping first. `place` is the index of the
+            grouping, `label` the name of the group, and `number` its number of runs. `groups` is
+            the total number of groups of the grouping.
     """
     sources = [
         (Sql("count()"), _from_runs(question, is_joined=question.needs_shares)),
@@ -238,7 +242,7 @@ def choose_groups(reader: Reader, question: StatsQuestion, most: int) -> list[Ro
 def read_runs(
     reader: Reader, question: StatsQuestion, wanted: Sequence[Sequence[str]]
 ) -> list[Row]:
-    """Read the figures of recorded runs in total, by bucket, and by group.
+    """Read figures of recorded runs, such as errors and cost: in total, by bucket, and by group.
 
     Args:
         reader: The store.
@@ -247,11 +251,11 @@ def read_runs(
             are one group without a name.
 
     Returns:
-        Rows with sums. `part` says what a row is about: all runs (`ALL`), a time bucket
-            (`A_BUCKET`), a group of the first grouping (`A_GROUP`), or a group of another one (the
-            index of that grouping). `named` is the label of the group, and `is_wanted` whether it
-            is in `wanted`. The sums are `runs`, `errors`, `quantiles` (of `FIGURES`, in ns),
-            tokens, `cost`, and `priced`, the number of runs with a cost.
+        Rows with sums. `part` is the kind of row: all runs (`ALL`), a time bucket (`A_BUCKET`), or
+            a group of the first grouping (`A_GROUP`), of the second (`A_GROUP` + 1), and so on.
+            `named` is the label of the group, and `is_wanted` whether it is in `wanted`. The sums
+            are `runs`, `errors`, `quantiles` (of latency, in ns), tokens, `cost`, and `priced`, the
+            number of runs with a cost.
     """
     sums = COUNTED_SUMS if question.shares_calls else SUMS
     runs = _from_runs(question, is_joined=question.needs_shares)

@@ -50,9 +50,10 @@ NEWEST_WITH_KEYED: Final = newest_scores(all_scores(_BEGAN, has_keyed=True))
 
 @dataclass(frozen=True, slots=True)
 class Rollup:
-    """A table of sums of runs by day or by hour.
+    """A table of the store with sums over the runs of each day or hour.
 
-    The writer marks a day when it stores or changes runs of it. Then its sums are computed again.
+    When a run is stored or changed, the writer marks the day of the run. Then the sums of this day
+    are computed again.
 
     Attributes:
         table: Name of the table. Its rows have `project`, `day_ns`, `computed_ns` and the columns.

@@ -41,7 +41,7 @@ _MOST_PROJECTS: Final = 20_000
 def list_projects(reader: Reader) -> list[Row]:
     """List projects with their number of recorded runs; the one with the latest run comes first.
 
-    A project that has only open runs, or only metrics, is listed with 0 runs.
+    A project is listed with 0 runs if none of its runs has ended yet, or if it only has metrics.
     """
     unknown = Bounds(READABLE, days=uncomputed(READABLE))
     sql = Sql("""
@@ -127,7 +127,7 @@ START: Final = Sql("start_ns")
 
 
 def bucket_of(buckets: Buckets, time: Sql = START) -> Sql:
-    """Write the SQL for the start of the bucket that contains a time, as `bucket`.
+    """Write the SQL of the column `bucket`: the start of the time bucket that contains a time.
 
     The query needs the parameters of `bucket_parameters`. For buckets of equal length, the SQL is
     an arithmetic formula, because searching the list of buckets takes five times as long.
@@ -259,10 +259,10 @@ _TOPS: Final = Condition(
 def count_traces(
     reader: Reader, project: str, condition: Condition, buckets: Buckets
 ) -> list[Row] | None:
-    """Count the traces that contain a call, by time bucket, with the columns of `count_runs`.
+    """Count the traces that contain a run (not only plain spans), by time bucket.
 
-    A trace counts as one run: its top span. If the top span has not arrived, each run without a
-    recorded parent counts.
+    Each trace is counted once, by its top span. If the top span has not arrived, each run without a
+    recorded parent counts instead. The columns are those of `count_runs`.
 
     Returns:
         A row for each bucket. None if there are too many runs, as for `count_roots`.
@@ -309,9 +309,9 @@ _MODELS_READ: Final = 10_000
 def list_models(reader: Reader, project: str) -> list[Row]:
     """List the models of a project; the one with the latest run comes first.
 
-    A model with only open runs is listed with 0 runs. A version of a model can also arrive without
-    any run; that model is listed with 0 runs and the time of its version. Runs of experiments are
-    counted separately.
+    A model is listed with 0 runs if none of its runs has ended yet. A client can also send a
+    version of a model before the first run. Such a model is listed with 0 runs and the time of its
+    version. Runs of experiments are counted separately.
     """
     counted = find_counted(reader, project, Bounds(days=uncomputed(OF_PROJECT)))
     tried = reader.ahead(_list_tried_models, project, counted.tried) if counted.items else None

@@ -45,9 +45,9 @@ class Sides:
         counts: Approximate number of runs of the baseline and of the candidate.
         names: How sentences name the baseline and the candidate, such as `v1` and `v2`. If empty,
             they are "before" and "now".
-        place: SQL that gives the time window of a run of the candidate as a number from 0.
-        windows: Number of time windows. A release is compared after each window; everything else
-            has one window.
+        place: SQL for the index of the time window in which a run of the candidate began, from 0.
+        windows: Number of time windows. A new release is compared again after each window, so it
+            can have several. Any other comparison has one.
         outcomes: Prediction targets by which the runs are compared.
     """
 
@@ -232,17 +232,16 @@ def read_outcomes(
     every: tuple[int, int],
     is_split: bool = False,
 ) -> list[Row]:
-    """Read sums of how good predictions were, for each unit of the baseline and the candidate.
+    """Sum up how good the predictions of each session were, for the baseline and the candidate.
 
-    A unit is a session, or a trace without a session.
-    The arguments and the columns `is_before`, `place`, `stratum` and `units` are those of
-    `read_units`.
+    A trace without a session counts like a session. The arguments and the columns `is_before`,
+    `place`, `stratum` and `units` are those of `read_units`, which calls a session a unit.
 
     Returns:
-        Rows that also have `total` (the sum of the values of the outcome, in `MILLIONTHS`), `n`
-        (number of predictions with ground truth) and `missing` (number of those without).
-        `first_total`, `first_n` and `first_missing` are the same sums, but only for the first time
-        window in which the unit has runs.
+        Rows that also have `total` (the sum of the values of the outcome, multiplied by
+            `MILLIONTHS`), `n` (number of predictions with ground truth) and `missing` (number of
+            those without). `first_total`, `first_n` and `first_missing` are the same sums, but only
+            for the first time window in which the session has runs.
     """
     kinds = find_record_kinds(reader, project)
     sql = _OUTCOMES.fill(
@@ -311,10 +310,10 @@ _IS_RECENT: Final = Sql("start_ns >= {recent_start:Int64} AND start_ns < {recent
 def sample_traces(
     reader: Reader, project: str, condition: Condition, window: Window, recent: Window
 ) -> Row:
-    """Count the matching runs, and take a sample of their traces.
+    """Count the matching runs, and return a sample of their traces.
 
-    The sample shows how many traces two conditions have in common: it consists of the 1,000
-    traces whose IDs have the smallest hashes.
+    The samples of two conditions show about how many traces both have in common. Therefore, a
+    sample is not random: it consists of the 1,000 traces whose IDs have the smallest hashes.
 
     Args:
         reader: The store.
@@ -324,8 +323,9 @@ def sample_traces(
         recent: A shorter time range, for a second sample.
 
     Returns:
-        A row with `runs`, `tops` (the requests among them), `traces` (hashes of the sampled traces,
-        in order) and `recent` (the same for runs that began in the time range `recent`).
+        A row. `runs` is the number of matching runs, and `tops` how many of them are requests (the
+            top span of a trace). `traces` has the hashes of the sampled trace IDs in ascending
+            order, and `recent` the same for runs that began in the time range `recent`.
     """
     all_traces, recent_traces = (
         _SMALLEST.fill(part=part, most=SAMPLED_TRACES) for part in (Sql("1"), _IS_RECENT)

@@ -135,8 +135,9 @@ def get_variability(
 ) -> ModelVariability:
     """Return how often versions of a model gave the same answer when an input was repeated.
 
-    The newest 10,000 live runs of each version are grouped by equal inputs. For intervals, each
-    input counts as one observation. Each `where` is the filter that lists the runs of a group.
+    The newest 10,000 live runs of each version are grouped by equal inputs. For confidence
+    intervals, each input counts as one observation. The field `where` of each group is a filter
+    that lists the runs of the group.
     """
     return find_variability(reader, project, model, version=version, against=against, limit=limit)
 
@@ -185,9 +186,10 @@ async def post_alias(
     pipeline: Annotated[Intake, Depends(service_of(Intake))],
     access: Annotated[Access, Depends(needs(ANNOTATE))],
 ) -> Aliases:
-    """Set an alias to a version of a model, or remove it. The response means that it is on disk.
+    """Set an alias to a version of a model, or remove it, and return all aliases of the model.
 
-    A change that is sent again with the same `id` is stored once.
+    When the response arrives, the change is on disk. If you send a change again with the same `id`,
+    it is stored once.
     """
     reader = find_service(request, Reader).narrow(access)
     with pipeline.hold() as held:

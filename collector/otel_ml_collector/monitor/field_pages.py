@@ -77,8 +77,9 @@ class DistanceFigure:
     """A drawing of the drift score over time.
 
     Attributes:
-        path: SVG path of the complete windows.
-        threshold: Distance of the limit from the top, in pixels. Drift begins above it.
+        path: SVG path of the line through all complete time windows, without the current window.
+        threshold: Distance of the limit from the top of the drawing, in pixels. Scores above the
+            limit may be drift.
         marks: Moments at which a version, release or LLM began.
     """
 

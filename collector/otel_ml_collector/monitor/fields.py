@@ -258,7 +258,9 @@ def ask_fields(reader: Reader, project: str, asked: FieldsAsked, now_ns: int) ->
 
 
 def find_fields(question: FieldsQuestion) -> ModelFields:
-    """Compare all fields of a model with the reference.
+    """Compare all fields of a model with the reference, such as its runs of the 28 days before.
+
+    The reference can also be a version, a data set or a profile, which describes normal values.
 
     Raises:
         BadInput: The reference or the filter is invalid.
@@ -308,7 +310,10 @@ def _missing_share(sketch: FieldSketch) -> float | None:
 
 
 def find_field(question: FieldsQuestion, name: str) -> FieldReport:
-    """Compare one field of a model as `find_fields` does, and report it in detail.
+    """Compare one field of a model with the reference, such as its runs of the 28 days before.
+
+    The comparison is that of `find_fields`. The report also has distributions, the drift score over
+    time and example runs.
 
     Raises:
         BadInput: The reference or the filter is invalid.
@@ -513,10 +518,10 @@ def _find_marks(changes: Sequence[Change], span: Window) -> list[FieldMark]:
 
 
 def find_typical(question: FieldsQuestion, own: FieldDrift, part: PartDrift) -> list[TypicalRun]:
-    """Find runs of the window with values that are frequent now and were rare before.
+    """Find runs that show a field's drift: their values are frequent now and were rare before.
 
-    At most a thousand runs are searched. For a text field without drift, return the most unusual
-    texts.
+    Up to 1,000 runs of the compared time window are searched, and at most 20 are returned. For a
+    text field that has not drifted, the runs with the most unusual texts are returned instead.
     """
     reader, project, window = question.reader, question.project, question.window
     condition: Condition = ALWAYS
@@ -647,9 +652,11 @@ AskedFields = Annotated[FieldsAsked, Query()]
 def get_fields(project: str, reader: FromReader, asked: AskedFields) -> ModelFields:
     """List the fields of a model and compare each with the reference.
 
-    Fields are values in inputs, outputs and params, and latency, tokens, cost and scores. A field
-    has drifted if its drift score is above the margin, above the differences between the windows of
-    the reference, and statistically significant over all fields together.
+    Fields are values in inputs, outputs and params, and latency, tokens, cost and scores. The
+    parameter `than` names the reference, such as the 28 days before. A field has drifted if three
+    conditions are true. Its drift score is above `margin`. It is also above the usual drift score
+    between two windows of the reference. And the difference is statistically significant, corrected
+    for the number of fields.
     """
     return find_fields(ask_fields(reader, project, asked, time.time_ns()))
 

@@ -69,8 +69,8 @@ def show_findings(
 ) -> Response:
     """Show problems and slices: a part of the page Monitor that loads after the page.
 
-    For a large project, an answer of the last half hour is shown at once. If it is older than five
-    minutes, the part loads a new one.
+    For a large project, the last result is shown at once if it is at most half an hour old. If it
+    is older than five minutes, the browser then loads a new result.
     """
     now_ns = time.time_ns()
     find = find_monitor if fresh else find_shown_monitor
@@ -251,9 +251,10 @@ def _describe(state: MonitorState) -> dict[str, object]:
 
 
 def write_cell(cell: SliceCell) -> str:
-    """Write the difference of a cell, or its number of runs if they are too few to compare.
+    """Write a cell of the slice table: the difference, or the number of runs if there are too few.
 
-    If latency or cost is three times as high or more, the difference is written as a factor (`4×`).
+    If latency or cost is at least three times as high in the slice as in all other runs, the
+    difference is written as a factor (`4×`).
     """
     if cell.difference is None:
         return f"{wording.count(cell.n)} {'run' if cell.n == 1 else 'runs'}"

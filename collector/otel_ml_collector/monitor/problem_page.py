@@ -58,12 +58,14 @@ pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PartRow:
-    """A row of the table of a problem: a slice of the runs, such as one client, with two values.
+    """A row of the table that splits a problem by tag value: one slice, such as one client.
 
     Attributes:
-        before: Value of the baseline version, or of all other runs.
+        before: Value of the baseline version, or of all other runs if no new version is the
+            problem.
         now: Value of the new version, or of this slice.
-        size: How much the two values differ. Worse slices come first, sorted by it.
+        size: How much the two values differ. Worse slices come first, the largest difference on
+            top.
         difference: The difference with its interval, and the smallest difference that matters.
         bar: Drawing of the interval.
     """
@@ -102,19 +104,20 @@ class PartTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SinceChart:
-    """A line chart of a figure over time: one line for the runs with a problem, one for the others.
+    """A line chart of a figure over time, such as errors: runs with a problem, and all others.
 
     Attributes:
-        own: SVG path of the runs with the problem.
-        others: SVG path of all other runs; empty if there are none.
-        mark: Where the problem began, in percent of the width; None if unknown.
-        mark_text: When the problem began, in words.
-        is_mark_low: Whether this text is at the bottom of the chart, because the line starts in the
-            upper half.
+        own: SVG path of the line of the runs with the problem.
+        others: SVG path of the line of all other runs; empty if there are none.
+        mark: Where the problem began, in percent of the chart's width; None if unknown.
+        mark_text: Text at this mark, with the new version, if any, and the time:
+            `v2, 20 Nov 11:00`.
+        is_mark_low: Whether this text is at the bottom of the chart. True if the first value of the
+            line is in the upper half.
         across: Labels of the time axis.
         up: Labels of the vertical axis.
         part: Name of the runs with the problem, such as `client Kessler`; empty for all runs.
-        step_hours: Time between two points.
+        step_hours: Hours between two points.
     """
 
     own: str

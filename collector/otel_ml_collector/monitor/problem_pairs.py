@@ -93,7 +93,10 @@ def show_pairs(
 def find_pairs(
     reader: Reader, project: str, query: PairsQuery, now_ns: int
 ) -> Sequence[ExamplePair]:
-    """Find inputs that both versions got, each with the newest run of both; the newest first.
+    """Find up to five inputs that both versions received, with one run of each version.
+
+    For each input, the newest run of the baseline and the newest run of the new version are
+    returned. The input that the new version received last comes first.
 
     Raises:
         BadInput: A filter or a time is invalid.

@@ -121,7 +121,8 @@ def _read_component(component: Mapping[str, Any]) -> ProfileComponent:
 def get_profiles(project: str, reader: FromReader) -> StoredProfiles:
     """List the profiles that clients have sent, by name, with the fields that each describes.
 
-    To compare the fields of a model with a profile, use `than=profile:NAME`.
+    A profile describes which values are normal for a model. To compare the fields of a model with a
+    profile, send `than=profile:NAME` to the route that ends in `/fields`.
     """
     return StoredProfiles(profiles=find_profiles(reader, project))
 

@@ -53,14 +53,16 @@ def get_findings(
 def get_slices(asked: Annotated[SlicesQuery, Depends()], reader: FromReader) -> Slices:
     """Compare each slice (the runs with one tag value) with all other runs of the same model.
 
-    The default range is the last 24 hours. The slice with the largest `excess` comes first. It is
-    a cautious estimate of extra failures: those beyond the failure share of the other runs, from
-    the lower bound of the difference. Of all slices that are reported as worse or better, at most
-    5 % are expected to differ by chance only. Runs of one session count as one observation. The
-    slice and the other runs need at least 30 runs each.
+    The default range is the last 24 hours. The slice with the largest `excess` comes first.
+    `excess` is the number of extra failures: runs that failed in addition to the failure rate of
+    the other runs. It is cautious, because it is computed from the lower bound of the difference.
+    Of all slices that are reported as worse or better, at most 5 % are expected to differ by chance
+    only. Runs of one session count as one observation. The slice and the other runs need at least
+    30 runs each.
 
-    With a figure such as `drift inputs.language`, slices are compared by the values of a field.
-    Then at most 5,000 runs are read, and the slice and the other runs need 100 values each.
+    To compare the values of a field instead, send a `figure` such as `drift inputs.language`. Then
+    only a sample is read: at most 5,000 runs, or 500 per model if there are over ten models. The
+    slice and the other runs need 100 values each.
     """
     return find_any_slices(reader, asked, time.time_ns())
 
@@ -70,9 +72,9 @@ def get_release(project: str, model: str, reader: FromReader) -> Releases:
     """Compare the newest version, release and LLM of a model with what ran before.
 
     Versions, releases and LLMs that began in the last 14 days are checked. The baseline is the one
-    with the most runs in the 7 days before, or the version marked as production. The word "worse"
-    is used as soon as it is certain: of a hundred releases without any change, at most one is ever
-    called worse.
+    with the most runs in the 7 days before, or the version marked as production. The verdict
+    "worse" is given as soon as it is certain. Frequent checks do not add false alarms: of a hundred
+    releases without any change, at most one is ever called worse.
     """
     return Releases(releases=find_releases(reader, project, time.time_ns(), model))
 

@@ -112,7 +112,8 @@ class _Reading:
 def find_field_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices:
     """Compare the values of a field in each slice with those in all other runs of the model.
 
-    Slices that differ come first, ordered by the number of runs with changed values.
+    A slice is the runs with one tag value, such as one client. Slices that differ come first,
+    ordered by the estimated number of runs whose values differ.
 
     Raises:
         BadInput: The filter is invalid, or no run has the field.

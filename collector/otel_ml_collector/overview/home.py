@@ -148,7 +148,8 @@ class CheckedProject:
 class StatusQuery:
     """Query parameters of a request that checks a few projects of the home page for problems.
 
-    Each request answers with the next request, until all projects are checked.
+    The browser sends such requests until all projects are checked. The answer to each request
+    contains the address of the next one.
 
     Attributes:
         project: The projects that are not checked yet.

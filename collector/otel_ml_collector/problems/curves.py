@@ -44,12 +44,13 @@ class CurveQuery:
 
 @dataclass(frozen=True, slots=True)
 class ProblemCurve:
-    """The values over time of the figure that a problem is about, such as the share of errors.
+    """A problem's figure over time, such as its share of errors in each hour.
 
     Attributes:
         over: The time buckets.
         own: The value in each bucket; None in a bucket without runs.
-        began: Index of the bucket in which the problem began; None if it has no beginning.
+        began: Index of the bucket in which the problem began; None if the problem is not about a
+            new version, release or LLM.
     """
 
     over: Buckets
@@ -109,10 +110,10 @@ def find_figure(found: FoundProblems, finding: Finding) -> SlicesFigure | None:
 
 
 def find_curve(reader: Reader, project: str, query: CurveQuery, now_ns: int) -> ProblemCurve:
-    """Find the figure of a problem over time.
+    """Read how a problem's figure changed over time: for example, its share of errors per hour.
 
-    For a new version, the curve begins a week before it. For any other problem, it begins at the
-    start of the query.
+    If the problem is that a new version, release or LLM is worse, the curve begins a week before
+    it. For any other problem, the curve begins at the `start` of the query.
 
     Raises:
         BadInput: The filter or the time is invalid.

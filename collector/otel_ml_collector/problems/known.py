@@ -46,15 +46,16 @@ class KnownProblem(BaseModel):
     )
 
     def hides(self, harm: Harm, last: Past, since_ns: int | None, now_ns: int) -> bool:
-        """Return whether this mark still hides a problem that was found again.
+        """Return whether the mark "known" still applies to a problem that was found again.
 
-        It does not if the mark has ended, if the problem began again after it was marked, or if the
-        problem is certainly larger now.
+        It no longer applies if the mark has ended, if the problem began again after it was marked,
+        or if the problem is certainly larger now. It never applies to a time range in which the
+        problem was not found when it was marked.
 
         Args:
             harm: How bad the problem is now.
-            last: Time range in which it was found.
-            since_ns: When it began; None if unknown.
+            last: Time range in which the problem was found.
+            since_ns: When the problem began, in nanoseconds since 1970; None if unknown.
             now_ns: Current time, in nanoseconds since 1970.
         """
         marked_ns = from_rfc3339(self.marked_time, "marked_time")
@@ -80,11 +81,14 @@ def make_known(document: Document) -> KnownProblem:
 
 
 def measure_difference(difference: Interval, neutral: float) -> Harm:
-    """Return the size of a problem as a range: the smallest and largest difference in its figure.
+    """Return how large a problem is: the smallest and the largest size of a difference.
+
+    The direction does not count: for a neutral value of 0, an interval from -3 to -1 gives 1 to 3.
+    If the interval contains the neutral value, the smallest size is 0.
 
     Args:
         difference: The difference between the runs with the problem and the runs that they are
-            compared with, and its interval.
+            compared with, and its confidence interval.
         neutral: The value that means no difference: 0 for a difference, 1 for a ratio.
     """
     low = -_UNBOUNDED if difference.low is None else difference.low - neutral

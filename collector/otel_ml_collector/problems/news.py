@@ -161,7 +161,10 @@ def find_news(
     versions: Sequence[NewestVersion] | None = None,
     releases: Sequence[Release] | None = None,
 ) -> OverviewNews:
-    """Find the problems of a project, worst first. Without problems, find its newest verdict.
+    """Find the problems of a project, worst first, and the newest verdict that is not bad.
+
+    A verdict is the result of an experiment, or of comparing a new version with the one before.
+    Muted alerts come last.
 
     Args:
         reader: The store.
@@ -169,10 +172,11 @@ def find_news(
         now_ns: Current time, in nanoseconds since 1970.
         last: Time range of the runs and errors.
         sources: Functions of other packages that report problems, such as alerts.
-        errors: The failed runs of the time range, grouped by error, if they are known.
-        versions: The versions to judge. If this or `errors` is None, both are read, and the newest
-            four versions are judged.
-        releases: The releases of the project, if they were compared already.
+        errors: The failed runs of the time range, grouped by error. None to read them.
+        versions: The new versions of models, the newest first. Only the first four are compared
+            with the versions before. If this or `errors` is None, both are read.
+        releases: Comparisons of new versions with the versions before, on recorded runs. None to
+            compute them.
     """
     window = cut_past(reader, last, now_ns).window
     if errors is None or versions is None:

@@ -122,10 +122,11 @@ class Sign:
 
     @property
     def order(self) -> tuple[int, bool, float, str]:
-        """Sort key for findings, alerts and errors of one problem. The first gives it its title.
+        """Sort key for the findings, alerts and errors of one problem.
 
-        A new version comes before slices, the outer function before one inside it, and the smaller
-        slice before one that contains it.
+        The first of them gives the problem its title. Findings about a new version come before
+        those about a slice. Then an outer function comes before the functions inside it, and a
+        small slice before a larger one that contains it.
         """
         is_outer = self.tops * 2 > self.runs
         return (
@@ -274,10 +275,10 @@ def find_problems(
 
 
 def name_mark(sign: Sign) -> str:
-    """Return the ID of a problem, under which it can be marked as known.
+    """Return the ID under which the store remembers that a user marked a problem as known.
 
-    The ID does not change if the problem gets worse or moves in the list. It is another one if the
-    problem is about another version, slice or figure.
+    The ID stays the same if the problem gets worse or moves in the list. Problems about different
+    versions, slices or figures (such as the cost or the error rate) have different IDs.
     """
     finding = sign.finding
     parts: list[object] = [sign.kind, sign.measure, sign.model, sign.subject]
@@ -470,11 +471,14 @@ def _is_one_cause(first: Sign, sign: Sign) -> bool:
 
 
 def share_traces(first: Sequence[int], second: Sequence[int]) -> float:
-    """Estimate which share of the traces of the smaller set is also in the other one.
+    """Estimate how much two sets of traces overlap, from a sample of each.
+
+    The result is the share of the smaller set's traces that are also in the larger set, from 0 to
+    1. It can be estimated because both samples are chosen by the same hash of the trace ID.
 
     Args:
-        first: The smallest hashes of the traces of one set.
-        second: The smallest hashes of the traces of the other set.
+        first: The sample of one set: the smallest hashes of its trace IDs, sorted, at most 1,000.
+        second: The same for the other set.
     """
     if not first or not second:
         return 0.0

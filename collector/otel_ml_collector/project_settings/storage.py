@@ -299,10 +299,12 @@ def find_storage(
     """Find the sizes on disk, and the bytes that a shorter retention would free.
 
     Args:
-        reader: A reader of all projects, because shares are of the total.
-        access: The access of the caller. Other projects, and the total of all, are left out.
-        retention: The retention of each project.
-        query: The page of projects.
+        reader: A reader of all projects. The size of a project is estimated from its share of the
+            rows of all projects.
+        access: The access of the caller. Projects that the caller may not access are left out. So
+            is the total of the store, unless the caller may access all projects.
+        retention: Reads how long each project is kept.
+        query: The page of the list of projects, and the shorter retention to try.
         now_ns: The current time, in nanoseconds since 1970.
 
     Raises:
@@ -428,12 +430,14 @@ def get_storage(
     deleter: FromDeleter,
     query: Annotated[StorageQuery, Depends()],
 ) -> Storage:
-    """Read the bytes by project, model and kind, and those that a shorter retention would free.
+    """Read how much disk space each project uses, by model and by kind of data, such as payloads.
 
-    The largest projects come first. Sizes change while you page: a project may then be listed twice
-    or left out.
+    With `days`, also read how much space would be freed if data were kept for this many days only.
 
-    A key for certain projects gets only these projects, without the total.
+    The largest projects come first. Sizes can change while you read page after page, so that a
+    project is listed twice or left out.
+
+    A key for certain projects gets only these projects, without the total of the store.
     """
     reader = find_service(request, Reader)
     storage = find_storage(reader, admin, retention, query, time.time_ns())
@@ -453,10 +457,11 @@ def get_disk(request: Request, access: ToRead) -> Disk:
 
 @router.post("/storage/purge")
 def post_purge(request: Request, admin: Admin, wait_s: WaitFree = 0) -> Purged:
-    """Remove deleted rows from the disk.
+    """Free the disk space of deleted rows.
 
-    The store removes the replaced files 8 to 40 s later. With `wait_s`, the response is sent when
-    they are gone.
+    The files with deleted rows are replaced with files without these rows. The store removes the
+    old files 8 to 40 s later. With `wait_s`, the response is sent when the old files are gone, or
+    after this many seconds.
     """
     demand_all(admin)
     done = find_service(request, Purger).purge(wait_s)

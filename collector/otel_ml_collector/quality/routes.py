@@ -71,7 +71,7 @@ class WantedQuality(BaseModel):
 def make_question(
     reader: Reader, project: str, target: str, wanted: WantedQuality, now_ns: int
 ) -> QualityQuestion:
-    """Read which predictions to measure.
+    """Turn the parameters of a request into a query for the quality of predictions.
 
     Raises:
         BadInput: The window is empty or has too many buckets.

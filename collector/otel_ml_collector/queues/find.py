@@ -229,10 +229,13 @@ def find_state(
 def write_draw(
     reader: Reader, project: str, queue: Queue, now_ns: int
 ) -> tuple[Sql, dict[str, Any]]:
-    """Write the SQL for the runs of a queue, and the values of its parameters.
+    """Write the SQL that selects the runs of a labelling queue, and the values of its parameters.
 
     Returns:
-        SQL that selects `trace_id`, `span_id`, `start_ns`, `disagreement` and `drawn`.
+        SQL that selects `trace_id`, `span_id`, `start_ns`, and two columns to sort by.
+            `disagreement` is at most 0.5, for a run that half of the judges pass. It is 0 if the
+            queue is not sorted by disagreement. `drawn` is a random number per run that is the same
+            in each query.
     """
     query = RunsQuery(project, queue.where)
     condition, _ = compile_query(reader, query)

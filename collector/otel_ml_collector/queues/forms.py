@@ -21,11 +21,13 @@ _Text = Annotated[str, Field(max_length=4_000)]
 
 
 class QueueForm(BaseModel):
-    """The fields of the form, as texts.
+    """The fields of the form of a labelling queue, as the browser sends them.
 
     Attributes:
-        answers: One answer per line, such as ``Yes = pass``; or a scale such as ``1 to 5``.
-        hidden: Whether other answers and scores stay hidden; empty for an unticked box.
+        answers: The answers that reviewers can choose: one per line, such as ``Yes = pass``; or a
+            scale such as ``1 to 5``.
+        hidden: ``on`` if reviewers see scores and other answers only after they answer; empty if
+            the box is not ticked.
     """
 
     name: _Text = ""

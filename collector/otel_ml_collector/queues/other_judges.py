@@ -41,11 +41,11 @@ class OtherJudge(JudgeVersionName):
 
 
 def find_other_judges(reader: Reader, project: str, judge: str) -> list[OtherJudge]:
-    """Compare a judge with each other judge on the runs that both scored, most runs first.
+    """Return how far other judges agree with a judge, on the runs that both judges scored.
 
-    Only the newest version of each judge and the newest 10,000 runs of this judge are compared. For
-    intervals, the runs of a session count as one cluster. A trace without a session is a cluster
-    too.
+    The judge with the most runs in common comes first. Only the newest version of each judge, and
+    the newest 10,000 runs that this judge scored, are compared. For confidence intervals, the runs
+    of a session count as one cluster. So do the runs of a trace without a session.
     """
     numbers = version_numbers(reader, project, "judge", [judge])
     newest = max(numbers.values(), default=None)

@@ -189,14 +189,14 @@ RUN: Final = TypeAdapter(Run)
 
 @dataclass(frozen=True, slots=True)
 class SpanOutline:
-    """A run in short: place in the trace, times, tokens and cost.
-
-    An open run ends at the last time when it was known to be open.
+    """A run in short: its place in the trace, its times, tokens and cost.
 
     Attributes:
-        tokens, cost: What the sums of its trace and of lists add for this run.
-        is_resolved: Whether these differ from the values of the run's span, because another run
-            records the same call, or because an agent reports the sum of the calls below it.
+        end_ns: End of the run. For an unfinished run, the last time when it was known to be open.
+        tokens, cost: The values of this run to use in totals of a trace or a list.
+        is_resolved: Whether tokens and cost differ from those of the run's span, so that nothing is
+            counted twice: another run records the same call, or the run is an agent that reports
+            the sum of the calls below it.
         names_provider: Whether the run names the provider of its model. If it does but has no
             tokens, the tokens are unknown, not zero.
     """
@@ -305,20 +305,21 @@ class Trace(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class LateFacts:
-    """Late-arriving records and scores of a run.
+    """Everything about a run that its own span does not contain, such as scores and late tags.
 
     Attributes:
-        keys: The user's keys of its trace.
-        owners: The names under which its records are stored: run ID, trace keys and tags, and the
-            IDs of other records of the same call.
-        tags: Late tags, by name. They replace tags of the span with the same name.
-        evaluations: Scores by judges and reviewers, oldest first.
-        words: Ground truth, labels and feedback: for each source (`actual` for ground truth,
-            `human` for labels, `agent` for feedback of programs), the newest value by name.
+        keys: Keys that the user gave to the run's trace.
+        owners: The names under which records about the run are stored: the run ID, trace keys and
+            tags, and the IDs of other runs that record the same call.
+        tags: Tags that arrived after the span, by name. They replace tags of the span with the same
+            name.
+        evaluations: Scores by judges, labels by reviewers, ground truth and feedback, oldest first.
+        words: Ground truth (source `actual`), labels of reviewers (`human`) and feedback of
+            programs (`agent`). For each source, the newest value by name.
         version: Number of the model version, such as 3; None if it has none.
-        share: The tokens and cost that totals add, if they differ from those of its span, for
-            example because another run records the same call; else None.
-        others: Other records of the same call.
+        share: The tokens and cost of the run to use in totals, if they differ from those of its
+            span, for example because another run records the same call; else None.
+        others: Other runs that record the same call.
         names: The session and user that the run inherits from its trace.
     """
 
@@ -335,14 +336,19 @@ class LateFacts:
 
 @dataclass(frozen=True, slots=True)
 class LateRows:
-    """Rows of the late-arriving records of some runs.
+    """Rows of the records that arrived separately from some runs, such as scores and late tags.
+
+    To find the scores of a run, look up its names in `owners`, then each name in `evaluations`.
 
     Attributes:
-        resolved: Values that a run gets from other records (see `Resolution`), by run ID and start.
-        owners: The names under which records of a run are stored, by run ID and start: its run ID,
-            trace keys and tags, and the IDs of other records of the same call.
-        evaluations, tags: Late-arriving records, by one of these names.
-        trace_keys: The user's own keys, by trace ID.
+        resolved: Values that a run gets from other records (see `Resolution`). The key is the run
+            ID and the start of the run.
+        owners: For each run, the names under which records about it are stored: the run ID, trace
+            keys and tags, and the IDs of other runs that record the same call. The key is the run
+            ID and the start of the run.
+        evaluations: Scores, labels, ground truth and feedback, by a name from `owners`.
+        tags: Late-arriving tags, by a name from `owners`.
+        trace_keys: Keys that the user gave to a trace, by trace ID.
     """
 
     resolved: Mapping[tuple[str, int], Row] = field(default_factory=dict)

@@ -39,12 +39,14 @@ _SHAPED: Final[Mapping[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class ErrorGroup:
-    """Failed runs with messages of the same shape.
+    """Failed runs with the same type of error and, apart from numbers and IDs, the same message.
 
     Attributes:
-        versions: Labels of at most five versions, such as ``answer:v4``.
-        is_new: Whether it did not occur in the seven days before the window.
-        run_id: The newest run.
+        shape: The message without numbers, IDs and quoted parts. For example, the shape of
+            ``Timeout after 30 s`` and ``Timeout after 45 s`` is ``Timeout after # s``.
+        versions: Labels of at most five versions of the failed runs, such as ``answer:v4``.
+        is_new: Whether no such run failed in the seven days before the requested time range.
+        run_id: ID of the newest failed run.
     """
 
     error_type: str

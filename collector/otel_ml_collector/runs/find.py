@@ -148,9 +148,10 @@ class RunsQuery:
         start_ns: Only runs that started then or later; 0 for no limit.
         end_ns: Only runs that started before then; None for no limit.
         order: The name of an order in `otel_ml.orders`.
-        roots: Only requests: runs that are not inside another run.
-        traces: Only the top span of each trace that contains a call, even if it is a plain span. If
-            it has not arrived, the runs of the trace that are not inside another run are listed.
+        roots: List only requests: runs that are not inside another run.
+        traces: List only the top span of each trace that contains a call, such as a call of a model
+            or a tool. The top span may be an ordinary one, such as that of an HTTP request. If it
+            has not arrived, the runs that are not inside another run are listed instead.
     """
 
     project: str
@@ -285,7 +286,7 @@ def compile_query(reader: Reader, query: RunsQuery) -> tuple[Condition, bool]:
     others. That is checked later.
 
     Returns:
-        The condition, and whether there is a filter, so that many runs may be left out.
+        The condition, and whether it contains a filter, which may leave out most of the runs.
 
     Raises:
         BadInput: The filter is wrong.
@@ -497,10 +498,10 @@ def find_present_runs(
 
 
 def places_of(runs: Iterable[RunSummary]) -> dict[tuple[str, str], Place]:
-    """Return the time range of the given runs for each of their traces, without a query.
+    """Group runs by trace, and return the time range of each trace.
 
-    It reaches from the earliest to the latest start of the runs. The key is the project and the
-    trace ID.
+    The range is from the earliest to the latest start of the given runs of the trace. The key is
+    the project and the trace ID. The store is not read.
     """
     places: dict[tuple[str, str], Place] = {}
     for run in runs:
@@ -512,10 +513,10 @@ def places_of(runs: Iterable[RunSummary]) -> dict[tuple[str, str], Place]:
 
 
 def find_whole_runs(reader: Reader, runs: Sequence[RunSummary], now_ns: int) -> Iterator[Run]:
-    """Read the runs of some traces with everything that is known about them, in their order.
+    """Read the full runs for some summaries, with payloads and late-arriving records.
 
-    Runs that were deleted meanwhile are left out. At most 100 runs and about 16 MiB are in memory
-    at a time.
+    Yields the runs in the order of the summaries. Runs that were deleted in the meantime are left
+    out. At most 100 runs and about 16 MiB of payloads are in memory at a time.
     """
     places = places_of(runs)
     for project, group in groupby(runs, key=attrgetter("project")):

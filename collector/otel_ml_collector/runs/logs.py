@@ -248,10 +248,10 @@ def read_nodes(reader: Reader, project: str, trace_id: str) -> dict[str, SpanNod
 
 
 def find_calls_above(nodes: Mapping[str, SpanNode], spans: Iterable[str]) -> dict[str, str]:
-    """Find the nearest run that is not a plain span, at or above each span.
+    """Find the run to which each span belongs: the span itself, or the nearest run above it.
 
-    A span without such a run is left out. This happens, for example, if a parent is missing, or if
-    the parents form a cycle.
+    Ordinary spans, such as those of an HTTP request, are not runs. A span that is not inside a run
+    is left out, for example because a parent is missing, or because the parents form a cycle.
     """
     known: dict[str, str] = {}
     for span in spans:
@@ -288,16 +288,17 @@ def make_lines(rows: Iterable[Row], start_ns: int) -> list[RunLine]:
 def find_lines(
     reader: Reader, project: str, rows: Sequence[Row], owners: Mapping[str, Sequence[str]]
 ) -> dict[str, list[Row]]:
-    """Find the log lines that were sent separately from their spans, for runs.
+    """Find the log lines of some runs that were sent separately from the spans.
 
-    A run also gets the lines of the plain spans below it.
+    A run also gets the lines of ordinary spans inside it, for example of an HTTP request. If
+    several runs contain such a span, only the innermost run gets its lines.
 
     Args:
         reader: The store.
         project: The project.
-        rows: The rows of the runs, without payloads.
-        owners: The names under which records of a run are stored (its ID, trace keys, tags), by
-            run ID.
+        rows: The rows of the runs. They need no inputs and outputs.
+        owners: For each run ID, the names under which the lines of the run are stored: the run ID,
+            and trace keys and tags of the run.
 
     Returns:
         Rows of log lines by run ID, oldest first, at most 10,000 for each run.
@@ -331,7 +332,10 @@ def find_lines(
 def find_loose_lines(
     reader: Reader, project: str, trace_id: str, limit: int
 ) -> dict[str, list[Row]]:
-    """Find the log lines of plain spans that are not inside any run of their trace.
+    """Find the log lines of a trace that belong to no run.
+
+    These are the lines of ordinary spans, such as those of a web server, that are not inside a run,
+    such as a call of a model.
 
     Returns:
         Rows of log lines by trace and span ID (``<32 hex>-<16 hex>``), for the first `limit` spans.
@@ -415,12 +419,13 @@ class LoggedMetric:
 def find_series(
     reader: Reader, project: str, owners: Sequence[str], *, name: str = "", most: int = MOST_POINTS
 ) -> list[LoggedMetric]:
-    """Find the metrics of some owners (runs, trace keys, model versions), the first 1,000 by name.
+    """Find the metrics that were logged for some runs, trace keys or model versions.
 
-    A metric is a series if it has two or more points, or if ``append``, ``restart`` or ``clear``
-    was used on it. Otherwise, a metric with one point is a number. A metric without points is left
-    out. If a metric has more points than `most`, or all metrics together have more than 100,000,
-    only some points are returned: those that a curve needs to look the same.
+    Returns the first 1,000 metrics by name. A metric is a series if it has two or more points, or
+    if it was logged with mode ``append``, ``restart`` or ``clear``. Any other metric with one point
+    is a single number. A metric without points is left out. If a metric has more points than
+    `most`, or all metrics together have more than 100,000, only some points are returned: those
+    that a curve needs to look the same.
     """
     return find_all_series(reader, project, {"": owners}, name=name, most=most)[""]
 
@@ -606,10 +611,11 @@ class _Numbers:
         self._moves = _read_moves(reader, project, sorted(aliased)) if aliased else {}
 
     def find(self, row: Row) -> int | None:
-        """Return the number of the model version that a link names; None if it is not stored.
+        """Return the version number of the model that a run used or produced.
 
-        If the link names an alias, such as `champion`, this is the version that the alias had when
-        the link was recorded.
+        The run can name the version by its number, its digest, or an alias such as `champion`. For
+        an alias, the result is the version that it pointed to when the run recorded it. The result
+        is None if the row names no version of a model, or one that is not stored.
         """
         if row["kind"] != "model" or not row["version"]:
             return None

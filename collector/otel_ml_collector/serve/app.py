@@ -491,10 +491,13 @@ class BackgroundJob:
 
 
 class AfterWrites:
-    """Decides whether a job runs: often while the store changes, and rarely otherwise.
+    """Decides whether a background job has to run now.
+
+    While the store changes, the job runs each time. Otherwise, it runs every `seldom_s` seconds.
 
     Args:
-        is_changing: Returns whether the store was written to recently, or may be by others.
+        is_changing: Returns whether the store may be changing: this process wrote to it recently,
+            or other processes can write to it.
         seldom_s: Seconds between two runs while the store does not change.
         clock: Returns a monotonic time in seconds.
     """
@@ -576,10 +579,11 @@ class Lane:
 
 @contextmanager
 def running(lanes: Sequence[Lane], jobs: Executor) -> Iterator[None]:
-    """Run the lanes concurrently with the event loop within this block.
+    """Run background jobs on other threads, for as long as the `with` block runs.
 
     Args:
-        lanes: Groups of background jobs. The jobs of a lane run one after the other.
+        lanes: Groups of background jobs. The jobs of a group run one after the other, and different
+            groups run at the same time.
         jobs: The thread pool for the jobs. Do not pass the default one of the event loop, because
             the event loop waits for its threads when it ends.
     """

@@ -365,12 +365,13 @@ def _do_nothing() -> None:
 
 
 class HttpServer(uvicorn.Server):
-    """Runs until `stop`.
+    """An HTTP server that runs until `stop` is called.
 
     Args:
         config: Uvicorn's configuration, with a protocol of `make_protocol`.
         when_ready: Called once the server answers.
-        send_away: Called when the server starts to stop. From then on it refuses new requests.
+        send_away: Called when the server starts to stop. It makes the application refuse new
+            requests.
         until_idle: Waits until the requests in progress are answered.
     """
 

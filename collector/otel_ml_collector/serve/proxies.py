@@ -86,11 +86,14 @@ def _plain(address: IpAddress) -> IpAddress:
 
 
 class Proxies:
-    """Applies the headers of trusted proxies to requests, and refuses users named by anyone else.
+    """Reads from a trusted proxy's headers who sent a request, and refuses forged user headers.
+
+    A trusted proxy reports the client's address and the user who is signed in, for example. If any
+    other sender uses the headers for the user or the user's groups, the request is refused.
 
     Args:
         app: The application.
-        settings: Names the proxies and the headers.
+        settings: Contains the addresses of the trusted proxies and the names of the user headers.
         count_refusal: Called for each request that is refused.
     """
 
