@@ -49,14 +49,18 @@ _OLD_STATES: Final = Sql("""
 
 @dataclass(frozen=True, slots=True)
 class AlertRow:
-    """The stored state of one slice of a rule, or of the whole rule.
+    """The stored state of an alert rule, or of one of its slices, such as `firing`.
+
+    A rule can be evaluated for each value of a tag. The runs with one value, such as all runs of
+    one client, are a slice. Each slice has a state of its own.
 
     Attributes:
-        slice: The slice; empty for the whole rule.
-        window_ns: End of the last window that was evaluated.
+        slice: The slice; empty for the state of the whole rule.
+        window_ns: End of the last time window that was evaluated.
         body: The other parts of the state, as JSON.
         evaluator: Name of the process that wrote the row.
-        version: Time of writing. The row with the highest version counts.
+        version: Time of writing. If several rows describe the same slice, the one with the highest
+            version is used.
     """
 
     project: str
@@ -74,12 +78,15 @@ class AlertRow:
 
 @dataclass(frozen=True, slots=True)
 class AlertEvent:
-    """A change of the state of a slice.
+    """A change of the state of an alert, for example from `pending` to `firing`.
 
     Attributes:
-        time_ns: End of the window that caused the change.
-        before: The former state.
-        reason: The cause, if it was not a window.
+        time_ns: When the change happened. If a time window caused it, this is the window's end.
+        slice: The slice whose state changed, such as the runs of one client (see `AlertRow`).
+            Empty if the state of the whole rule changed.
+        before: The state before the change.
+        reason: Explains changes that the measured value alone does not explain, such as a new
+            version of the judge.
     """
 
     project: str
@@ -129,10 +136,10 @@ class AlertStore:
     def write(
         self, rows: Sequence[AlertRow], events: Sequence[AlertEvent], arrived_ns: int
     ) -> None:
-        """Store events, then the states that result from them. They are on disk on return.
+        """Store changes of alert states, then the new states. All are on disk on return.
 
-        If the process is killed after the events and before the states, the next evaluation finds
-        the same events again and stores them with the same IDs.
+        If the process is killed between the two, the next evaluation finds the same changes again.
+        They have the same IDs, so no change is stored twice.
 
         Raises:
             Unavailable: The store does not answer.

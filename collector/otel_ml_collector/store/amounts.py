@@ -58,15 +58,16 @@ _OF_TRACES: Final = Sql("""
 
 @dataclass(frozen=True, slots=True)
 class RunAmounts:
-    """Gives the SQL expressions for tokens and cost of a run.
+    """Makes the SQL expressions for the tokens and the cost of a run.
 
-    *Own* is what the run's span reports or, if it reports nothing, another record of the same call.
-    *Counted* is what totals add. If two runs record the same call, totals add it for one of them
-    and nothing for the other.
+    There are two kinds of values. *Own* values are those that the run reports, completed by other
+    runs that record the same call. Lists show them. *Counted* values are added up in totals, so
+    that nothing counts twice. For example, if two runs report 100 tokens for the same call, each
+    has 100 own tokens, but only one of them has 100 counted tokens.
 
     Attributes:
-        is_resolved: Whether the query joins `shares`, which has the counted values. Without it, own
-            and counted values are the same.
+        is_resolved: Whether the query joins `shares`, which has the counted values. If not, own and
+            counted values are the same.
     """
 
     is_resolved: bool

@@ -108,9 +108,10 @@ class Backups:
 
         Args:
             folder: An absolute path that does not exist, or an empty folder.
-            seen: Path and identity of the folder, or of a folder above it, as the command line sees
-                it. If the collector sees another folder at this path, for example because it
-                runs in a container, the backup is refused. None skips this check.
+            seen: Path, device and inode of the folder, or of a folder above it, as found by the
+                command that requests the backup. If the collector finds a different folder at this
+                path, for example because it runs in a container, the backup is refused. None skips
+                this check.
 
         Raises:
             Rejected: The store is a ClickHouse server, which has backups of its own.

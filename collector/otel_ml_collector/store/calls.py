@@ -136,9 +136,10 @@ def _find_touched(records: Records) -> dict[str, set[bytes]]:
 
 
 class NamedRuns:
-    """Assigns feedback for a trace key or a tag to its runs, before the request is answered.
+    """Assigns feedback for a trace key or a tag to the runs with this key or tag.
 
-    If the feedback applies to more than 1,000 traces, the next background pass assigns it.
+    It does so before the request that sent the feedback is answered. If more than 1,000 traces have
+    the key or tag, the next background pass assigns the feedback instead.
 
     Args:
         connections: The store.
@@ -163,15 +164,18 @@ class NamedRuns:
 
 
 class CallWatch:
-    """Finds which runs record the same call, and what runs inherit from their trace.
+    """Checks new traces in the background, and stores how their runs affect each other.
 
-    It does so in background passes over new traces, and stores the result. A run inherits session,
-    user and experiment from its trace. A project needs no pass if one instrumentation records all
-    of its calls and no run lacks a session, user or experiment that another run names. The cost of
-    a pass depends on the new records, not on the size of the store. If no other collector writes to
-    the store, the new traces are still in memory and need not be read.
+    A pass does three things:
 
-    A pass also assigns feedback for a trace key or a tag to all runs with that key or tag.
+    * It finds runs that record the same call of a model, so that totals count the call once.
+    * It finds the session, user and experiment that a run inherits from other runs of its trace.
+    * It assigns feedback for a trace key or a tag to the runs with this key or tag.
+
+    The first two are skipped for a project if one instrumentation records all of its calls and no
+    run lacks a session, user or experiment that another run has. A pass takes longer with more new
+    records, but not with a larger store. If no other collector writes to the store, the new traces
+    are still in memory and need not be read.
 
     Args:
         connections: The store.
@@ -327,16 +331,16 @@ class CallWatch:
             raise
 
     def resolve(self, runs: Sequence[Key]) -> dict[str, CallShare]:
-        """Find the runs for which totals count other values than the run's own tokens and cost.
+        """Return the tokens and cost that totals use for runs instead of the run's own values.
 
-        All new traces are processed first, so the answer is up to date.
+        They differ, for example, if several instrumentations record the same call. All new traces
+        are processed first, so the answer is up to date.
 
         Args:
             runs: Project, start time, trace ID and span ID of each run.
 
         Returns:
-            The tokens and cost that totals count, by run ID. Runs whose own values count are left
-            out.
+            The tokens and cost by run ID. Runs whose own values count are left out.
 
         Raises:
             Unavailable: The store does not answer.

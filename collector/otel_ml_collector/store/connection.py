@@ -226,11 +226,18 @@ class Memory:
                 del self._numbers[key]
 
     def days(self, project: str, read: Callable[[], Mapping[int, int]]) -> Mapping[int, int]:
-        """Return the days of a project in the rollup, with the time when each was computed.
+        """Return the days for which the stored totals of a project are up to date.
+
+        The answer is cached until runs of the project change, if no other process writes to the
+        store.
 
         Args:
             project: The project.
-            read: Reads the days from the store, if they are not known.
+            read: Reads the days from the store. It is called if they are not cached.
+
+        Returns:
+            For the start of each day, when its totals were computed. Both are in nanoseconds since
+            1970.
         """
         generation = self._days_generation
         known = self._days.get(project)

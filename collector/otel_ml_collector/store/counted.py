@@ -126,9 +126,10 @@ class CountedRuns:
         return all_of([own, *map(Condition, self.resolved_conditions)])
 
     def leaves_out(self, resolved: Mapping[str, Any]) -> bool:
-        """Return whether a run does not count, by its row of `store.runs.read_resolved`.
+        """Return whether statistics leave out a run, from its row of `store.runs.read_resolved`.
 
-        This is the same rule as `resolved_conditions`, for code that has read the row already.
+        This is the same rule as the SQL in `resolved_conditions`. Use it if the row has been read
+        already.
         """
         is_repeat = bool(resolved["record_of"].strip("0"))
         return (self.repeats and is_repeat) or (self.items and resolved["experiment"] != "")
@@ -168,12 +169,12 @@ def _among_resolved(among: Sql, tests: Sequence[Sql]) -> Sql:
 
 
 def shares(among: Sql) -> Sql:
-    """Return the JOIN of runs with the values that depend on other runs of their trace.
+    """Return the JOIN that adds values from other runs of the trace to each run.
 
-    `counted` reads the tokens and cost from it, `named` the inherited session and user. Other
-    columns say whether the run repeats another one (`is_repeat`), whether its trace belongs to an
-    experiment (`is_of_item`), and whether its tokens and cost in totals differ from those of its
-    span (`has_share`).
+    `counted` reads the tokens and cost from it, `named` the inherited session and user. Further
+    columns: `is_repeat` (the run repeats a call that another run records), `is_of_item` (the run
+    inherits an experiment from its trace) and `has_share` (totals use the tokens and cost of the
+    JOIN instead of those of the run's span).
 
     Args:
         among: A condition on project and start time, to limit how much is read.
@@ -195,11 +196,13 @@ def shares(among: Sql) -> Sql:
 
 
 def recorded_runs(among: Sql = OF_PROJECT, *, is_resolved: bool = False) -> Sql:
-    """Return what a query needs after FROM to read the recorded runs, each once.
+    """Return the table, with its joins, from which a query reads each ended run once.
+
+    Put it after FROM. A run that was delivered several times has only the row that counts.
 
     Args:
-        among: A condition on the project and start of the runs.
-        is_resolved: Whether to join `shares`.
+        among: A condition on the project and start of the runs. Used only with `is_resolved`.
+        is_resolved: Whether to join `shares`, the values from other runs of the trace.
     """
     return RECORDED + shares(among) if is_resolved else RECORDED
 
@@ -252,9 +255,11 @@ def counted(name: str) -> Sql:
 
 
 def show_calls(rows: Sql, among: Sql) -> Sql:
-    """Return the SQL that completes rows of `runs` with values of other records of their calls.
+    """Return the SQL that completes runs with values from other records of the same call.
 
-    For example, one instrumentation can record the provider, another one the response ID.
+    Several instrumentations can record one call, each as a run of its own. For example, one records
+    the provider, another one the response ID. The run that counts for the call then gets the values
+    of all of them. All other rows stay unchanged.
 
     Args:
         rows: SQL that selects whole rows of `runs`.

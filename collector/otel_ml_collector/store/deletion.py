@@ -249,20 +249,22 @@ class Deleter:
     def begin(
         self, project: str, kind: str, target: str, answer_s: float = ANSWER_S
     ) -> DeletionProgress:
-        """Delete records, or begin to. Once the state is `done`, no answer contains them.
+        """Delete records. If this takes longer than `answer_s`, it continues in the background.
 
-        You can delete the same thing again. Runs of a session, user, model or project that begin
-        later are kept. If the same deletion is running already, no second one begins.
+        Once the returned state is `done`, the records are in no answer of the store. You can delete
+        the same thing again. Runs of a session, user, model or project that begin later are kept.
+        If the same deletion is running already, no second one begins.
 
         Args:
             project: The project.
             kind: One of `KINDS`.
-            target: A run ID or a name; empty for a project.
-            answer_s: How long to wait for the end, in seconds. The deletion continues afterwards.
+            target: Run IDs, separated by commas, or the name of a session, user or model. Empty for
+                a project.
+            answer_s: How long to wait for the end, in seconds.
 
         Raises:
-            BadInput: There is no such kind, or the run ID is invalid.
-            Missing: The target does not exist.
+            BadInput: There is no such kind.
+            Missing: The target does not exist, or a run ID is invalid.
             Unavailable: The store does not answer, or the disk is full. If the request was stored,
                 the deletion is done later.
         """
@@ -322,15 +324,16 @@ class Deleter:
             self._worker.submit(self.complete).result(ANSWER_S)
 
     def forget_score(self, project: str, judge: str, run_id: str, record_id: str) -> None:
-        """Remove a reviewer's label from the scores of a run after the reviewer took it back.
+        """Remove a reviewer's label from the scores of a run, after the reviewer took it back.
 
-        Taking a label back stores it again without a value. This empty record stays in the history
-        of the run. If it also stayed among the scores, it would be the newest score and hide the
+        Taking a label back stores it again without a value, so that the history of the run shows
+        it. This empty record must not stay among the scores: as the newest score, it would hide the
         valid scores of judges and other reviewers. If there is no such score, nothing happens.
 
         Args:
             project: The project.
-            judge: Name under which the label is stored, like the name of a judge.
+            judge: Name of the score. Labels are stored under a name in the same way as the scores
+                of a judge.
             run_id: ID of the run.
             record_id: ID of the record that was stored for the label.
 
@@ -392,7 +395,11 @@ class Deleter:
         return self._may_be_undone or not self._is_alone
 
     def complete(self) -> int:
-        """Finish deletions that a killed collector left, or that other collectors may have missed.
+        """Finish the deletions that are not complete yet.
+
+        A deletion is not complete if it failed or if its collector was killed. If other collectors
+        use the same store, a new deletion is also repeated here, because they may have stored such
+        records before they noticed it.
 
         Returns:
             Number of these deletions.

@@ -61,12 +61,14 @@ _NAMED_SAVES: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class DocumentKind:
-    """A kind of documents.
+    """A kind of document, such as saved views or alert rules, with its limits.
+
+    A document is a JSON object that a project stores under a name.
 
     Attributes:
         name: Name in the store and in messages.
-        most: Maximum number of these documents in a project.
-        limit_bytes: Maximum size of a document as JSON.
+        most: Maximum number of documents of this kind in a project.
+        limit_bytes: Maximum size of one document as JSON.
     """
 
     name: str
@@ -76,9 +78,10 @@ class DocumentKind:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The newest version of a document.
+    """The newest version of a document, such as a saved view or an alert rule.
 
     Attributes:
+        name: Name under which it is saved.
         body: The content, parsed from JSON.
         version: How many times this name was saved or deleted.
         saved_ns: Time of the last save, in nanoseconds since 1970.

@@ -371,13 +371,14 @@ def read_item_runs(
     *,
     recorded: RecordedWindow | None = None,
 ) -> tuple[list[Row], list[Row]]:
-    """Read the runs of some experiments on some items, ordered by item and repetition.
+    """Read the runs of some experiments on some data set items, and the scores of these runs.
 
     `start_ns` is the start of the first of the experiments.
 
     Returns:
-        The runs; then scores with `trace_id`, `span_id`, `judge`, `judge_version`, `score`,
-        `passed`, `failed` and `time_ns`.
+        Two lists. The first has the runs, by experiment, then by item and repetition. The second
+        has the newest score of each judge version for each run, with `trace_id`, `span_id`,
+        `judge`, `judge_version`, `score`, `passed`, `failed` and `time_ns`.
     """
     asked = item_parameters(project, experiments, start_ns, None, recorded)
     amounts = _choose_amounts(reader, asked)

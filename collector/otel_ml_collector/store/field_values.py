@@ -248,21 +248,22 @@ class VersionFields:
     """The fields of the runs of one model version in a period, with a summary of their values.
 
     Attributes:
-        sections: Numbers of runs: those with `inputs`, `outputs` and `params`, all runs (`run`),
-            and failed runs (`errors`).
-        fields: Summary of the values of each field, by path, such as ``inputs.age``. This field
-            can be present only in runs with inputs; `sections["inputs"]` is their number.
+        sections: How many runs there are (`run`), how many of them failed (`errors`), and how many
+            have `inputs`, `outputs` and `params`.
+        fields: Summary of the values of each field, by path, such as ``inputs.age``. Only runs with
+            inputs can have this field; `sections["inputs"]` is their number.
     """
 
     sections: Mapping[str, int]
     fields: Mapping[str, FieldSketch]
 
     def filled(self, paths: Iterable[str]) -> dict[str, FieldSketch]:
-        """Return the summaries of fields, each with the number of runs that could have the field.
+        """Return the summaries of fields, each with the number of runs that could have a value.
 
-        For a field of the inputs, this is the number of runs with inputs. For a table column, it is
-        the number of cells. A measured value or a score is never missing, so this is the number of
-        runs that have it.
+        From this number, you can compute how often a value is missing. For a field of the inputs,
+        it is the number of runs with inputs; outputs and parameters are counted in the same way.
+        For a table column, it is the number of cells instead of runs. A measured value or a score
+        is not counted as missing, so the number is that of the runs that have it.
         """
         return {path: self._fill(path, self.fields.get(path, FieldSketch())) for path in paths}
 

@@ -260,11 +260,13 @@ def find_spending(
 def find_spending_by_second(
     reader: Reader, project: str, judge: str, window: Window
 ) -> list[tuple[int, JudgeSpending]]:
-    """Return the number and cost of a judge's calls in each second, oldest first.
+    """Return how many calls a judge made in each second, and what they cost, oldest first.
+
+    Calls that belong to a backfill are left out.
 
     Returns:
-        Pairs: the start of the second, in nanoseconds since 1970, and its calls. Seconds without
-        calls are left out.
+        Pairs: the start of a second, in nanoseconds since 1970, and the number of calls that
+        started in it with their cost in dollars. Seconds without calls are left out.
     """
     values = _ask_calls(project, judge, window.start_ns, window.end_ns)
     return [

@@ -29,15 +29,18 @@ class Life:
 
     Attributes:
         table: Name of the table.
-        follows: The kind of record whose deletion also deletes the row, such as its run.
+        follows: The kind of record to which a row belongs, such as its run. The row is deleted
+            together with that record.
         time: Column with the time at which a row was stored or sent. When a project is deleted,
-            rows that are newer than the deletion are kept. Empty if the table has no such column;
-            then a row is deleted once its trace has no runs, or the sending process no records.
+            rows that are newer than the deletion are kept. Empty if the table has no such column.
+            Then a row is deleted if its trace has no runs left, or if no records of the process
+            that sent it are left.
         stamp: Column with the time of arrival. Retention deletes rows by their age since then.
             Empty if retention deletes them together with the record in `follows`.
         is_payload: Whether the rows are payloads: inputs, outputs, log lines or artifacts. Payloads
             can have a shorter retention than other records.
-        topic: The line of the storage page that counts the rows, such as ``metrics``.
+        topic: The kind under which the storage page adds up the size of the table, such as
+            ``metrics``.
     """
 
     table: Sql

@@ -80,11 +80,13 @@ _NAMING_RECORDS: Final = Sql("""
 
 
 def find_records(reader: Reader, project: str, who: str) -> list[Row]:
-    """Find records that contain a name, in upper or lower case, with kind, name, place and time.
+    """Find records, other than runs, that contain a name. Upper and lower case are treated alike.
 
     Returns:
-        At most `MOST_MENTIONS`, of the kinds `label`, `tag`, `alert state`, `alert history`,
-        `notification`, or the kind of a document.
+        At most `MOST_MENTIONS` rows with `kind`, `name`, `place` and `time_ns`. The kind is
+        `label`, `tag`, `alert state`, `alert history`, `notification`, or the kind of a document.
+        The name is that of the record, for example of a tag or alert rule. The place is, for
+        example, the ID of the run with the tag.
     """
     return reader.rows(_NAMING_RECORDS, {"project": project, "names": _spell(who)})
 

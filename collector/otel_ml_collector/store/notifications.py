@@ -61,20 +61,22 @@ _MOST_OPEN: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class StoredNotification:
-    """A notification for one receiver.
+    """A message to one receiver: an alert rule began to fire, or stopped.
 
     Attributes:
         project: Project of the rule.
         target: Name of the receiver.
-        id: ID of the change, the same for all receivers.
+        id: Identifies the change of the rule's status. It is the same for all receivers.
         rule: Name of the rule.
-        status: ``firing`` or ``resolved``.
-        changed_ns: When the state changed.
+        status: The new status of the rule, ``firing`` or ``resolved``.
+        changed_ns: When the status changed.
         announced_ns: When the notification was first stored.
-        state: Whether it waits, was delivered or was given up.
+        state: Whether it is waiting, was sent, failed for good, or was withdrawn because the rule
+            was muted or deleted.
         tries: Number of attempts.
         tried_ns: Time of the last attempt; 0 before the first.
-        trouble: Why the last attempt failed; empty after success.
+        trouble: Why the last attempt failed, or that the receiver does not exist; empty after
+            success.
         body: The notification as JSON.
         version: Increases by one with every change of this row.
     """

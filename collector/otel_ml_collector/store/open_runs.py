@@ -161,16 +161,19 @@ def read_open_runs(
 ) -> list[Row]:
     """Read the rows of open runs, without payloads.
 
+    The outcome of an open run is ``crashed`` if its process has ended, or was not heard for five
+    minutes. Otherwise it is ``running``.
+
     Args:
         reader: The store.
         project: The project.
         keys: Keys of the runs.
-        now_ns: Current time: it decides whether a process is silent.
+        now_ns: Current time, from which the five minutes are counted back.
         condition: A further condition.
 
     Returns:
-        Rows like those of ended runs, in any order, with `heard_ns`: the last sign of life of the
-        run's process.
+        Rows with the columns of ended runs, in any order. `heard_ns` is when the start record of
+        the run or, if later, the last sign of life of its process arrived.
     """
     if not keys:
         return []

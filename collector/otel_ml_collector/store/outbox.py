@@ -226,12 +226,13 @@ class Outbox:
         return dict.fromkeys(KINDS, -1) | {row["kind"]: row["cursor"] for row in rows}
 
     def read(self, kind: str, after_ns: int, until_ns: int, limit: int) -> OutboxBatch | None:
-        """Read the records of a kind that first arrived after a time.
+        """Read the next records of a kind to send: the oldest ones that arrived after the cursor.
 
         Args:
             kind: One of `KINDS`.
-            after_ns: The cursor.
-            until_ns: Later arrivals are not read.
+            after_ns: The cursor: time of arrival of the last record that the destination
+                acknowledged.
+            until_ns: Records that arrived later are not read.
             limit: Maximum number of records.
 
         Returns:

@@ -29,8 +29,8 @@ def people_words(*, has_keyed: bool) -> Sql:
     """Write the SQL for the newest label of each reviewer on each run. `judge` is a parameter.
 
     Args:
-        has_keyed: Whether to include labels on trace keys and tags, as labels on the runs that have
-            these.
+        has_keyed: Whether to include labels that were sent for a trace key or for a tag instead of
+            a run. Such a label applies to each run with this key or tag.
 
     Returns:
         SQL that selects `trace_id`, `span_id`, `annotator`, `label`, `score`, `passed`,

@@ -140,7 +140,10 @@ class PlainProjects:
         self._forms: defaultdict[str, set[tuple[bool, bool, bool]]] = defaultdict(set)
 
     def note(self, records: Records, projects: Iterable[str]) -> Collection[str]:
-        """Remember the instrumentations of stored runs, and which kinds of names the runs have.
+        """Remember the instrumentations of stored runs, and the kinds of names that runs have.
+
+        The kinds are session, user and experiment. From both, `is_plain` finds out whether runs of
+        a project depend on each other.
 
         Args:
             records: The stored records.

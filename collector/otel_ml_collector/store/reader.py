@@ -50,7 +50,7 @@ class Reader:
         memory: Remembered facts about the store that save queries, such as the kinds of records
             that each project has.
         zone: Time zone that defines the days in a query and the dates in its filter.
-        margins: The smallest differences in time and money that matter.
+        margins: How much latency or cost must differ at least for a verdict, such as "slower".
     """
 
     def __init__(self, connections: Connections, margins: Margins = Margins()) -> None:  # noqa: B008
@@ -228,12 +228,12 @@ def span_of(row: Row) -> tuple[str, int]:
 def winners(rows: Iterable[Row], key: Callable[[Row], object] = run_id_of) -> list[Row]:
     """Keep one row for each run, in the order of the rows.
 
-    A run can be stored several times, because senders repeat requests and because an open run has a
-    row before its end. The row with the highest `rank` is kept.
+    A run can have several rows: senders repeat requests, and a run has a row when it starts and
+    another one when it ends. The row with the highest number in `rank` is valid, and is kept.
 
     Args:
         rows: Rows without payloads.
-        key: The columns that identify a run.
+        key: Returns the values that identify the run of a row.
     """
     best: dict[object, Row] = {}
     for row in rows:

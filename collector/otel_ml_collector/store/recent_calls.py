@@ -98,10 +98,14 @@ class RecentTrace:
 
 
 class RecentCalls:
-    """Recent traces of the projects that are kept in memory. The writer adds to it.
+    """Keeps recent runs in memory, grouped by trace, for the projects that need it.
+
+    So values that a run takes from other runs of its trace, such as the session, are found without
+    a query. The writer adds each batch that it has stored.
 
     Args:
-        most: Number of runs to keep. Traces without new runs are removed first.
+        most: Maximum number of runs in memory. Above it, the traces that got no new run for the
+            longest time are removed.
     """
 
     def __init__(self, most: int = _MOST_CALLS) -> None:
@@ -140,8 +144,9 @@ class RecentCalls:
     def note_stored(self, projects: Collection[str]) -> None:
         """Remember which projects already have records in the store. All other projects are new.
 
-        If runs of a new project depend on each other, all of its runs are kept in memory. They are
-        complete, because nothing of the project was stored before.
+        If runs in the first batch of a new project depend on other runs of their trace, the runs of
+        this project are kept in memory from then on. Its traces are complete in memory, because
+        nothing of the project was stored before.
 
         Args:
             projects: Projects with records in the store.
@@ -151,15 +156,17 @@ class RecentCalls:
             self._knows_stored = True
 
     def note_others(self, project: str, end_ns: int, open_traces: Iterable[bytes] = ()) -> None:
-        """Note the end of the runs that were stored before the project was kept in memory.
+        """Set the time by which all runs that are not in memory had ended.
 
-        From then on, `find` returns traces that started later. They are complete in memory.
+        These are the runs that were stored before the project was kept in memory. After this call,
+        `find` returns the traces that started more than a second after that time, because all of
+        their runs are in memory.
 
         Args:
             project: The project. `follow` was called for it.
-            end_ns: The time by which all of these runs had ended.
-            open_traces: IDs of traces in which runs had not ended yet. `find` does not return them.
-                With more than 20,000, the call has no effect.
+            end_ns: The time, in nanoseconds since 1970.
+            open_traces: IDs of traces that had runs without an end at that time. `find` does not
+                return them. With more than 20,000, the call has no effect.
         """
         traces = {*open_traces}
         with self._guard:
@@ -257,13 +264,14 @@ class RecentCalls:
             self._runs -= self._traces.pop(key).size
 
     def doubt(self, stamped_ns: int) -> None:
-        """Drop all traces from memory, because a batch failed and may be stored in part.
+        """Drop all traces from memory, because storing a batch failed.
 
-        It is unknown which of its runs are stored, so memory may differ from the store. Later calls
-        of `follow` fill it again.
+        Some runs of the batch may be stored and others not, so memory may differ from the store.
+        After the next call of `follow` for a project, its new runs are kept in memory again.
 
         Args:
-            stamped_ns: The newest time of arrival that any record has, also in the failed batch.
+            stamped_ns: The newest time of arrival that the writer has assigned to a record,
+                including the records of the failed batch.
         """
         with self._guard:
             self._doubtful_ns = max(self._doubtful_ns, stamped_ns)

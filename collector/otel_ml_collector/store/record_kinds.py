@@ -258,12 +258,12 @@ def find_record_kinds(reader: Reader, project: str) -> RecordKinds:
 def of_tag_names(
     reader: Reader, project: str, kinds: RecordKinds, names: Collection[str]
 ) -> RecordKinds:
-    """Mark late-arriving tags as absent if no late-arriving tag has one of the given names.
+    """Find out whether a filter on tags needs the late-arriving tags, which have their own table.
 
-    Most filters use only tags that were sent with the spans. Then a query need not join
-    late-arriving tags. The answer is cached: for ever if a name exists. If no name exists, it is
-    cached only if no other collector writes to the store, and until this collector stores one of
-    the names (`note_record_kinds`).
+    Most filters use only tags that were sent with the spans. Then a query need not join the table
+    of late-arriving tags. The answer for a name is cached. If the table has no tag with this name,
+    this is only used while no other collector writes to the store, and until this collector stores
+    such a tag (`note_record_kinds`).
 
     Args:
         reader: The store.
@@ -272,7 +272,7 @@ def of_tag_names(
         names: The tag names in a filter.
 
     Returns:
-        `kinds`, with `tags` set to False if the query needs no late-arriving tags.
+        `kinds`, with `tags` set to False if no late-arriving tag has one of the names.
     """
     memory = reader.memory
     known, _ = memory.recall(project)
@@ -312,19 +312,20 @@ def find_counted(
     items: bool = False,
     kinds: bool = False,
 ) -> CountedRuns:
-    """Return the condition on the runs of a project that statistics count. It runs no query.
+    """Return the condition on the runs of a project that statistics count.
 
     By default, each call counts once, even if several instrumentations recorded it. Runs on data
-    set items and plain spans do not count.
+    set items, plain spans and calls of judges do not count. To build the condition, the store is
+    not queried.
 
     Args:
-        reader: The store. If its memory knows that a project has no runs of an excluded kind, the
-            condition is left out.
+        reader: The store. A part of the condition is left out if the reader's memory knows that the
+            project has no such runs, for example no runs on data set items.
         project: The project.
         bounds: Bounds on the start of the runs.
         repeats: Whether to count every record of a call.
         items: Whether to count runs on items of data sets.
-        kinds: Whether to count spans of all kinds.
+        kinds: Whether to count spans of all kinds, including plain spans and calls of judges.
     """
     return CountedRuns(
         bounds,
@@ -337,9 +338,10 @@ def find_counted(
 def find_counted_of_all(reader: Reader, bounds: Bounds, *, kinds: bool = False) -> CountedRuns:
     """Return the condition on the runs that statistics count, in all projects the caller may read.
 
-    Repeated records of a call and runs on data set items do not count. If no other process writes
-    to the store and the caller may read all projects, the first call checks whether there are any
-    such runs, and remembers it. If there are none, the condition is left out.
+    Each call counts once, even if several instrumentations recorded it. Runs on data set items do
+    not count. The first call checks whether there are any such runs, and the answer is remembered.
+    If there are none, queries need no condition for them. This check is made only if no other
+    process writes to the store and the caller may read all projects.
     """
     is_complete = reader.memory.recall(EVERY_PROJECT)[1]
     if not is_complete and reader.memory.is_alone and reader.access.projects is None:
@@ -474,16 +476,17 @@ def all_late_tags(kinds: RecordKinds) -> Sql:
 def own_tags(label: Sql, kinds: RecordKinds) -> Sql:
     """Write the SQL for runs whose span has a newer value of a tag than its late-arriving records.
 
-    A tag can be sent with the span of its run, and again later in a separate record. The time of
-    the value on the span is the end of the run, or the start of an open run.
+    A tag can be sent with the span of its run, and again in a separate record. The value on the
+    span is as old as the end of the run, or as the start of an open run. If it is newer than the
+    value in the last record, it applies.
 
     Args:
         label: Query parameter with the name of the tag.
         kinds: The record kinds of the project.
 
     Returns:
-        SQL that selects `trace_id`, `span_id` and `rank`. A span may be delivered several times;
-        `rank` identifies the delivery that has the tag.
+        SQL that selects `trace_id`, `span_id` and `rank`. Senders can repeat a span, so it may have
+        several rows. `rank` tells which of them has the tag.
     """
     sql = Sql("project = {project:String} AND mapContains(tags, {label})").fill(label=label)
     return Sql("""

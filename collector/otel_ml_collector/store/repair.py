@@ -114,8 +114,8 @@ class Repair:
 def drop_unread(folder: Path) -> None:
     """Delete incomplete mutation files. The engine cannot load a table with such a file.
 
-    Each mutation file describes a statement that changes or deletes rows. Nothing is lost, because
-    the callers of the incomplete ones got an error.
+    A mutation file contains one statement that changes or deletes rows. Nothing is lost: if the
+    file of a statement is incomplete, its caller got an error.
 
     Args:
         folder: Folder of the table.

@@ -165,9 +165,10 @@ class Retention:
 
     Args:
         connections: The store.
-        configured: The days for projects without their own setting.
+        configured: For how many days to keep the records of projects without their own setting.
         clock: Returns the time in nanoseconds since 1970.
-        clocks: Knows whether the spans that arrive agree with the clock.
+        clocks: Compares this machine's clock with the times of arriving spans. If the clock may be
+            wrong, nothing is deleted.
     """
 
     def __init__(
@@ -331,14 +332,17 @@ _LOOK_EVERY_S: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Purge:
-    """The result of a purge.
+    """The result of a purge, which removes deleted rows from the disk.
+
+    A purge writes new files without the deleted rows. The old files are removed some seconds later.
 
     Attributes:
-        tables: The tables that were rewritten.
-        bytes_before: Size of the store's current files before.
-        bytes_after: Size of the store's current files after.
-        replaced_bytes: Bytes of replaced files that are still on disk.
-        freed_ns: When the last replaced file was removed; None if some are still on disk.
+        tables: The tables with new files.
+        bytes_before: Size of the files in use before the purge, of all tables.
+        bytes_after: Size of the files in use afterwards.
+        replaced_bytes: Size of the old files that are still on disk.
+        freed_ns: When the last old file was removed, in nanoseconds since 1970; None if some are
+            still on disk.
     """
 
     tables: list[str]

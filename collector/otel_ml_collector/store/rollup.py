@@ -94,10 +94,10 @@ def mark_days(client: StoreClient, memory: Memory, days: Iterable[tuple[str, int
 class Marks:
     """Marks the days whose stored totals become outdated, because a batch changes their runs.
 
-    Only the thread that writes records may use it. If a day is marked, statistics read its runs
-    until its totals are computed again. The current day is marked only once: its totals are not
-    computed before it is over. Any other day is marked at most every ten seconds. That is enough,
-    because totals are computed only for days that were not marked for a minute.
+    Only the thread that writes records may use it. While a day is marked, statistics read its runs
+    instead of its totals. The totals are computed again when the day has not been marked for a
+    minute, so a past day needs at most one mark every ten seconds. The current day needs only one
+    mark: its totals are not computed until the day is over.
     """
 
     def __init__(

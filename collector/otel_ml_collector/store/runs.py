@@ -239,8 +239,14 @@ class Listing:
 def list_keys(reader: Reader, listing: Listing, window: Window, limit: int) -> list[Key]:
     """List the matching runs of a window in the order of the list, as `Key` (start, IDs, rank).
 
-    A run that was delivered several times has one key for each delivery. The valid delivery, with
-    the highest rank, comes first.
+    If senders repeated a run, it has one key for each delivery. The delivery with the highest
+    `rank` is valid. Among keys of a run with the same place in the list, it comes first.
+
+    Args:
+        reader: The store.
+        listing: Which runs, and in which order.
+        window: Period in which the runs started.
+        limit: Maximum number of keys.
     """
     value = first = EMPTY
     if listing.ordering is not None:
@@ -287,15 +293,16 @@ def read_runs(reader: Reader, project: str, keys: Sequence[Key], columns: Sql = 
 
 
 def read_resolved(reader: Reader, project: str, keys: Sequence[Key]) -> dict[tuple[str, int], Row]:
-    """Read the values of runs that depend on other runs of their trace.
+    """Read the values that runs take from other runs of their trace.
+
+    For example, a run inherits the session of its trace, or another run records the same call.
 
     Returns:
-        Rows by run ID and start. Runs whose own values are valid have no row. `session`, `user` and
-        `experiment` are names that the run inherits from its trace. `counts` is true if the tokens
-        and cost that count differ from those on the span, for example because several runs record
-        the same call. Then the row has these tokens and `cost`. `record_of` is the span ID of the
-        run that counts for the call, or zeros if this run counts. `others` lists all other records
-        of the call, as JSON.
+        Rows by run ID and start. A run that depends on no other run has no row. `session`, `user`
+        and `experiment` are names that the run inherits from its trace. `counts` is true if totals
+        may use other tokens and cost than those of the run's span: the row then has them.
+        `record_of` is the span ID of the run that counts for the call, or zeros if this run counts.
+        `others` lists all other records of the call, as JSON.
     """
     # FINAL is necessary: the last of several resolutions with equal rank applies, and the order of
     # the rows does not show which is last.
@@ -311,10 +318,13 @@ def read_trace(
 ) -> list[Row]:
     """Read the rows of a trace without payloads, oldest first.
 
+    A run that was delivered several times has a row for each delivery.
+
     Args:
         reader: The store.
         place: The trace, and the period of its runs.
-        after: Continue after this run, which may belong to another trace.
+        after: Read only runs that come later than this one, by start and then by ID. A page can
+            show several traces, so this run may belong to a different trace.
         parent_span_id: Only children of this run; None for all.
         limit: Maximum number of rows.
     """
@@ -698,10 +708,19 @@ def find_experiment_traces(reader: Reader, project: str, traces: Iterable[bytes]
 
 
 def read_words(reader: Reader, project: str, traces: Sequence[str], limit: int) -> list[Row]:
-    """Read short questions and answers of ended runs of traces, oldest first.
+    """Read the previews of inputs and outputs of ended runs, oldest first.
+
+    A preview is the short text that lists show.
+
+    Args:
+        reader: The store.
+        project: The project.
+        traces: IDs of the traces of the runs.
+        limit: Maximum number of runs.
 
     Returns:
-        Rows with IDs, `asked` and `answered`. Runs that have neither are left out.
+        Rows with IDs, `asked` (of the inputs) and `answered` (of the outputs). Runs that have
+        neither are left out.
     """
     sql = Sql("""
         SELECT {ids}, inputs_preview AS asked, outputs_preview AS answered FROM {deliveries}
@@ -723,17 +742,18 @@ def read_params(reader: Reader, project: str, keys: Sequence[Key]) -> dict[str, 
 def read_last_scores(
     reader: Reader, project: str, traces: Sequence[str], limit: int, *, has_keyed: bool
 ) -> list[Row]:
-    """Read the newest score of each judge for each run of traces, lowest first.
+    """Read the newest score of each judge for the runs of some traces, lowest first.
 
-    If a judge failed, the run has no score from it. For judges that only pass or fail, runs that
-    failed come first.
+    A run has no score from a judge that failed on it. Scores of judges that only pass or fail come
+    after all numbers, with failed runs first.
 
     Args:
         reader: The store.
         project: The project.
         traces: IDs of the traces.
         limit: Maximum number of rows.
-        has_keyed: Whether the project has scores for trace keys or tags, which are then included.
+        has_keyed: Whether to include scores that were sent for a trace key (a text that a user gave
+            to a trace) or for a tag, instead of a run.
 
     Returns:
         Rows with IDs, `judge`, `score` and `passed`.

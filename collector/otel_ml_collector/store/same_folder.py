@@ -54,13 +54,15 @@ def is_inside(folder: Path, outer: Path) -> bool:
 def explain_other_folder(folder: Path, seen: FolderIdentity | None = None) -> str:
     """Explain why an operator would not see the files that this process writes to a folder.
 
+    For example, systemd can give a service its own `/tmp`.
+
     Args:
         folder: The folder.
-        seen: Path and identity of the folder, or of a folder above it, as the command line found
-            them on its machine; None if they are unknown.
+        seen: The folder as the operator's command line sees it, or else the nearest folder above.
+            None if this is unknown.
 
     Returns:
-        The reason; empty if the operator would see the files.
+        The reason; empty if none was found.
     """
     if private := _find_private_mount(folder):
         return f"{private} is a private folder of the service, deleted when the service stops"
@@ -76,10 +78,13 @@ def explain_other_folder(folder: Path, seen: FolderIdentity | None = None) -> st
 
 
 def suggest_folder() -> str:
-    """Suggest a folder for backups: one that systemd gives the service besides its data directory.
+    """Suggest a folder in which the service can store backups.
+
+    It is the last folder of StateDirectory= in the systemd unit. The first one is not suggested,
+    because it is the data directory.
 
     Returns:
-        The hint as text; empty if there is no such folder.
+        The hint as text; empty if the unit has no second folder.
     """
     folders = os.environ.get(_STATE_FOLDERS, "").split(":")[1:]
     return f"; use a new folder in {folders[-1]}" if folders else ""

@@ -129,8 +129,9 @@ def pass_newest(scores: Sql, test: Sql, where: Sql = ANYTHING) -> Sql:
 
     Args:
         scores: SQL of `all_scores`.
-        test: A test of `newest_of` columns.
-        where: A condition on the scores.
+        test: A condition on columns of the newest score, such as ``{score} < 0.5``. The columns are
+            written with `newest_of`.
+        where: A condition on the scores among which the newest is found.
     """
     return Sql("""(trace_id, span_id) IN (
       SELECT trace_id, span_id FROM ({scores}) AS scored WHERE {where}

@@ -173,7 +173,8 @@ class SketchJob:
     def run(self) -> int:
         """Compute the sketches of all days that need it, for about ten seconds.
 
-        The next call continues with the days that are left.
+        A sketch is a stored summary of the values of a field, such as a histogram. The next call
+        continues with the days that are left.
 
         Returns:
             Number of days whose sketches were computed.
@@ -271,8 +272,8 @@ def read_fields(
         ask: Runs a query.
         project: The project.
         span: Start and end of the range, in nanoseconds since 1970.
-        runs: Selects the runs that count in statistics. Its SQL uses the parameters `first` and
-            `until`, the start and end of what one query reads.
+        runs: Selects the runs that count in statistics. Each query reads only a part of the time
+            range. The parameters `first` and `until` of this SQL are the start and end of the part.
         condition: A further condition on the runs.
         step_ns: Length of a bucket.
         most: Maximum number of runs that are read for a bucket and model.
@@ -473,11 +474,13 @@ def _write_sketch(key: tuple[Any, ...], sketch: Sketch) -> list[Any]:
 
 @dataclass(frozen=True, slots=True)
 class SketchQuestion:
-    """Which sketches (stored summaries of the values of fields) to read.
+    """A query for stored sketches: days, time range, bucket length and condition.
+
+    A sketch is a summary of the values of a field, such as a histogram.
 
     Attributes:
-        days: For the start of each day, the time when its sketches were computed. Both are in
-            nanoseconds since 1970.
+        days: The days to read. Maps the start of a day to the time when its sketches were computed.
+            Both are in nanoseconds since 1970.
         start_ns, end_ns: Start and end of the range to read, in nanoseconds since 1970. Used only
             if `is_hourly`; otherwise whole `days` are read.
         step_ns: Length of a bucket.

@@ -264,13 +264,15 @@ def _chars(item: object) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A condition in two parts that must both hold. The first part can use an index.
+    """A condition on runs, split into parts so that the search for words can use an index.
+
+    A run matches if its inputs and outputs match, by `tests` or `others`, and `rest` is true.
 
     Attributes:
-        tests: SQL over a row of `payloads` (inputs and outputs). The index is used for it.
-        rest: SQL over a row of `runs`.
-        others: SQL that selects the keys of more runs: those with content that is stored in another
-            table, such as messages that arrived as log records. Empty if there are none.
+        tests: SQL condition on a row of `payloads` (inputs and outputs). It can use the index.
+        rest: SQL condition on a row of `runs`.
+        others: SQL that selects the keys of runs whose matching content is stored in another table
+            than `payloads`, such as messages that arrived as log records. Empty if there are none.
     """
 
     tests: Sql
@@ -287,7 +289,8 @@ class Condition:
     Attributes:
         reads_payloads: Whether it searches the inputs and outputs of the runs from ``start`` to
             ``end``. That is slow, so the newest part of this time is searched first.
-        search: The same condition in parts that use an index, if there is one.
+        search: The same condition, split into parts so that it can use an index. None if it cannot
+            be split.
     """
 
     sql: Sql

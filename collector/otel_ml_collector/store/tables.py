@@ -126,11 +126,13 @@ class Table(Generic[Record]):
         engine: The part of the CREATE statement after the columns.
         indexes: Definitions of data skipping indexes, one line each.
         stamp: Column with the time of arrival; empty if the table has none.
-        month_of: Field whose month decides the partition of a record; None for the time of arrival,
-            or for no partitions.
-        source: Name of the list in `Records` that is stored here; empty if the writer decides.
-        follows: What each row belongs to, such as a run; the row is deleted with it. None if rows
-            are never deleted. A row can belong to nothing.
+        month_of: Reads a time from a record. The month of this time decides the partition. None if
+            the time of arrival decides, or if the table has no partitions.
+        source: Name of the list in `Records` that is stored in this table, such as `metrics`. Empty
+            if the table is filled in another way.
+        follows: The kind of record that a row belongs to, such as a run. If that record is deleted,
+            the row is deleted too. None means `Follows.OWNER` if the table has a column `owner`;
+            rows of other tables are then never deleted.
         time: See `Life`. The default is the time of arrival.
         is_payload: See `Life`.
         topic: See `Life`.
@@ -914,14 +916,15 @@ INHERITED_PAYLOAD: Final = {name: _inherit_text(name) for name in ("inputs", "ou
 
 
 def count_for_others(among: Sql, counting: Sql = COUNTING) -> Sql:
-    """Return the SQL condition that a run is the counted one of several records of a call.
+    """Return the SQL condition for the runs that count for a call with several records.
 
-    If several instrumentations record a call, each record is a run, and only one of them counts.
+    If several instrumentations record the same call, each record is stored as a run. Only one of
+    these runs counts in statistics.
 
     Args:
-        among: A condition on project and start time of the runs.
-        counting: `COUNTING` for all such runs, or `LACKING` for only those that lack an input or
-            output, which another record of the call may have.
+        among: A condition that limits the project and the start time of the runs.
+        counting: `COUNTING` for all runs that count for such a call. `LACKING` for only those of
+            them that lack an input or output; another record of the call may have it.
     """
     return Sql("(start_ns, trace_id, span_id) IN (SELECT start_ns, trace_id, span_id {of})").fill(
         of=counting.fill(among=among)
@@ -931,17 +934,20 @@ def count_for_others(among: Sql, counting: Sql = COUNTING) -> Sql:
 def fill_payloads(
     rows: Sql, columns: Mapping[str, InheritedColumn], among: Sql, counting: Sql = COUNTING
 ) -> Sql:
-    """Write the SQL that fills empty columns of payloads from other records of the same call.
+    """Write the SQL that fills empty payload columns from other records of the same call.
 
-    Two instrumentations can record one call, and only one of the two records may have its inputs.
-    If several records have a value, the first one in the order of `same_calls` is taken.
+    Payload columns are the inputs, outputs and parameters of a call.
+
+    Two instrumentations can record the same call, and perhaps only one of the two records has the
+    inputs. If several of the other records have a value, the first one in the order of `same_calls`
+    is taken.
 
     Args:
-        rows: SQL that selects rows of `payloads` with these columns.
-        columns: The columns to fill.
-        among: A condition on project and start of the rows.
-        counting: `COUNTING` to fill all rows that have other records, or `LACKING` to fill only
-            those whose own record lacks a value.
+        rows: SQL that selects the rows of `payloads` to fill, with these columns.
+        columns: The columns to fill, by name.
+        among: A condition that limits the project and the start time of the rows.
+        counting: `COUNTING` to fill the rows of all calls with several records. `LACKING` to fill
+            only the rows that lack an input or output.
     """
     names = {name: identifier(name, [name]) for name in columns}
     taken = [

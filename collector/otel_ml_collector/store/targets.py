@@ -21,7 +21,10 @@ NAMED_RUNS: Final = Sql("""
 
 
 def join_keyed(columns: Sql, records: Sql, among: Sql = EMPTY) -> Sql:
-    """Write the SQL that joins records by key or tag to their runs.
+    """Write the SQL that joins late-arriving records to the runs that they belong to.
+
+    Only records that name a trace key or a tag instead of a run ID are joined. An example is a
+    metric that was sent for all runs with a tag.
 
     Args:
         columns: The columns of a record.

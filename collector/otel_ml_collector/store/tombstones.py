@@ -93,14 +93,15 @@ class Deletion:
 
 
 class ProjectDeletions:
-    """The deletions of a project.
+    """The deletions of a project that concern a batch of records to be stored.
 
     Args:
         project: The project.
         known: Runs that are deleted already, in the traces of the records to be stored. For each,
             the time of its deletion in nanoseconds since 1970.
-        owners: The same for what scores, metrics and late tags belong to: runs, trace keys,
-            sessions and versions, as text.
+        owners: Maps deleted owners to the time of their deletion in nanoseconds since 1970. An
+            owner is the text that names the subject of scores, metrics and late tags, such as a
+            trace key, session or version. Deleted runs are in `known` instead.
         rules: Deletions of whole traces, sessions, users, models or the project. They also apply to
             records that arrive later.
     """

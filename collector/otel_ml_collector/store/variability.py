@@ -155,14 +155,17 @@ _NO_ANSWERS: Final = AnsweredInputs(0, {}, ())
 def read_version_answers(
     reader: Reader, project: str, model: str, wanted: Sequence[int], most: int
 ) -> dict[int, AnsweredInputs]:
-    """Read the answers of versions to inputs that each version got several times.
+    """Read how each version of a model answered the inputs that it received several times.
 
     Args:
         reader: The store.
         project: The project.
         model: Name of the model.
         wanted: Numbers of the versions.
-        most: Maximum number of runs of each version, newest first.
+        most: Maximum number of runs that are read for each version, newest first.
+
+    Returns:
+        The runs and answers of each version, by its number.
     """
     runs = _OF_VERSIONS.fill(
         number=NUMBER, recorded=RECORDED, counted=find_counted(reader, project).sql
@@ -184,13 +187,13 @@ def read_version_answers(
 def read_item_answers(
     reader: Reader, project: str, asked: Mapping[str, Any], most: int
 ) -> AnsweredInputs:
-    """Read the answers to items that an experiment ran several times.
+    """Read the answers to the data set items that an experiment ran several times.
 
     Args:
         reader: The store.
         project: The project.
-        asked: The `item_parameters` of the experiment.
-        most: Maximum number of runs.
+        asked: The query parameters that select the runs of the experiment, from `item_parameters`.
+        most: Maximum number of runs that are read.
     """
     answers = _read_answers(reader, project, _RUNS_OF_ITEMS, {**asked, "most": most}, by_item=True)
     return answers.get(0, _NO_ANSWERS)
@@ -199,8 +202,9 @@ def read_item_answers(
 def read_shown(reader: Reader, project: str, rows: Sequence[Row]) -> dict[tuple[str, str], Row]:
     """Read the previews of inputs and outputs of runs, by trace ID and span ID.
 
-    If several instrumentations recorded a call, an empty preview of its run is filled from the
-    other records. Contents that arrived as log records are not included.
+    Several instrumentations can record the same call. If a preview is then empty in the record that
+    counts for the call, it is filled from the other records. Inputs and outputs that arrived as log
+    records are not included.
     """
     asked = {"project": project, "starts": _of(rows, "start_ns"), "spans": _of(rows, "span")}
     runs = _SHOWN_RUNS

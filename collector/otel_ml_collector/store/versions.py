@@ -161,9 +161,10 @@ def version_numbers(reader: Reader, project: str, kind: str, names: Iterable[str
 def read_version_numbers(
     reader: Reader, project: str, names: Mapping[str, Iterable[str]]
 ) -> dict[str, Numbers]:
-    """Return the numbers of the versions of models and judges, by kind.
+    """Return the version numbers of models and judges, by kind, such as `model`.
 
-    If numbers are unknown, they are read with one query for all names.
+    For each kind, the numbers are by name, digest and structure of the version. Numbers that are
+    not cached are read from the store, with one query for all names.
     """
     wanted = {(kind, name) for kind, named in names.items() for name in named if name}
     known = {key: reader.memory.numbers(project, *key) for key in wanted}

@@ -91,14 +91,15 @@ _Slice = tuple[Sequence[Any], Sequence[int]]
 class Writer:
     """Writes batches of records to the store. Only one thread may use it.
 
-    Parallel inserts would store rows in another order than their times of arrival. Only payloads
-    are inserted at the same time as the other tables, on a thread and a client of their own.
+    Tables are filled one after the other, so that rows are stored in the order of their times of
+    arrival. Only payloads (inputs and outputs) are inserted at the same time as the other tables,
+    by a separate thread with a separate client.
 
     Args:
         connections: The store.
         clock: Returns the time of arrival, in nanoseconds since 1970.
-        tombstones: The record of deletions, shared with the code that deletes. Without it, the
-            writer reads the deletions itself.
+        tombstones: Knows the deletions, and is shared with the code that deletes. If it is None,
+            the writer reads the deletions itself.
         collector: Name of this collector, unique among the collectors that write to this store.
     """
 
@@ -130,11 +131,12 @@ class Writer:
         return self._last_ns
 
     def write(self, records: Records) -> Left:
-        """Store a batch: versions after their items and lists of items, runs after their records.
+        """Store a batch of records, in an order in which readers see only complete runs.
 
-        So no reader sees a run or version without its records, even after a kill between two
-        inserts. You can write the same records again: no answer changes. Deleted records stay
-        deleted.
+        A run is inserted after its payload, scores and other records. A data set version is
+        inserted after its items and the list of them. So no reader sees a run or version without
+        its records, even if the collector is killed between two inserts. You can write the same
+        records again without changing the result of any query. Deleted records stay deleted.
 
         Returns:
             The runs that were not stored because they were deleted, with the reason.
@@ -340,12 +342,12 @@ def _merge(versions: Sequence[ModelVersion]) -> dict[_Key, ModelVersion]:
 def slice_by_month(
     rows: Sequence[Row], time_of: Callable[[Row], int], months: int = _MONTHS
 ) -> Iterator[Sequence[Row]]:
-    """Divide rows into slices of at most 50 months.
+    """Divide rows into slices. The rows of a slice are from at most 50 different months.
 
     Args:
-        rows: The rows, in any order. No rows give no slice.
+        rows: The rows, in any order. Without rows, no slice is yielded.
         time_of: Returns the time of a row, in nanoseconds since 1970.
-        months: Maximum number of months in a slice.
+        months: Maximum number of different months in a slice.
     """
     times = [time_of(row) for row in rows]
     if not times:
