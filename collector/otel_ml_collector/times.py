@@ -46,7 +46,9 @@ def to_rfc3339(time_ns: int) -> str:
 
 
 def from_rfc3339(text: str, field: str, zone: tzinfo = UTC) -> int:
-    """Return an RFC 3339 time as nanoseconds since the epoch. Without an offset it is of `zone`.
+    """Convert an RFC 3339 time to nanoseconds since 1970.
+
+    A time without an offset, such as `2026-11-20T07:16:40`, is a time in the zone `zone`.
 
     Raises:
         BadInput: The text is not a time. The error names the parameter `field`.

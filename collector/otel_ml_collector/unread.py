@@ -111,12 +111,13 @@ class Unread(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class UnreadSpans:
-    """The number of a project's spans, and their instrumentations, if none of them is a run.
+    """The spans of a project in which no span was recognized as a model call.
 
     Attributes:
         spans: Number of all spans.
-        scopes: Names of the instrumentations of the newest spans, most frequent first.
-        signs: Which signs of a call the spans have; empty if not requested.
+        scopes: Names of the instrumentations that sent the newest spans, most frequent first.
+        signs: For each instrumentation, the signs of a model call that its spans have and lack;
+            empty if not requested.
     """
 
     spans: int
@@ -135,7 +136,10 @@ class UnreadSpans:
 def find_unread(
     reader: Reader, project: str, own_models: Collection[str] = ()
 ) -> UnreadSpans | None:
-    """Describe the spans of a project without runs, and which signs of a model call they lack.
+    """Describe the spans of a project if it has no runs, only spans.
+
+    A span becomes a run if it is recognized as a model call. The description has the signs of a
+    model call that the spans have and lack.
 
     Args:
         reader: Reads the store.

@@ -41,11 +41,11 @@ class Window:
     zone: ZoneInfo = UTC_ZONE
 
     def cut(self, step_ns: int | None) -> "Buckets":
-        """Cut the window into buckets at full steps of the clock in its zone, such as full hours.
+        """Cut the window into buckets at round clock times in its zone, such as full hours.
 
         The first bucket begins at the start of the window, and the last one ends at its end, so
-        both may be shorter. Steps of days follow the days of the zone. With None, the window is one
-        bucket.
+        both may be shorter than `step_ns`. Buckets of one or more days begin at midnight in the
+        zone. If `step_ns` is None, the window is one bucket.
         """
         if step_ns is None:
             return Buckets(self, self.end_ns - self.start_ns, (self.start_ns,))

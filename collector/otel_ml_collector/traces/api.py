@@ -43,8 +43,9 @@ _TRACE: Final[dict[int | str, dict[str, Any]]] = {200: {"model": Trace, "content
 def write_bundle(reader: Reader, trace: Trace, now_ns: int) -> Iterator[bytes]:
     """Write a trace as a zip file, with only a few runs in memory at a time.
 
-    File names consist of IDs and hashes, never of names that users chose. A run that is deleted
-    meanwhile is left out, both its file and its entry in the list of the zip file.
+    File names consist of IDs and hashes, never of names that users chose. If a run is deleted
+    before it is written, the zip file has neither its file nor its entry in `manifest.json`, the
+    list of all files.
     """
     sent = Outgoing()
     with zipfile.ZipFile(sent, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as file:
@@ -124,10 +125,11 @@ def get_trace(
         str | None, Query(max_length=49, description="ID of a run, to get only its children")
     ] = None,
 ) -> Trace | Stream:
-    """Read the runs of the traces with this trace ID or key, oldest first.
+    """Read the runs of a trace, oldest first.
 
-    The zip file has everything: each run with its payload, the logged documents, and a list of
-    them, `manifest.json`.
+    Name the trace by its ID, or by your own key for it. If several traces have this key, you get
+    the runs of all of them. The zip file has everything: each run with its inputs and outputs, the
+    logged documents, and `manifest.json`, which lists the runs and documents.
     """
     now_ns = time.time_ns()
     page = runs.TracePage() if file_format == "zip" else runs.TracePage(limit, cursor, parent)

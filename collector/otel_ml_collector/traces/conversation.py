@@ -141,14 +141,16 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A part of the messages of a run, with the answer.
+    """A part of the conversation in a run: at most 50 input messages, in order.
+
+    The last part also has the answer of the run.
 
     Attributes:
-        entries: In the order of the messages.
-        first: The place of the first message, from 0.
-        end: The place after the last message.
-        total: Number of input messages.
-        answers: Number of output messages.
+        entries: The turns and events of this part, in the order of the messages.
+        first: Position of the first message of this part among all input messages, from 0.
+        end: Position after the last message of this part.
+        total: Number of input messages of the run.
+        answers: Number of its output messages. An output that is not a message counts as one.
     """
 
     entries: Sequence[Entry]

@@ -139,9 +139,10 @@ class LivePace:
             reveals clients that are gone or have only closed their own side.
         lifetime_s: Seconds after which a stream ends.
         overlap_ns: How far back each poll reads again, in nanoseconds, because other collectors can
-            store runs with earlier times. If more than half of `kept` runs arrived in this time,
-            the poll goes back less far, so that it also finds new runs.
-        kept: Number of a project's last runs that are remembered, so that none is sent twice.
+            store runs with earlier times. If more than `kept` / 2 runs arrived in this time, the
+            poll goes back less far, to leave room for new runs.
+        kept: Number of a project's newest runs that are remembered, so that no run is sent twice. A
+            poll reads at most this number of runs.
     """
 
     poll_s: float = 0.5

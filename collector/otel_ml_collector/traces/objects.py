@@ -58,9 +58,11 @@ WhichObjects = Annotated[ObjectsQuery, Depends()]
 
 @router.get("/projects/{project:path}/objects", response_model=None, responses=_OBJECTS)
 def get_objects(project: str, which: WhichObjects, reader: FromReader) -> Response | ObjectsPage:
-    """Read the newest artifact of a `ref` in a trace or run, or list artifacts.
+    """Read a logged artifact, or list artifacts.
 
-    To read one artifact, pass `ref` and `trace_id` or `run_id`. Otherwise you get a list.
+    To read one artifact, pass the name under which it was logged as `ref`, and also `trace_id` or
+    `run_id`. You get the newest artifact with this name in the trace or run. Otherwise,
+    you get a list of artifacts.
     """
     if which.is_one:
         return _stream(open_object(reader, project, which))

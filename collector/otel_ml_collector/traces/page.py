@@ -132,13 +132,13 @@ class Rest:
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """The run that the page is about, with its parents and next siblings.
+    """The run whose page is shown, with its parents and the siblings that follow it.
 
     Used for a long trace, if the run is not among the rows that are loaded first.
 
     Attributes:
-        runs: The run and the others. The oldest comes first.
-        is_last: Whether no sibling follows the last of them.
+        runs: The run, its parents and siblings, oldest first.
+        is_last: Whether `runs` includes the last sibling, so that no more siblings can be loaded.
     """
 
     runs: Sequence[RunSummary]
@@ -194,17 +194,19 @@ def lay_out(
     extent: Window | None = None,
     near: Near = NO_NEAR,
 ) -> Waterfall:
-    """Order the spans of a trace as a tree and place their bars; at most 500 rows.
+    """Order the spans of a trace as a tree and compute the positions of their bars.
 
-    A running span reaches up to now, a crashed span to the last sign of its process.
+    At most 500 spans get a bar, plus those in `near`. The bar of a running span ends now. The bar
+    of a crashed span ends when its process was last active.
 
     Args:
         runs: Runs of one trace, oldest first.
         now_ns: The current time.
         cursor: If `runs` are only the first runs of the trace, the position after the last of them.
-        counts: The number of runs below each run. If not all of them are here, a row says so.
-        extent: When the whole trace began and ended; None if all runs are here.
-        near: The run that the page is about and runs around it, if it is not among `runs`.
+        counts: Number of children of each run, by run ID. If some of the children are not in
+            `runs`, an extra row takes their place.
+        extent: When the whole trace began and ended; None if all of its runs are in `runs`.
+        near: The run whose page is shown, with the runs around it, if it is not among `runs`.
     """
     shown = [*runs, *near.runs]
     children = _by_parent(shown)
@@ -333,7 +335,8 @@ def _late_ms(run: RunSummary, parent: RunSummary) -> float:
 def tell(skew: Skew, senders: Mapping[str, Sender]) -> str | None:
     """Describe how far a span is outside of its parent, and why.
 
-    None if the same process sent both and the span only ends later: it was left running.
+    None if the span only ends too late, and both spans are from one process or a sender is unknown.
+    In one process, a late end is no clock error: the span was left running.
     """
     child, parent = senders.get(skew.run.run_id), senders.get(skew.parent.run_id)
     is_apart = child is not None and parent is not None and child != parent
@@ -492,15 +495,15 @@ def find_long_spans(spans: Sequence[SpanOutline]) -> list[LongSpan]:
 def find_slow(
     long_spans: Sequence[LongSpan], models: Mapping[str, str], usual_ms: Mapping[str, float]
 ) -> set[str]:
-    """Find the slow spans among long ones: of 100 ms or more, or longer than usual for the model.
+    """Find the spans that were slow: 100 ms or longer, or longer than usual for their model.
 
     Args:
-        long_spans: The spans that took most of the time of a trace.
+        long_spans: The spans to check, each responsible for at least a third of its trace's time.
         models: The model of each run, by run ID.
-        usual_ms: The usual p95 of each model.
+        usual_ms: The usual p95 of the latency of each model, in ms.
 
     Returns:
-        Their run IDs.
+        The run IDs of the slow spans.
     """
     return {
         span.run_id
@@ -534,13 +537,13 @@ def find_usual_ms(
 
 
 def find_waits(spans: Sequence[SpanOutline]) -> Mapping[str, int]:
-    """Find how long each span is on the critical path of its trace, in nanoseconds, by run ID.
+    """Find how long a trace waited for each of its spans, in nanoseconds, by run ID.
 
-    Going backwards from the end of a span, the trace waited for the child that ended last; before
-    that child's start, for the child that ended last among the rest, and so on. While no child was
-    running, it waited for the span itself. So a span that ran in parallel with a longer one has 0,
-    each moment counts for one span only, and the part of a child that lies outside its parent is
-    ignored.
+    This is the time that a span is on the critical path of the trace. To find the path, this
+    function goes backwards from the end of each span. If several children were running at a moment,
+    the trace waited for the one that ended last. If no child was running, the trace waited for the
+    span itself. So each moment counts for one span only. A span has 0 if a sibling ran during all
+    of its time and ended later. The part of a child that lies outside its parent is ignored.
     """
     children = _by_parent(list({span.run_id: span for span in spans}.values()))
     for below in children.values():
@@ -691,11 +694,11 @@ def _find_membership(
 
 @dataclass(frozen=True, slots=True)
 class InsideFacts:
-    """What a run shows about the runs inside it.
+    """Facts about the runs inside a run, which the page of the run shows.
 
     Attributes:
-        scores: The worst scores that are not its own, by judge.
-        names: The names of the runs of its trace, by run ID.
+        scores: The worst score of each judge, by judge. Left out if the run itself has this score.
+        names: Model or name of each run in the trace, by run ID.
     """
 
     inside: Inside

@@ -208,10 +208,11 @@ Group = Annotated[
 
 @api.get("/projects/{project:path}/sums")
 def get_sums(query: ListQuery, reader: FromReader, group: Group = "") -> ListSums:
-    """Add up number, errors, tokens and cost of all matching runs, in total and by group.
+    """Add up all matching runs: their number, errors, tokens and cost, in total and by group.
 
-    Order and page of the list do not matter. In a list of requests or traces, the calls inside them
-    are added up, and a group has the calls of its requests. Each call counts once.
+    The order and page of the list have no effect. For a list of requests or traces, the calls
+    inside them are added up. Each call belongs to the group of its request or trace, and counts
+    once.
     """
     return find_sums(reader, query, group, time.time_ns()) or ListSums(NO_RUNS)
 

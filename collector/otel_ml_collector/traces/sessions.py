@@ -276,7 +276,9 @@ def _find_starts(query: SessionsQuery, from_ns: int) -> list[int]:
 def find_session(
     reader: Reader, project: str, session: str, now_ns: int, cursor: str | None = None
 ) -> Session:
-    """Read a session with the turns of its first 1,000 runs, or of those after a cursor.
+    """Read a session and its conversation. Each turn of the conversation is one trace.
+
+    The conversation has the first 1,000 runs of the session, or up to 1,000 runs after a cursor.
 
     Raises:
         BadInput: The cursor is wrong.

@@ -66,13 +66,20 @@ class ListSums:
 
 
 def find_sums(reader: Reader, query: RunsQuery, group: str, now_ns: int) -> ListSums | None:
-    """Add up the runs of a list, whatever its order and page; None for a project without runs.
+    """Add up all runs of a list: their number, tokens and cost, in total and by group.
+
+    The order and page of the list have no effect. In a list of requests or traces, the calls inside
+    them are added up.
 
     Args:
         reader: The store.
-        query: The list.
-        group: The field to group by, as in statistics; empty for none.
+        query: The list: project, filter, time range and kind.
+        group: The field or tag to group by, as in statistics; empty for no groups.
         now_ns: The current time.
+
+    Returns:
+        The sums. None if the project has no runs and spans, or if the list's time range ends before
+        the first of them or begins after the last.
 
     Raises:
         BadInput: Filter or group is wrong.

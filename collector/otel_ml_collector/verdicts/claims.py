@@ -42,11 +42,12 @@ _MONTHS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What is worse.
+    """A sentence that says that something is worse or better, and the evidence for it.
 
     Attributes:
         title: The claim in a few words, such as `classify v2 is worse for client Kessler`.
-        text: The rest of the sentence, with its numbers. No full stop at the end.
+        text: The rest of the sentence, with its numbers, such as `: 69 % pass, 94 % with v1`. No
+            full stop at the end.
         evidence: Number of runs, difference, interval and time, in short sentences.
     """
 
@@ -189,12 +190,13 @@ def write_difference(
 
 
 def name_measured(figure: str, kind: Literal["rate", "score", "amount"], judge: str = "") -> str:
-    """Return the words for a figure in a sentence: `the share of failed runs` for `errors`.
+    """Return how a sentence names a figure: `the share of failed runs` for `errors`.
 
     Args:
-        figure: Name of the figure, such as `errors`, or of a judge.
+        figure: Name of the figure (the measured value), such as `errors`. Not used with `judge`.
         kind: `rate` for a share, `score` for a mean score, `amount` for latency, tokens or cost.
-        judge: The judge with its version, such as `"grounded" v1`, if one gives the figure.
+        judge: The judge that scored the runs, with its version, such as `"grounded" v1`. Empty if
+            the figure is not from a judge.
     """
     if judge:
         return f"the {'pass rate' if kind == 'rate' else 'mean score'} (judge {judge})"
@@ -233,8 +235,9 @@ class ComparedValues:
             name of a judge or prediction target.
         kind: `rate` for a share from 0 to 1, `score` for a mean score, `amount` for latency, tokens
             or cost.
-        now: Value of the set of runs that the sentence is about; latency in ms, cost in $.
-        before: Value of the set of runs that it is compared with.
+        now: Value of the runs to judge, such as those of a new version or a slice. Latency is in
+            ms, cost in $.
+        before: Value of the runs to compare with, such as those of the baseline or all other runs.
         is_target: Whether the figure is a prediction target. The values are then the share of right
             predictions, or the mean distance to the ground truth.
     """
@@ -297,12 +300,12 @@ def _write_times(now: float, before: float) -> str:
 
 
 def claim_slice(subject: str, part: str, values: ComparedValues, *, is_worse: bool = True) -> Claim:
-    """Write that a function is worse, or better, for a part of its runs than for all others.
+    """Write that a model is worse, or better, in one slice of its runs than in all other runs.
 
     Args:
-        subject: The function, such as `triage`.
-        part: The slice, such as `client lakeview`. Empty if the part is a version; then `subject`
-            names it, such as `triage v2`.
+        subject: The model, such as `triage`, or one version of it, such as `triage v2`.
+        part: The slice, such as `client lakeview`. Empty if the slice is all runs of the version in
+            `subject`.
         values: Values of the slice and of all other runs.
         is_worse: Whether the slice is worse.
     """

@@ -42,15 +42,17 @@ _AMOUNT_TITLES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class IntervalBar:
-    """An interval drawn around 0, in per cent of the width of the drawing.
+    """A difference and its confidence interval, drawn as a bar on an axis with 0 in the middle.
+
+    All positions are in per cent of the width of the drawing: a difference of 0 is at 50.
 
     Attributes:
-        band: Start and width of the grey band: differences that are too small to matter.
-        low: Start of the interval.
-        high: End of the interval.
-        at: The difference.
+        band: Start and width of the grey band. Differences in this band are too small to matter.
+        low: Position of the start of the interval.
+        high: Position of the end of the interval.
+        at: Position of the difference.
         style: worse, better or empty.
-        text: The same in words.
+        text: The difference and its interval as text, such as `+21.0 (+14.0 to +28.0)`.
     """
 
     band: tuple[float, float]
@@ -92,10 +94,11 @@ class Banner:
 
     Attributes:
         lead: The verdict in a few words, such as `v2 is worse`.
-        claim: The figures behind it, at most three numbers.
+        claim: The values behind the verdict, with at most three numbers.
         evidence: Difference, interval and number of runs.
-        judge: The judge that decides. None if ground truth or another figure does.
-        figure: Name of the figure that decides.
+        judge: The judge whose scores decide the verdict. None if something else decides, such as
+            ground truth or latency.
+        figure: Name of the figure (the measured value) that decides the verdict.
     """
 
     word: ComparisonWord
@@ -109,12 +112,13 @@ class Banner:
 def make_banner(
     word: ComparisonWord, sentence: str, judges: Sequence[JudgeChange], names: tuple[str, str]
 ) -> Banner:
-    """Write the verdict on top of a page.
+    """Make the banner on top of a page, which states the verdict of a comparison.
 
     Args:
-        word: The verdict.
-        sentence: The deciding figure in words, with its name in front.
-        judges: The changes by each judge.
+        word: The verdict, such as `worse`.
+        sentence: A sentence about the figure (such as a judge's pass rate) that decides. It begins
+            with the name of the figure, as in `exact: 67 % pass`.
+        judges: The change of the scores of each judge.
         names: Names of the baseline and of the candidate, such as v1 and v2.
     """
     name, has_name, text = sentence.partition(": ")
@@ -286,11 +290,13 @@ def _add_unit(number: str, unit: str) -> str:
 def judge_lines(
     judges: Sequence[JudgeChange], versions: Mapping[str, int | None] | None = None
 ) -> list[VerdictLine]:
-    """Write one line for each judge. All pass rates share one scale.
+    """Make one row of the verdict table for each judge.
+
+    The bars of all pass rates have the same scale. Each mean score has a scale of its own.
 
     Args:
-        judges: The changes by each judge.
-        versions: Version number by judge, for judges whose change has none.
+        judges: The change of the scores of each judge.
+        versions: Version numbers of judges, by name. Used if a change has no version number.
     """
     widest = max((_reach(judge) for judge in judges if judge.is_rate), default=1.0)
     lines = []

@@ -150,27 +150,29 @@ def leave_open(counts: tuple[int, int], shared: int = 0) -> SidesVerdict:
 def compare_sides(reader: Reader, project: str, sides: Sides) -> SidesVerdict:
     """Compare two sets of recorded runs.
 
-    Intervals treat the runs of a session as one unit. A trace without a session is a unit of its
-    own. If both sets have a tag such as `client`, its values get the same weight in both, so that
-    another mix of clients does not look like a change. Of several such tags, the one that most runs
-    have is used. For each judge, the newest version that scored both sets counts.
+    Runs of the same session are not independent, so intervals are computed from sessions instead of
+    runs. A trace without a session counts like a session. If both sets have a tag such as `client`,
+    each value of the tag gets the same weight in both sets, so that a different mix of clients does
+    not look like a change. If there are several such tags, the one that most runs have is used. For
+    each judge, the newest version that scored both sets counts.
     """
     return SideRows.read(reader, project, sides).compare(sides.windows)
 
 
 @dataclass(frozen=True, slots=True)
 class SideRows:
-    """Sums of two compared sets of runs, read once and compared for several time ranges.
+    """Sums of two sets of runs, read once, to compare the sets for several time ranges.
 
-    The runs of the candidate are split into windows by time. You can compare the first window, the
-    first two, and so on. A session that lasts for several windows counts completely in the first
-    one.
+    The runs of the candidate are split into windows by time. You can compare the baseline with the
+    first window, with the first two, and so on. A session that lasts for several windows counts
+    completely in the first one.
 
     Attributes:
-        rows: The rows of `read_units`.
-        outcomes: The rows of `read_outcomes`, for each prediction target.
+        rows: The sums of each figure, such as latency, from `read_units`.
+        outcomes: For each prediction target, sums of how good its predictions were, from
+            `read_outcomes`.
         tag, share: The same as in `SidesVerdict`.
-        request_ms: Median duration of the requests.
+        request_ms: Median duration of the requests, in ms. 0 if the comparison does not need it.
     """
 
     reader: Reader
@@ -329,10 +331,10 @@ def compare_tag_values(
         reader: The store.
         project: The project.
         sides: The two sets of runs, not restricted to a tag value.
-        tokens: Values of one tag, each as `tag=value`, such as `client=Kessler`.
+        tokens: The values of one tag to compare, each as `tag=value`, such as `client=Kessler`.
 
     Returns:
-        The verdict by these texts.
+        The verdict for each tag value. The keys are the texts of `tokens`.
     """
     every = _find_sampling(sides)
     rows_of: defaultdict[str, list[Row]] = defaultdict(list)

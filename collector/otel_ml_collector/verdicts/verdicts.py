@@ -342,11 +342,15 @@ class JudgedSides(Protocol):
 
 
 def find_worst(comparison: JudgedSides) -> tuple[ComparisonWord, str, float] | None:
-    """Return the verdict of the deciding figure, a sentence about it, and the size of its change.
+    """Find the figure that decides a comparison, such as the scores of a judge, and its verdict.
 
-    The share of failed calls decides first, if it gives the same verdict as the whole comparison.
-    Else the judge with the worst verdict decides; without judges, latency, tokens or cost. None if
-    there are no figures.
+    The share of failed calls decides if it is better or worse, and the whole comparison has the
+    same verdict. Otherwise, the judge with the worst verdict decides. If there is no change for any
+    judge, the worst of latency, tokens and cost decides.
+
+    Returns:
+        The verdict on this figure, a sentence about it, and the size of its change. None if there
+        are no figures.
     """
     failures, judges = comparison.failures, comparison.judges
     if failures is not None and failures.is_decided and failures.word == comparison.word:
@@ -401,13 +405,14 @@ def make_amounts(verdict: Verdict) -> list[AmountChange]:
 def choose_versions(
     sides: Sequence[Mapping[str, Collection[str]]], numbers: Numbers
 ) -> dict[str, set[str]]:
-    """Choose one version of each judge: the newest that scored all sides.
+    """Choose one version of each judge: the newest that scored all sets of runs to compare.
 
-    If no version scored all sides, all versions are returned, and the verdict is inconclusive.
+    If no version scored all of them, all versions of the judge are returned, and the verdict is
+    inconclusive.
 
     Args:
-        sides: For each side, the digests of the versions that scored it, by judge.
-        numbers: The numbers of the versions.
+        sides: For each set of runs, the digests of the judge versions that scored it, by judge.
+        numbers: The version numbers of the judges.
     """
     chosen: dict[str, set[str]] = {}
     for judge in {name: None for side in sides for name in side}:

@@ -167,8 +167,8 @@ class Sample:
     """The recorded runs on one side of a comparison.
 
     Attributes:
-        where: A filter.
-        version: Model and version number, if the sample is all runs of a version.
+        where: The filter that selects the runs, such as `model == "answer"`.
+        version: Model and version number if the sample is all runs of one version; otherwise None.
     """
 
     where: str
@@ -476,11 +476,11 @@ def find_tried_alone(reader: Reader, project: str, model: str) -> set[int]:
 
 
 def list_new_versions(reader: Reader, limit: int) -> list[Row]:
-    """List the models whose newest version arrived last.
+    """List the models that most recently got a new version.
 
     Returns:
-        Rows of ``project``, ``name`` and ``newest_ns``, newest first. Models with only one version
-            are left out.
+        Rows of ``project``, ``name`` and ``newest_ns`` (when the newest version arrived), newest
+            first. Models with only one version are left out.
     """
     return reader.rows(
         Sql("""

@@ -154,17 +154,18 @@ def find_variability(
     against: int | None = None,
     limit: int = GROUPS,
 ) -> ModelVariability:
-    """Compare the answers of a model's versions to the same inputs.
+    """Find out how consistently the versions of a model answer repeated inputs.
 
-    Only production runs are read: the newest 10,000 of each version, and at most 20,000 in all.
+    Two of the versions are also compared with each other. Only production runs are read: the newest
+    10,000 of each version, and at most 20,000 in all.
 
     Args:
         reader: The store.
         project: The project.
         model: Name of the model.
-        version: The version to compare, and whose groups are listed. Default: the newest one with
-            repeated inputs.
-        against: Its baseline. Default: the previous version with repeated inputs.
+        version: The version to compare. The result lists its groups of runs with equal inputs.
+            Default: the newest version with repeated inputs.
+        against: The version to compare it with. Default: the previous one with repeated inputs.
         limit: Maximum number of groups.
 
     Raises:

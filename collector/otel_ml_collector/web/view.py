@@ -111,12 +111,12 @@ _PAGE_WORDS: Final[Mapping[str, str]] = {"no different": "unchanged", "watching"
 def page_word(verdict: Any) -> str:
     """Return the word that pages show for a verdict, such as "too early".
 
-    Pages show an inconclusive verdict as "too early" if there were too few runs or items: the
-    verdict then gives reasons, or nothing was compared. Otherwise they show "no visible
-    difference".
+    An inconclusive verdict is shown as "too early" if there were too few runs or items. This is the
+    case if the verdict lists reasons, or if nothing was compared. Any other inconclusive verdict is
+    shown as "no visible difference".
 
     Args:
-        verdict: A comparison, or its word.
+        verdict: A comparison, or only its verdict as text, such as "worse".
     """
     word = str(getattr(verdict, "word", verdict))
     if word != "inconclusive":
