@@ -154,7 +154,7 @@ class OtherRecord:
 
 @dataclass(frozen=True, slots=True)
 class CallFacts:
-    """The combined facts about one call of a model that several runs recorded.
+    """The facts about a model call, combined from all runs that recorded it.
 
     Several instrumentations can record the same call, each as a run of its own. Statistics count
     only one of these runs, the main record. Each fact comes from the main record or, if it lacks

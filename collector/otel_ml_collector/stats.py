@@ -279,7 +279,7 @@ def _by_tag(name: str, kinds: RecordKinds) -> Grouping:
 
 @dataclass(frozen=True, slots=True)
 class StatsQuery:
-    """The statistics to compute: of which runs, and by which groups and time buckets.
+    """A request for statistics: which runs to count, and how to group them.
 
     Attributes:
         where: A filter; empty for all runs. Spans that are not model calls are left out, unless the

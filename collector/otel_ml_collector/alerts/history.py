@@ -1,4 +1,4 @@
-"""Finds when a rule would have fired, by evaluating past windows as the evaluator does.
+"""Checks when a rule would have fired. It judges past windows in the same way as the evaluator.
 
 Stored states are not used, so the result is for the rule as it is now.
 """

@@ -100,7 +100,7 @@ class RulePast:
 
 
 def draw_past(history: AlertHistory) -> RulePast:
-    """Draw a rule's past, for at most three slices: those whose alert would have fired longest."""
+    """Draw when a rule would have fired, for up to three slices: those with the longest alerts."""
     condition = history.rule.plan.condition
     start_ns, end_ns = from_rfc3339(history.start, "start"), from_rfc3339(history.end, "end")
     window_ns = history.rule.plan.window_ns

@@ -108,7 +108,7 @@ def find_datasets(reader: Reader, project: str) -> list[DatasetVersion]:
     """List the data sets of a project, the one that was saved last first.
 
     Returns:
-        One version of each data set: the newest one of which all items are stored. If there is no
+        For each data set, the newest version whose items are all stored. If there is no
         such version, the newest one.
     """
     return [listed.version for listed in list_datasets(reader, project)]

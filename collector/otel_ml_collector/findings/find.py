@@ -227,7 +227,7 @@ def _ask(
 
 
 def find_checked_days(reader: Reader, project: str, last: Past, now_ns: int) -> CheckedDays:
-    """Return how many days have been checked for drift, of those that the page Monitor compares.
+    """Return how many of the days that page Monitor compares have been checked for drift.
 
     Raises:
         Missing: The caller may not read the project.

@@ -27,7 +27,7 @@ class Measure:
         name: Its name in answers of the API.
         kind: How it is compared. `rate`: the share of runs. `score`: the difference of means.
             `amount`: the ratio of means.
-        value: SQL of the number of a run; NULL if the run has none. Latency is in ms, cost in $.
+        value: SQL for the number of a run; NULL if the run has none. Latency is in ms, cost in $.
         lower_is_better: Whether a lower number is better.
     """
 
@@ -38,7 +38,7 @@ class Measure:
 
     @property
     def compared(self) -> Sql:
-        """SQL of the number of a run that comparisons use; NULL if the run has none.
+        """SQL for the value of a run in comparisons; NULL if the run has none.
 
         For an amount, such as latency, the number is the logarithm, rounded to 1/64. After
         rounding, many runs have the same value, so fewer rows are read, and sums are exact. A

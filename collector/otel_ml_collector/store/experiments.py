@@ -165,8 +165,8 @@ _JUDGED: Final = Sql("""
     GROUP BY item, item_digest""")
 
 # Tags that are not rare, because only these can be slices. JSON forms of one text, such as "1" and
-# 1, are counted separately. An item has one row for each repetition, in the experiment and in its
-# baseline.
+# 1, are counted separately. An item has one row for each repetition, both in the experiment and in
+# the baseline.
 _COMMON_TAGS: Final = Sql("""
     SELECT tag.1 AS name, tag.2 AS json
     FROM (SELECT item_digest AS digest FROM {deliveries} WHERE {ours} {among}) AS run

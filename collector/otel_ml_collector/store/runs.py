@@ -366,8 +366,8 @@ def read_whole_traces(
         limit: Maximum number of rows.
 
     Returns:
-        A row for each span, in the order of `places`, and within a trace oldest first. Spans with
-        the same ID but different start times are different spans. In addition to the columns that
+        A row for each span, in the order of `places`, and within a trace oldest first. Two spans
+        with the same ID but different start times have two rows. In addition to the columns that
         lists show, rows have `process`, which sent the span, and `seq`, the number that this
         process gave to the span.
     """
@@ -516,7 +516,7 @@ def find_places(reader: Reader, key: str) -> Sequence[Place]:
 
 
 def find_all_places(reader: Reader, trace_ids: Sequence[str]) -> dict[str, Sequence[Place]]:
-    """Find several traces like `find_places`, with one query. Missing traces are left out."""
+    """Find several traces as `find_places` does, with one query. Leave out missing traces."""
     sql = Sql("""
         SELECT key, project, lower(hex(trace_id)) AS trace_id, min(start_ns) AS start_ns,
           max(end_ns) AS end_ns

@@ -72,7 +72,7 @@ class Assets(StaticFiles):
 
     The hash is not in the names of single files, because scripts import each other by relative
     paths. If the hash in the path is that of another version, as during a rolling upgrade, browsers
-    are told not to cache the file.
+    do not cache the file.
     """
 
     def __init__(self) -> None:

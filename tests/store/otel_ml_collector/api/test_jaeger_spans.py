@@ -45,7 +45,7 @@ def many(number: int, count: int) -> list[Span]:
 
 
 def shared() -> list[Span]:
-    """Make 200 spans, of which 10 share an ID, and a client and a server span with one ID."""
+    """Make 200 spans. Ten of them share an ID; a client and a server span share another."""
     ids = [1 if number % 20 == 0 else number + 1 for number in range(200)]
     repeated = [
         make_span("many", trace_id=trace_id(0xA01), span_id=span_id(one), start_ns=NOW_NS + number)
