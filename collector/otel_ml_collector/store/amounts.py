@@ -60,14 +60,18 @@ _OF_TRACES: Final = Sql("""
 class RunAmounts:
     """Makes the SQL expressions for the tokens and the cost of a run.
 
-    There are two kinds of values. *Own* values are those that the run reports, completed by other
-    runs that record the same call. Lists show them. *Counted* values are added up in totals, so
-    that nothing counts twice. For example, if two runs report 100 tokens for the same call, each
-    has 100 own tokens, but only one of them has 100 counted tokens.
+    If two instrumentations record the same call, there are two runs, and each may report 100
+    tokens. A list of runs shows 100 tokens for both, but a total must count them once. So there are
+    two kinds of values:
+
+    * *Own* values are for lists. A value that the run does not report is copied from another run
+      that records the same call.
+    * *Counted* values are for totals. In the example, only one of the two runs has 100 counted
+      tokens.
 
     Attributes:
-        is_resolved: Whether the query joins `shares`, which has the counted values. If not, own and
-            counted values are the same.
+        is_resolved: Whether the query contains the JOIN that `store.counted.shares` returns, which
+            has the counted values. If not, own and counted values are the same.
     """
 
     is_resolved: bool

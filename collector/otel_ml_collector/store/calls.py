@@ -136,10 +136,11 @@ def _find_touched(records: Records) -> dict[str, set[bytes]]:
 
 
 class NamedRuns:
-    """Assigns feedback for a trace key or a tag to the runs with this key or tag.
+    """Assigns feedback to runs if the sender named a trace key or a tag instead of a run.
 
-    It does so before the request that sent the feedback is answered. If more than 1,000 traces have
-    the key or tag, the next background pass assigns the feedback instead.
+    A trace key is a text that the user gave to a trace, such as an order number. The feedback is
+    assigned before the request that sent it is answered. If more than 1,000 traces have the key or
+    tag, the background pass of `CallWatch` assigns the feedback later.
 
     Args:
         connections: The store.
@@ -170,7 +171,8 @@ class CallWatch:
 
     * It finds runs that record the same call of a model, so that totals count the call once.
     * It finds the session, user and experiment that a run inherits from other runs of its trace.
-    * It assigns feedback for a trace key or a tag to the runs with this key or tag.
+    * It assigns feedback to runs if the sender named a trace key or a tag instead of a run. A trace
+      key is a text that the user gave to a trace, such as an order number.
 
     The first two are skipped for a project if one instrumentation records all of its calls and no
     run lacks a session, user or experiment that another run has. A pass takes longer with more new
@@ -331,16 +333,18 @@ class CallWatch:
             raise
 
     def resolve(self, runs: Sequence[Key]) -> dict[str, CallShare]:
-        """Return the tokens and cost that totals use for runs instead of the run's own values.
+        """Return the tokens and cost with which totals count some runs.
 
-        They differ, for example, if several instrumentations record the same call. All new traces
-        are processed first, so the answer is up to date.
+        They can differ from the tokens and cost that a run reports. For example, if two
+        instrumentations record the same call, totals count only one of the two runs. All new traces
+        are processed first, so the result is up to date.
 
         Args:
             runs: Project, start time, trace ID and span ID of each run.
 
         Returns:
-            The tokens and cost by run ID. Runs whose own values count are left out.
+            The tokens and cost by run ID. A run is missing if totals use the values that it
+            reports.
 
         Raises:
             Unavailable: The store does not answer.

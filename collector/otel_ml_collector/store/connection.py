@@ -111,16 +111,19 @@ EVERY_PROJECT: Final = ""
 
 
 class Memory:
-    """A cache of facts about a store, such as which kinds of records a project has.
+    """Caches information about a store, such as which kinds of records a project has.
 
-    The readers and writers of this process share it. It always remembers which kinds of records a
-    project has. It remembers that a kind is missing only if no other process writes to the store.
-    If all records of a kind are deleted later, this costs an unnecessary query, but no answer
-    changes.
+    All readers and writers of this process use the same cache.
+
+    If a project has a kind of records, such as scores, this is always cached. If a project lacks a
+    kind, this is cached while `is_alone` is true. Otherwise another process could store the first
+    record of the kind without notice. If all records of a kind are deleted, the kind stays in the
+    cache. This can cause an unnecessary query, but never a wrong answer.
 
     Attributes:
         is_alone: Whether no other process writes to the store.
-        calls: Recent runs of projects in which several records may describe one call.
+        calls: Recent runs by trace. They show without a query which values, such as the session, a
+            run inherits from other runs of its trace.
     """
 
     def __init__(self, *, is_alone: bool) -> None:
@@ -178,17 +181,19 @@ class Memory:
     def note(
         self, project: str, sorts: Iterable[str], *, is_complete: bool = False
     ) -> frozenset[str]:
-        """Remember which kinds of records a project has.
+        """Remember that a project has some kinds of records.
 
-        Call it before records are stored, and after the kinds were read from the store.
+        Call it before you store records of a new kind, and after you read the kinds from the store.
+        `recall` returns the remembered kinds of a project. With `EVERY_PROJECT` instead of a
+        project, it returns the kinds of all projects together.
 
         Args:
-            project: The project. All kinds are also remembered for `EVERY_PROJECT`.
-            sorts: The kinds of records.
-            is_complete: Whether these are all record kinds of the project.
+            project: The project.
+            sorts: The kinds of records, in addition to those that are already remembered.
+            is_complete: Whether the project has no further kinds of records.
 
         Returns:
-            All record kinds that are known now.
+            All remembered kinds of the project, including the new ones.
         """
         with self._guard:
             added = frozenset(sorts)
@@ -228,16 +233,15 @@ class Memory:
     def days(self, project: str, read: Callable[[], Mapping[int, int]]) -> Mapping[int, int]:
         """Return the days for which the stored totals of a project are up to date.
 
-        The answer is cached until runs of the project change, if no other process writes to the
-        store.
+        If no other process writes to the store, the days are cached until `forget_days` is called.
 
         Args:
             project: The project.
             read: Reads the days from the store. It is called if they are not cached.
 
         Returns:
-            For the start of each day, when its totals were computed. Both are in nanoseconds since
-            1970.
+            A mapping from the start of each day to the time at which the totals of the day were
+            computed, both in nanoseconds since 1970.
         """
         generation = self._days_generation
         known = self._days.get(project)
@@ -302,14 +306,17 @@ class Connections:
             os.write(self._lock_file, f"{address}\n".encode())
 
     def open(self, confirms: bool = True) -> StoreClient:
-        """Open a client. Only one thread may use it at a time, because rows get mixed up otherwise.
+        """Open a client, with which one thread at a time can read from and write to the store.
+
+        If two threads use the same client at once, their rows get mixed up.
 
         The first client connects at once. All others connect at their first query, because
         connecting reads 1,400 settings of the engine.
 
         Args:
-            confirms: Whether each statement that writes is confirmed, which takes 2 ms. If not,
-                `confirm` must be called before records are reported as stored.
+            confirms: Whether the client checks after each write that the engine could write its
+                files. This takes 2 ms. If false, call `confirm` of the client before you report
+                records as stored.
         """
         with self._guard:
             opened = ConfirmingClient(
@@ -459,16 +466,18 @@ def _ask_version(arguments: Mapping[str, Any]) -> str:
 
 
 class ConfirmingClient:
-    """A client that reports failed writes of files, which the embedded engine hides.
+    """A client of the store that raises an error if the engine could not write its files.
 
-    If a write fails (no space, a quota, a broken disk), the engine counts it and goes on: the
-    stored files are then empty or too short. A server reports such errors itself.
+    The embedded engine reports no error if a write fails, for example because the disk is full. It
+    only increases a counter, and the stored files are empty or too short. This client reads the
+    counter. A ClickHouse server reports such errors, so there is nothing to check.
 
     Args:
-        connect: Creates the client of the library.
+        connect: Creates a client of the library `clickhouse_connect`.
         is_embedded: Whether the engine runs in this process.
-        confirms: Whether each statement that writes is confirmed.
-        unwritten: Number of failed writes of this process so far; None to count them now.
+        confirms: Whether to check the counter after each write. If false, the caller must call
+            `confirm`.
+        unwritten: Value of the counter so far. If None, the client reads it from the engine.
     """
 
     def __init__(

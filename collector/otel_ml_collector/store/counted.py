@@ -126,10 +126,12 @@ class CountedRuns:
         return all_of([own, *map(Condition, self.resolved_conditions)])
 
     def leaves_out(self, resolved: Mapping[str, Any]) -> bool:
-        """Return whether statistics leave out a run, from its row of `store.runs.read_resolved`.
+        """Return whether statistics leave out a run because of other runs of its trace.
 
-        This is the same rule as the SQL in `resolved_conditions`. Use it if the row has been read
-        already.
+        This follows the same rule as the SQL in `resolved_conditions`, but needs no query.
+
+        Args:
+            resolved: The row that `store.runs.read_resolved` returned for the run.
         """
         is_repeat = bool(resolved["record_of"].strip("0"))
         return (self.repeats and is_repeat) or (self.items and resolved["experiment"] != "")
@@ -153,10 +155,14 @@ class CountedRuns:
 
 
 def repeats(among: Sql) -> Sql:
-    """Return the SQL condition that a run only repeats another run, which records the same call.
+    """Return the SQL condition for runs whose model call is already counted by another run.
+
+    If two instrumentations record the same model call, the call has two runs. One of them counts,
+    and this condition is true for the other.
 
     Args:
-        among: A condition on project and start time, to limit how much is read.
+        among: A condition on project and start time. It must be true for all runs of the query,
+            and limits how much is read.
     """
     return _among_resolved(among, [_IS_REPEAT])
 
@@ -169,15 +175,21 @@ def _among_resolved(among: Sql, tests: Sequence[Sql]) -> Sql:
 
 
 def shares(among: Sql) -> Sql:
-    """Return the JOIN that adds values from other runs of the trace to each run.
+    """Return the SQL JOIN that adds values from other runs of the same trace to each run.
 
-    `counted` reads the tokens and cost from it, `named` the inherited session and user. Further
-    columns: `is_repeat` (the run repeats a call that another run records), `is_of_item` (the run
-    inherits an experiment from its trace) and `has_share` (totals use the tokens and cost of the
-    JOIN instead of those of the run's span).
+    For example, a run without a session inherits the session of its trace. The JOIN adds these
+    columns to `runs`:
+
+    * `shared_session`, `shared_user`: The inherited session and user. `named` uses them.
+    * `shared_cost` and the columns for tokens, such as `shared_input_tokens`: The values that
+      totals use for the run if `has_share` is true. If it is false, totals use the run's own
+      values. `counted` makes this choice.
+    * `is_repeat`: Whether a different run counts for the call that this run records.
+    * `is_of_item`: Whether the run inherits an experiment from its trace.
 
     Args:
-        among: A condition on project and start time, to limit how much is read.
+        among: A condition on project and start time. It must be true for all runs of the query,
+            and limits how much is read.
     """
     columns = [
         Sql("{n} AS shared_{n}").fill(n=identifier(name, RESOLVED_RUNS.names()))
@@ -196,21 +208,24 @@ def shares(among: Sql) -> Sql:
 
 
 def recorded_runs(among: Sql = OF_PROJECT, *, is_resolved: bool = False) -> Sql:
-    """Return the table, with its joins, from which a query reads each ended run once.
+    """Return the SQL to write after FROM in a query that reads each ended run once.
 
-    Put it after FROM. A run that was delivered several times has only the row that counts.
+    A sender can send the same run several times, and each copy is stored. The query then reads only
+    one copy.
 
     Args:
-        among: A condition on the project and start of the runs. Used only with `is_resolved`.
-        is_resolved: Whether to join `shares`, the values from other runs of the trace.
+        among: A condition on the project and start time of the runs. If `is_resolved` is false, it
+            is not used.
+        is_resolved: Whether to join values from other runs of the trace, such as an inherited
+            session (see `shares`).
     """
     return RECORDED + shares(among) if is_resolved else RECORDED
 
 
 def named(name: Sql) -> Sql:
-    """Return the SQL for the session or user of a run. If it has none, that of its trace is used.
+    """Return the SQL for the session or user of a run, inherited from its trace if necessary.
 
-    The query must join `shares`.
+    The query must contain the JOIN that `shares` returns.
 
     Args:
         name: The column, `session` or `user`.
@@ -219,12 +234,14 @@ def named(name: Sql) -> Sql:
 
 
 def unit_of(*, is_joined: bool) -> Sql:
-    """Return the SQL for the cluster of a run: its session, else that of its trace, else its trace.
+    """Return the SQL for the cluster of a run, for statistics in which runs are not independent.
 
-    Runs of one cluster are not independent. A session over several traces is one cluster.
+    The cluster is the session of the run. A run without a session belongs to the cluster of its
+    trace.
 
     Args:
-        is_joined: Whether the query joins `shares`.
+        is_joined: Whether the query contains the JOIN that `shares` returns. Then a run without a
+            session of its own has the session that it inherits from its trace.
     """
     session = named(Sql("session")) if is_joined else Sql("session")
     return Sql("if({s} != '', concat('s', {s}), concat('t', lower(hex(runs.trace_id))))").fill(
@@ -233,15 +250,18 @@ def unit_of(*, is_joined: bool) -> Sql:
 
 
 def named_where(name: Sql, own: Sql, of_trace: Sql, among: Sql) -> Sql:
-    """Return the SQL condition that the session or user of a run passes a test.
+    """Return the SQL condition for runs whose session or user matches a given condition.
 
-    If the run has none, that of its trace is tested.
+    A run without a session or user matches if the one that it inherits from its trace matches.
 
     Args:
         name: The column, `session` or `user`.
-        own: The test on that column. An empty text must not pass it.
-        of_trace: The same test on the column of the same name in the table `settled`.
-        among: A condition on project and start time, to limit how much is read.
+        own: The condition on this column of `runs`, such as ``session = 'a'``. It must be false
+            for an empty text.
+        of_trace: The same condition on the table `settled`, in which the column of this name has
+            the inherited session or user.
+        among: A condition on project and start time. It must be true for all runs of the query,
+            and limits how much is read.
     """
     return Sql("(({own}) OR ({n} = '' AND {resolved}))").fill(
         own=own, n=name, resolved=_among_resolved(among, [of_trace])
@@ -255,15 +275,15 @@ def counted(name: str) -> Sql:
 
 
 def show_calls(rows: Sql, among: Sql) -> Sql:
-    """Return the SQL that completes runs with values from other records of the same call.
+    """Return the SQL that completes runs with values from other runs that record the same call.
 
-    Several instrumentations can record one call, each as a run of its own. For example, one records
-    the provider, another one the response ID. The run that counts for the call then gets the values
-    of all of them. All other rows stay unchanged.
+    Several instrumentations can record one call, each as a run of its own. For example, the first
+    run has the provider, and the second run has the response ID. Statistics count only one of these
+    runs. In the result, this run has the values of all of them. All other rows are unchanged.
 
     Args:
-        rows: SQL that selects whole rows of `runs`.
-        among: A condition on project and start time of these rows.
+        rows: SQL that selects rows of `runs`, with all columns.
+        among: A condition on project and start time that is true for these rows.
     """
     names = [identifier(name, SHOWN) for name in SHOWN]
     put = [Sql("if(is_shown, shown_{n}, own.{n}) AS {n}").fill(n=name) for name in names]

@@ -251,19 +251,20 @@ class Deleter:
     ) -> DeletionProgress:
         """Delete records. If this takes longer than `answer_s`, it continues in the background.
 
-        Once the returned state is `done`, the records are in no answer of the store. You can delete
-        the same thing again. Runs of a session, user, model or project that begin later are kept.
-        If the same deletion is running already, no second one begins.
+        When the returned state is `done`, queries no longer find the records. Runs of a session,
+        user, model or project that begin later are kept. You can delete the same session, user,
+        model or project again. If the same deletion is still running, no second one begins.
 
         Args:
             project: The project.
-            kind: One of `KINDS`.
+            kind: Whether to delete runs, a session, a user, a model or the whole project. One of
+                `KINDS`.
             target: Run IDs, separated by commas, or the name of a session, user or model. Empty for
                 a project.
-            answer_s: How long to wait for the end, in seconds.
+            answer_s: Seconds to wait for the end of the deletion before the method returns.
 
         Raises:
-            BadInput: There is no such kind.
+            BadInput: `kind` is not one of `KINDS`.
             Missing: The target does not exist, or a run ID is invalid.
             Unavailable: The store does not answer, or the disk is full. If the request was stored,
                 the deletion is done later.
@@ -335,7 +336,7 @@ class Deleter:
             judge: Name of the score. Labels are stored under a name in the same way as the scores
                 of a judge.
             run_id: ID of the run.
-            record_id: ID of the record that was stored for the label.
+            record_id: ID of the empty record.
 
         Raises:
             Unavailable: The store does not answer, the disk is full, or another deletion has been
@@ -397,12 +398,12 @@ class Deleter:
     def complete(self) -> int:
         """Finish the deletions that are not complete yet.
 
-        A deletion is not complete if it failed or if its collector was killed. If other collectors
-        use the same store, a new deletion is also repeated here, because they may have stored such
-        records before they noticed it.
+        A deletion is not complete if it failed, or if its collector was killed. If several
+        collectors use the store, a new deletion is also repeated: another collector may have stored
+        records of the deleted session, for example, before it read about the deletion.
 
         Returns:
-            Number of these deletions.
+            Number of deletions that were finished or repeated.
 
         Raises:
             Unavailable: The store does not answer.

@@ -281,17 +281,18 @@ def item_parameters(
     state: ItemsState | None = None,
     recorded: RecordedWindow | None = None,
 ) -> dict[str, Any]:
-    """Return the query parameters that select the runs of experiments on data set items.
+    """Return parameters for the queries that read the runs of experiments on data set items.
 
     Args:
         project: The project.
         experiments: Run IDs of the experiments.
         start_ns: Start of the first experiment. Queries begin an hour earlier, because clocks may
             differ.
-        state: The fingerprint of the experiments, if the caller has read it. It has the time range
-            of their runs, so that fewer scores are read.
-        recorded: If given, the recorded runs from which the items were made are selected too, as if
-            they were runs of an experiment named `RECORDED_RUNS`.
+        state: The result of `read_state`, if you have it. It contains the time range of the runs,
+            so that the queries read fewer scores.
+        recorded: To compare the experiments with the recorded runs from which the items were made,
+            the time range of these runs. They are read like the runs of one more experiment, which
+            is named `RECORDED_RUNS`. If None, they are not read.
     """
     window = (
         {}
@@ -330,11 +331,18 @@ def read_state(
 def count_item_runs(
     reader: Reader, project: str, experiments: Sequence[str], start_ns: int
 ) -> dict[str, Row]:
-    """Count the runs of some experiments on data set items.
+    """Count the finished runs of some experiments on data set items.
+
+    An experiment can have several runs for the same repetition of an item, for example if it was
+    started twice. Then only the run that ended first counts, except in `every`.
 
     Returns:
-        For each experiment: `done` (finished runs, one per item and repetition), `errors` (how many
-        of them failed), `every` (all finished runs) and `cost`.
+        For each experiment with such runs, a row with these numbers:
+
+        * `done`: Number of runs that count.
+        * `errors`: Number of them that failed.
+        * `cost`: Their cost in dollars. None if it is not known.
+        * `every`: Number of all finished runs.
     """
     asked = item_parameters(project, experiments, start_ns)
     rows = reader.rows(_COUNTS, asked)
@@ -373,7 +381,14 @@ def read_item_runs(
 ) -> tuple[list[Row], list[Row]]:
     """Read the runs of some experiments on some data set items, and the scores of these runs.
 
-    `start_ns` is the start of the first of the experiments.
+    Args:
+        reader: The store.
+        project: The project.
+        experiments: Run IDs of the experiments.
+        start_ns: Start of the earliest experiment.
+        items: IDs of the items.
+        recorded: To read also the recorded runs from which the items were made, the time range of
+            these runs. They are returned as runs of an experiment named `RECORDED_RUNS`.
 
     Returns:
         Two lists. The first has the runs, by experiment, then by item and repetition. The second
@@ -473,16 +488,27 @@ def count_alike(
 
 
 def read_item_content(reader: Reader, project: str, digests: Iterable[str]) -> dict[str, Row]:
-    """Read tags and expected value (JSON), source run and source session of items, by digest.
+    """Read the tags, the expected value and the source of data set items.
 
-    For a long value, `expected` is empty and `cut` contains its beginning.
+    Args:
+        reader: The store.
+        project: The project.
+        digests: Digests of the items' content, which identify the items.
+
+    Returns:
+        A row for each digest:
+
+        * `tags`: The tags, as JSON.
+        * `expected`: The expected value, as JSON; empty if it is long.
+        * `cut`: The beginning of a long expected value; otherwise empty.
+        * `source_run`, `source_session`: The run and the session from which the item was made.
     """
     asked = {"project": project, "digests": sorted(set(digests))}
     return {row["digest"]: row for row in reader.rows(_TAGS, asked)}
 
 
 def judge_items(within: Sql, *, is_doubled: bool) -> Sql:
-    """Write the SQL that counts how many runs of each data set item passed and failed.
+    """Return the SQL that counts how many runs of each data set item passed and failed.
 
     Args:
         within: SQL that selects the items to count, as pairs (item ID, digest of its content).
@@ -491,8 +517,8 @@ def judge_items(within: Sql, *, is_doubled: bool) -> Sql:
 
     Returns:
         SQL that selects `item`, `item_digest`, `passed`, `failed` and `is_flaky`. An item is flaky
-        if it both passed and failed in the same experiment. The SQL needs the parameters of
-        `item_parameters` and of `within`.
+        if it both passed and failed in the same experiment. To run the SQL, pass the parameters
+        that `item_parameters` returns, and any parameters that `within` contains.
     """
     first = FIRST_ENDED if is_doubled else EMPTY
     newest = newest_scores(_scores_of({}, EMPTY), by=BY_JUDGE, said=("passed",))

@@ -87,7 +87,8 @@ class ColumnCells:
 def section_of(path: str) -> Section:
     """Return the part of a run to which a field belongs: ``inputs`` for ``inputs.age``.
 
-    The field counts as missing only in runs that have this part.
+    A run without this part does not count as a run in which the field is missing. For example, the
+    age is not missing in a run without inputs.
     """
     for section in SECTIONS:
         if path.startswith(section) and path[len(section) : len(section) + 1] in ("", ".", "["):
@@ -107,14 +108,21 @@ def read_values(section: Section, text: str) -> Iterator[tuple[str, object]]:
 
 
 def walk_values(section: Section, payload: object) -> Iterator[tuple[str, object]]:
-    """Yield each number, text and bool in a payload with its path, such as ``("inputs.age", 41)``.
+    """Yield each number, text and bool of a run's inputs, outputs or parameters, with its path.
+
+    For example, inputs with an age yield ``("inputs.age", 41)``.
 
     * A list yields its length, with the path ``len(inputs.items)``. If it is a conversation, the
-      values of its last message follow. If it is a long list of numbers, a summary of it as an
-      embedding follows. Other elements are left out.
-    * An array, table or image yields the values of its description: shape or size, values such as
-      the brightness, and `ColumnCells` for each column of a table.
+      values of its last message follow. If it is a long list of numbers, it is treated as an
+      embedding, and a summary of it follows. Other elements are left out.
+    * For an array, table or image, the sender sends a description instead of all values. It yields
+      the shape or size, numbers such as the brightness of an image, and a sample of the cells of
+      each table column (`ColumnCells`).
     * A value that the sender redacted or shortened is yielded as None.
+
+    Args:
+        section: First step of all paths: ``inputs``, ``outputs`` or ``params``.
+        payload: The inputs, outputs or parameters, parsed from JSON.
     """
     yield from _walk(section, payload, 0)
 
@@ -248,22 +256,28 @@ class VersionFields:
     """The fields of the runs of one model version in a period, with a summary of their values.
 
     Attributes:
-        sections: How many runs there are (`run`), how many of them failed (`errors`), and how many
-            have `inputs`, `outputs` and `params`.
-        fields: Summary of the values of each field, by path, such as ``inputs.age``. Only runs with
-            inputs can have this field; `sections["inputs"]` is their number.
+        sections: Numbers of runs under five keys. `run`: all runs. `errors`: runs that failed.
+            `inputs`, `outputs`, `params`: runs that have inputs, outputs or parameters.
+        fields: Summary of the values of each field, by path, such as ``inputs.age``.
     """
 
     sections: Mapping[str, int]
     fields: Mapping[str, FieldSketch]
 
     def filled(self, paths: Iterable[str]) -> dict[str, FieldSketch]:
-        """Return the summaries of fields, each with the number of runs that could have a value.
+        """Return the summaries of some fields, each with the number of expected values.
 
-        From this number, you can compute how often a value is missing. For a field of the inputs,
-        it is the number of runs with inputs; outputs and parameters are counted in the same way.
-        For a table column, it is the number of cells instead of runs. A measured value or a score
-        is not counted as missing, so the number is that of the runs that have it.
+        For example, if 100 runs have inputs and 90 of them have ``inputs.age``, then `runs` of this
+        field is 100, and the age is missing in 10 % of them. In each summary, `runs` is:
+
+        * For a field of the inputs, outputs or parameters: number of runs with inputs, outputs or
+          parameters.
+        * For a table column: number of cells.
+        * For a measured value, such as the latency, or a score: number of runs with the value. None
+          are counted as missing.
+
+        Args:
+            paths: Paths of the fields, such as ``inputs.age``.
         """
         return {path: self._fill(path, self.fields.get(path, FieldSketch())) for path in paths}
 
@@ -318,9 +332,11 @@ def sketch_runs(
 
     Args:
         rows: Runs with `run_id`, `model`, `digest`, `structure`, `session`, `inputs`, `outputs`,
-            `params` and the columns in `FIGURES`. Pass them always in the same order: only the
-            first values are kept if a limit is reached.
-        scores: For each run ID, the scores of the run as pairs (path, value).
+            `params`, `error_type` and the measured values in `FIGURES`, such as `latency_ms`. If
+            there are too many fields or table cells, only the first ones are used. To get the same
+            result each time, pass the runs in the same order.
+        scores: For each run ID, the scores of the run as pairs (path, value). The path names the
+            judge and its version.
 
     Returns:
         The summaries by version. A version is (model, digest, structure).

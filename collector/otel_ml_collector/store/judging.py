@@ -172,14 +172,18 @@ class JudgeSpending:
 def find_arrived(
     reader: Reader, project: str, condition: Condition, bounds: tuple[int, int, int], limit: int
 ) -> list[ArrivedRun]:
-    """Find the matching runs of a project that arrived in an interval, in order of arrival.
+    """Find the runs of a project that arrived in a time interval and match a filter.
 
     Args:
         reader: The store.
         project: The project.
         condition: The filter.
-        bounds: Earliest start of the runs; start of the interval, exclusive; end, inclusive.
+        bounds: Three times in nanoseconds since 1970. Runs that started before the first one are
+            left out. The interval begins after the second one, and ends with the third one.
         limit: Maximum number of runs.
+
+    Returns:
+        The runs, in order of arrival.
     """
     start_ns, after_ns, until_ns = bounds
     values: dict[str, Any] = {

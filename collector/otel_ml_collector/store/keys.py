@@ -44,8 +44,10 @@ class StoredKey:
         access: Its public ID and what it allows.
         secret_hash: SHA-256 of its secret part, in hex.
         revoked_ns: Time of its revocation; 0 while it is valid.
-        made_by: ID of the key that created it, or `LOCAL`; empty for keys of older versions.
-        revoked_by: ID of the key that revoked it, or `LOCAL`.
+        made_by: Who created it: the ID of another key, or ``user:`` and the name of a user. `LOCAL`
+            if the request came from the collector's own machine while no key was needed. Empty for
+            keys that an older version created.
+        revoked_by: Who revoked it, in the same form; empty while it is valid.
     """
 
     access: Access
@@ -112,7 +114,8 @@ class KeyStore:
         Args:
             key: The key.
             now_ns: Current time, in nanoseconds since 1970.
-            by: ID of the key that revokes it, or `LOCAL`.
+            by: Who revokes it: the ID of another key, or ``user:`` and the name of a user. `LOCAL`
+                if the request has no key and needs none.
 
         Raises:
             Unavailable: The store does not answer.

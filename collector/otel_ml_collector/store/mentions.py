@@ -80,13 +80,25 @@ _NAMING_RECORDS: Final = Sql("""
 
 
 def find_records(reader: Reader, project: str, who: str) -> list[Row]:
-    """Find records, other than runs, that contain a name. Upper and lower case are treated alike.
+    """Find the places, except in runs, where the name of a person is stored.
+
+    Upper and lower case are treated alike. Documents, labels, tags, alerts and notifications are
+    searched.
+
+    Args:
+        reader: The store.
+        project: The project.
+        who: Name of the person.
 
     Returns:
-        At most `MOST_MENTIONS` rows with `kind`, `name`, `place` and `time_ns`. The kind is
-        `label`, `tag`, `alert state`, `alert history`, `notification`, or the kind of a document.
-        The name is that of the record, for example of a tag or alert rule. The place is, for
-        example, the ID of the run with the tag.
+        At most 1,000 rows, one for each record that contains the name:
+
+        * `kind`: ``label``, ``tag``, ``alert state``, ``alert history``, ``notification``, or the
+          kind of a document.
+        * `name`: Name of the label, tag or document. For alerts and notifications, the alert rule.
+        * `place`: For a label or tag, the ID of the run (or the trace key etc.) to which it
+          belongs. For an alert, the slice. For a notification, the receiver. Empty for a document.
+        * `time_ns`: When the record was stored or changed, in nanoseconds since 1970.
     """
     return reader.rows(_NAMING_RECORDS, {"project": project, "names": _spell(who)})
 

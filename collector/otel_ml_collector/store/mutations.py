@@ -53,11 +53,17 @@ class Mutator:
         values: Mapping[str, Any] | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
-        """Run a statement. On return it is applied to every part of the table.
+        """Run a statement, and wait until it is applied to all rows that it selects.
+
+        Args:
+            table: Name of the table.
+            sql: The statement.
+            values: Parameters of the statement.
+            settings: Settings of the engine for this statement.
 
         Raises:
-            Unavailable: The engine fails or has no room. The statement is cancelled. Some parts may
-                have changed; you can run it again.
+            Unavailable: The embedded engine fails, or its disk is too full. The statement is
+                cancelled. Some rows may be rewritten already; you can run the statement again.
             ClickHouseError: The store does not answer.
         """
         parameters, wanted = dict(values or {}), dict(settings or {})

@@ -155,13 +155,14 @@ class NotificationBox:
 
 
 def read_deliveries(reader: Reader, project: str, limit: int, rule: str = "") -> list[Row]:
-    """Read the newest notifications of a project, or of one of its rules, without their bodies.
+    """Read the newest alert notifications of a project, without the text that is sent.
 
     Args:
         reader: The store, with the rights of the caller.
         project: The project.
-        limit: Maximum number for each receiver.
-        rule: The rule; empty for all.
+        limit: Maximum number of notifications for each receiver.
+        rule: Name of an alert rule, to read only its notifications. If empty, those of all rules
+            are read.
     """
     sql = _RECENT.fill(of_rule=_OF_RULE if rule else Sql(""))
     return reader.rows(sql, {"project": project, "rule": rule, "limit": limit})

@@ -80,9 +80,15 @@ class OpenKey(Key):
 
 
 def list_open_keys(reader: Reader, listing: Listing, window: Window) -> list[OpenKey]:
-    """List the open runs of a window in order, at most 2,000. No filter is applied.
+    """List the keys of the first 2,000 open runs of a list page.
 
-    If a project never sent a start record, no query is made.
+    An open run has begun, but its end has not arrived.
+
+    Args:
+        reader: The store.
+        listing: The list: its project, its order, and the last run of the previous page. Its filter
+            is not applied.
+        window: Period in which the runs started.
     """
     if not find_record_kinds(reader, listing.project).open_runs:
         return []
@@ -159,21 +165,21 @@ def read_open_runs(
     now_ns: int,
     condition: Condition = ALWAYS,
 ) -> list[Row]:
-    """Read the rows of open runs, without payloads.
+    """Read runs that have begun but not ended, without their inputs, outputs and parameters.
 
-    The outcome of an open run is ``crashed`` if its process has ended, or was not heard for five
-    minutes. Otherwise it is ``running``.
+    Such a run has crashed if its process has ended, or if nothing arrived from the process for five
+    minutes. The column `outcome` is ``crashed`` for these runs and ``running`` for all others.
 
     Args:
         reader: The store.
         project: The project.
-        keys: Keys of the runs.
-        now_ns: Current time, from which the five minutes are counted back.
-        condition: A further condition.
+        keys: Keys of the runs to read.
+        now_ns: Current time, in nanoseconds since 1970.
+        condition: A filter. Runs that do not match are left out.
 
     Returns:
-        Rows with the columns of ended runs, in any order. `heard_ns` is when the start record of
-        the run or, if later, the last sign of life of its process arrived.
+        Rows in any order. They have the same columns as ended runs, and `heard_ns`: the last time
+        at which the start record of the run or a sign of life of its process arrived.
     """
     if not keys:
         return []

@@ -260,16 +260,17 @@ class Outbox:
         return OutboxBatch(records, found["first_ns"], found["last_ns"], found["number"])
 
     def acknowledge(self, kind: str, arrived_ns: int) -> None:
-        """Store how far the records of a kind were sent and acknowledged.
+        """Store the arrival time of the last record that the other collector has acknowledged.
 
-        The next pass sends only records that arrived later. On return, this is on disk.
+        The next forwarding pass sends only records that arrived later. When this method returns,
+        the time is on disk.
 
         Args:
-            kind: One of `KINDS`.
-            arrived_ns: Time of arrival of the last acknowledged record.
+            kind: Kind of the records, such as ``runs`` or ``metrics``.
+            arrived_ns: When the last acknowledged record arrived here, in nanoseconds since 1970.
 
         Raises:
-            Unavailable: The store does not answer. The cursor may be unchanged.
+            Unavailable: The store does not answer. The time may or may not be stored.
         """
         row = [self._target, kind, self._collector, arrived_ns]
         names = ["target", "kind", "collector", "arrived_ns"]

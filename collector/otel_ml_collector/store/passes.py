@@ -89,11 +89,15 @@ class Passes:
         return True
 
     def is_right(self, now_ns: int) -> bool:
-        """Return whether the current time of the clock can be trusted.
+        """Return whether the clock of this machine can be trusted.
 
-        It can if the last retention pass was at most two days before or after. Otherwise the clock
-        is doubted, and can be trusted again only after 100 spans have arrived whose times agree
-        with it. Earlier spans do not count.
+        The clock is trusted if it is at most two days away from the time of the last retention
+        pass. Otherwise, it could be wrong, and retention could delete new records. It is trusted
+        again after 100 spans have arrived whose times agree with it. Only spans count that arrive
+        after the doubt began.
+
+        Args:
+            now_ns: The time of the clock, in nanoseconds since 1970.
         """
         _, self._last_ns = self._read()
         before_ns = self._last_ns or int(self._client.query(_NEWEST_ARRIVAL).result_rows[0][0])

@@ -26,7 +26,10 @@ _RUNS_WITH_WORDS: Final = Sql("""owner IN (
 
 
 def people_words(*, has_keyed: bool) -> Sql:
-    """Write the SQL for the newest label of each reviewer on each run. `judge` is a parameter.
+    """Write the SQL for the newest label of each reviewer on each run.
+
+    The query needs the parameters `project` and `judge`, the name under which the labels are
+    stored.
 
     Args:
         has_keyed: Whether to include labels that were sent for a trace key or for a tag instead of
@@ -34,7 +37,7 @@ def people_words(*, has_keyed: bool) -> Sql:
 
     Returns:
         SQL that selects `trace_id`, `span_id`, `annotator`, `label`, `score`, `passed`,
-        `explanation`, `time_ns` and `record_id`.
+            `explanation`, `time_ns` and `record_id`.
     """
     words = Sql("SELECT {run}, {columns} {words} AND owner < '{first}' AND {judged}").fill(
         run=RUN,

@@ -113,10 +113,11 @@ _RUNS_BY_PROJECT: Final = Sql("""
 
 
 class PlainProjects:
-    """The projects whose runs need no resolution, as far as this collector knows.
+    """Remembers in which projects no run depends on other runs of its trace.
 
-    Resolution decides which of several records of one call counts, and which names a run inherits
-    from its trace. A project does not need it if all of these are true:
+    In other projects, each trace is checked: several records of one call count only once, and a run
+    inherits the session, user and experiment of its trace. A project needs no check if all of these
+    are true:
 
     * Only one instrumentation records its calls.
     * Either all runs name a session, or none does. The same is true for user and experiment.
@@ -124,7 +125,7 @@ class PlainProjects:
 
     Args:
         client: Client of the thread that calls `learn`.
-        memory: What is known about projects without a query.
+        memory: Cached facts about projects.
     """
 
     def __init__(self, client: StoreClient, memory: Memory) -> None:
@@ -140,10 +141,11 @@ class PlainProjects:
         self._forms: defaultdict[str, set[tuple[bool, bool, bool]]] = defaultdict(set)
 
     def note(self, records: Records, projects: Iterable[str]) -> Collection[str]:
-        """Remember the instrumentations of stored runs, and the kinds of names that runs have.
+        """Remember which instrumentations sent runs, and which names these runs have.
 
-        The kinds are session, user and experiment. From both, `is_plain` finds out whether runs of
-        a project depend on each other.
+        The names are those of the session, user and experiment.
+
+        `is_plain` uses these facts to decide whether runs of a project depend on each other.
 
         Args:
             records: The stored records.

@@ -159,16 +159,17 @@ _LATER: Final = {"lightweight_deletes_sync": 0}
 
 @dataclass(frozen=True, slots=True)
 class PredictionRule:
-    """Maps a part of a model's output to the ground truth that it predicts.
+    """Maps a model's prediction to the ground truth, such as `outputs.class` to `churned`.
 
     Attributes:
         name: Name of the prediction target.
-        version: Version of its document; 0 if it is not saved.
-        model: The model; empty for all models with this ground truth.
+        version: Version number of the saved prediction target; 0 if it is not saved.
+        model: The model. If empty, the rule applies to all models with this ground truth.
         truth: Name of the ground truth.
-        path: Path of the prediction in the outputs, as steps.
-        chance: Path of the probability of the positive class; None if there is none.
-        k: Only the first k entries of a ranking count.
+        path: Keys and indexes that lead to the prediction in the outputs.
+        chance: Keys and indexes that lead to the probability of the positive class. None if the
+            model returns no probability.
+        k: For a ranking, the number of first entries that count.
     """
 
     name: str
@@ -258,19 +259,20 @@ def write_rows(
 ) -> Sql:
     """Write the SQL for the predictions of runs, each with its ground truth.
 
-    The query needs the parameters `project`, `start` and `end`, the `parameters` of `rule` and, if
-    it is given, those of `kept`.
+    The query needs the parameters `project`, `start` and `end`, and the `parameters` of `rule` and
+    of `kept`. `start` and `end` limit the start time of the runs.
 
     Args:
-        rule: The definition of the prediction target.
-        counted: Which runs to include, for example without repeated records of a call. Its own
-            window is ignored: the parameters `start` and `end` limit the runs.
-        kinds: The record kinds of the project.
-        kept: Days with stored predictions. For them, the stored predictions are used. None: compute
-            all predictions from the payloads of the runs.
+        rule: The prediction target.
+        counted: Condition on the runs to include, for example without a second record of the same
+            call. A time limit in this condition is not used.
+        kinds: Which kinds of records the project has.
+        kept: The days whose predictions are already stored. If None, all predictions are computed
+            from the outputs of the runs.
 
     Returns:
-        SQL that selects `COLUMNS`.
+        SQL that selects the time, IDs, model version, prediction and ground truth of each run
+            (`COLUMNS`).
     """
     has_kept = kept is not None and bool(kept.days)
     predictions = _write_predictions(

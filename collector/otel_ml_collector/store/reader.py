@@ -44,13 +44,14 @@ class Reader:
 
     The SQL is in `runs`, `statistics` and other modules. A query reads either one project, given by
     the query parameter ``project``, or all projects that the caller may read. In the second case,
-    its SQL contains the condition `READABLE`.
+    its SQL must contain the condition `READABLE`, which allows only these projects.
 
     Attributes:
         memory: Remembered facts about the store that save queries, such as the kinds of records
             that each project has.
         zone: Time zone that defines the days in a query and the dates in its filter.
-        margins: How much latency or cost must differ at least for a verdict, such as "slower".
+        margins: The smallest differences of latency and cost that count. A smaller difference is
+            never called "slower" or "more expensive".
     """
 
     def __init__(self, connections: Connections, margins: Margins = Margins()) -> None:  # noqa: B008

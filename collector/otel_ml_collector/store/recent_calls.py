@@ -144,9 +144,8 @@ class RecentCalls:
     def note_stored(self, projects: Collection[str]) -> None:
         """Remember which projects already have records in the store. All other projects are new.
 
-        If runs in the first batch of a new project depend on other runs of their trace, the runs of
-        this project are kept in memory from then on. Its traces are complete in memory, because
-        nothing of the project was stored before.
+        For a new project, the memory contains all runs of each trace, because the store has none.
+        So if its first runs depend on each other, the memory starts to keep its runs at once.
 
         Args:
             projects: Projects with records in the store.
@@ -156,17 +155,17 @@ class RecentCalls:
             self._knows_stored = True
 
     def note_others(self, project: str, end_ns: int, open_traces: Iterable[bytes] = ()) -> None:
-        """Set the time by which all runs that are not in memory had ended.
+        """Set the time before which some runs of a project may be missing in memory.
 
-        These are the runs that were stored before the project was kept in memory. After this call,
-        `find` returns the traces that started more than a second after that time, because all of
-        their runs are in memory.
+        Runs that were stored before `follow` was called are not in memory. All of them had ended by
+        this time. So each trace that started more than a second later is complete in memory, and
+        `find` returns it.
 
         Args:
-            project: The project. `follow` was called for it.
+            project: A project for which `follow` was called.
             end_ns: The time, in nanoseconds since 1970.
-            open_traces: IDs of traces that had runs without an end at that time. `find` does not
-                return them. With more than 20,000, the call has no effect.
+            open_traces: IDs of traces in which a run had not ended at this time. `find` does not
+                return them. With more than 20,000 IDs, the call has no effect.
         """
         traces = {*open_traces}
         with self._guard:

@@ -258,18 +258,18 @@ def find_record_kinds(reader: Reader, project: str) -> RecordKinds:
 def of_tag_names(
     reader: Reader, project: str, kinds: RecordKinds, names: Collection[str]
 ) -> RecordKinds:
-    """Find out whether a filter on tags needs the late-arriving tags, which have their own table.
+    """Find out whether a filter on tags needs the table of late-arriving tags.
 
-    Most filters use only tags that were sent with the spans. Then a query need not join the table
-    of late-arriving tags. The answer for a name is cached. If the table has no tag with this name,
-    this is only used while no other collector writes to the store, and until this collector stores
-    such a tag (`note_record_kinds`).
+    A late-arriving tag was sent separately from the span of its run. Most filters use only tags
+    that were sent with the spans, and their queries are faster without this table. The answer is
+    cached for each tag name. The cached answer "no such tag" is used only while no other collector
+    writes to the store. When this collector stores such a tag, the answer changes.
 
     Args:
         reader: The store.
         project: The project.
-        kinds: The record kinds of the project.
-        names: The tag names in a filter.
+        kinds: Which kinds of records the project has.
+        names: The tag names in the filter.
 
     Returns:
         `kinds`, with `tags` set to False if no late-arriving tag has one of the names.
@@ -315,17 +315,16 @@ def find_counted(
     """Return the condition on the runs of a project that statistics count.
 
     By default, each call counts once, even if several instrumentations recorded it. Runs on data
-    set items, plain spans and calls of judges do not count. To build the condition, the store is
-    not queried.
+    set items, plain spans and calls of judges do not count. This function does not query the store.
 
     Args:
-        reader: The store. A part of the condition is left out if the reader's memory knows that the
-            project has no such runs, for example no runs on data set items.
+        reader: The store. If its memory shows that the project has no runs of some sort, such as
+            runs on data set items, the condition does not test for them.
         project: The project.
-        bounds: Bounds on the start of the runs.
-        repeats: Whether to count every record of a call.
-        items: Whether to count runs on items of data sets.
-        kinds: Whether to count spans of all kinds, including plain spans and calls of judges.
+        bounds: Limits of the start time of the runs.
+        repeats: Whether to count every record of a call, not only one.
+        items: Whether to count runs on items of data sets too.
+        kinds: Whether to count plain spans and calls of judges too.
     """
     return CountedRuns(
         bounds,
@@ -339,9 +338,9 @@ def find_counted_of_all(reader: Reader, bounds: Bounds, *, kinds: bool = False) 
     """Return the condition on the runs that statistics count, in all projects the caller may read.
 
     Each call counts once, even if several instrumentations recorded it. Runs on data set items do
-    not count. The first call checks whether there are any such runs, and the answer is remembered.
-    If there are none, queries need no condition for them. This check is made only if no other
-    process writes to the store and the caller may read all projects.
+    not count. If no other process writes to the store and the caller may read all projects, the
+    first call asks the store whether such runs exist and remembers the answer. If none exist, the
+    condition does not test for them.
     """
     is_complete = reader.memory.recall(EVERY_PROJECT)[1]
     if not is_complete and reader.memory.is_alone and reader.access.projects is None:
@@ -422,11 +421,11 @@ def late_tags(label: Sql, kinds: RecordKinds) -> Sql:
 
     Args:
         label: Query parameter with the name of the tag.
-        kinds: The record kinds of the project.
+        kinds: Which kinds of records the project has, such as scores for a trace key.
 
     Returns:
         SQL that selects `trace_id`, `span_id`, `newest` (the value as JSON text) and `newest_ns`
-        (when it was set).
+            (when it was set).
     """
     named = Sql("FROM late_tags WHERE project = {project:String} AND name = {label}").fill(
         label=label
@@ -474,19 +473,19 @@ def all_late_tags(kinds: RecordKinds) -> Sql:
 
 @lru_cache(_TEXTS)
 def own_tags(label: Sql, kinds: RecordKinds) -> Sql:
-    """Write the SQL for runs whose span has a newer value of a tag than its late-arriving records.
+    """Write the SQL for runs whose span has a newer value of a tag than the late-arriving records.
 
-    A tag can be sent with the span of its run, and again in a separate record. The value on the
-    span is as old as the end of the run, or as the start of an open run. If it is newer than the
-    value in the last record, it applies.
+    A tag can be sent with the span of its run, and again in a separate record. The newer value
+    applies. For the value on the span, the end of the run counts as its time. For an open run, it
+    is the start.
 
     Args:
         label: Query parameter with the name of the tag.
-        kinds: The record kinds of the project.
+        kinds: Which kinds of records the project has, such as scores for a trace key.
 
     Returns:
-        SQL that selects `trace_id`, `span_id` and `rank`. Senders can repeat a span, so it may have
-        several rows. `rank` tells which of them has the tag.
+        SQL that selects `trace_id`, `span_id` and `rank`. If a sender repeated a span, the span has
+            several rows with different ranks, and the highest rank is valid.
     """
     sql = Sql("project = {project:String} AND mapContains(tags, {label})").fill(label=label)
     return Sql("""
@@ -509,7 +508,7 @@ def scores(label: Sql, kinds: RecordKinds, said: str) -> Sql:
 
     Args:
         label: Query parameter with the name of the judge or reviewer.
-        kinds: The record kinds of the project.
+        kinds: Which kinds of records the project has, such as scores for a trace key.
         said: The column of a score to select, such as ``score``.
     """
     judge = Sql("{judge} = ") + label
@@ -526,11 +525,11 @@ def words(label: Sql, source: Sql, kinds: RecordKinds) -> Sql:
         label: Query parameter with the name of the ground truth or label.
         source: SQL of the source: ``'actual'`` for ground truth, ``'human'`` for labels of
             reviewers, ``'agent'`` for labels of agents.
-        kinds: The record kinds of the project.
+        kinds: Which kinds of records the project has, such as scores for a trace key.
 
     Returns:
-        SQL that selects `trace_id`, `span_id`, `newest` (JSON text) and `first_ns`, the time of the
-        first such record.
+        SQL that selects `trace_id`, `span_id`, `newest` (JSON text) and `first_ns`. `first_ns` is
+            when the run first got such a ground truth or label.
     """
     columns = Sql("{word} AS word, time_ns, record_id").fill(word=WORD)
     sql = Sql("""FROM metrics WHERE project = {project:String} AND name = {label}
@@ -557,15 +556,16 @@ def words(label: Sql, source: Sql, kinds: RecordKinds) -> Sql:
 
 @lru_cache(_TEXTS)
 def points(label: Sql, kinds: RecordKinds) -> Sql:
-    """Write the SQL for all points of one metric of runs.
+    """Write the SQL for all logged values of one metric of runs.
 
     Args:
         label: Query parameter with the name of the metric.
-        kinds: The record kinds of the project.
+        kinds: Which kinds of records the project has, such as scores for a trace key.
 
     Returns:
-        SQL that selects `trace_id`, `span_id`, `value` and `mode`, and the columns by which the
-        points of a run are ordered: `time_ns`, `record_id`, `position`.
+        SQL that selects `trace_id`, `span_id`, `value` and `mode`, and three columns to sort the
+            values of a run by: `time_ns`, `record_id` and `position`. `mode` tells whether a value
+            is added to the earlier ones (``append``) or replaces them (``replace``).
     """
     sql = Sql("""FROM metrics WHERE project = {project:String} AND name = {label}
       AND {point}""").fill(label=label, point=IS_POINT)

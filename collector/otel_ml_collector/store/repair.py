@@ -53,10 +53,9 @@ class Repair:
     def run_pass(self) -> None:
         """After a failed write, reload the tables whose files may be damaged.
 
-        When the engine loads a table, it returns to the last intact files. A table may be damaged
-        if it was written to after the previous pass began, or in the ten seconds before. A merge
-        that runs during the failure may write a damaged file later, so the next pass reloads once
-        more.
+        When the engine loads a table, it returns to the last intact files. All tables are reloaded
+        that were written to since ten seconds before the previous pass. A merge that runs during
+        the failure may write a damaged file later, so the next pass reloads these tables once more.
 
         Raises:
             Unavailable: The store does not answer. The next pass continues.

@@ -94,13 +94,14 @@ def resolve_deleted(client: StoreClient, memory: Memory, project: str, deleted_n
 def resolve(client: StoreClient, memory: Memory, traces: Sequence[Trace]) -> int:
     """Find and store the values of runs that depend on other runs of their trace.
 
-    For example, a run can inherit the session of its trace, or repeat a call that another run
-    records. See `otel_ml_collector.resolution`.
+    For example, a run inherits the session of its trace. Or two instrumentations recorded the same
+    call, so only one of the two runs counts. `otel_ml_collector.resolution` has the rules.
 
     Args:
         client: Client of this thread.
-        memory: Cached facts about projects. It is updated before anything is written.
-        traces: Traces of any projects, each once.
+        memory: Cached facts about projects. They are updated before anything is written to the
+            store.
+        traces: The traces to check. They can belong to different projects; none may occur twice.
 
     Returns:
         Number of runs for which something has changed.

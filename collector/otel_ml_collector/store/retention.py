@@ -368,13 +368,14 @@ class Purger:
     def purge(self, wait_s: float = 0) -> Purge:
         """Remove deleted rows from the disk. A second call finds nothing to do.
 
-        The store removes replaced files 8 to 40 s later. Until then, they need space too.
+        The store writes new files without these rows. It removes the old files 8 to 40 s later, so
+        both use disk space until then.
 
         Args:
-            wait_s: How long to wait until the replaced files are gone, in seconds.
+            wait_s: How long to wait until the old files are removed, in seconds.
 
         Raises:
-            Unavailable: The store does not answer. What was purged so far stays purged.
+            Unavailable: The store does not answer. Tables that are already purged stay purged.
         """
         with self._lock, store_trouble():
             before = _parts(self._client)

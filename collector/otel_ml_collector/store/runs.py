@@ -156,17 +156,18 @@ class Ordering:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Which runs a list contains, and in which order.
+    """The runs that a list contains, and their order.
 
     Attributes:
-        own: The condition on the columns of `runs`.
+        own: A condition on the columns of `runs`.
         is_filtered: Whether the condition leaves out most runs.
-        after: Last run of the previous page; None for the first page.
-        newest_first: Whether the newest start comes first.
+        after: Last run of the previous page. If None, the list begins with its first page.
+        newest_first: Whether the list begins with the run that started last.
         columns: Columns to read for each ended run.
-        ordering: Sorts the list by a number, and only equal numbers by time. None: sort by time.
-        counted: Which runs to leave out because of other runs in their trace, for example a second
-            record of the same call. None: leave out none.
+        ordering: Sorts the list by a number, such as cost. Runs with equal numbers are sorted by
+            time. If None, all runs are sorted by time.
+        counted: Leaves out runs because of other runs in their trace, for example a second record
+            of the same call. If None, all runs stay.
     """
 
     project: str
@@ -237,14 +238,14 @@ class Listing:
 
 
 def list_keys(reader: Reader, listing: Listing, window: Window, limit: int) -> list[Key]:
-    """List the matching runs of a window in the order of the list, as `Key` (start, IDs, rank).
+    """List the keys (start, IDs, rank) of the matching runs of a window, in the order of the list.
 
-    If senders repeated a run, it has one key for each delivery. The delivery with the highest
-    `rank` is valid. Among keys of a run with the same place in the list, it comes first.
+    If a sender repeated a run, the run has one key for each copy. The copy with the highest `rank`
+    is valid, and its key comes before those of the other copies.
 
     Args:
         reader: The store.
-        listing: Which runs, and in which order.
+        listing: The condition on the runs, and their order.
         window: Period in which the runs started.
         limit: Maximum number of keys.
     """
@@ -295,14 +296,15 @@ def read_runs(reader: Reader, project: str, keys: Sequence[Key], columns: Sql = 
 def read_resolved(reader: Reader, project: str, keys: Sequence[Key]) -> dict[tuple[str, int], Row]:
     """Read the values that runs take from other runs of their trace.
 
-    For example, a run inherits the session of its trace, or another run records the same call.
+    For example, a run inherits the session of its trace. Or two instrumentations recorded the same
+    call, so only one of the two runs counts.
 
     Returns:
-        Rows by run ID and start. A run that depends on no other run has no row. `session`, `user`
-        and `experiment` are names that the run inherits from its trace. `counts` is true if totals
-        may use other tokens and cost than those of the run's span: the row then has them.
-        `record_of` is the span ID of the run that counts for the call, or zeros if this run counts.
-        `others` lists all other records of the call, as JSON.
+        Rows by run ID and start time. A run that depends on no other run has no row. `session`,
+            `user` and `experiment` are the inherited names. If `counts` is true, totals use the
+            tokens and cost in this row, because those of the span would be counted twice.
+            `record_of` is the span ID of the run that counts for the call, or zeros if this run
+            itself counts. `others` lists all other records of the call, as JSON.
     """
     # FINAL is necessary: the last of several resolutions with equal rank applies, and the order of
     # the rows does not show which is last.
@@ -603,7 +605,14 @@ def find_hidden(reader: Reader, run_ids: Sequence[str]) -> list[str]:
 def read_evaluations(reader: Reader, project: str, owners: Sequence[str]) -> list[Row]:
     """Read all scores, labels and ground truth of runs, oldest first.
 
-    In the rows, `word` is the value of a ground truth or label as text. It is empty for scores.
+    Args:
+        reader: The store.
+        project: The project.
+        owners: IDs of the runs, or trace keys and tags to which scores were sent.
+
+    Returns:
+        Rows of the table `metrics`, each with a column `word`. For ground truth and labels, `word`
+            is the value as text. For scores, it is empty.
     """
     # Without FINAL, ORDER BY and a join of parts: planning takes 80 % of the time of a small query.
     sql = Sql("""
@@ -744,8 +753,8 @@ def read_last_scores(
 ) -> list[Row]:
     """Read the newest score of each judge for the runs of some traces, lowest first.
 
-    A run has no score from a judge that failed on it. Scores of judges that only pass or fail come
-    after all numbers, with failed runs first.
+    If a judge raised an error for a run, the run has no score from this judge. Some judges give no
+    number, only pass or fail. Their results come after all numbers, and fails come before passes.
 
     Args:
         reader: The store.

@@ -58,11 +58,12 @@ def explain_other_folder(folder: Path, seen: FolderIdentity | None = None) -> st
 
     Args:
         folder: The folder.
-        seen: The folder as the operator's command line sees it, or else the nearest folder above.
-            None if this is unknown.
+        seen: Path, device and inode of the folder, as the operator's command line sees them. If the
+            folder does not exist there, those of the nearest existing parent folder. None if this
+            is unknown.
 
     Returns:
-        The reason; empty if none was found.
+        The reason. Empty if none was found.
     """
     if private := _find_private_mount(folder):
         return f"{private} is a private folder of the service, deleted when the service stops"

@@ -57,7 +57,8 @@ def all_scores(
         said: The columns of a score to select.
 
     Returns:
-        SQL that selects `BY_VERSION`, `said`, and the columns of `LAST`.
+        SQL that selects the columns `said`, the IDs of the run, the judge, its version, and the
+            time and ID of the score.
     """
     wanted = [name for name in said if name not in _ORDERED]
     scores = Sql("""
@@ -97,14 +98,14 @@ def newest_scores(
     """Write the SQL for the newest score of each run by each judge version.
 
     Args:
-        scores: SQL of `all_scores`.
-        by: The columns to group by; each group has one newest score. `BY_VERSION` groups by run and
-            judge version, `BY_JUDGE` by run and judge, `BY_RUN` by run.
+        scores: SQL of the scores, made with `all_scores`.
+        by: For which combination of columns there is one newest score: run and judge version
+            (`BY_VERSION`), run and judge (`BY_JUDGE`), or only the run (`BY_RUN`).
         said: The columns of the newest score to select, such as its value.
         where: A condition on the scores.
 
     Returns:
-        SQL that selects `by` and `said`.
+        SQL that selects the columns `by` and `said`.
     """
     last = _newest(said)
     members = [
@@ -128,10 +129,10 @@ def pass_newest(scores: Sql, test: Sql, where: Sql = ANYTHING) -> Sql:
     """Write the condition on runs whose newest score passes a test.
 
     Args:
-        scores: SQL of `all_scores`.
-        test: A condition on columns of the newest score, such as ``{score} < 0.5``. The columns are
-            written with `newest_of`.
-        where: A condition on the scores among which the newest is found.
+        scores: SQL of the scores, made with `all_scores`.
+        test: A condition on the newest score. Its columns are made with `newest_of`, for example
+            ``Sql("{value} < 0.5").fill(value=newest_of("score"))``.
+        where: A condition on the scores. Other scores are ignored, even if they are newer.
     """
     return Sql("""(trace_id, span_id) IN (
       SELECT trace_id, span_id FROM ({scores}) AS scored WHERE {where}

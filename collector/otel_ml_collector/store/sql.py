@@ -28,12 +28,13 @@ _LITERALS: Final[dict[str, "Sql"]] = {}
 class Sql(str):
     """A piece of SQL: ``Sql("SELECT {columns} FROM views").fill(columns=LIGHT)``.
 
-    ``{name}`` stands for another piece. ``{name:Type}`` is a parameter, whose value the engine gets
-    separately from the text. All other methods of `str` return plain text, not `Sql`.
+    `fill` replaces ``{name}`` with another piece. ``{name:Type}`` is a query parameter. Its value
+    is sent to the engine separately from the text. All other methods of `str` return plain text,
+    not `Sql`.
 
     Args:
-        text: A literal, or a constant that is one. `docs/literal_sql.py` makes mypy refuse any
-            other text, so no outside text gets into a statement.
+        text: A string literal. `docs/literal_sql.py` makes mypy refuse any other text, so no text
+            from users gets into a statement.
     """
 
     __slots__ = ()
@@ -266,13 +267,14 @@ def _chars(item: object) -> int:
 class Search:
     """A condition on runs, split into parts so that the search for words can use an index.
 
-    A run matches if its inputs and outputs match, by `tests` or `others`, and `rest` is true.
+    A run matches in one of two ways: its inputs and outputs satisfy `tests`, or `others` selects
+    it. In both cases, `rest` must be true too.
 
     Attributes:
         tests: SQL condition on a row of `payloads` (inputs and outputs). It can use the index.
         rest: SQL condition on a row of `runs`.
-        others: SQL that selects the keys of runs whose matching content is stored in another table
-            than `payloads`, such as messages that arrived as log records. Empty if there are none.
+        others: SQL that selects runs whose matching text is not in `payloads`, such as messages
+            that arrived as log records. Empty if there are no such texts.
     """
 
     tests: Sql
@@ -288,7 +290,7 @@ class Condition:
 
     Attributes:
         reads_payloads: Whether it searches the inputs and outputs of the runs from ``start`` to
-            ``end``. That is slow, so the newest part of this time is searched first.
+            ``end``. This is slow, so queries search the newest runs first.
         search: The same condition, split into parts so that it can use an index. None if it cannot
             be split.
     """

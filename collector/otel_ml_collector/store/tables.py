@@ -126,16 +126,19 @@ class Table(Generic[Record]):
         engine: The part of the CREATE statement after the columns.
         indexes: Definitions of data skipping indexes, one line each.
         stamp: Column with the time of arrival; empty if the table has none.
-        month_of: Reads a time from a record. The month of this time decides the partition. None if
-            the time of arrival decides, or if the table has no partitions.
+        month_of: Function that reads a time from a record. Rows are partitioned by the month of
+            this time. If None, the time of arrival decides, or the table has no partitions.
         source: Name of the list in `Records` that is stored in this table, such as `metrics`. Empty
             if the table is filled in another way.
         follows: The kind of record that a row belongs to, such as a run. If that record is deleted,
-            the row is deleted too. None means `Follows.OWNER` if the table has a column `owner`;
-            rows of other tables are then never deleted.
-        time: See `Life`. The default is the time of arrival.
-        is_payload: See `Life`.
-        topic: See `Life`.
+            the row is deleted too. If None, a row belongs to the record in its column `owner`.
+            Without such a column, it is never deleted this way.
+        time: Column with the time at which a row was stored or sent. When a project is deleted,
+            newer rows are kept. The default is the time of arrival.
+        is_payload: Whether the rows are inputs, outputs, log lines or artifacts, which can have a
+            shorter retention.
+        topic: The kind under which the storage page adds up the size of the table, such as
+            ``metrics``.
     """
 
     name: str
@@ -654,10 +657,11 @@ SETTINGS index_granularity = 1024, {DURABLE}""",
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A table that a materialized view fills from each insert into a source table.
+    """A table that the engine fills from another table, with a materialized view.
 
-    If a row is deleted from the source table, its copy stays. One insert into the source table must
-    not create rows for too many partitions of this table.
+    The view copies the rows of each insert into the source table. If a row is deleted from the
+    source table, its copy stays. The engine refuses an insert whose copies belong to too many
+    partitions.
 
     Attributes:
         name: Name of the materialized view.
@@ -886,14 +890,15 @@ _RECORDS: Final = Sql("""
 
 @dataclass(frozen=True, slots=True)
 class InheritedColumn:
-    """How an empty payload column of a run is filled from another record of the same call.
+    """Describes how a run's empty payload column is filled from another record of the same call.
 
     All attributes are SQL expressions.
 
     Attributes:
         take: The value in the other record. Its alias is ``lent_`` and the name of the column.
         has_value: Whether the other record has a value.
-        put: The result: the value of the run's own row (``own``), or else the one of `take`.
+        put: The result: the value in the run's own row (``own``). If it is empty, the value that
+            `take` selected.
     """
 
     take: Sql
@@ -916,15 +921,15 @@ INHERITED_PAYLOAD: Final = {name: _inherit_text(name) for name in ("inputs", "ou
 
 
 def count_for_others(among: Sql, counting: Sql = COUNTING) -> Sql:
-    """Return the SQL condition for the runs that count for a call with several records.
+    """Return the SQL condition for runs whose call several instrumentations recorded.
 
-    If several instrumentations record the same call, each record is stored as a run. Only one of
-    these runs counts in statistics.
+    Each of these records is stored as a run, but only one of them counts in statistics. The
+    condition selects the runs that count.
 
     Args:
         among: A condition that limits the project and the start time of the runs.
-        counting: `COUNTING` for all runs that count for such a call. `LACKING` for only those of
-            them that lack an input or output; another record of the call may have it.
+        counting: `COUNTING` selects all these runs. `LACKING` selects only those without an input
+            or output, which another record of the call may have.
     """
     return Sql("(start_ns, trace_id, span_id) IN (SELECT start_ns, trace_id, span_id {of})").fill(
         of=counting.fill(among=among)
@@ -936,18 +941,16 @@ def fill_payloads(
 ) -> Sql:
     """Write the SQL that fills empty payload columns from other records of the same call.
 
-    Payload columns are the inputs, outputs and parameters of a call.
-
-    Two instrumentations can record the same call, and perhaps only one of the two records has the
-    inputs. If several of the other records have a value, the first one in the order of `same_calls`
-    is taken.
+    Payload columns are the inputs, outputs and parameters of a call. Two instrumentations can
+    record the same call, and perhaps only one of the two records has the inputs. If several other
+    records have a value, the record with the highest precedence in `same_calls` is used.
 
     Args:
         rows: SQL that selects the rows of `payloads` to fill, with these columns.
         columns: The columns to fill, by name.
         among: A condition that limits the project and the start time of the rows.
-        counting: `COUNTING` to fill the rows of all calls with several records. `LACKING` to fill
-            only the rows that lack an input or output.
+        counting: `COUNTING` fills all rows whose call has several records. `LACKING` fills only the
+            rows without an input or output.
     """
     names = {name: identifier(name, [name]) for name in columns}
     taken = [

@@ -81,9 +81,10 @@ class Deletion:
     """A request to delete something.
 
     Attributes:
-        kind: One of `KINDS`.
+        kind: The kind of thing, ``run``, ``session``, ``user``, ``model`` or ``project``.
         target: A run ID or a name; empty for a project.
-        deleted_ns: Time of the request. No two deletions of a project have the same.
+        deleted_ns: Time of the request, in nanoseconds since 1970. Each deletion of a project has a
+            different time.
     """
 
     project: str
@@ -93,15 +94,14 @@ class Deletion:
 
 
 class ProjectDeletions:
-    """The deletions of a project that concern a batch of records to be stored.
+    """The deletions of a project that affect a batch of records, which is about to be stored.
 
     Args:
         project: The project.
-        known: Runs that are deleted already, in the traces of the records to be stored. For each,
-            the time of its deletion in nanoseconds since 1970.
-        owners: Maps deleted owners to the time of their deletion in nanoseconds since 1970. An
-            owner is the text that names the subject of scores, metrics and late tags, such as a
-            trace key, session or version. Deleted runs are in `known` instead.
+        known: The deleted runs in the traces of these records, each with the time of its deletion
+            in nanoseconds since 1970.
+        owners: Deleted trace keys, sessions, versions and other names to which scores, metrics or
+            tags were sent, each with the time of its deletion in nanoseconds since 1970.
         rules: Deletions of whole traces, sessions, users, models or the project. They also apply to
             records that arrive later.
     """

@@ -117,10 +117,11 @@ class InputAnswers:
     """Several runs with the same input.
 
     Attributes:
-        key: Digest of the inputs; in an experiment, digest and ID of the item.
+        key: Digest of the inputs. In an experiment, it also contains the ID of the item.
         runs: Rows with `trace_id`, `span_id`, `span`, `start_ns` and `answer` (digest of the
             outputs), newest first.
-        scores: Rows with `judge`, `judge_version`, `score`, `passed` and `failed` of these runs.
+        scores: Scores of these runs, as rows with `judge`, `judge_version`, `score`, `passed`, and
+            `failed` (whether the judge raised an error).
     """
 
     key: str
@@ -136,12 +137,12 @@ class InputAnswers:
 
 @dataclass(frozen=True, slots=True)
 class AnsweredInputs:
-    """The runs of a version that were compared.
+    """The runs of a model version, grouped by input, to see whether equal inputs get equal outputs.
 
     Attributes:
-        runs: Number of these runs.
-        left_out: Number of runs that were left out, by reason.
-        repeated: The inputs with several runs.
+        runs: Number of runs whose inputs were compared.
+        left_out: Number of runs that could not be compared, by reason.
+        repeated: The inputs that occur in several runs, with these runs.
     """
 
     runs: int
@@ -219,17 +220,18 @@ def read_shown(reader: Reader, project: str, rows: Sequence[Row]) -> dict[tuple[
 def read_inputs(
     reader: Reader, project: str, condition: Condition, window: Window, most: int
 ) -> dict[str, Row]:
-    """Read the newest run of each input, by the digest of the input; the newest input first.
+    """Read the newest run of each distinct input.
 
     Args:
         reader: The store.
         project: The project.
-        condition: Which runs.
-        window: When they began.
-        most: Maximum number of runs to read, newest first.
+        condition: Condition on the runs.
+        window: Period in which the runs began.
+        most: Maximum number of runs to read. The newest runs are read.
 
     Returns:
-        Rows with `trace_id`, `span_id` and `start_ns`.
+        Rows with `trace_id`, `span_id` and `start_ns`, by the digest of the input. The input that
+            was used last comes first.
     """
     matching = Sql("SELECT start_ns FROM {recorded} WHERE {bounds} AND ({condition})").fill(
         recorded=RECORDED, bounds=_BETWEEN, condition=condition.sql

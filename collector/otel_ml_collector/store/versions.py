@@ -161,10 +161,17 @@ def version_numbers(reader: Reader, project: str, kind: str, names: Iterable[str
 def read_version_numbers(
     reader: Reader, project: str, names: Mapping[str, Iterable[str]]
 ) -> dict[str, Numbers]:
-    """Return the version numbers of models and judges, by kind, such as `model`.
+    """Return the version numbers of the named models and judges.
 
-    For each kind, the numbers are by name, digest and structure of the version. Numbers that are
-    not cached are read from the store, with one query for all names.
+    A version has a digest of its definition and a structure of its output. So the result looks
+    like `{"model": {("triage", "9f2c", "41ab"): 2}}`: version 2 of `triage` has the digest `9f2c`
+    and the structure `41ab`. Numbers that are not cached are read from the store, with one query
+    for all names.
+
+    Args:
+        reader: The store.
+        project: The project.
+        names: The names to look up, by kind, such as `{"model": ["triage"]}`.
     """
     wanted = {(kind, name) for kind, named in names.items() for name in named if name}
     known = {key: reader.memory.numbers(project, *key) for key in wanted}

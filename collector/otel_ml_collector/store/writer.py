@@ -97,9 +97,10 @@ class Writer:
 
     Args:
         connections: The store.
-        clock: Returns the time of arrival, in nanoseconds since 1970.
-        tombstones: Knows the deletions, and is shared with the code that deletes. If it is None,
-            the writer reads the deletions itself.
+        clock: Returns the current time, in nanoseconds since 1970. It is stored with the records as
+            their time of arrival.
+        tombstones: Keeps deleted records from being stored again. Pass the object that the code
+            that deletes records uses, too. If None, the writer makes one of its own.
         collector: Name of this collector, unique among the collectors that write to this store.
     """
 
