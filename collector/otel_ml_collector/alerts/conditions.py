@@ -82,9 +82,9 @@ class SureLimit:
 
     Attributes:
         figure: The share of runs (0 to 1) or the mean that is compared. A quantile is converted to
-            a share: ``p95(latency_ms) > 2000`` becomes the share of runs above 2000.
-        limit: The number that the figure is compared with. For ``p95(latency_ms) > 2000``, it is
-            0.05.
+            a share. For example, ``p95(latency_ms) > 2000`` means that more than 5 % of the runs
+            take over 2000 ms, so `figure` is the share of these runs.
+        limit: The number that the figure is compared with, such as 0.05 in this example.
         is_above: True if values above the limit are bad. False if values below it are bad.
     """
 

@@ -50,12 +50,14 @@ class AlertDelivery:
 
     Args:
         targets: The receivers of the settings.
-        box: Store of the notifications.
-        numbers: Counters of their results.
-        public_url: Address of the pages.
-        clock: Returns the time, in nanoseconds since the epoch.
-        first_rest_s: Pause after the first failure; it doubles, up to five minutes.
-        again_s: Seconds between two messages about a firing alert to an Alertmanager.
+        box: Stores the notifications on disk until they are sent.
+        numbers: Prometheus metrics that count sent, waiting and failed notifications.
+        public_url: Address of the collector's web pages, such as ``https://otel-ml.example``. Links
+            in the messages start with it.
+        clock: Returns the time, in nanoseconds since 1970.
+        first_rest_s: Seconds to wait after the first failed attempt, ± 25 % at random. The pause
+            doubles after each further failure, up to about five minutes.
+        again_s: Seconds after which a firing alert is sent to an Alertmanager again.
     """
 
     def __init__(

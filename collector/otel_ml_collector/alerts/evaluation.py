@@ -476,9 +476,16 @@ def _watch(project: str, rule: AlertRule, rows: Sequence[AlertRow], now_ns: int)
 
 
 def find_due(rule: AlertRule, seen_ns: int, now_ns: int) -> MeasuredWindows | None:
-    """Find the windows that have ended and are not evaluated; None if there are none.
+    """Find the windows of a rule that have ended and are not evaluated yet; None if there are none.
 
-    A new rule begins with the newest window. If many were missed, the oldest are skipped.
+    A rule that was never evaluated begins with the newest window. If more than 100 windows were
+    missed, only the newest are evaluated. The limit is higher for a rule with ground truth, which
+    can arrive late, and 10 for a rule with `drift`, `excess` or `worse`, which takes many queries.
+
+    Args:
+        rule: The rule.
+        seen_ns: End of the last evaluated window, in nanoseconds since 1970; 0 for a new rule.
+        now_ns: The current time, in nanoseconds since 1970.
     """
     plan = rule.plan
     last_ns = MeasuredWindows.newest(plan, now_ns).first_ns

@@ -173,19 +173,21 @@ def check_rule(
     *,
     budget_s: float = CHECK_S,
 ) -> AlertHistory:
-    """Find when a rule would have fired since a time.
+    """Find when a rule would have fired on past runs, from a start time until now.
 
     Args:
         reader: Reads the store.
         project: The project.
         rule: The rule, saved or not.
         start_ns: Start of the checked period, in nanoseconds since 1970.
-        now_ns: The current time.
-        budget_s: Seconds after which no more windows are measured. The newest are measured first.
+        now_ns: The current time, in nanoseconds since 1970.
+        budget_s: Number of seconds after which no more time windows are measured. The newest
+            windows are measured first, so older ones can be missing from the result.
 
     Raises:
-        BadInput: The filter or a figure is invalid.
-        Missing: There is no such prediction target.
+        BadInput: The filter or a figure of the rule is invalid.
+        Missing: The rule uses ground truth, as in ``accuracy("churned") < 0.9``, and the project
+            has no prediction target with this name.
         StoreTimeout: Not even the newest windows could be measured in time.
     """
     plan = rule.plan

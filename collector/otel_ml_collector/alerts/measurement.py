@@ -243,11 +243,21 @@ MeasuredSlices = Mapping[int, Mapping[SliceKey, MeasuredSlice]]
 def measure(reader: Reader, asked: Measurement, windows: MeasuredWindows) -> MeasuredSlices:
     """Compute the figures of an alert rule (such as `error_share`) for each time window and slice.
 
-    Slices without runs are left out.
+    A slice is the runs with one value of the rule's `by`, such as client = Remax. Slices without
+    runs are left out.
+
+    Args:
+        reader: Reads the store.
+        asked: The figures, and which runs they are computed from.
+        windows: The time windows.
+
+    Returns:
+        The figures of each slice, by the end of the window in nanoseconds since 1970.
 
     Raises:
         BadInput: The filter or a figure is invalid.
-        Missing: The prediction target does not exist.
+        Missing: A figure uses ground truth, as ``accuracy("churned")`` does, and the project has no
+            prediction target with this name.
         Unavailable: The store does not answer.
     """
     merged: defaultdict[int, dict[SliceKey, MeasuredSlice]] = defaultdict(dict)

@@ -51,13 +51,14 @@ class AlertRequest:
 def make_alert_request(
     target: AlertTarget, notification: Notification, public_url: str, now_ns: int
 ) -> AlertRequest:
-    """Write a notification in the format of a receiver.
+    """Make the HTTP request that sends a notification to a receiver, in the receiver's format.
 
     Args:
-        target: The receiver.
-        notification: The content.
-        public_url: Address of the pages.
-        now_ns: The time of this attempt.
+        target: The receiver: an Alertmanager, Slack or a webhook.
+        notification: The notification.
+        public_url: Address of the collector's web pages, such as ``https://otel-ml.example``. Links
+            in the message start with it.
+        now_ns: The time of this attempt, in nanoseconds since 1970.
     """
     if target.kind == "alertmanager":
         return AlertRequest(_write(make_alerts(notification, public_url, now_ns)), {})
@@ -182,13 +183,14 @@ def make_webhook_document(notification: Notification, public_url: str) -> dict[s
 def sign(secret: bytes | None, message_id: str, body: bytes, now_s: int) -> dict[str, str]:
     """Make the headers that identify a message to a webhook and prove where it comes from.
 
-    The ID stays the same if the message is sent again. Time and signature belong to this attempt.
+    If a message is sent again, it keeps its ID, so the receiver can recognize it. The time and the
+    signature are new for each attempt.
 
     Args:
-        secret: The key; None for no signature.
+        secret: The key that signs the message. If None, the message gets no signature.
         message_id: ID of the notification.
         body: The body of the request.
-        now_s: Seconds since the epoch.
+        now_s: The time of this attempt, in seconds since 1970.
 
     Spec: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
     """

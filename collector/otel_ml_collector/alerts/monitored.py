@@ -23,12 +23,15 @@ def measure_monitored(
 ) -> tuple[float, int]:
     """Measure `drift` or `excess` for the runs in a window.
 
-    `drift` measures how much a field has changed compared with an earlier time. `excess` is the
-    number of extra failures in the worst slice, compared with the rate of all other runs.
+    `drift` measures how much a field has changed compared with an earlier time. `excess` counts
+    extra failures in the worst slice. A slice is the runs with one value of a field or tag, such as
+    client = Remax. Its extra failures are those that it would not have at the failure rate of all
+    other runs.
 
     Returns:
-        The value and the number of runs. The value is NaN if the field has too few runs to measure
-        drift, or if the judge of `excess` scored no run in the window.
+        The value of the figure and the number of runs in the window. The value is NaN if the field
+        has too few runs to measure drift, or if `excess` counts failures according to a judge and
+        this judge scored no run in the window.
 
     Raises:
         BadInput: The filter is invalid, or the earlier time that drift is compared with is invalid.
@@ -52,10 +55,10 @@ def measure_version(
 ) -> dict[int, tuple[float, int]]:
     """Measure whether a model's newest version is worse than its baseline, at several times.
 
-    At each time, only runs before it are used.
+    For each of the times, only the runs before that time are compared.
 
     Args:
-        words: Compares the versions of the model.
+        words: Object that compares each version of one model with its baseline.
         where: The filter of the rule, which names the model.
         figure: The figure `worse`. It contains the name of what is compared: a judge, ``errors``,
             or an amount such as ``latency``.
@@ -63,9 +66,10 @@ def measure_version(
 
     Returns:
         For each time, a value and a number of runs. The value is 1 if the newest version is worse
-        with statistical certainty, otherwise 0. It is NaN if no version was new at that time, or if
-        the judge has scored only one of the two versions. The number counts the runs of the newest
-        version that were compared.
+        with statistical certainty, otherwise 0. The value is NaN in three cases: the newest version
+        was more than 14 days old at that time, it had no baseline, or the judge had scored only one
+        of the two versions. The number of runs counts the compared runs of the newest version; it
+        is 0 if the value is NaN.
     """
     narrowed = where if len(conjuncts(where)) > 1 else ""
     found = words.find(figure.of, narrowed, ends_ns)

@@ -125,11 +125,24 @@ def save_mute(
     *,
     base: int | None = None,
 ) -> Mute:
-    """Save a mute. An existing mute of that name is kept as an earlier version.
+    """Save a mute: alerts of a rule, or of some of its slices, are not sent until a given time.
+
+    If the project has a mute with this name, the mute gets a new version, and its last 10 earlier
+    versions are kept.
+
+    Args:
+        reader: Reads the store.
+        project: The project.
+        name: Name of the mute.
+        wanted: The mute to save.
+        store: Writes the mute.
+        base: Number of the version that you expect to replace, 0 for a new mute. If None, the
+            newest version is replaced.
 
     Raises:
-        BadInput: There are too many mutes.
-        Conflict: There is a newer version than `base`.
+        BadInput: The project has too many mutes, or the mute is too large.
+        Conflict: The newest version of the mute is not `base`, or another request saved the mute
+            at the same time.
     """
     try:
         before = find_mute(reader, project, name)

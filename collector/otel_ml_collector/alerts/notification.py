@@ -20,14 +20,19 @@ _ID_CHARS: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class AlertedSlice:
-    """One of the worst slices of a firing rule.
+    """A slice in a notification, with the state of its alert.
+
+    A slice is the runs with one value of the rule's `by`, such as client = Remax.
 
     Attributes:
-        labels: The slice, by the names of its dimensions: ``{"client": "Remax"}``; empty if the
-            rule has no ``by``.
-        value: The rule's figure over the last judged window; None without a value.
-        since_ns: When the slice began to fire.
-        path: Path of the list of its runs on this collector: ``/projects/shop/runs?…``.
+        labels: The value of each field and tag that the rule groups by, such as
+            ``{"client": "Remax"}``. Empty if the rule does not group its runs.
+        value: The first figure of the rule's condition in the last window that had enough data.
+            None if there is no value.
+        since_ns: When the current state of the alert began, in nanoseconds since 1970. While the
+            alert is firing, this is when it began to fire.
+        path: Path of the page to look at, usually the list of the slice's runs, such as
+            ``/projects/shop/runs?…``.
         text: The value in words, such as ``61 % failed``; empty in notifications of older versions.
     """
 
@@ -47,15 +52,17 @@ class Notification:
         rule: The rule's name.
         severity: The rule's severity.
         status: ``resolved`` when no slice of the rule is firing any more, or the rule was deleted.
-        changed_ns: When the state changed: the end of the window in which a slice of the rule
-            began or stopped firing. If the same change is announced again, this time is the same.
+        changed_ns: When the state changed, in nanoseconds since 1970. This is the end of the window
+            in which a slice of the rule began or stopped firing. If the same change is announced
+            again, this time is the same.
         notify: Names of the receivers.
-        annotations: Texts by name, with their placeholders filled in.
-        slices: The firing slices, the worst first, at most `MOST_ALERTED_SLICES`; for a resolved
-            rule those that fired last.
-        more_slices: How many more slices are firing.
-        when: The rule's condition, as it was written.
-        window: The rule's window, as it was written: ``1h``.
+        annotations: The rule's texts for the message, by name, such as ``summary``. Placeholders
+            are already replaced by values.
+        slices: The firing slices, the worst first, at most ten. If the rule is resolved: the slices
+            that stopped firing last.
+        more_slices: Number of slices that are not in `slices`, because there are more than ten.
+        when: The rule's condition, as the user wrote it.
+        window: Length of the rule's window, as the user wrote it, such as ``1h``.
         path: Path of the rule's page on this collector.
     """
 

@@ -211,11 +211,22 @@ def save_alert(
     settings: Settings,
     base: int | None,
 ) -> AlertRule:
-    """Save a rule under its name.
+    """Save an alert rule under its name. An existing rule with this name gets a new version.
+
+    Args:
+        reader: Reads the store.
+        store: Writes the rule.
+        project: The project.
+        name: Name of the rule.
+        wanted: The rule to save.
+        settings: The settings, which list the receivers.
+        base: Number of the version that you expect to replace, 0 for a new rule. If None, any
+            version is replaced.
 
     Raises:
         BadInput: The rule is invalid, or names an unknown receiver.
-        Conflict: The rule is in the configuration file, or `base` is not its newest version.
+        Conflict: The configuration file has a rule with this name, or the newest version of the
+            saved rule is not `base`.
     """
     _check(reader, project, wanted)
     check_receivers(wanted, {target.name for target in settings.alert_targets})

@@ -133,8 +133,10 @@ class Dimension:
     """A field or tag that a rule groups by.
 
     Attributes:
-        name: Name of the field or tag, as in labels.
-        is_tag: Whether it is a tag.
+        name: Name of the field or tag, such as ``model`` or ``client``. Alerts of the rule have a
+            label with this name.
+        is_tag: True for a tag, False for a field. The filter of a tag is written
+            ``tags["client"] == "Remax"``, that of a field ``model == "answer"``.
     """
 
     name: str
@@ -332,10 +334,11 @@ class FileAlert(WantedAlert):
 
 @dataclass(frozen=True, slots=True)
 class SliceKey:
-    """A slice of a rule: one value of each field and tag that the rule groups by.
+    """Identifies a slice of a rule: one value of each field and tag that the rule groups by.
 
     Attributes:
-        text: The values as a JSON list, as stored; ``[]`` without any.
+        text: The values as a JSON list, in the order of the rule's `by`, such as ``["Remax"]`` for
+            client = Remax. ``[]`` if the rule does not group its runs.
     """
 
     text: str

@@ -35,10 +35,15 @@ class Undelivered(Exception):
 
 
 def post(target: AlertTarget, request: AlertRequest) -> None:
-    """Post a message; when the call returns, the receiver has accepted it.
+    """Post a message to a receiver. When the call returns, the receiver has accepted the message.
+
+    Args:
+        target: The receiver.
+        request: The message.
 
     Raises:
-        Undelivered: It is not certain that it arrived; the error contains no secret.
+        Undelivered: The receiver refused the message or did not answer. In the second case, the
+            message may have arrived. The text of the error contains no secrets of the receiver.
     """
     peer = OutgoingPeer(
         target.host,

@@ -112,10 +112,14 @@ class SeriesWatch:
 
 
 def read_alert_series(reader: Reader) -> Mapping[str, Sequence[SeriesRow]]:
-    """Read the states of alerts as series of 0 or 1, by project; firing alerts come first.
+    """Read the states of all alerts as Prometheus series with the value 0 or 1.
 
-    Each slice of a rule has two series: whether its alert is firing, and whether it is pending.
-    Each rule has one: whether it could not be evaluated.
+    A slice is the runs with one value of the rule's `by`, such as client = Remax. Each slice has
+    two series: one is 1 while the alert of the slice is firing, the other while it is pending. Each
+    rule has one more series, which is 1 while the rule cannot be evaluated.
+
+    Returns:
+        The series of each project. The series of firing alerts come first.
     """
     rows: defaultdict[str, list[AlertRow]] = defaultdict(list)
     for row in read_alert_rows(reader):

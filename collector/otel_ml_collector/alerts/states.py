@@ -167,15 +167,16 @@ def is_waiting(plan: RulePlan, end_ns: int, measured: MeasuredSlice, now_ns: int
 
 
 def forget_before(before: SliceState, end_ns: int, changes: Sequence[int]) -> SliceState:
-    """Return the state before a window, reset if a judge has changed its version since.
+    """Reset the state of a slice if a judge got a new version; otherwise return it unchanged.
 
-    Scores of two versions of a judge are not comparable. Alerts of the old version are resolved,
-    and evidence and bad windows are counted from zero.
+    Scores of two versions of a judge are not comparable. So a firing alert is resolved, and the
+    evidence and the bad windows so far are dropped. This happens if the new version began between
+    the last evaluated window and the end of the next one.
 
     Args:
-        before: The state before the window.
-        end_ns: End of the window.
-        changes: When new versions of the rule's judges began.
+        before: The state of the slice after the last evaluated window.
+        end_ns: End of the next window, in nanoseconds since 1970.
+        changes: Times at which new versions of the rule's judges began, in nanoseconds since 1970.
     """
     if not any(0 < before.seen_ns <= change_ns < end_ns for change_ns in changes):
         return before
@@ -251,12 +252,13 @@ def judge_window(
 
 
 def advance(before: SliceState, window: JudgedWindow, plan: RulePlan) -> SliceState:
-    """Return the new state of a slice, after the result of one more window.
+    """Return the new state of a slice's alert, after the result of one more window.
 
-    If the window was already evaluated, the state does not change. A window with too little data
-    counts as neither good nor bad. In such windows, a firing alert keeps firing until the rule's
-    time `keep` is over. Then the rule's option `no_data` decides: the alert is resolved, or its
-    receivers are notified that it has no data.
+    A slice is the runs with one value of the rule's `by`, such as client = Remax. If the window was
+    already evaluated, the state does not change. A window with too little data counts as neither
+    good nor bad. In such windows, a firing alert keeps firing until the last bad window is longer
+    ago than the rule's option `keep`. Then the rule's option `no_data` decides what happens: the
+    alert is resolved, or the receivers are notified that the alert has no data.
     """
     if window.end_ns <= before.seen_ns:
         return before

@@ -39,12 +39,14 @@ _TIMES: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class AffectedSlice:
-    """The slice that has nearly all affected runs.
+    """The slice that has nearly all runs with a problem, such as runs without an input.
+
+    A slice is a group of runs, such as those with ``hospital = north``.
 
     Attributes:
         part: The slice.
-        share: The share of its runs that are affected.
-        rest: The same share of all other runs.
+        share: Share of the slice's runs that have the problem, from 0 to 1.
+        rest: Share of the model's other runs that have the problem, from 0 to 1.
     """
 
     part: SliceCondition
@@ -57,16 +59,20 @@ def find_affected_slices(
 ) -> list[AffectedSlice | None]:
     """Find the slice that has nearly all affected runs, for each of several problems.
 
+    A slice is a group of runs with the same value of a tag or field, such as all runs with
+    ``hospital = north``.
+
     Args:
         reader: The store.
         project: The project.
         model: The model that has the problems.
-        window: When its runs began.
-        wheres: For each problem the filter of the affected runs.
+        window: The period. Only runs that began in it are counted.
+        wheres: A filter for each problem. It selects the affected runs, such as those without an
+            input.
 
     Returns:
-        For each problem its slice. None if the affected runs have no single value of a tag in
-        common, or if nearly all runs of the model have it.
+        A slice for each problem. It has at least 90 % of the affected runs, and its runs are
+        affected at least 5 times as often as all other runs. None if there is no such slice.
     """
     of_model = f"model == {quoted(model)}"
     query = SlicesQuery(project, of_model, start_ns=window.start_ns, end_ns=window.end_ns)

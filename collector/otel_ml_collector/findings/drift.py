@@ -206,14 +206,15 @@ class Than:
     Attributes:
         name: Words for the reference in sentences, such as "the 28 days before".
         time: Period whose runs are the reference.
-        version: Number of the model version whose runs are the reference; 0 for the version before
-            the newest.
-        dataset: Name of a data set, and the number of its version; 0 for the newest.
-        profile: Name of a profile (stored summaries of fields), and the number of its version; 0
-            for the newest.
-        references: Profiles that users saved as the reference of a model: the name of each with
-            its newest version. Such a model is compared with its profile instead; `of_model`
-            returns it.
+        version: Number of the model version whose runs are the reference. 0 means the version
+            before the newest.
+        dataset: Name of a data set, and the number of its version. 0 means the newest version.
+        profile: Name of a profile (stored summaries of fields), and the number of its version. 0
+            means the newest version.
+        references: Profiles that users saved as the reference of one model. Maps the name of each
+            profile to the number of its newest version. A model with such a profile is compared
+            with the profile, instead of with `time`. To get the reference of a model, call
+            `of_model`.
     """
 
     name: str
@@ -631,12 +632,14 @@ def _read_component(component: Mapping[str, Any]) -> FieldSketch:
 
 @dataclass(frozen=True, slots=True)
 class CheckedDays:
-    """How many of the days with runs have been checked for drift. The current day is left out.
+    """Number of days with runs, and how many of these days have been checked for drift.
+
+    The current day is not counted.
 
     Attributes:
-        done: Number of days that have been checked, by summaries of field values that the store
-            computes for each day. If the days without summaries have few runs in total, these runs
-            are read instead, so such days are counted too.
+        done: Number of days that have been checked. To check a day, its runs are summarized in the
+            background. Days without a summary are counted here only if they have few runs in total,
+            because then their runs are read directly.
         days: Number of all days with runs.
     """
 

@@ -102,15 +102,18 @@ class SharedAnswers:
 
 @dataclass(frozen=True, slots=True)
 class FindingsQuestion:
-    """The question for all functions that search for findings: has a period become worse?
+    """The arguments of the functions that search for findings.
+
+    A finding is a problem or a change, such as a slice of runs that fails more often. Each function
+    checks a recent period for one kind of findings.
 
     Attributes:
         reader: The store, with the rights of the caller.
         window: The recent period. Runs that began in it are checked.
-        reference: The earlier period that the window is compared with. Some sources use a baseline
-            of their own instead, such as the previous model version.
+        reference: The earlier period to compare with. Some functions compare with something else,
+            such as the previous model version.
         now_ns: Current time, in nanoseconds since 1970.
-        shared: Results that several sources need, each computed once.
+        shared: Cache for results that several of the functions need.
     """
 
     reader: Reader
@@ -206,9 +209,14 @@ def gather_findings(asked: Mapping[str, Callable[[], list[Finding]]]) -> Gathere
 
 
 def order_findings(findings: Iterable[Finding]) -> list[Finding]:
-    """Order findings by kind, then by size, then by sentence.
+    """Sort findings, worst first, and leave out slice findings that repeat a release finding.
 
-    If a release finding and a slice finding are about the same version, only the release stays.
+    A release finding reports that a new model version is worse than its baseline. Slice findings
+    about the runs of the same version are left out. Slice findings about ground truth are left out
+    only if the release finding is about the same prediction target.
+
+    Broken data comes first, then worse releases and changed models, then slices, then changed
+    traffic. Within these groups, the finding with the most affected runs comes first.
     """
     every = list(findings)
     released = {(item.model, item.version) for item in every if item.kind == "release"}

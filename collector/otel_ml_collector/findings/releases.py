@@ -118,9 +118,9 @@ class ReleaseFigure(FigureChange):
 class Release(BaseModel):
     """The comparison of a model's newest version, release or LLM with its baseline.
 
-    The baseline is usually the one before it. `word` is "worse" as soon as it is statistically
-    certain that the new one is worse. You may repeat the comparison as often as you like while runs
-    arrive: of a hundred releases without any change, at most one is ever called worse.
+    For example, version 3 is usually compared with version 2. The verdict in `word` becomes "worse"
+    as soon as this is statistically certain. You may repeat the comparison as often as you like
+    while runs arrive: of a hundred releases without any change, at most one is ever called worse.
     """
 
     model: str
@@ -264,12 +264,14 @@ def find_changes(
     *,
     dimensions: Sequence[Dimension] = DIMENSIONS,
 ) -> list[Change]:
-    """Find which models have a new version, release or LLM: a first run in the last 14 days.
+    """Find the models that have a new version, release or LLM, and choose a baseline for each.
 
-    For each model, only the newest version, release and LLM are considered. Each is returned with a
-    baseline: the version (or release, or LLM) with the most runs in the 7 days before. A version
-    that is marked as production takes precedence. If there is no baseline, the new version, release
-    or LLM is left out.
+    A version, release or LLM is new if the model's first run with it was in the last 14 days. Only
+    the newest version, the newest release and the newest LLM of each model are considered.
+
+    The baseline is an older version, release or LLM that ran in the 7 days before this first run:
+    the version that is marked as production, or else the one with the most runs. A new version,
+    release or LLM without a baseline is left out.
     """
     numbers = all_version_numbers(reader, project, "model")
     changes = []
@@ -294,11 +296,11 @@ def find_changes(
 
 @dataclass(slots=True)
 class VersionWords:
-    """Finds, for many past times, whether the newest version was worse than its baseline then.
+    """Finds out whether a model's newest version was worse than its baseline at past times.
 
-    The runs of each version are read once, and divided into windows: of one minute at first, of up
-    to 12 hours later. The verdict can only change when a window ends, so each version is compared
-    once per window.
+    Use it for many past times at once: the runs of each version are read only once. They are
+    divided into time windows of one minute at first, and of up to 12 hours later. A verdict can
+    change only at the end of a window.
 
     Args:
         reader: The store.

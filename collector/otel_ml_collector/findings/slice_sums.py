@@ -79,18 +79,20 @@ RUN_NUMBER: Final = Sql("cityHash64(trace_id, span_id)")
 
 @dataclass(frozen=True, slots=True)
 class FigureColumn:
-    """A figure by which slices are compared, and how the store reads it.
+    """A figure by which slices are compared, such as latency, and the SQL that reads it.
 
     Attributes:
-        name: The name in the answer, such as `errors`, or the name of a judge.
-        value: SQL expression for the figure's value in one run, such as 1 for a failed run. For
-            amounts such as latency, this is the logarithm. NULL if the run has no value.
-        margin: Smallest difference that matters; None for the default of this kind of figure.
-        judge, digest: The judge and the digest of its version; empty for other figures.
-        place: For a judge's figure: its number in the SQL that joins the scores. Names of columns
-            and parameters end with this number.
-        target: The prediction target, if the figure compares predictions with ground truth; else
-            empty. The ground truth of each run is read by a separate query.
+        name: The name in the response: for example `errors`, or the name of a judge.
+        value: SQL expression for the value of one run: for errors, 1 if the run failed. For
+            amounts such as latency, the logarithm of the amount. NULL if the run has no value.
+        margin: The smallest difference between slices that matters. If None, the default for this
+            kind of figure.
+        judge, digest: Name of the judge, and digest of the judge's version. Empty if the figure is
+            not from a judge.
+        place: A number that makes names in the SQL unique, for a judge's figure. The names of the
+            figure's columns and parameters end with this number, such as `judge_2`.
+        target: Name of the prediction target, if the figure compares predictions with ground truth.
+            Otherwise empty. The ground truth is read by a separate query.
     """
 
     name: str
@@ -106,13 +108,18 @@ class FigureColumn:
 
 @dataclass(frozen=True, slots=True)
 class SlicesQuery:
-    """A query of slices. API, page and command line take it as parameters.
+    """A request to compare slices, each with all other runs.
+
+    A slice is a group of runs, such as those with `client = Remax`. The API, the web page and the
+    command line take the attributes as parameters.
 
     Attributes:
-        where: A filter of the runs. It applies to a slice and to the runs it is compared with.
-        figure: Only this figure: errors, missing inputs, latency, cost, a judge, `truth` with the
-            name of a target, or `drift` with the path of a field.
-        start_ns, end_ns: When the runs began. The default is the last 24 hours.
+        where: A filter. Runs that do not match it are ignored.
+        figure: If given, slices are compared only by this figure: for example `errors`, `latency`,
+            the name of a judge, `truth churned` for the prediction target `churned`, or
+            `drift inputs.age` for the field `inputs.age`.
+        start_ns, end_ns: Only runs that began in this period are counted, in nanoseconds since
+            1970. By default, the period ends now, and begins 24 hours before its end.
         pairs: Whether to include combinations of two slices that do worse than either alone.
     """
 
@@ -150,18 +157,18 @@ class SlicesQuery:
 class AskedRuns:
     """The runs that are counted when slices are compared.
 
-    A slice is a group of runs, such as those with `client = Remax`. Only runs of the 10 largest
-    models are counted. If there are too many, a sample is counted.
+    A slice is a group of runs, such as those with `client = Remax`. Only runs of the 10 models with
+    the most runs are counted. If there are too many of these runs, a sample is counted.
 
     Attributes:
-        condition: The query's filter, in SQL.
-        window: The time in which the runs began.
-        kinds: Which kinds of records the project has besides its runs, such as tags that arrived
-            after their run. The SQL skips all other kinds.
-        every: Sampling interval: 10 counts every tenth trace, 1 all traces.
-        runs: Number of runs of these models, before sampling.
-        models: The 10 models with the most runs. Runs of all other models are not counted.
-        values: The parameters of the SQL.
+        condition: The filter of the runs, as an SQL condition.
+        window: The period. Only runs that began in it are counted.
+        kinds: Kinds of records that the project has besides its runs, such as tags that arrived
+            after their run. The SQL does not look for records of other kinds.
+        every: Sampling interval: 1 counts all traces, 10 counts about every tenth trace.
+        runs: Number of matching runs of the models in `models`, before sampling.
+        models: Names of the up to 10 models with the most runs.
+        values: The parameters of the SQL, by name.
     """
 
     condition: Condition
@@ -284,15 +291,15 @@ def choose_figures(
 ) -> list[FigureColumn]:
     """List the figures by which slices are compared, such as errors, latency and judges.
 
-    Of each judge, the newest version is listed. If there are many judges, those with the most
-    scores are listed.
+    A judge has separate figures for each of its versions. The 8 judge versions with the most scores
+    are listed.
 
     Args:
         reader: The store, with the rights of the caller.
-        query: The query.
+        query: The request. If it names a figure or a judge, only its figures are returned.
         asked: The runs that are counted.
-        truths: The figures of prediction targets, which come last.
-        has_judges: Whether to list the figures of judges, which takes a query.
+        truths: Figures that compare predictions with ground truth, to add at the end of the list.
+        has_judges: Whether to list the figures of judges. They are read from the store.
 
     Raises:
         BadInput: The requested figure does not exist.
@@ -414,14 +421,17 @@ class SliceCondition:
 
 @dataclass(frozen=True, slots=True)
 class SliceDimensions:
-    """The slices that are compared, such as all runs with `client = Remax`, numbered from 1.
+    """The slices that are compared, such as all runs with `client = Remax`.
+
+    Each slice has a number, starting with 1. The store returns each run with labels, such as
+    `client=Remax`, which show to which slices it belongs.
 
     Attributes:
-        ids: Maps each label to the number of its slice. The store returns the labels of each run.
-            A label is a name with a value, such as `client=Remax`. If the store has several labels
-            for one model version, all of them have the same number.
-        slices: Maps a number and a model to the slice. The model is empty, except for slices of
-            model versions: the same label can be version 2 of one model and version 3 of another.
+        ids: Maps each label to the number of a slice. Several labels can belong to the same slice,
+            because the store can have more than one label for a model version.
+        slices: Maps the number of a slice and the name of a model to the slice. The name is empty
+            for most slices, because they are the same for all models. Slices of model versions have
+            a name, because one label can be version 2 of one model and version 3 of another.
         left_out: Names of tags and fields that are not used for slices, because they have too many
             values, identify people or sessions, or are beyond the limit of 50 names.
     """
@@ -516,14 +526,15 @@ def _drop_unanswered(
 
 
 def is_requested_name(llm: str, answered: Iterable[str]) -> bool:
-    """Return whether an LLM's name is another LLM's name without the date or version at its end.
+    """Return whether a name such as `gpt-4o` is the short form of a dated LLM name.
 
-    For example, a program requests `gpt-4o`, and `gpt-4o-2024-08-06` answers. If a call fails,
-    only the requested name is recorded, so one LLM appears under two names.
+    A program requests `gpt-4o`, and the provider answers with `gpt-4o-2024-08-06`. Successful calls
+    are recorded under the dated name. Failed calls are recorded under the requested name, so the
+    same LLM appears under two names.
 
     Args:
-        llm: A name of an LLM that only failed calls have.
-        answered: Names of the LLMs that answered calls.
+        llm: Name of an LLM that is recorded only for failed calls.
+        answered: Names of the LLMs that are recorded for successful calls.
     """
     requested = llm.rpartition("/")[2].removesuffix("-latest")
     is_dated = re.compile(rf"{re.escape(requested)}[-@:]\d[\d.-]*")
@@ -558,21 +569,31 @@ def read_counted(
     figures: Sequence[FigureColumn],
     truths: Mapping[str, pa.Table],
 ) -> pa.Table:
-    """Read the runs of a query with their slices and figures, one row per run.
+    """Read one row per run: the slices of the run, and the values that are compared.
+
+    A slice is a group of runs, such as those with `client = Remax`. A figure is a value of each
+    run by which slices are compared, such as the latency.
 
     Args:
         reader: The store, with the rights of the caller.
         asked: Which runs to read.
-        figures: The figures by which slices are compared.
-        truths: Which predictions were right, or how far off they were. Maps the name of a
-            prediction target's figure to a table with the columns `run` (`RUN_NUMBER`, a hash of
-            the run's ID) and `value`.
+        figures: The figures to read.
+        truths: How good the predictions of the runs were, from `read_truths`. The key is the name
+            of a figure. Each table has the columns `run` (a hash of the run's trace ID and span ID)
+            and `value`.
 
     Returns:
-        A row for each run: `of_model` (name of the model), `unit` (the same hash for all runs of a
-            model and session, or trace, because these are not independent), `labels` (the run's
-            slices, such as `client=Remax`), and for each figure `h0`, `h1`, … (whether the run has
-            a value) and `v0`, `v1`, … (the value).
+        A table with these columns:
+
+            * `of_model`: Name of the model.
+            * `unit`: A hash that all runs of a model in the same session share. Without a session,
+              all runs of the model in the same trace share it. Runs with the same hash are not
+              statistically independent.
+            * `run`: The hash of the run's trace ID and span ID; 0 if `truths` is empty.
+            * `labels`: The slices of the run, such as `client=Remax`.
+            * `h0`, `h1`, …: Whether the run has a value for the first figure, the second figure,
+              and so on.
+            * `v0`, `v1`, …: The value; 0 if the run has none.
     """
     amounts = RunAmounts(asked.kinds.resolved)
     has_cost = any(figure.value == COST.compared for figure in figures)
@@ -632,7 +653,7 @@ def count_slices(
     dimensions: SliceDimensions,
     pairs: Sequence[int] | None = None,
 ) -> list[Row]:
-    """Sum up the figures of the runs in each slice. Slices are compared by these sums.
+    """Compute the sums by which slices are compared, such as the number of failed runs.
 
     A slice is a group of runs, such as those with `client = Remax`.
 
@@ -640,13 +661,17 @@ def count_slices(
         runs: The result of `read_counted`.
         figures: The figures by which slices are compared, such as errors and latency.
         dimensions: The slices.
-        pairs: If given, pairs of slices, by their IDs. The runs that are in both slices of a pair
-            are counted, instead of the runs of single slices.
+        pairs: IDs of pairs of slices. If given, the sums are computed for the runs that are in both
+            slices of a pair, instead of for single slices.
 
     Returns:
-        A row for each model and slice: `model`, `id` (the number of the slice, 0 for all runs of
-            the model), `runs` (how many), and a tuple of sums for each figure: `m0` for the first
-            one, `m1` for the second, and so on. `ClusterMoments(*row["m0"])` names the sums.
+        A row for each model and slice, with these keys:
+
+            * `model`: Name of the model.
+            * `id`: ID of the slice or pair; 0 for all runs of the model.
+            * `runs`: Number of runs.
+            * `m0`, `m1`, …: The sums for the first figure, the second figure, and so on. Each is a
+              tuple in the order of the fields of `ClusterMoments`.
     """
     ids, places = list_members(runs, dimensions)
     if pairs is not None:

@@ -54,13 +54,16 @@ _TRUTHS: Final = Sql("""
 
 
 def choose_targets(reader: Reader, project: str, asked: AskedRuns) -> dict[str, SavedTarget]:
-    """Choose at most three prediction targets by which slices of these models are compared.
+    """Choose at most three prediction targets, to compare how accurate slices of runs are.
 
-    A prediction target names the part of a model's output that predicts some ground truth. Saved
-    targets come first. Ground truth without a saved target is compared with the whole output.
+    A prediction target maps a part of a model's output to the ground truth that this part predicts.
+    Saved targets of the requested models come first. Then comes ground truth without a saved
+    target, which is compared with the whole output.
 
     Returns:
-        Each target by the name of its figure in the answer, such as `"truth churned"`.
+        The targets. The key is the word `truth` and the name of the target, such as
+            `"truth churned"`. Responses use the same name for the accuracy or mean error of a
+            slice. Empty if there is no ground truth.
     """
     if not (asked.kinds.scores or asked.kinds.keyed_scores):  # ground truth is stored as scores
         return {}

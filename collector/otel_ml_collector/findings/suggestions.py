@@ -33,15 +33,16 @@ def suggest_for_slice(
 ) -> Suggestion | None:
     """Suggest an alert rule that fires while a slice is worse than all other runs of its model.
 
-    A slice is a group of runs, such as those with ``client = Remax``. The limit of the rule is
-    close to the value of all other runs: at an eighth of the way to the value of the slice. For
-    example, if all other runs fail in 9 % and the slice in 17 %, the limit is 10 %. Chance rarely
-    triggers the rule even so, because ``surely(...)`` fires only if it is statistically certain
-    that the slice is beyond the limit.
+    A slice is a group of runs, such as those with ``client = Remax``. The rule fires if the value
+    of the slice is beyond a limit. The limit is only a little worse than the value of all other
+    runs, by one eighth of the difference. (For latency and cost, the difference of the logarithms
+    is used.) For example, if 17 % of the slice's runs fail and 9 % of all other runs, the limit is
+    10 %. The rule still rarely fires by chance: its condition ``surely(...)`` is true only if the
+    slice is beyond the limit with statistical certainty.
 
     Returns:
-        The fields of the rule. None if the slice is not worse, or if the figure in which it is
-        worst is not errors, latency, cost or a judge.
+        The fields of the rule. None if the slice is not worse. Also None if the slice is worst in
+        something other than errors, latency, cost or the scores of a judge.
     """
     by_name = {figure.name: figure for figure in figures}
     worse = [cell for cell in known.cells if cell.word == "worse"]

@@ -227,18 +227,23 @@ def find_paired(
     *,
     now_ns: int,
 ) -> PairedVerdict | None:
-    """Compare two lists of experiments: the newest finished one of each, on the same data set.
+    """Choose an experiment from each of two lists, and compare the two experiments.
+
+    The newest finished experiments that ran on the same data set are chosen. Two that also had the
+    same items are preferred.
 
     Args:
         reader: The store.
         project: The project.
-        before: The experiments to choose the baseline from, newest first.
-        after: The experiments to compare with it, newest first.
+        before: The experiments from which the baseline is chosen, newest first.
+        after: The experiments from which the one to compare with the baseline is chosen, newest
+            first.
         now_ns: Current time, in nanoseconds since 1970.
 
     Returns:
-        The comparison. None if no two experiments ran on the same data set, or if they show
-        nothing: no judge scored both, and the share of failed calls did not clearly change.
+        The comparison. None if no two finished experiments ran on the same data set. Also None if
+        there is nothing to compare: no judge scored both experiments, and the share of failed calls
+        did not clearly change.
     """
     pair = choose_pair(before, after)
     if pair is None:

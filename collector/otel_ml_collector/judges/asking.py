@@ -31,9 +31,11 @@ class RubricAnswer:
     """The result of asking a model about data: a verdict, or an error.
 
     Attributes:
-        answer: The model's answer; None if it gave none.
-        cost: Its cost in US dollars; None if unknown.
-        error: Why there is no verdict; empty if there is one.
+        verdict: The score, and whether the data passed, as read from the model's reply. None if
+            there was an error.
+        answer: The model's reply; None if the model did not reply.
+        cost: Cost of the call in US dollars; None if the cost is unknown.
+        error: Why there is no verdict; empty if there is a verdict.
     """
 
     verdict: RubricVerdict | None

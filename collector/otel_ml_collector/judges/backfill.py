@@ -134,16 +134,19 @@ def end_backfill(
     reason: str = "",
     which: str = "",
 ) -> None:
-    """Note that the running backfill of a judge ended; a second call is harmless.
+    """Save that the backfill of a judge has ended. Does nothing if no backfill is running.
+
+    In a backfill, a judge scores past runs.
 
     Args:
         reader: The store.
         documents: Saves the backfill.
         place: Project and name of the judge.
-        state: How it ended.
-        left: Runs without a score.
-        reason: Why it was stopped.
-        which: ID of the backfill that ended; empty for any.
+        state: How the backfill ended.
+        left: Number of runs that the backfill has not scored.
+        reason: Why the backfill was stopped; empty if there is nothing to say.
+        which: ID of the backfill that has ended. If another backfill is running now, nothing is
+            saved. If empty, the ID is not checked.
     """
     project, name = place
     try:

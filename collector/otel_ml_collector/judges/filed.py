@@ -18,9 +18,9 @@ class FiledJudges:
         reader: Reads the store.
         documents: Saves judges.
         judges: The judges of the file.
-        is_owner: Whether this collector runs judges. If it does not, and there are none in its file
-            either, nothing is saved or deleted. The stored judges then come from the files of other
-            collectors.
+        is_owner: Whether this collector runs judges. If it does not, and its file contains no
+            judges, nothing is saved or deleted, because the stored judges come from the files of
+            other collectors.
         clock: Returns the time in nanoseconds since the epoch.
     """
 

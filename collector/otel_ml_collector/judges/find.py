@@ -393,10 +393,19 @@ def _numbers(judge: str, version: int | None, digest: str, row: Row | None) -> J
 
 
 def bounds_of(lowest: float, highest: float, *, is_whole: bool) -> list[float]:
-    """Return the ends of the bins of a judge's scale, one more than there are bins.
+    """Choose the bins of a histogram of a judge's scores, and return their boundaries.
 
-    If all scores are between 0 and 1, also if they are only 0 and 1, the bins are tenths. A few
-    whole numbers have one bin each. Any other scale has ten bins of equal width.
+    If all scores are between 0 and 1, the bins are tenths: 0 to 0.1, 0.1 to 0.2, and so on. If all
+    scores are whole numbers and differ by less than 20, each number has a bin. Otherwise there are
+    ten bins of equal width, or one bin if all scores are equal.
+
+    Args:
+        lowest: The lowest score.
+        highest: The highest score.
+        is_whole: Whether all scores are whole numbers.
+
+    Returns:
+        The boundaries in ascending order: for n bins, n + 1 numbers.
     """
     if lowest >= 0 and highest <= 1:
         return [place / _BINS for place in range(_BINS + 1)]

@@ -230,10 +230,11 @@ class LocalJudgeStore:
     Attributes:
         recorder: Stores the spans with the scores.
         redaction: Rules for data of runs that judges must not see.
-        quiet_s: How long a trace must have received no record before its runs are judged, in
-            seconds.
-        session_quiet_s: The same for a session, in seconds. It applies if the rubric shows the
-            model the conversation, which may still go on.
+        quiet_s: Number of seconds from the last record of a trace until the runs of the trace are
+            judged. If records keep arriving, a run is judged 30 minutes after it arrived.
+        session_quiet_s: Number of seconds from the last record of a session until the runs of the
+            session are judged, if the judge reads the whole conversation. The user may still
+            continue the conversation. If `quiet_s` is longer, `quiet_s` is used.
         clock: Returns the time in nanoseconds since the epoch.
     """
 

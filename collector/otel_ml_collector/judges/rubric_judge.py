@@ -165,9 +165,14 @@ def is_used_up(judge: WantedRubricJudge, spent: JudgeSpending) -> bool:
 
 
 def is_sampled(group: str, sample: float) -> bool:
-    """Return whether a group of runs is in a sample: a session, or a trace without a session.
+    """Return whether the runs of a session, or of a trace without a session, are in a sample.
 
-    The answer for a group never changes. A group in a sample of 10 % is also in the sample of 20 %.
+    The result is always the same for the same arguments. A session in a sample of 10 % is also in a
+    sample of 20 %.
+
+    Args:
+        group: The session, or the trace ID if there is no session.
+        sample: Size of the sample: 0.1 means 10 % of all sessions.
     """
     digest = hashlib.sha256(group.encode()).digest()
     return int.from_bytes(digest[:8]) < sample * _FULL
@@ -227,12 +232,14 @@ def read_file_judges(
     """Read the judges of the configuration file.
 
     Args:
-        documents: The tables of the file.
-        connections: The connections; None to allow any.
-        prices: Known prices.
+        documents: The tables ``[[judge]]`` of the file.
+        connections: The connections to model providers that exist. If None, the connections of the
+            judges are not checked.
+        prices: Known prices of models. A judge with a budget in dollars needs the price of its
+            model.
 
     Raises:
-        BadSetting: One of them is wrong, or two have one name in a project.
+        BadSetting: A judge is invalid, or two judges of a project have the same name.
     """
     found: dict[tuple[str, str], FileRubricJudge] = {}
     for place, document in enumerate(documents, 1):

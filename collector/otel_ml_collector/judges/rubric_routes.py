@@ -131,10 +131,21 @@ def save_rubric_judge(
 ) -> SavedRubricJudge:
     """Save a rubric judge under its project and name.
 
+    If the rubric or the model has changed, a running backfill of the judge is stopped.
+
+    Args:
+        reader: The store.
+        store: Saves the judge.
+        job: Checks the judge.
+        place: Project and name of the judge.
+        wanted: The judge to save.
+        base: Number of the stored version that the caller has edited; 0 if the judge is new. If
+            None, the stored version is replaced without this check.
+
     Raises:
         BadInput: A field is invalid, or does not fit the collector's settings: for example, the
             judge's connection does not exist.
-        Conflict: The judge is in the configuration file, or there is a newer version.
+        Conflict: The judge is in the configuration file, or the stored version is not `base`.
     """
     project, name = place
     job.make_asking(project, name, wanted)  # checks it

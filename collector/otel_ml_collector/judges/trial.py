@@ -106,14 +106,17 @@ def try_judge(
     wanted: WantedRubricJudge,
     number: int,
 ) -> JudgeTrial:
-    """Try a judge on the newest recorded runs that match its filter.
+    """Let a judge score the newest finished runs that match the judge's filter.
+
+    The scores are returned, but not stored. The calls of the model are stored as runs with the tag
+    `trial`. The function waits at most two minutes for the model.
 
     Args:
         reader: The store, limited to what the caller may read.
-        job: Asks the model.
+        job: Asks the model, and stores the calls.
         place: Project and name of the judge.
-        wanted: The judge.
-        number: On how many runs.
+        wanted: The judge to try.
+        number: Largest number of runs to score.
 
     Raises:
         BadInput: The judge is invalid, or its connection is misconfigured.

@@ -258,9 +258,11 @@ def ask_fields(reader: Reader, project: str, asked: FieldsAsked, now_ns: int) ->
 
 
 def find_fields(question: FieldsQuestion) -> ModelFields:
-    """Compare all fields of a model with the reference, such as its runs of the 28 days before.
+    """Compare the values of all fields in recent runs of a model with reference values.
 
-    The reference can also be a version, a data set or a profile, which describes normal values.
+    The recent runs are those of one time window, such as 24 hours. The reference values can be
+    those of the 28 days before this window, of another model version, or of a data set. They can
+    also be a profile, which describes the normal values of each field.
 
     Raises:
         BadInput: The reference or the filter is invalid.
@@ -310,10 +312,11 @@ def _missing_share(sketch: FieldSketch) -> float | None:
 
 
 def find_field(question: FieldsQuestion, name: str) -> FieldReport:
-    """Compare one field of a model with the reference, such as its runs of the 28 days before.
+    """Compare the values of one field in recent runs of a model with reference values.
 
-    The comparison is that of `find_fields`. The report also has distributions, the drift score over
-    time and example runs.
+    For example, the last 24 hours are compared with the 28 days before. `find_fields` makes the
+    same comparison for all fields. This report also has the distributions of the values, the drift
+    score over time and example runs.
 
     Raises:
         BadInput: The reference or the filter is invalid.

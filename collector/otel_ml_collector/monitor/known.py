@@ -70,9 +70,9 @@ def add_known_problem(
 ) -> KnownProblem:
     """Mark a problem as known for 30 days: pages list it, but do not count it.
 
-    The problem counts again before that if it begins anew or gets clearly worse. The mark does not
-    apply to similar problems: those of another version, slice (such as one client) or figure (such
-    as latency) still count.
+    The problem counts again earlier if it begins again after you marked it, or if it gets clearly
+    worse. Similar problems still count: those of another version, slice (such as one client) or
+    figure (such as latency).
     """
     return mark_problem(reader, store, sources, project, wanted, who=access.name)
 

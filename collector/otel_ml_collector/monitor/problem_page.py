@@ -60,14 +60,20 @@ pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 class PartRow:
     """A row of the table that splits a problem by tag value: one slice, such as one client.
 
+    The row shows two values of the problem's figure, such as the share of failed runs. If the
+    problem is that a new version is worse, they are the values of the baseline version and of the
+    new version, both for runs of this slice. For any other problem, they are the values of all
+    other runs and of this slice.
+
     Attributes:
-        before: Value of the baseline version, or of all other runs if no new version is the
-            problem.
-        now: Value of the new version, or of this slice.
-        size: How much the two values differ. Worse slices come first, the largest difference on
-            top.
-        difference: The difference with its interval, and the smallest difference that matters.
+        before: Value of the baseline version, or of all other runs, as text such as `8.5 %`.
+        now: Value of the new version, or of this slice, as text.
+        size: How much the two values differ, without a sign. Slices that are worse come first in
+            the table, and the largest difference on top.
+        difference: The difference with its confidence interval, and the smallest difference that
+            matters.
         bar: Drawing of the interval.
+        is_whole: Whether this is the row of all runs instead of one slice.
     """
 
     name: str
@@ -88,11 +94,12 @@ class PartTable:
     """A table that splits the runs of a problem into slices, such as one row for each client.
 
     Attributes:
-        title: What the columns and rows are, such as `Version × client`.
-        dimension: The tag or label whose values are the rows, such as `client`.
-        heads: Headings of the columns with numbers of runs (one column, or one for each version),
-            then of the two columns with values.
-        choices: Tags and labels that a user can choose as the rows.
+        title: Title of the table, such as `Version × client`.
+        dimension: Name of the tag that has a row for each of its values, such as `client`.
+        heads: Headings of the columns, such as `((Runs of v1, Runs of v2), v1, v2)`. The first
+            entry has the headings of the one or two columns with numbers of runs. The other two
+            entries are the headings of the values that the rows have as `before` and `now`.
+        choices: Names of the tags that a user can choose instead of `dimension`.
     """
 
     title: str
@@ -104,20 +111,23 @@ class PartTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SinceChart:
-    """A line chart of a figure over time, such as errors: runs with a problem, and all others.
+    """A line chart that shows since when a problem exists, such as a high share of failed runs.
+
+    One line is for the runs with the problem, such as those of one client. If there are other runs,
+    a second line shows them.
 
     Attributes:
-        own: SVG path of the line of the runs with the problem.
-        others: SVG path of the line of all other runs; empty if there are none.
-        mark: Where the problem began, in percent of the chart's width; None if unknown.
-        mark_text: Text at this mark, with the new version, if any, and the time:
-            `v2, 20 Nov 11:00`.
-        is_mark_low: Whether this text is at the bottom of the chart. True if the first value of the
-            line is in the upper half.
-        across: Labels of the time axis.
+        own: SVG path of the line for the runs with the problem.
+        others: SVG path of the line for all other runs. Empty if there is no such line.
+        mark: Position of the mark at the time when the problem began, in percent of the chart's
+            width. None if the problem is not about a new version, release or LLM.
+        mark_text: Text next to the mark, such as `v2, 20 Nov 11:00`.
+        is_mark_low: Whether the text is at the bottom of the chart, because the line begins in the
+            upper half.
+        across: Labels of the horizontal axis (time).
         up: Labels of the vertical axis.
-        part: Name of the runs with the problem, such as `client Kessler`; empty for all runs.
-        step_hours: Hours between two points.
+        part: Which runs have the problem, such as `client Kessler`. Empty if all runs have it.
+        step_hours: Hours between two points of a line.
     """
 
     own: str

@@ -33,12 +33,17 @@ _Page = tuple[str, Past]
 
 
 class MonitorWatch:
-    """Refreshes the cached content of page Monitor in the background, before it is too old.
+    """Refreshes the cached content of the page Monitor in the background.
+
+    The page can show cached content for half an hour. This job computes it again earlier, so users
+    rarely have to wait.
 
     Args:
-        reader: A reader that may read all projects. Users only see projects that they may read.
-        is_busy: Returns whether requests need the whole process, so that nothing is refreshed now.
-        clock: Returns seconds that never decrease.
+        reader: A reader that may read all projects. Users still see only projects that they may
+            read.
+        is_busy: Returns whether the collector is fully loaded with requests. If so, nothing is
+            refreshed.
+        clock: Returns a time in seconds that never decreases.
     """
 
     def __init__(

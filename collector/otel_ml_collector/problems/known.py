@@ -48,13 +48,17 @@ class KnownProblem(BaseModel):
     def hides(self, harm: Harm, last: Past, since_ns: int | None, now_ns: int) -> bool:
         """Return whether the mark "known" still applies to a problem that was found again.
 
-        It no longer applies if the mark has ended, if the problem began again after it was marked,
-        or if the problem is certainly larger now. It never applies to a time range in which the
-        problem was not found when it was marked.
+        The mark does not apply in any of these cases:
+
+        * The mark is older than 30 days.
+        * The problem began again after a user marked it.
+        * The problem is larger now. That is, even the lowest estimate of its size is above the
+          highest estimate from the time of the mark.
+        * The problem was not found in time range `last` when a user marked it.
 
         Args:
             harm: How bad the problem is now.
-            last: Time range in which the problem was found.
+            last: Time range in which the problem is found now, such as the last 24 hours.
             since_ns: When the problem began, in nanoseconds since 1970; None if unknown.
             now_ns: Current time, in nanoseconds since 1970.
         """

@@ -161,10 +161,10 @@ def find_news(
     versions: Sequence[NewestVersion] | None = None,
     releases: Sequence[Release] | None = None,
 ) -> OverviewNews:
-    """Find the problems of a project, worst first, and the newest verdict that is not bad.
+    """Find the messages about a project: its problems, worst first, and then other messages.
 
-    A verdict is the result of an experiment, or of comparing a new version with the one before.
-    Muted alerts come last.
+    The other messages are muted alerts, and the newest verdict if it is not bad. A verdict is the
+    result of an experiment, or of comparing a new version with the previous version.
 
     Args:
         reader: The store.
@@ -172,11 +172,12 @@ def find_news(
         now_ns: Current time, in nanoseconds since 1970.
         last: Time range of the runs and errors.
         sources: Functions of other packages that report problems, such as alerts.
-        errors: The failed runs of the time range, grouped by error. None to read them.
+        errors: The failed runs of the time range, grouped by error. If this or `versions` is None,
+            both are read.
         versions: The new versions of models, the newest first. Only the first four are compared
-            with the versions before. If this or `errors` is None, both are read.
-        releases: Comparisons of new versions with the versions before, on recorded runs. None to
-            compute them.
+            with their previous versions.
+        releases: Comparisons of new versions with their previous versions, on recorded runs. If
+            None, they are computed.
     """
     window = cut_past(reader, last, now_ns).window
     if errors is None or versions is None:

@@ -122,11 +122,12 @@ class Sign:
 
     @property
     def order(self) -> tuple[int, bool, float, str]:
-        """Sort key for the findings, alerts and errors of one problem.
+        """Key by which the signs of a problem are sorted: its findings, alerts and errors.
 
-        The first of them gives the problem its title. Findings about a new version come before
-        those about a slice. Then an outer function comes before the functions inside it, and a
-        small slice before a larger one that contains it.
+        The title of the first sign is the title of the problem. Signs are sorted by kind first. For
+        example, a comparison of a new version comes before a finding about a slice. Within a kind,
+        a sign about whole requests comes before a sign about functions inside the requests. Then a
+        sign comes first if a larger share of its runs is affected.
         """
         is_outer = self.tops * 2 > self.runs
         return (
@@ -139,14 +140,16 @@ class Sign:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectProblem:
-    """Something that is wrong, with all findings, alerts and errors (signs) that have one cause.
+    """Something that is wrong in a project, with all signs that seem to have the same cause.
+
+    A sign is, for example, a finding, an alert that fires, or a new error.
 
     Attributes:
         key: Name of the problem in the URL of its page.
         first: The sign whose title is the title of the problem.
         others: The other signs, without duplicates.
-        suggestion: An alert rule for the problem, to fill the form *New rule*. None if there is
-            none to suggest, for example because an alert found the problem.
+        suggestion: An alert rule that would find the problem. The form *New rule* is filled with
+            it. None if there is no such rule, for example because an alert found the problem.
     """
 
     key: str
@@ -187,12 +190,14 @@ class FoundProblems:
     """The problems of a project, the most important first.
 
     Attributes:
-        problems: One for each cause, without known ones.
-        noticed: Findings that are no problem, such as new values of tags.
-        calm: Messages that are no problem: the newest verdict if it is not bad, and muted alerts.
-        news: New versions with their verdicts.
-        state: The findings of monitoring; None if the store did not answer in time.
-        known: Problems that a user marked as known. No page counts them.
+        problems: The problems that no user marked as known. Findings, alerts and errors with the
+            same cause are one problem.
+        noticed: Findings that are worth showing, but not a problem, such as new values of tags.
+        calm: Messages that are not a problem: muted alerts, and the newest result of an experiment
+            or version comparison, unless it is bad.
+        news: All messages about the project, and its newest versions.
+        state: The result of monitoring. None if the store did not answer in time.
+        known: The problems that a user marked as known. Pages list them, but do not count them.
     """
 
     problems: Sequence[ProjectProblem]
@@ -235,7 +240,7 @@ def find_problems(
         last: Time range of the runs to check.
         now_ns: Current time, in nanoseconds since 1970.
         sources: Functions of other packages that report problems, such as alerts.
-        state: The content of page Monitor, if it is known.
+        state: The result of monitoring, if the caller has read it already. If None, it is read.
 
     Raises:
         Missing: The caller may not read the project.

@@ -279,8 +279,8 @@ class _Question:
 def find_judge_agreement(reader: Reader, project: str, judge: str, now_ns: int) -> Agreement:
     """Return how far reviewers and other judges agree with a judge, on all recorded runs.
 
-    The result also has the judge's pass rate, corrected for its errors. This needs a random sample
-    of labelled runs: that of the judge's first labelling queue with such a sample.
+    The result also has the judge's pass rate, corrected for the judge's errors. This needs a random
+    sample of labelled runs. It comes from the first labelling queue of the judge that has one.
     """
     others = reader.ahead(find_other_judges, project, judge)
     counted = find_counted(reader, project, kinds=True)

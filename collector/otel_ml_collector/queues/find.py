@@ -233,9 +233,9 @@ def write_draw(
 
     Returns:
         SQL that selects `trace_id`, `span_id`, `start_ns`, and two columns to sort by.
-            `disagreement` is at most 0.5, for a run that half of the judges pass. It is 0 if the
-            queue is not sorted by disagreement. `drawn` is a random number per run that is the same
-            in each query.
+            `disagreement` is a number from 0 to 0.5. It is 0 if all judges agree on a run, and 0.5
+            if half of the judges pass it. If the queue is not sorted by disagreement, it is always
+            0. `drawn` is a random number per run. It is the same in each query.
     """
     query = RunsQuery(project, queue.where)
     condition, _ = compile_query(reader, query)
@@ -317,17 +317,18 @@ def find_next(
     run_id: str | None = None,
     skipped: Collection[str] = (),
 ) -> NextRun:
-    """Find the next run to label.
+    """Find the run that a reviewer labels next, or a certain run of the queue.
 
     Args:
         reader: The store.
         project: The project.
-        queue: The queue.
+        queue: The labelling queue.
         annotator: Name of the reviewer.
-        now_ns: The time.
-        hand: Runs that other reviewers are working on.
-        run_id: A run of the queue, answered or not; None for the next one.
-        skipped: Runs that come after all others.
+        now_ns: The current time, in nanoseconds since 1970.
+        hand: Remembers the runs that reviewers are labelling at the moment.
+        run_id: ID of the run to return, even if it is already labelled. If None, the next run that
+            needs an answer is chosen.
+        skipped: IDs of the runs that the reviewer postponed. They are chosen after all others.
 
     Raises:
         Missing: The queue has no such run.

@@ -171,9 +171,9 @@ class Queue(WantedQueue):
     def statement_id(self, run_id: str, annotator: str) -> str:
         """Return the ID of a reviewer's answer about a run of this queue.
 
-        A second answer has the same ID, so it replaces the first one. If the filter, judge, order
-        or seed of the queue is changed, it samples other runs. New answers then get new IDs, so
-        each answer belongs to one sample.
+        A second answer of the reviewer about the run has the same ID, so it replaces the first
+        answer. The ID also depends on the filter, judge, order and seed of the queue, which decide
+        which runs the queue contains. If one of these changes, new answers get new IDs.
         """
         draw = orjson.dumps([self.where, self.judge, self.order, self.seed])
         parts = ["queue", self.name, hashlib.sha256(draw).hexdigest()[:16], run_id, annotator]
