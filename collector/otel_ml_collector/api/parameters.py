@@ -127,13 +127,19 @@ class AskedTime:
 
 
 def zone_of(request: Request, name: str) -> ZoneInfo:
-    """Return the time zone that a request names; on pages, by default the browser's; otherwise UTC.
+    """Return the time zone of a request.
 
-    A part of a page that loads later has the zone of its page, even if the browser's zone has
-    changed.
+    If `name` is given, the zone with this name is returned. Otherwise, an API request gets UTC, and
+    a request for a page gets the time zone of the browser, or UTC if the browser sent no valid
+    zone. A part of a page that loads later gets the same zone as the page.
+
+    Args:
+        request: The request.
+        name: The time zone that the request asks for, such as ``Europe/Berlin``. Empty if it asks
+            for none.
 
     Raises:
-        BadInput: There is no time zone of that name.
+        BadInput: No time zone is called `name`.
     """
     if name:
         return read_zone(name)
@@ -209,13 +215,17 @@ def write_place(parts: Sequence[str | int | float]) -> str:
 
 
 def read_place(text: str, field: str) -> list[Any]:
-    """Decode the position of a list page from a text that `write_place` made.
+    """Decode the values that identify a record, from a text that `write_place` encoded.
 
-    The user can change this text, so the caller must check the values.
+    For example, the cursor of a list encodes the time and ID of the last record on a page. Users
+    can change such a text, so the caller must check the types and ranges of the values.
+
+    Args:
+        text: The encoded values.
+        field: Name of the request's parameter that contains the text, for the error.
 
     Raises:
-        BadInput: The text is not from `write_place`. The error has `field` as the name of the
-            invalid parameter.
+        BadInput: `write_place` did not make this text.
     """
     try:
         padded = text + "=" * (-len(text) % 4)

@@ -98,8 +98,9 @@ class ItemHistory:
     Args:
         reader: The store.
         project: The project of the data set.
-        row: The version, as `version_row` reads it.
-        now_ns: The current time, to detect experiments that crashed.
+        row: The stored record of the version: its name, number and digest. `version_row` in
+            `evaluations.datasets` reads it.
+        now_ns: The current time in nanoseconds since 1970, to detect experiments that crashed.
     """
 
     def __init__(self, reader: Reader, project: str, row: Row, now_ns: int) -> None:
@@ -243,15 +244,16 @@ class ItemHistory:
 
 
 def choose_last(listed: Sequence[ListedExperiment]) -> tuple[list[ListedExperiment], int]:
-    """Choose the newest experiments with results that have at most 250,000 runs in total.
+    """Choose the newest experiments, so that together they have at most 250,000 runs.
 
-    An experiment with which the total would be larger is left out.
+    Experiments without results are ignored. If an experiment would bring the total above 250,000
+    runs, it is left out, but older and smaller ones can still be chosen.
 
     Args:
         listed: Experiments, newest first.
 
     Returns:
-        The chosen experiments, oldest first; and the number of experiments that were left out.
+        The chosen experiments, oldest first; and how many experiments were left out for their size.
     """
     having = [listing for listing in listed if listing.done]
     listed_experiments: list[ListedExperiment] = []

@@ -451,21 +451,25 @@ def count_stored(
 ) -> dict[str, Row]:
     """Count how many items of data set versions are stored, to find incomplete versions.
 
-    The store has a list of each version's items, and separately the items themselves. The list or
-    the items can be incomplete, for example while records still arrive.
+    Two things are stored for each version: its items, and a list of the items. The list is stored
+    in several parts. While records still arrive, items or parts of the list can be missing.
 
     Args:
         reader: The store.
         project: The project of the data sets.
         rows: The versions.
-        state: Result of `_read_state` for a set of versions that contains these, to find the counts
-            in a cache. If it is empty, this function reads the state itself.
+        state: A text that changes whenever the items or lists change. It is used as a cache key. If
+            you have read it with `_read_state`, for these versions or for more, pass it here. If
+            empty, this function reads it.
 
     Returns:
-        A row for each version; the key is the text that `own_dataset` returns for the version.
-        `lines`: number of entries in the stored part of the list. `stored`: number of these entries
-        whose item is stored too. `manifest_digest`: digest of the list. It equals the digest of the
-        version if the list is complete. A version without a stored list has no row.
+        A row for each version. The key is the text that `own_dataset` makes of the version's data
+        set and digest. A version without any stored part of its list has no row. Each row has:
+
+            * `lines`: Number of entries in the stored parts of the list.
+            * `stored`: Number of these entries whose item is stored too.
+            * `manifest_digest`: Digest of the stored list. It equals the digest of the version if
+              the list is complete.
     """
     if not rows:
         return {}

@@ -359,10 +359,18 @@ def find_others(
 def choose_pair(
     before: Sequence[ListedExperiment], after: Sequence[ListedExperiment]
 ) -> tuple[ListedExperiment, ListedExperiment] | None:
-    """Choose an experiment from each list, so that both ran on the same items.
+    """Choose one experiment from each list, so that the two can be compared.
 
-    Chooses the newest finished ones. If no two ran on the same items, the same data set is enough.
-    Returns None if no two ran on the same data set. Both lists are ordered newest first.
+    Only experiments with the outcome ``ok`` that ran on the same data set can be compared. A pair
+    that ran on the same version of the data set is preferred. Among several pairs, the one
+    with the newest experiment of `after` is chosen, and then the newest of `before`.
+
+    Args:
+        before: The first list, ordered newest first.
+        after: The second list, ordered newest first.
+
+    Returns:
+        The experiment from `before`, and the one from `after`. None if no two can be compared.
     """
     pairs = [
         (item, other)
@@ -379,9 +387,11 @@ def choose_pair(
 def choose_baseline(experiments: Sequence[ListedExperiment]) -> ListedExperiment:
     """Choose the default baseline from a list of experiments.
 
-    If an experiment was run with a baseline that is in the list too, this baseline is chosen; the
-    newest such experiment decides. Otherwise the newest experiment with the tag ``baseline`` is
-    chosen. If there is none, the oldest experiment is chosen.
+    The rules, in this order:
+
+    1. Find the newest experiment that was run with a baseline from this list. Choose its baseline.
+    2. Choose the newest experiment with the tag ``baseline``.
+    3. Choose the oldest experiment.
     """
     newest_first = sorted(experiments, key=lambda experiment: experiment.start_ns, reverse=True)
     by_id = {experiment.run_id: experiment for experiment in experiments}
@@ -410,17 +420,17 @@ def find_pair(
         project: The project.
         run_id: Run ID of the experiment.
         now_ns: Current time, in nanoseconds since 1970.
-        baseline: Run ID of another experiment; ``recorded`` for the recorded runs that the
-            experiment replays; ``none`` for no baseline; None for the baseline that was chosen
-            when the experiment was run.
+        baseline: Run ID of the experiment to compare with. ``recorded`` compares with the recorded
+            runs that the experiment replays. ``none`` compares with nothing. If None, the baseline
+            that was chosen when the experiment was run.
 
     Returns:
-        The experiment and its baseline. The baseline is None if there is none, or if the one that
-        was chosen then is not stored.
+        The experiment and its baseline. The baseline is None if the experiment has none. It is also
+        None if the baseline that was chosen when the experiment was run is not in the store.
 
     Raises:
         Missing: The experiment or the requested baseline does not exist.
-        BadInput: An ID is invalid, or both are the same.
+        BadInput: An ID is invalid, or `baseline` is the experiment itself.
     """
     run = _read_run(reader, project, run_id, now_ns)
     baseline_id = _text(run.attributes.get(names.EXPERIMENT_BASELINE))
@@ -499,7 +509,14 @@ def find_experiment(
 ) -> ExperimentDetail:
     """Read the results of an experiment, and whether it is better or worse than its baseline.
 
-    `baseline` selects another baseline, in the form that `find_pair` expects.
+    Args:
+        reader: The store.
+        project: The project.
+        run_id: Run ID of the experiment.
+        now_ns: Current time, in nanoseconds since 1970.
+        baseline: Run ID of the experiment to compare with. ``recorded`` compares with the recorded
+            runs that the experiment replays. ``none`` compares with nothing. If None, the baseline
+            that was chosen when the experiment was run.
 
     Raises:
         Missing: The experiment or the baseline does not exist.
@@ -538,12 +555,14 @@ def find_rows(  # noqa: PLR0913 - all by keyword
         project: The project.
         run_id: Run ID of the experiment.
         now_ns: Current time, in nanoseconds since 1970.
-        baseline: The baseline, in the form of `find_pair`.
+        baseline: Run ID of the experiment to compare with. ``recorded`` compares with the recorded
+            runs that the experiment replays. ``none`` compares with nothing. If None, the baseline
+            that was chosen when the experiment was run.
         show: ``all``, ordered by item ID; ``regression`` or ``fixed`` (items that got worse or
             better than in the baseline), the largest change first; ``flaky`` (repeated runs pass
             and fail) or ``error`` (a call failed).
-        judge: For ``regression`` and ``fixed``: the only judge whose scores are compared. Empty
-            for all judges.
+        judge: For ``regression`` and ``fixed``: name of the only judge whose scores are compared.
+            If empty, the scores of all judges are compared.
         limit: Maximum number of items.
         cursor: The `next_cursor` of the previous page; None for the first page.
 
@@ -721,10 +740,11 @@ def compare(
         project: The project.
         run_id: Run ID of the experiment.
         now_ns: Current time, in nanoseconds since 1970.
-        baseline: Run ID of another experiment, ``recorded`` or ``none``, as in `find_pair`. None
-            for the experiment's own baseline.
-        most: Maximum number of item IDs to read for each group of items with identical results.
-            Values below 1,000 count as 1,000.
+        baseline: Run ID of the experiment to compare with. ``recorded`` compares with the recorded
+            runs that the experiment replays. ``none`` compares with nothing. If None, the baseline
+            that was chosen when the experiment was run.
+        most: Items with identical results form a group. This is the maximum number of item IDs that
+            are read for each group. It is at least 1,000: smaller values have no effect.
 
     Raises:
         Missing: The experiment or the baseline does not exist.

@@ -82,15 +82,17 @@ _OF_RANKING: Final = {"precision_at_k": _mean_of(Sql("amount"))}
 def figures_of(
     kind: PredictionKind, *, has_positive: bool, has_chance: bool
 ) -> Mapping[str, TruthFigure]:
-    """Return which figures measure the quality of predictions, such as accuracy, by name.
-
-    The most important one comes first.
+    """Return the figures that measure the quality of predictions, such as accuracy.
 
     Args:
         kind: What is predicted: a class, a number or a ranking.
-        has_positive: Whether one of the classes is the positive one. Adds precision, recall and F1.
-        has_chance: Whether runs also record the probability of the positive class. Adds figures of
-            probabilities.
+        has_positive: Whether one of the classes is the positive one. If so, the result also has
+            precision, recall and F1.
+        has_chance: Whether runs record the probability of the positive class. If so, the result
+            also has the Brier score and the log loss.
+
+    Returns:
+        The figures by name, such as `accuracy`; the most important figure comes first.
     """
     if kind == "number":
         return _OF_NUMBER

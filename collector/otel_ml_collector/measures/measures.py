@@ -38,11 +38,11 @@ class Measure:
 
     @property
     def compared(self) -> Sql:
-        """SQL for the value of a run in comparisons; NULL if the run has none.
+        """SQL for the number of a run that comparisons of versions use; NULL if there is none.
 
-        For an amount, such as latency, the number is the logarithm, rounded to 1/64. After
-        rounding, many runs have the same value, so fewer rows are read, and sums are exact. A
-        failed run has no amount to compare.
+        For an amount, such as latency, this is the natural logarithm of `value`, rounded to 1/64.
+        Because of the rounding, many runs have the same number, so fewer rows are read, and sums
+        are exact. Amounts of failed runs are not compared, so the SQL gives NULL for such a run.
         """
         if self.kind == "amount":
             return Sql("""if({failed} OR NOT {value} > 0, NULL,
@@ -69,13 +69,16 @@ COUNTED_COST: Final = Sql("counted_cost")
 
 
 def with_amounts(amounts: RunAmounts, *, inside: bool = True) -> Sql:
-    """Return the WITH clause that defines tokens and cost of a run, for the SQL of the measures.
+    """Return the WITH clause that defines the tokens and the cost of a run as columns.
+
+    `counted_tokens` and `counted_cost` are the tokens and the cost that the run itself adds to
+    totals. `run_tokens` and `run_cost` are for the measures `TOKENS` and `COST`. If a run itself
+    adds nothing, as is usual for an agent, these two columns have the sum over the calls inside it.
 
     Args:
-        amounts: Gives the SQL expressions for tokens and cost.
-        inside: Whether the query joins `sum_inside`, the sums over the runs inside a run, such as
-            the model calls of an agent. Then the clause also defines tokens and cost that use these
-            sums for runs without values of their own.
+        amounts: Makes the SQL expressions for tokens and cost.
+        inside: Whether to define `run_tokens` and `run_cost`, too. Then the query must contain the
+            JOIN that `amounts.sum_inside` returns.
     """
     columns = Sql("{tokens} AS {counted_tokens}, {cost} AS {counted_cost}").fill(
         tokens=amounts.tokens,

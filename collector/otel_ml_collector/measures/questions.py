@@ -50,14 +50,16 @@ class Grouping:
     """A way to group runs, for example by model version or by the values of a tag.
 
     Attributes:
-        label: SQL of the name of a run's group, such as the tag value. It reads the columns of
-            `runs`, and also those of `daily_runs` if `is_daily` is true.
-        is_daily: Whether the stored totals of days and hours have the columns that the label reads.
-        join: SQL that joins further tables to `runs`, if the label reads their columns.
+        label: SQL expression for the name of the group that a run belongs to, such as its tag
+            value. It uses columns of the table `runs`.
+        is_daily: Whether the expression also works with the tables of daily and hourly totals. If
+            not, only the runs are read.
+        join: SQL JOIN with the tables that `label` uses besides `runs`.
         parameters: Parameters of `label` and `join`.
-        is_resolved: Whether the label can be inherited from other runs of the trace, as a session
-            can.
-        labels: The known labels. Runs of a project may have other labels too.
+        is_resolved: Whether a run can inherit its group from other runs of its trace. For example,
+            a run without a session belongs to the session of its trace.
+        labels: Names of groups that are known without a query. There can be more groups. Empty if
+            none are known.
     """
 
     label: Sql
@@ -72,14 +74,19 @@ class Grouping:
 class RollupPart:
     """Which parts of a time window are read from stored totals, and which from runs.
 
+    A query cuts its time window into buckets. The totals of a day are used only if they are up to
+    date and no bucket begins or ends within the day. If a bucket does, the totals of the hours of
+    this day are used instead. If a bucket begins or ends within an hour, the runs of this hour are
+    read. All times are in nanoseconds since 1970.
+
     Attributes:
-        days: Days (UTC) that are completely in one time bucket. They are read from the totals by
-            day. Maps the start of a day to the time when its totals were computed.
-        cut_days: Days that are only partly in the window, or in several buckets. They are read from
-            the totals by hour. Same form as `days`.
-        hours: The part of the window that consists of whole hours.
-        cut_hours: Hours that are in two buckets. They are read from the runs.
-        pieces: All intervals that are read from the runs.
+        days: Days (UTC) that are read from the daily totals. Maps the start of each day to the time
+            when its totals were computed.
+        cut_days: Days (UTC) that are read from the hourly totals, with the same keys and values.
+        hours: The whole hours of the window. Hourly totals of other hours are not read.
+        cut_hours: Start of each hour within which a bucket begins or ends. The totals of these
+            hours are not read.
+        pieces: The intervals that are read from the runs.
     """
 
     days: Mapping[int, int]
@@ -149,20 +156,20 @@ class RollupPart:
 
 @dataclass(frozen=True, slots=True)
 class StatsQuestion:
-    """A query of statistics, and which parts of its time window are read from stored totals.
+    """A query for statistics of runs, such as the errors per day for each model.
 
     Attributes:
-        condition: The condition on the runs.
-        buckets: The time window, cut into buckets. Runs that start in it are counted.
-        groupings: How runs are grouped, each grouping on its own; empty for none.
-        is_by_bucket: Whether the groups of the first grouping are also split by time bucket.
-        has_keyed: Whether the project has scores that name a trace key or a tag instead of a run.
-            Stored totals do not contain them, so scores are then read from the runs only.
-        counted: Which runs count. Stored totals contain only these already.
-        shares_calls: Whether several runs of the project can record the same call. Totals count the
-            tokens and cost of such a call for one of these runs only, even if each span reports
-            them.
-        rollup: The part that is read from the rollup, the stored totals of days and hours.
+        condition: SQL condition on the runs.
+        buckets: The time window, cut into buckets. Runs that start in the window are counted.
+        groupings: The ways in which runs are grouped, independent of each other: for example, one
+            by model and one by client. Can be empty.
+        is_by_bucket: Whether to split the groups of the first grouping by time bucket, too.
+        has_keyed: Whether the project has scores that belong to a trace key or a tag instead of a
+            run. Stored totals do not contain such scores, so no totals of scores are used then.
+        counted: Defines which runs are counted.
+        shares_calls: Whether the project can have several runs that record the same call. Each of
+            these runs can report the tokens and the cost of the call, but sums count them once.
+        rollup: Which parts of the window are read from the stored totals of days and hours.
     """
 
     project: str
@@ -208,15 +215,22 @@ class StatsQuestion:
 
 
 def choose_groups(reader: Reader, question: StatsQuestion, most: int) -> list[Row]:
-    """Find the largest groups of each grouping, such as the models with the most runs.
+    """Find the largest groups of runs, such as the models with the most runs.
 
-    Groups are counted first, so that slow figures are then read for a few groups only. Latency
-    quantiles of 300,000 groups would take 2 s.
+    A query can group runs in several ways, for example by model and by client. The largest groups
+    are found for each way. Then `read_runs` can read the slower figures, such as latency, for these
+    groups only.
+
+    Args:
+        reader: The store.
+        question: Which runs are counted, and how they are grouped.
+        most: Maximum number of groups for each way of grouping.
 
     Returns:
-        One row per group, the largest group of each grouping first. `place` is the index of the
-            grouping, `label` the name of the group, and `number` its number of runs. `groups` is
-            the total number of groups of the grouping.
+        One row per group. `place` is the index of the way of grouping in `question.groupings`,
+            `label` the name of the group, such as the model, and `number` its number of runs. For
+            each `place`, the group with the most runs comes first. `groups` is the number of all
+            groups with this `place`, including those without a row.
     """
     sources = [
         (Sql("count()"), _from_runs(question, is_joined=question.needs_shares)),
@@ -251,10 +265,13 @@ def read_runs(
             are one group without a name.
 
     Returns:
-        Rows with sums. `part` is the kind of row: all runs (`ALL`), a time bucket (`A_BUCKET`), or
-            a group of the first grouping (`A_GROUP`), of the second (`A_GROUP` + 1), and so on.
-            `named` is the label of the group, and `is_wanted` whether it is in `wanted`. The sums
-            are `runs`, `errors`, `quantiles` (of latency, in ns), tokens, `cost`, and `priced`, the
+        Rows with figures. `part` shows which runs the row is about: 0 (`ALL`) for all runs, 1
+            (`A_BUCKET`) for the runs of a time bucket, and 2 (`A_GROUP`) for those of a group of
+            the first grouping. Groups of the second grouping have 3, and so on. If
+            `question.is_by_bucket` is true, there is a row with `part` 1 for each pair of a bucket
+            and a group. `bucket` is the start of the time bucket. `named` is the
+            label of the group, and `is_wanted` whether the label is in `wanted`. The figures are
+            `runs`, `errors`, `quantiles` (of latency, in ns), the tokens, `cost`, and `priced`, the
             number of runs with a cost.
     """
     sums = COUNTED_SUMS if question.shares_calls else SUMS
@@ -420,11 +437,12 @@ def _of_runs(question: StatsQuestion, *, is_joined: bool) -> Sql:
 
 
 def count_projects(reader: Reader, buckets: Buckets) -> list[Row]:
-    """Count the recorded runs of all projects, with errors, latency and cost.
+    """Count the recorded runs of all projects, and sum up their errors, latency and cost.
 
     Returns:
-        Rows by project and `bucket` (its start), and for each project a row with the total, which
-            has `is_total`.
+        Two kinds of rows: one for each project and time bucket, and one for each project as a
+            whole. `is_total` is 1 in the rows of whole projects, else 0. `bucket` is the start of
+            the time bucket.
     """
     bounds = Bounds(READABLE, Sql("{start:Int64}"), Sql("{end:Int64}"))
     runs = find_counted_of_all(reader, bounds)

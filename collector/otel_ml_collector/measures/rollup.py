@@ -50,15 +50,17 @@ NEWEST_WITH_KEYED: Final = newest_scores(all_scores(_BEGAN, has_keyed=True))
 
 @dataclass(frozen=True, slots=True)
 class Rollup:
-    """A table of the store with sums over the runs of each day or hour.
+    """A table of the store with totals of each day or hour, such as the number of runs.
 
-    When a run is stored or changed, the writer marks the day of the run. Then the sums of this day
-    are computed again.
+    When a run is stored or changed, the collector notes that the totals of its day are out of date.
+    A background job then computes them again.
 
     Attributes:
-        table: Name of the table. Its rows have `project`, `day_ns`, `computed_ns` and the columns.
-        columns: The other columns of a row.
-        rows: The SELECT of `day_ns` and the columns for given days of a project.
+        table: Name of the table.
+        columns: Names of all columns except `project`, `day_ns` and `computed_ns`, separated by
+            commas.
+        rows: SELECT statement that computes the rows for some days of a project: `day_ns` and the
+            columns in `columns`.
     """
 
     table: Sql
@@ -144,15 +146,16 @@ def recompute(
 ) -> None:
     """Compute and store the totals of some days of a project.
 
-    The runs of these days must not be changing. You can call it again, and another collector may
-    call it at the same time.
+    Call this only for days whose runs have not changed in the last minute. It is safe to compute
+    the same day twice, even in two collectors at the same time.
 
     Args:
         client: Client of this thread.
-        memory: Cached facts about projects. Those about these days are removed.
+        memory: Cache of this process. It forgets which totals of the project are up to date.
         project: The project.
-        days_ns: Start of each day.
-        now_ns: Time of the store's clock before anything is read.
+        days_ns: Start of each day (UTC), in nanoseconds since 1970.
+        now_ns: Current time by the store's clock, in nanoseconds since 1970. Read the clock before
+            you call this. Totals are out of date if runs of their day change after this time.
     """
     for first in range(0, len(days_ns), _DAYS_AT_ONCE):
         days = sorted(days_ns)[first : first + _DAYS_AT_ONCE]

@@ -90,7 +90,8 @@ def read_days(reader: Reader, project: str) -> dict[int, int | None]:
 def has_project(reader: Reader, project: str) -> bool:
     """Return whether a project has any records, such as a run, a data set or an alert rule.
 
-    A deleted project counts too, because its page shows which records were refused since.
+    The result is also true for a deleted project. Its page still shows which records were refused
+    after the deletion.
     """
     alone = reader.narrow(replace(reader.access, projects=(project,)))
     return bool(list_projects(alone) or reader.rows(_ANYTHING, {"project": project}))
@@ -209,8 +210,9 @@ def count_roots(
     """Count the matching runs that are not inside another run, by time bucket.
 
     Returns:
-        Rows like those of `count_runs`. None if more than 1,000,000 matching runs have a parent
-            span, because finding the runs around them would take too long.
+        A row for each bucket with such runs: `bucket` (its start), `runs` and `errors` (number of
+            failed runs). None if more than 1,000,000 matching runs have a parent span, because the
+            query would take too long.
     """
     every = count_runs(reader, project, condition, buckets)
     roots = {row["bucket"]: row for row in every}
@@ -261,11 +263,13 @@ def count_traces(
 ) -> list[Row] | None:
     """Count the traces that contain a run (not only plain spans), by time bucket.
 
-    Each trace is counted once, by its top span. If the top span has not arrived, each run without a
-    recorded parent counts instead. The columns are those of `count_runs`.
+    Each trace is counted once, in the bucket in which its top span began. If the top span has not
+    arrived, each run of the trace that is not inside another run is counted instead.
 
     Returns:
-        A row for each bucket. None if there are too many runs, as for `count_roots`.
+        A row for each bucket with traces: `bucket` (its start), `runs` (number of traces) and
+            `errors` (number of failed traces). None if the top spans of so many traces are missing
+            that the query would take too long.
     """
     lost = count_roots(reader, project, all_of([condition, _LOST]), buckets)
     if lost is None:

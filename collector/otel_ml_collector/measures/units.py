@@ -36,19 +36,20 @@ _AT_ONCE: Final = Sql("0")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sides:
-    """Which two sets of recorded runs are compared: a baseline and a candidate.
+    """The two sets of recorded runs that a comparison is about: a baseline and a candidate.
 
     Attributes:
-        runs: SQL condition for the runs of both sets.
-        is_before: SQL condition for the runs of the baseline.
+        runs: SQL condition that is true for the runs of both sets.
+        is_before: SQL condition that is true for the runs of the baseline only.
         values: Parameters of both conditions, with `project`, `start` and `end`.
         counts: Approximate number of runs of the baseline and of the candidate.
-        names: How sentences name the baseline and the candidate, such as `v1` and `v2`. If empty,
-            they are "before" and "now".
-        place: SQL for the index of the time window in which a run of the candidate began, from 0.
-        windows: Number of time windows. A new release is compared again after each window, so it
-            can have several. Any other comparison has one.
-        outcomes: Prediction targets by which the runs are compared.
+        names: Names of the baseline and the candidate in sentences, such as `v1` and `v2`. If they
+            are empty, sentences use "before" and "now".
+        place: SQL expression for the index of the time window in which a run of the candidate
+            began, counted from 0.
+        windows: Number of time windows. A new release is compared again after each window. Any
+            other comparison has one window.
+        outcomes: Results of predictions that are compared, too, such as right or wrong.
     """
 
     runs: Sql
@@ -63,15 +64,18 @@ class Sides:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """How good each prediction for one target was: right or wrong, or how far from the truth.
+    """How good each prediction was, such as right or wrong, for a comparison of two sets of runs.
 
     Attributes:
-        figure: Name under which the comparison lists this result.
-        target: Name of the prediction target.
-        kind: `rate` if a prediction is right or wrong, `score` for a number.
-        rows: SQL of the predictions: `trace_id`, `span_id`, and `value`, which is NULL without
-            ground truth. It may use the parameters of `Sides`.
-        values: Other parameters of that SQL.
+        figure: Name of this figure in the comparison, such as `truth churn`.
+        target: Name of the prediction target: what is predicted, such as `churn`.
+        kind: `rate` if each prediction is right or wrong. `score` if a number shows how good it is,
+            such as its error.
+        lower_is_better: Whether a lower value is better, as for an error.
+        rows: SELECT statement with a row per prediction: `trace_id`, `span_id` and `value`, the
+            number that shows how good the prediction is. `value` is NULL if there is no ground
+            truth. The statement may use the parameters in `Sides.values`.
+        values: Other parameters of the statement.
     """
 
     figure: str
@@ -234,14 +238,25 @@ def read_outcomes(
 ) -> list[Row]:
     """Sum up how good the predictions of each session were, for the baseline and the candidate.
 
-    A trace without a session counts like a session. The arguments and the columns `is_before`,
-    `place`, `stratum` and `units` are those of `read_units`, which calls a session a unit.
+    A trace without a session counts as a session.
+
+    Args:
+        reader: The store.
+        project: The project.
+        sides: The baseline and the candidate.
+        outcome: The predictions, each with a value such as 1 for right and 0 for wrong.
+        strata: Tag values to split the sessions by, as text such as `client=Kessler`.
+        every: Sampling intervals for the baseline and the candidate: 10 reads every tenth session.
+        is_split: Whether each run counts for its own value of the tag. Otherwise, the first run
+            of a session decides for all of its runs.
 
     Returns:
-        Rows that also have `total` (the sum of the values of the outcome, multiplied by
-            `MILLIONTHS`), `n` (number of predictions with ground truth) and `missing` (number of
-            those without). `first_total`, `first_n` and `first_missing` are the same sums, but only
-            for the first time window in which the session has runs.
+        One row for all sessions with equal sums; `units` is the number of these sessions.
+            `is_before` is true for the baseline, and `stratum` is the tag value. `total` is the sum
+            of the values of predictions with ground truth, in millionths, and `n` the number of
+            these predictions. `missing` is the number of predictions without ground truth. `place`
+            is the index of the first time window in which the session has predictions.
+            `first_total`, `first_n` and `first_missing` are the sums for this time window only.
     """
     kinds = find_record_kinds(reader, project)
     sql = _OUTCOMES.fill(
@@ -273,15 +288,18 @@ def find_request_ms(
 ) -> dict[str, float]:
     """Return the median duration, in ms, of the requests that contain certain runs.
 
+    A request is a whole trace. Its duration is the latency of its top span.
+
     Args:
         reader: The store.
         runs: SQL condition that selects the runs.
-        values: The parameters, with `project`, `start` and `end`.
+        values: Parameters of the query, with `project`, `start` and `end`.
         every: Sampling interval: 10 reads every tenth trace.
-        by: SQL of a text to group the runs by; one group by default.
+        by: SQL expression for the group of a run, such as its model. By default, all runs are in
+            one group with an empty name.
 
     Returns:
-        The median duration for each value of that text.
+        The median duration of each group, by the name of the group.
     """
     sql = _REQUESTS.fill(
         by=by,
@@ -310,22 +328,27 @@ _IS_RECENT: Final = Sql("start_ns >= {recent_start:Int64} AND start_ns < {recent
 def sample_traces(
     reader: Reader, project: str, condition: Condition, window: Window, recent: Window
 ) -> Row:
-    """Count the matching runs, and return a sample of their traces.
+    """Count the matching runs, and return a sample of the traces that contain them.
 
-    The samples of two conditions show about how many traces both have in common. Therefore, a
-    sample is not random: it consists of the 1,000 traces whose IDs have the smallest hashes.
+    Compare the samples of two conditions to estimate how many traces match both. This works because
+    the sample is not random: it has the 1,000 traces whose IDs have the smallest hashes. If one of
+    these traces matches both conditions, it is in both samples.
 
     Args:
         reader: The store.
         project: The project.
-        condition: Selects the runs.
-        window: The time range in which the runs began.
-        recent: A shorter time range, for a second sample.
+        condition: SQL condition that selects the runs.
+        window: Only runs that began in this time range are read.
+        recent: A second time range. A second sample has only traces of runs that began in both
+            time ranges.
 
     Returns:
-        A row. `runs` is the number of matching runs, and `tops` how many of them are requests (the
-            top span of a trace). `traces` has the hashes of the sampled trace IDs in ascending
-            order, and `recent` the same for runs that began in the time range `recent`.
+        A row with these columns:
+
+        * `runs`: Number of matching runs.
+        * `tops`: How many of these runs are the top span of their trace.
+        * `traces`: Hashes of the trace IDs in the sample, in ascending order.
+        * `recent`: The same for the second sample.
     """
     all_traces, recent_traces = (
         _SMALLEST.fill(part=part, most=SAMPLED_TRACES) for part in (Sql("1"), _IS_RECENT)

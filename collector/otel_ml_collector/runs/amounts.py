@@ -32,12 +32,13 @@ _NUMBERS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class UnreadAmount:
-    """An attribute that should be a number, but is not.
+    """An attribute of a run that should be a token count or a cost, but is not a valid number.
 
     Attributes:
-        name: The attribute, or a member of the JSON in it: ``a{b}``.
+        name: Name of the attribute. If the value is inside the JSON text of an attribute, also the
+            key: ``usage{cost}`` is key ``cost`` of attribute ``usage``.
         value: The value as received.
-        wanted: The expected form.
+        wanted: The expected form, such as "a count".
     """
 
     name: str

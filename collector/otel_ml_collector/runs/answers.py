@@ -338,17 +338,18 @@ class LateFacts:
 class LateRows:
     """Rows of the records that arrived separately from some runs, such as scores and late tags.
 
-    To find the scores of a run, look up its names in `owners`, then each name in `evaluations`.
+    Each record is stored under a name, such as a run ID or a trace key. To find the scores of a
+    run, read the names of the run from `owners`. Then look up each name in `evaluations`.
 
     Attributes:
-        resolved: Values that a run gets from other records (see `Resolution`). The key is the run
-            ID and the start of the run.
-        owners: For each run, the names under which records about it are stored: the run ID, trace
-            keys and tags, and the IDs of other runs that record the same call. The key is the run
-            ID and the start of the run.
+        resolved: Values that runs get from other runs and records, such as an inherited session.
+            The key is the run ID and the start of the run.
+        owners: The names under which records about each run are stored: its run ID, trace keys and
+            tags, and the IDs of other runs that record the same call. The key is the run ID and the
+            start of the run.
         evaluations: Scores, labels, ground truth and feedback, by a name from `owners`.
         tags: Late-arriving tags, by a name from `owners`.
-        trace_keys: Keys that the user gave to a trace, by trace ID.
+        trace_keys: The keys that the user gave to each trace, by trace ID.
     """
 
     resolved: Mapping[tuple[str, int], Row] = field(default_factory=dict)

@@ -142,16 +142,18 @@ class RunsQuery:
     """Which runs to list, and in which order.
 
     Attributes:
-        where: A filter; empty for all. Spans that are not model calls are left out unless the
-            filter names ``kind``.
+        where: A filter. If empty, all runs are listed. Ordinary spans and calls of judges
+            are left out unless the filter names ``kind``.
         cursor: Where the previous page ended.
-        start_ns: Only runs that started then or later; 0 for no limit.
-        end_ns: Only runs that started before then; None for no limit.
+        start_ns: List only runs that started at this time or later, in nanoseconds since 1970. 0
+            for no limit.
+        end_ns: List only runs that started before this time. None for no limit.
         order: The name of an order in `otel_ml.orders`.
         roots: List only requests: runs that are not inside another run.
-        traces: List only the top span of each trace that contains a call, such as a call of a model
-            or a tool. The top span may be an ordinary one, such as that of an HTTP request. If it
-            has not arrived, the runs that are not inside another run are listed instead.
+        traces: List one span per trace: the top span. It may be an ordinary span, such as the one
+            of an HTTP request. Traces without a run, such as a call of a model or a tool, are left
+            out. If the top span has not arrived, the runs that are not inside another run are
+            listed instead.
     """
 
     project: str
@@ -225,13 +227,15 @@ WHOLE_TRACE: Final = TracePage()
 
 
 def find_runs(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
-    """List runs by start, unfinished runs included.
+    """List runs in the order of their start, or in another order of the query.
 
-    If the list is sorted by a value such as cost, only finished runs with that value are listed. If
-    no start time is requested, such a list covers the last 30 days of the project, or the last day
-    if the filter searches inputs or outputs. For each page, at most 2,000 unfinished runs are
-    checked against the filter. An unfinished run has crashed if its process has sent nothing for
-    5 minutes before `now_ns`.
+    By default, the list includes unfinished runs. For each page, at most 2,000 unfinished runs are
+    checked against the filter. An unfinished run counts as crashed if its process has sent nothing
+    in the 5 minutes before `now_ns`.
+
+    A list that is sorted by a value, such as the cost, has only finished runs with this value. If
+    the query has no start time, this list covers the last 30 days of the project. It covers only
+    the last day if the filter searches inputs or outputs.
 
     Raises:
         BadInput: Filter, order or cursor is wrong.
@@ -282,11 +286,11 @@ def find_neighbour(
 def compile_query(reader: Reader, query: RunsQuery) -> tuple[Condition, bool]:
     """Compile the conditions of a list of runs to SQL.
 
-    `roots` and `traces` of the query are ignored, because they depend on which runs are inside
-    others. That is checked later.
+    For a query with `roots` or `traces`, the SQL also selects some runs that do not belong in the
+    list. Whether a run is inside another run is checked only after the rows are read.
 
     Returns:
-        The condition, and whether it contains a filter, which may leave out most of the runs.
+        The condition, and whether it contains a filter that may leave out most of the runs.
 
     Raises:
         BadInput: The filter is wrong.
@@ -382,13 +386,14 @@ def cursor_of(run: RunSummary) -> str:
 
 
 def find_run(reader: Reader, run_id: str, project: str | None = None, *, now_ns: int) -> Run:
-    """Read a run with everything that is known about it.
+    """Read a run with its inputs, outputs, scores, tags and other records about it.
 
     Args:
         reader: The store.
-        run_id: ``<32 hex>-<16 hex>``.
-        project: Where to look; None when exactly one project has the run.
-        now_ns: The current time, which decides whether a silent run has crashed.
+        run_id: The trace ID and the span ID: ``<32 hex>-<16 hex>``.
+        project: The project of the run. If None, all projects are searched.
+        now_ns: The current time, in nanoseconds since 1970. An unfinished run counts as crashed if
+            its process has sent nothing for some minutes.
 
     Raises:
         BadInput: The ID is invalid, or several projects have the run.
@@ -405,14 +410,16 @@ def find_run_with_series(
     now_ns: int,
     found: KeyedTraces | None = None,
 ) -> tuple[Run, Sequence[LoggedMetric]]:
-    """Read a run, and the metrics that were logged under its ID, point by point.
+    """Read a run, and the points of the metrics that were logged under the ID of the run.
 
     Args:
         reader: The store.
-        run_id: ``<32 hex>-<16 hex>``.
-        project: Where to look; None when exactly one project has the run.
-        now_ns: The current time, which decides whether a silent run has crashed.
-        found: Project and time of its trace, if the caller knows them already.
+        run_id: The trace ID and the span ID: ``<32 hex>-<16 hex>``.
+        project: The project of the run. If None, all projects are searched.
+        now_ns: The current time, in nanoseconds since 1970. An unfinished run counts as crashed if
+            its process has sent nothing for some minutes.
+        found: The projects and periods of the trace, if the caller has them already. If None, they
+            are looked up.
 
     Raises:
         BadInput: The ID is invalid, or several projects have the run.
@@ -443,15 +450,16 @@ def find_run_with_series(
 def find_named_runs(
     reader: Reader, project: str, run_ids: Sequence[str], now_ns: int, most: int = MOST_POINTS
 ) -> Iterator[tuple[Run, Sequence[LoggedMetric]]]:
-    """Read runs of a project by ID, in that order, each with its logged metrics.
+    """Read runs of a project by ID, in the order of `run_ids`, each with its logged metrics.
 
-    At most 25 of them are in memory at a time.
+    At most 25 runs are in memory at a time.
 
     Args:
         reader: The store.
-        project: Where to look.
-        run_ids: ``<32 hex>-<16 hex>`` each.
-        now_ns: The current time, which decides whether a silent run has crashed.
+        project: The project of the runs.
+        run_ids: The trace ID and the span ID of each run: ``<32 hex>-<16 hex>``.
+        now_ns: The current time, in nanoseconds since 1970. An unfinished run counts as crashed if
+            its process has sent nothing for some minutes.
         most: Maximum number of points per metric.
 
     Raises:

@@ -288,17 +288,17 @@ def make_lines(rows: Iterable[Row], start_ns: int) -> list[RunLine]:
 def find_lines(
     reader: Reader, project: str, rows: Sequence[Row], owners: Mapping[str, Sequence[str]]
 ) -> dict[str, list[Row]]:
-    """Find the log lines of some runs that were sent separately from the spans.
+    """Find the log lines of some runs, as far as they were sent separately from the spans.
 
-    A run also gets the lines of ordinary spans inside it, for example of an HTTP request. If
-    several runs contain such a span, only the innermost run gets its lines.
+    A run also gets the lines of ordinary spans inside it, such as the span of an HTTP request. If
+    such a span is inside several runs, only the innermost run gets the lines of the span.
 
     Args:
         reader: The store.
         project: The project.
-        rows: The rows of the runs. They need no inputs and outputs.
-        owners: For each run ID, the names under which the lines of the run are stored: the run ID,
-            and trace keys and tags of the run.
+        rows: The rows of the runs. The columns with inputs and outputs are not needed.
+        owners: By run ID, the names under which log lines about the run are stored. These are the
+            run ID itself, and trace keys and tags of the run.
 
     Returns:
         Rows of log lines by run ID, oldest first, at most 10,000 for each run.
@@ -334,11 +334,12 @@ def find_loose_lines(
 ) -> dict[str, list[Row]]:
     """Find the log lines of a trace that belong to no run.
 
-    These are the lines of ordinary spans, such as those of a web server, that are not inside a run,
-    such as a call of a model.
+    A run is, for example, a call of a model. These lines come from ordinary spans, such as those of
+    a web server, that are not inside any run. Only spans that are stored are considered.
 
     Returns:
-        Rows of log lines by trace and span ID (``<32 hex>-<16 hex>``), for the first `limit` spans.
+        Rows of log lines, for at most `limit` spans. The key is the trace ID and span ID:
+            ``<32 hex>-<16 hex>``.
     """
     spans = list_spans_with_lines(reader, project, trace_id)
     if not spans:
@@ -397,10 +398,12 @@ class LoggedMetric:
     """One metric of a run.
 
     Attributes:
-        count: Number of its points. `points` may have fewer: the first and last one, and the lowest
-            and highest of each interval.
-        is_single: Whether it is a single number.
-        source: ``data`` if `data_metrics` computed its last point, else ``logged``.
+        count: Number of recorded points.
+        is_single: Whether the metric is a single number and not a series.
+        points: The recorded points. If there are too many, only the first and the last point, and
+            the lowest and the highest point of each interval between them.
+        source: ``data`` if the SDK's function `data_metrics` computed the last point; ``logged`` if
+            the program logged it.
     """
 
     name: str
@@ -421,11 +424,14 @@ def find_series(
 ) -> list[LoggedMetric]:
     """Find the metrics that were logged for some runs, trace keys or model versions.
 
-    Returns the first 1,000 metrics by name. A metric is a series if it has two or more points, or
-    if it was logged with mode ``append``, ``restart`` or ``clear``. Any other metric with one point
-    is a single number. A metric without points is left out. If a metric has more points than
-    `most`, or all metrics together have more than 100,000, only some points are returned: those
-    that a curve needs to look the same.
+    A metric is a series if it has two or more points, or if it was logged with mode ``append``,
+    ``restart`` or ``clear``. Any other metric with one point is a single number. A metric without
+    points is left out.
+
+    Returns:
+        At most 1,000 metrics, sorted by name. If a metric has more points than `most`, or all
+            metrics together have more than 100,000, some points are left out. A curve through the
+            returned points still looks the same.
     """
     return find_all_series(reader, project, {"": owners}, name=name, most=most)[""]
 
@@ -567,7 +573,8 @@ def find_linked_runs(
 ) -> dict[str, dict[int | None, list[LinkedRun]]]:
     """Read the runs that used or produced a model, by role and version, latest first.
 
-    Runs that named no version, or a version that is not stored, are under None.
+    The role is ``used`` or ``produced``. The version is the number of the model version, or None if
+    the run named no version or one that is not stored.
     """
     rows = _read_links(reader, project, _LINKS_OF_MODEL, {"model": model}, Sql("kind"))
     numbers = _Numbers(reader, project, rows)

@@ -52,10 +52,18 @@ def find_roots(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
 
 
 def find_inside(reader: Reader, roots: Sequence[RunSummary]) -> dict[str, Inside]:
-    """Add up the tokens and cost of ended calls inside some requests, by run ID of the request.
+    """Add up the tokens and cost of the finished runs inside each of some requests.
 
-    Also finds the worst score of each judge inside, and the first question and last answer.
-    Returns nothing if the traces of the requests have more than 20,000 spans together.
+    Also finds the worst score of each judge inside a request. If a request has no input or output
+    of its own, also finds the first input and the last output inside it.
+
+    Args:
+        reader: The store.
+        roots: The requests, all of one project.
+
+    Returns:
+        The sums by run ID of the request. Empty if the traces of all requests have more than 20,000
+            spans together.
     """
     if not roots:
         return {}

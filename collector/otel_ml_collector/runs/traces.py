@@ -72,20 +72,24 @@ def find_trace(
     page: TracePage = WHOLE_TRACE,
     found: KeyedTraces | None = None,
 ) -> Trace:
-    """Read the runs of the traces with an ID or key, oldest first, open runs included.
+    """Read one page of the runs of a trace, oldest first, including unfinished runs.
 
-    Spans that share an ID and began at different times are separate runs with the same run ID.
+    If several traces have the key, the runs of all of them are read. If two spans have the same ID
+    but different start times, both are returned, as two runs with the same run ID.
 
     Args:
         reader: The store.
-        key: The trace ID, or the user's own key.
-        project: Where to look; None for all projects.
-        now_ns: The current time, which decides whether a silent run has crashed.
-        page: Which runs of the trace to read. Only the first page has late-arriving records.
-        found: The traces with this key, if the caller knows them already.
+        key: The trace ID, or a key that the user gave to the trace.
+        project: The project of the trace. If None, all projects are searched.
+        now_ns: The current time, in nanoseconds since 1970. An unfinished run counts as crashed if
+            its process has sent nothing for some minutes.
+        page: How many runs to read, and from which one on. It can also select only the children of
+            one run. Records about the trace, such as feedback, are only on the first page.
+        found: The traces with this key, if the caller has them already. If None, they are looked
+            up.
 
     Raises:
-        BadInput: Cursor or parent of `page` is wrong.
+        BadInput: `page.cursor` is not a cursor, or `page.parent` is not a run ID.
         Missing: There is no such trace.
     """
     after = None if page.cursor is None else read_cursor(page.cursor)

@@ -127,9 +127,10 @@ def get_trace(
 ) -> Trace | Stream:
     """Read the runs of a trace, oldest first.
 
-    Name the trace by its ID, or by your own key for it. If several traces have this key, you get
-    the runs of all of them. The zip file has everything: each run with its inputs and outputs, the
-    logged documents, and `manifest.json`, which lists the runs and documents.
+    The path ends with the ID of the trace, or with a key that you gave to the trace. If several
+    traces have this key, you get the runs of all of them. With `format=zip`, you get a zip file
+    with everything: each run with its inputs and outputs, the logged documents, and
+    `manifest.json`, which lists the runs and documents.
     """
     now_ns = time.time_ns()
     page = runs.TracePage() if file_format == "zip" else runs.TracePage(limit, cursor, parent)

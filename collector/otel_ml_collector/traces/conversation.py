@@ -171,12 +171,15 @@ class Conversation:
 
 
 def find_conversation(run: Run, trace: Sequence[RunSummary], until: int = 0) -> Conversation | None:
-    """Read the input and output of a run as a conversation; None if it is not one.
+    """Read the input and output of a run as a conversation, and return a part of it.
+
+    A part has at most 50 input messages. If the run is not a conversation, the result is None.
 
     Args:
         run: A model call, or a run that calls models.
         trace: The runs of its trace, oldest first.
-        until: The place after the last message to show; 0 for all messages.
+        until: The part ends with this input message, counted from 1. If 0, it ends with the last
+            input message.
     """
     asked, answered = find_messages(run.inputs), find_messages(run.outputs)
     is_talk = run.attributes.get("gen_ai.operation.name") in _TALKS

@@ -94,10 +94,10 @@ async def post_evaluations(
     pipeline: Annotated[Intake, Depends(service_of(Intake))],
     access: Annotated[Access, Depends(needs(ANNOTATE))],
 ) -> StoredEvaluations:
-    """Store reviewers' labels and ground truth. The response means that they are on disk.
+    """Store reviewers' labels and ground truth of runs.
 
-    The runs may arrive later. If you send an evaluation again with the same `id`, it is stored
-    once.
+    When you get the response, they are on disk. You can send them before the runs themselves
+    arrive. If you send an evaluation again with the same `id`, it is stored only once.
     """
     reader = find_service(request, Reader).narrow(access)
     for evaluation in wanted.evaluations:

@@ -135,12 +135,13 @@ class LivePace:
     Attributes:
         poll_s: Seconds between two polls of the store.
         check_s: Seconds between two checks of whether the client may still read.
-        heartbeat_s: Seconds of silence after which a heartbeat line is sent. Sending it also
-            reveals clients that are gone or have only closed their own side.
+        heartbeat_s: Seconds without an event after which a heartbeat line is sent. If this fails,
+            the client has disconnected.
         lifetime_s: Seconds after which a stream ends.
-        overlap_ns: How far back each poll reads again, in nanoseconds, because other collectors can
-            store runs with earlier times. If more than `kept` / 2 runs arrived in this time, the
-            poll goes back less far, to leave room for new runs.
+        overlap_ns: Each poll also reads the runs of this time span before the newest run that it
+            has seen, in nanoseconds. The clock of another collector can be behind, so its runs can
+            get an earlier time of storing. If more than `kept` / 2 runs arrived in this time span,
+            the poll reads fewer of them again, to leave room for new runs.
         kept: Number of a project's newest runs that are remembered, so that no run is sent twice. A
             poll reads at most this number of runs.
     """
@@ -157,8 +158,8 @@ class Listening:
     """Limits the number of open live streams, and ends all of them when the collector stops.
 
     Args:
-        reader: A reader that may read all projects; it only looks for new runs. What a client gets
-            is read with the rights of that client.
+        reader: The store, with access to all projects. It is used only to look for new runs. The
+            runs that a client receives are read with the rights of that client.
         pace: The intervals and limits.
     """
 
@@ -170,7 +171,13 @@ class Listening:
         self.is_ending = False
 
     async def take_seat(self, reader: Reader, project: str, after_ns: int | None) -> "Seat":
-        """Begin to listen to a project: to runs recorded from now on, or after a time.
+        """Open a live stream of the runs of a project.
+
+        Args:
+            reader: The store, limited to what the client may read.
+            project: The project.
+            after_ns: The stream begins after this point in time, in nanoseconds since 1970, and
+                sends the runs that were stored since then. If None, it begins now.
 
         Raises:
             Unavailable: There are too many streams, or the collector is shutting down.
@@ -261,13 +268,14 @@ class _Feed:
 
 
 class Seat:
-    """One open live stream: where its runs come from, and which of them it has sent.
+    """An open live stream, which sends the new runs of a project to one client.
 
     Args:
-        listening: Counts the open streams, this one included until it ends.
+        listening: Counts the open streams. `leave` removes this stream from the count.
         feed: Delivers the runs that are stored from now on.
         reader: The store, limited to what the client may read.
-        after_ns: Only runs that were stored after this time are sent (nanoseconds since 1970).
+        after_ns: The stream sends the runs that were stored after this time, in nanoseconds since
+            1970. With several collectors, it begins a few seconds earlier (`LivePace.overlap_ns`).
     """
 
     def __init__(self, listening: Listening, feed: _Feed, reader: Reader, after_ns: int) -> None:
@@ -403,12 +411,12 @@ async def get_live(
     where: Where = "",
     last_event_id: LastEventId = "",
 ) -> Events:
-    """Stream the runs of a project as they are recorded, each once, in the order of storing.
+    """Stream the runs of a project as soon as they are stored. A stream sends each run once.
 
-    The data of an event `run` is a run as in lists. The filter is applied when a run is stored, so
-    scores and tags that arrive later have no effect. The stream ends after ten minutes: if you
-    reconnect with the `id` of the last event, you miss nothing. It ends within 3 s if your key is
-    revoked or your session ends.
+    The data of an event `run` has the same fields as a run in a list of runs. The filter is applied
+    when a run is stored, so scores and tags that arrive later have no effect. The stream ends after
+    ten minutes: if you reconnect with the `id` of the last event, you miss nothing. The stream ends
+    within 3 s if your key is revoked or your session ends.
     """
     after_ns = _read_id(last_event_id)
     # Refuse a wrong filter before the response begins.

@@ -114,13 +114,14 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """A row in place of runs that are not loaded yet.
+    """A row of the waterfall that represents children of a run that are not loaded yet.
 
     Attributes:
-        parent: The run that they are below.
-        count: The number of these runs; None if unknown.
-        cursor: The run after which they start; None for all of them.
-        until: The run before which they end; None for all of them.
+        parent: The run whose children are not loaded yet.
+        level: Depth of the children in the tree; the first span of a trace has 1.
+        count: Number of children that are not loaded; None if unknown.
+        cursor: The child after which loading continues. None to begin with the first child.
+        until: The child before which loading ends. None to load up to the last child.
     """
 
     parent: RunSummary
@@ -335,8 +336,13 @@ def _late_ms(run: RunSummary, parent: RunSummary) -> float:
 def tell(skew: Skew, senders: Mapping[str, Sender]) -> str | None:
     """Describe how far a span is outside of its parent, and why.
 
-    None if the span only ends too late, and both spans are from one process or a sender is unknown.
-    In one process, a late end is no clock error: the span was left running.
+    If the span starts in time and only ends too late, the result is None, unless the two spans are
+    known to come from different processes. Within one process, a late end is no clock error: the
+    code left the span running.
+
+    Args:
+        skew: The span, its parent and the time by which the span is outside.
+        senders: The process that sent each run, by run ID. Runs of unknown processes are missing.
     """
     child, parent = senders.get(skew.run.run_id), senders.get(skew.parent.run_id)
     is_apart = child is not None and parent is not None and child != parent
@@ -623,9 +629,10 @@ class ShownTruth:
     """Ground truth of a run, next to what the run predicted.
 
     Attributes:
-        output: The predicted value: the part of the output that the prediction target names.
-            Without a target, it is the field of the output with the name of the ground truth, such
-            as `label`; without such a field, the whole output.
+        output: The predicted value. If the user has defined a prediction target, this is the part
+            of the run's output that the target selects. Otherwise, it is the output field with the
+            same name as the ground truth, such as `label`. If there is no such field, it is the
+            whole output.
         is_newest: Whether this is the newest ground truth with its name; older ones were replaced.
     """
 
@@ -694,11 +701,13 @@ def _find_membership(
 
 @dataclass(frozen=True, slots=True)
 class InsideFacts:
-    """Facts about the runs inside a run, which the page of the run shows.
+    """Facts about the runs below a run in the trace tree, for the page of that run.
 
     Attributes:
-        scores: The worst score of each judge, by judge. Left out if the run itself has this score.
-        names: Model or name of each run in the trace, by run ID.
+        inside: Totals of the run and all calls inside it, such as tokens and cost.
+        scores: The worst score that each judge gave, by name of the judge. A judge is left out if
+            its worst score is that of the run itself.
+        names: For each run of the trace, by run ID: its model, or its name if it has no model.
     """
 
     inside: Inside

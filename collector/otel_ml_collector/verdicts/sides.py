@@ -161,18 +161,21 @@ def compare_sides(reader: Reader, project: str, sides: Sides) -> SidesVerdict:
 
 @dataclass(frozen=True, slots=True)
 class SideRows:
-    """Sums of two sets of runs, read once, to compare the sets for several time ranges.
+    """Data to compare two sets of runs, a baseline and a candidate, for several time ranges.
 
-    The runs of the candidate are split into windows by time. You can compare the baseline with the
-    first window, with the first two, and so on. A session that lasts for several windows counts
-    completely in the first one.
+    The data is read from the store once. The runs of the candidate are split into time windows, so
+    you can compare the baseline with the first window, with the first two, and so on. A session
+    that lasts for several windows counts completely in its first window.
 
     Attributes:
-        rows: The sums of each figure, such as latency, from `read_units`.
-        outcomes: For each prediction target, sums of how good its predictions were, from
-            `read_outcomes`.
-        tag, share: The same as in `SidesVerdict`.
+        rows: The sum of each figure, such as latency, over the runs of each session. The columns
+            are those of `read_units`.
+        tag: The tag, such as `client`, whose values get the same weight in both sets. Empty for
+            none.
+        share: Share of the sessions and traces that was read, from 0 to 1.
         request_ms: Median duration of the requests, in ms. 0 if the comparison does not need it.
+        outcomes: For each prediction target, the sums that show how good its predictions were. The
+            columns are those of `read_outcomes`.
     """
 
     reader: Reader

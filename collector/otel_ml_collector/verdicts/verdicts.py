@@ -201,9 +201,9 @@ def make_figure_change(
     """Describe the change of a figure, such as latency, for the API and for pages.
 
     Args:
-        figure: The verdict on the figure.
-        digest: The digest of the judge's version; empty without a judge.
-        number: The number of the judge's version.
+        figure: The name of the figure, its values in both sets of runs, and the verdict on it.
+        digest: Digest of the judge's version. Empty if the figure is not from a judge.
+        number: Number of the judge's version. None if the figure is not from a judge.
         is_release: Whether this is a release in production. More runs will follow then, so a
             verdict that is not certain yet is `watching` instead of `inconclusive`.
     """
@@ -344,13 +344,15 @@ class JudgedSides(Protocol):
 def find_worst(comparison: JudgedSides) -> tuple[ComparisonWord, str, float] | None:
     """Find the figure that decides a comparison, such as the scores of a judge, and its verdict.
 
-    The share of failed calls decides if it is better or worse, and the whole comparison has the
-    same verdict. Otherwise, the judge with the worst verdict decides. If there is no change for any
-    judge, the worst of latency, tokens and cost decides.
+    If the share of failed calls is `worse` or `better`, and the whole comparison has the same
+    verdict, the share of failed calls decides. Otherwise, the judge with the worst verdict decides.
+    If no judge could be compared, the worst of latency, tokens and cost decides. If several figures
+    have the same verdict, the one with the largest change decides.
 
     Returns:
-        The verdict on this figure, a sentence about it, and the size of its change. None if there
-        are no figures.
+        The verdict on this figure, a sentence about it, and by how much the figure changed, always
+        as a positive number: 0.2 is 20 points of a share, or 20 % more or less latency. None if
+        there are no figures.
     """
     failures, judges = comparison.failures, comparison.judges
     if failures is not None and failures.is_decided and failures.word == comparison.word:

@@ -61,12 +61,14 @@ def sparks(*curves: Sequence[float | None]) -> list[str]:
 
 
 def bars(counts: Iterable[int], scale: float, *, ground: int, least: int, width: int) -> str:
-    """Draw counts as bars of an SVG path, 10 apart; a count of 0 has no bar.
+    """Return an SVG path that draws counts as bars, from left to right, one every 10 units.
+
+    A count of 0 leaves a gap. All sizes are in units of the drawing.
 
     Args:
-        counts: A count for each place.
-        scale: Height of a count of 1.
-        ground: Bottom of the bars, from the top of the box.
+        counts: The counts to draw.
+        scale: Height of a bar for a count of 1.
+        ground: Distance from the top of the drawing to the bottom of the bars.
         least: Minimum height of a bar.
         width: Width of a bar.
     """
