@@ -34,13 +34,15 @@ class Access:
     """The permissions of a request's sender.
 
     Attributes:
-        key_id: Public part of the sender's key; empty without a key. For a user whom a proxy signed
-            in, `USER` followed by the user's name.
+        key_id: Public part of the sender's key. If a proxy signed the user in, this is the user's
+            name after the prefix ``user:``. Empty if the sender has neither a key nor a sign-in.
         name: Name of the key or user.
-        scopes: The scopes that the sender has, out of `SCOPES`.
-        projects: Projects in the order in which the key names them; None for all.
-        spans_per_second: Limit of spans; 0 for no limit.
-        bytes_per_second: Limit of bytes; 0 for no limit.
+        scopes: What the sender may do: some of ``ingest``, ``read``, ``annotate``, ``admin`` and
+            ``import``.
+        projects: Names of the projects that the sender may access, in the order of the key. If
+            None, the sender may access all projects.
+        spans_per_second: How many spans the sender may send per second; 0 for no limit.
+        bytes_per_second: How many bytes the sender may send per second; 0 for no limit.
     """
 
     key_id: str

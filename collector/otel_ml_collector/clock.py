@@ -89,9 +89,10 @@ class ClockWatch:
 
         Args:
             items: Spans or log records; yielded unchanged.
-            read: Returns resource, start and end of an item.
-            are_spans: Whether the items are spans. `spans_agree` uses the end times of spans, but
-                not the times of log records.
+            read: Function that returns the resource attributes of an item, and its start and end
+                in nanoseconds since 1970.
+            are_spans: Whether the items are spans. The end times of spans are kept, so that
+                `spans_agree` can compare them with our clock. Those of log records are not.
 
         Raises:
             Unavailable: Some items start more than an hour in the future or more than 400 days ago,

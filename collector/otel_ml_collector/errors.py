@@ -48,11 +48,12 @@ class WrongMethod(Rejected):
 
 
 class BadField(Rejected):
-    """The request has an invalid value at a known place.
+    """A field of the request has an invalid value.
 
     Args:
-        field: Path of the value.
-        description: What is wrong, and what would be right.
+        field: Path of the field, such as ``resourceSpans[0].resource``. Empty if the error is about
+            the request itself.
+        description: What is wrong, and which values are valid.
     """
 
     def __init__(self, field: str, description: str) -> None:

@@ -224,9 +224,12 @@ _IS_JSON: Final = {b"form": b"json"}
 
 
 def choose_columns(text: str) -> list[str]:
-    """Parse the requested columns: comma-separated names, ``*`` for all, empty for `SHORT`.
+    """Parse the names of the columns that a user wants to export.
 
-    A name can be a filter field, such as ``tags["client"]``.
+    Args:
+        text: Names, separated by commas. A name can be a field of the filter language, such as
+            ``tags["client"]``. ``*`` means all columns. If empty, the columns of `SHORT` are
+            returned, which has no large columns such as ``inputs``.
 
     Raises:
         BadInput: A column is unknown or listed twice.
@@ -275,11 +278,18 @@ class ExportInterval:
 def find_interval_end(
     reader: Reader, project: str, start_ns: int, end_ns: int, deliveries: int
 ) -> int:
-    """Choose an end time, so that the interval from `start_ns` to it has a limited number of runs.
+    """Choose the end of an interval, so that it contains a limited number of runs.
 
-    The limit `deliveries` counts stored copies of runs, because a sender can send a run several
-    times. The interval ends before the first copy beyond the limit, or at `end_ns` if there is
-    none. It has more copies than the limit only if all of them started in the same nanosecond.
+    A sender can send a run several times, and each copy may be stored. The interval has at most
+    `deliveries` of these copies. It can have more only if all of them started in the same
+    nanosecond.
+
+    Args:
+        reader: The store.
+        project: The project.
+        start_ns: Start of the interval, in nanoseconds since 1970.
+        end_ns: Latest end, in nanoseconds since 1970. It is returned if the limit is not reached.
+        deliveries: Maximum number of stored copies of runs in the interval.
     """
     sql = Sql("""
         SELECT start_ns FROM {deliveries}
@@ -300,10 +310,12 @@ def read_interval(
     Args:
         reader: The store.
         interval: Which runs to read.
-        columns: Names of the columns to return: stored columns of runs and their payloads, computed
-            columns such as ``latency_ms``, ``version`` and ``trace_key``, and the names in `SCORED`
-            (scores of judges) and `WORDS` (ground truth, labels and agents' reports).
-        json_tags: Whether to return the tags as a JSON object, instead of as a map of texts.
+        columns: Names of the columns to return. These can be stored columns of runs and payloads,
+            such as ``model`` and ``inputs``; computed columns, such as ``latency_ms`` and
+            ``version``; columns about scores (``scores``, ``passed``, ``failed_judges``); and
+            ``truth`` (ground truth), ``label`` (from reviewers) and ``agent`` (from agents).
+        json_tags: Whether to return the tags as a JSON object. Otherwise they are returned as a
+            map from text to text.
     """
     keys = _select(interval, _KEYS)
     near = Sql(

@@ -62,9 +62,11 @@ def _read_actual(value: object) -> object:
 
 
 class WantedEvaluation(BaseModel):
-    """Feedback on exactly one of a run, a trace, a session or all runs with a tag.
+    """Feedback in a request, such as a thumbs-up for a run, or ground truth.
 
-    With `actual`, it is ground truth. Otherwise it needs a `judge`.
+    Set exactly one of `run_id`, `trace_id`, `trace_key`, `session` and `tag` to choose what the
+    feedback is about. To send ground truth, set `actual`. Otherwise set `judge`, and at
+    least one of `score`, `passed`, `label` and `explanation`.
     """
 
     model_config = ConfigDict(extra="forbid")

@@ -149,15 +149,21 @@ def find_figures_at(
 ) -> FiguresAt:
     """Compute the figures of the runs of a window: in total, by time bucket and by group.
 
-    Also computes the figures of the same time a week before. For windows of more than a week, this
-    is the time directly before the window.
+    Figures are, for example, the number of runs, the errors and the cost. The figures of an earlier
+    period of the same length are computed too. It begins one week before the window. If the window
+    is longer than a week, the earlier period ends where the window begins.
 
-    Each grouping has the 50 groups with the most runs, in the requested order. For a window of at
-    most a day, one pass over the runs computes everything, because the daily totals of the store
-    cover only little of such a window.
+    Args:
+        reader: The store.
+        project: The project.
+        buckets: The window, and the length of its time buckets.
+        by: What to group the runs by, such as ``user`` or ``tags["client"]``. For each
+            entry, only the 50 groups with the most runs are returned.
+        order: The figure to sort the groups by, such as ``cost``.
+        where: Filter of the runs. If empty, all runs are counted.
 
     Raises:
-        BadInput: The filter or a group is invalid.
+        BadInput: The filter or an entry of `by` is invalid.
     """
     window, step_ns = buckets.window, buckets.step_ns
     length_ns = window.end_ns - window.start_ns
@@ -659,9 +665,13 @@ def draw_curve(
     over: Buckets,
     missing: float | None = None,
 ) -> str:
-    """Draw a figure over the time buckets of a window, as the points of an SVG curve.
+    """Draw how a figure changes over time, as the points of an SVG curve.
 
-    Buckets without runs get the value `missing`; None leaves them out.
+    Args:
+        buckets: The time buckets that have runs.
+        value: Function that returns the figure for a bucket. None draws no point.
+        over: All time buckets of the period, including those without runs.
+        missing: Figure for buckets without runs, such as 0. If None, they get no point.
     """
     values = [missing] * len(over.starts_ns)
     for bucket in buckets:

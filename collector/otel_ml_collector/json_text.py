@@ -29,10 +29,11 @@ _UINT64: Final = 2**64
 
 
 def read_json(text: str) -> object:
-    """Parse JSON as otel-ml's SDK would have written it.
+    """Parse JSON that may contain values that JSON does not allow, such as NaN.
 
     NaN becomes None, an infinite number becomes the text ``Infinity`` or ``-Infinity``, and an
-    unpaired surrogate becomes a replacement character.
+    unpaired surrogate becomes a replacement character. otel-ml's SDK writes such values in the same
+    way.
 
     Raises:
         ValueError: The text is not JSON.
@@ -50,8 +51,9 @@ def read_json(text: str) -> object:
 def read_json_body(body: bytes) -> object:
     """Parse the JSON of a request.
 
-    NaN and infinite numbers become the texts that OTLP has for them. An unpaired surrogate becomes
-    a replacement character. A byte order mark at the start is ignored.
+    NaN and infinite numbers become the texts ``NaN``, ``Infinity`` and ``-Infinity``, as in OTLP.
+    An unpaired surrogate becomes a replacement character. A byte order mark at the start is
+    ignored.
 
     Raises:
         ValueError: The body is not JSON.
@@ -66,10 +68,10 @@ def read_json_body(body: bytes) -> object:
 
 
 def read_invalid_body(body: bytes) -> object:
-    """Parse the JSON of a request that contains invalid UTF-8, as `read_json_body` does.
+    """Parse the JSON of a request that contains invalid UTF-8.
 
-    Each invalid byte becomes half of a surrogate pair, as with the error handler
-    ``surrogateescape``.
+    Each invalid byte is kept as Python's error handler ``surrogateescape`` keeps it: the byte
+    ``0xff`` becomes the character ``U+DCFF``. Everything else is parsed as by `read_json_body`.
 
     Raises:
         ValueError: The body is not JSON.

@@ -58,13 +58,18 @@ class NewKey:
 
 
 class Keyring:
-    """Looks up keys in memory; the store is the source. Safe to call from any thread.
+    """Checks, creates and revokes API keys, and checks browser sessions.
+
+    Safe to call from any thread.
+    The keys are in the store; checks use a copy in memory.
 
     Args:
         store: Stores the keys.
-        required: Whether requests need a key even if there is none yet.
+        required: Whether requests need a key even if no key exists yet.
         clock: Returns the time in nanoseconds since the epoch.
-        session_secret: Signs sessions. If empty, the secret of the data directory signs them.
+        session_secret: Secret that signs browser sessions. If empty, the secret in the data
+            directory is used. If it is empty and the store is a ClickHouse server, a random secret
+            is used. Then sessions are valid only until a restart.
 
     Raises:
         Unavailable: The store failed, or the secret cannot be read.
@@ -121,9 +126,11 @@ class Keyring:
         return [key for key in self._keys.values() if within.covers(key.access.projects)]
 
     def find_uses(self) -> dict[str, int]:
-        """Return when each key was last used, as nanoseconds by id.
+        """Return when each key was last used, in nanoseconds since the epoch, by ID of the key.
 
-        This collector's own uses are exact, those of others are known to the hour.
+        The time is exact if the key was last used in a request to this collector. If the request
+        was to another collector with the same store, the real time can be about an hour later. The
+        reason is that each collector stores a use at most once an hour.
 
         Raises:
             Unavailable: The store failed.
@@ -157,12 +164,17 @@ class Keyring:
         return NewKey(key, f"{KEY_START}{key_id}_{secret}")
 
     def revoke(self, key_id: str, within: Access = OPEN) -> StoredKey:
-        """Revoke a key: here immediately, in other collectors at their next refresh.
+        """Revoke a key, so that requests with this key are refused.
 
-        Revoking a key twice is harmless.
+        In this collector, the key is invalid at once. Other collectors with the same store refuse
+        the key after they have reloaded their keys. Revoking a key twice is harmless.
+
+        Args:
+            key_id: ID of the key.
+            within: Permissions of the caller.
 
         Raises:
-            Missing: There is no such key, or not all of its projects are covered by `within`.
+            Missing: There is no such key, or the caller may not access all projects of the key.
             Unavailable: The store failed.
         """
         with self._changing:
@@ -175,14 +187,19 @@ class Keyring:
         return key
 
     def find(self, headers: Mapping[str, str], *, is_local: bool = False) -> Access | None:
-        """Return the access of the sender of a request; None if its key is missing or wrong.
+        """Return the permissions of the sender of a request; None if the key is missing or wrong.
+
+        While no key exists, there are two cases:
+
+        * If keys are optional, everything is allowed, except that a sender on another machine
+          cannot act as administrator.
+        * If keys are required, a sender on this machine can send the token from the data directory
+          instead of a key. With this token, the sender can create the first key.
 
         Args:
-            headers: Headers or metadata with lower-case names: ``authorization: Bearer KEY`` or
-                ``x-api-key: KEY``.
-            is_local: Whether the sender is on this machine. This matters only while no key exists.
-                If keys are optional, a local sender then may do everything. If they are required,
-                it can send the token from the data directory, to create the first key.
+            headers: HTTP headers or gRPC metadata with lower-case names. The key is in
+                ``authorization: Bearer KEY`` or ``x-api-key: KEY``.
+            is_local: Whether the sender is on this machine.
         """
         if not self.is_on:
             return OPEN if is_local else OPEN_BEYOND

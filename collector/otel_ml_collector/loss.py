@@ -135,10 +135,11 @@ class Hours:
     """A range of hours since 1970 (UTC): from `first` up to, but not including, `last`.
 
     Attributes:
-        first: First hour.
-        last: Hour after the last one.
-        now_ns: Current time; decides which spans may still arrive.
-        project: Project; None for all that may be read.
+        first: The first hour of the range.
+        last: The hour after the end of the range.
+        now_ns: Current time, in nanoseconds since the epoch. Spans that may still arrive at this
+            time do not count as missing.
+        project: Name of the project. If None, all projects that the caller may read.
     """
 
     first: int

@@ -32,14 +32,15 @@ class Margins:
     cost: float = LEAST_AMOUNTS["cost"]
 
     def find_least(self, name: str, request_ms: float = 0.0) -> float:
-        """Return the smallest absolute difference that matters.
+        """Return the smallest change in latency or cost that can make a version better or worse.
 
-        For latency it is in ms, for cost in $. All other measures have no absolute margin, so it
-        is 0.
+        The result is in milliseconds for latency, and in US dollars for cost. It is 0 for every
+        other measure.
 
         Args:
             name: `latency`, `cost`, or another measure.
-            request_ms: How long a whole request usually takes.
+            request_ms: How long the whole request usually takes, in milliseconds. For latency, the
+                result is at least the share `time_share` of it.
         """
         if name == "latency":
             return max(self.time_ms, self.time_share * request_ms)
@@ -48,14 +49,17 @@ class Margins:
     def find_ratio(self, name: str, mean: float, least_ratio: float, request_ms: float) -> float:
         """Return the smallest relative difference that matters: 0.05 means 5 %.
 
-        It is larger than `least_ratio` if the mean is small compared with the absolute margin. For
-        example, a margin of 10 ms is 0.5 of a mean of 20 ms.
+        This is the smallest difference in ms or $ that matters (see `find_least`), divided by the
+        mean. For example, if 10 ms matter and the mean is 20 ms, the result is 0.5. But it is at
+        least `least_ratio`.
 
         Args:
-            name: `latency`, `cost`, or another measure.
+            name: `latency`, `cost`, or another measure. For another measure, the result is
+                `least_ratio`.
             mean: Mean of the baseline, in ms or $.
-            least_ratio: The result is never below this ratio.
-            request_ms: How long a whole request usually takes.
+            least_ratio: The smallest possible result.
+            request_ms: How long a whole request usually takes, in ms. The longer it takes, the
+                larger is the difference in latency that matters.
         """
         least = self.find_least(name, request_ms)
         if not (least and 0 < mean < math.inf):

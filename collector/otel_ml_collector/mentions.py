@@ -50,7 +50,9 @@ class Mentions(BaseModel):
 
 
 def find_mentions(reader: Reader, project: str, who: str) -> Mentions:
-    """Find all records except runs that contain a name, in upper or lower case.
+    """Find where a name is stored in records such as data set items and alert rules.
+
+    Upper and lower case are treated alike. Runs are not searched.
 
     Args:
         reader: Reads the store.

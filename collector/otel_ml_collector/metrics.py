@@ -122,7 +122,15 @@ def find_version_metrics(
     name: str | None = None,
     points: int = MOST_POINTS,
 ) -> MetricsPage:
-    """Read the series of a version of a model that were logged for the version, not for a run.
+    """Read the metric series that were logged for a model version instead of a run.
+
+    Args:
+        reader: The store.
+        project: The project.
+        model: Name of the model.
+        number: Number of the version.
+        name: Name of a metric to read only its series. If None, all series are read.
+        points: Maximum number of points per series.
 
     Raises:
         Missing: The version does not exist.
@@ -185,12 +193,12 @@ class SweepRun:
     """A run with metrics: one row of the table on the page Metrics.
 
     Attributes:
-        owner: The run that logged the metrics: its ID, its model and the names of its metrics.
-        outcome: The run's outcome; empty as long as only its metrics have arrived.
-        start_ns: The run's start; None as long as only its metrics have arrived.
-        params: Params that differ between the runs, as text; different values have different texts.
-        plots: A small drawing of each metric, by name.
-        series: A few points of each metric, by name.
+        owner: ID and model of the run, and the names of its metrics.
+        outcome: The outcome, such as `ok`. Empty until the run has ended.
+        start_ns: Start of the run, in nanoseconds since 1970. None until the run has ended.
+        params: The params of the run by name, as text. Different values have different texts.
+        plots: A small drawing of each metric, by name of the metric.
+        series: A few points of each metric, by name of the metric.
     """
 
     owner: MetricOwner
@@ -217,15 +225,20 @@ class SweepRun:
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The runs with the best last value of a metric.
+    """The run whose last value of a metric is the best; several runs if their values are equal.
 
     Attributes:
-        run_ids: The runs; several in a tie.
-        sentence: The runs and their value.
-        settings: The params in which they differ from others, in words; empty in a tie.
-        doubt: How far the other runs are behind, and whether that is more than noise.
-        noise: How large the noise is, and how it was measured; empty if it is unknown.
-        overlay: The curves of the best six runs on one axis; None for a metric without a curve.
+        metric: Name of the metric.
+        way: Whether the `highest` or the `lowest` value is the best.
+        run_ids: ID of the best run, or of each of them.
+        sentence: Sentence with the best run and its value.
+        settings: Params of the best run, such as `lr 0.001, depth 3`. Only params that differ
+            between the listed runs are included. Empty if several runs are the best.
+        doubt: Sentence about how far the next runs are behind, and whether that is more than noise.
+        noise: Sentence about how large the noise is, and how it was measured. Empty if the noise is
+            unknown.
+        overlay: Chart with the curves of the six best runs. None if each of them has only one value
+            of the metric.
     """
 
     metric: str
@@ -267,16 +280,18 @@ def find_sweep(
     model: str,
     order: str,
 ) -> Sweep:
-    """Find the params in which runs with metrics differ, and the last values of their metrics.
+    """Read the runs with metrics, find the best run, and find the params that differ.
+
+    At most 100 runs are read.
 
     Args:
         reader: The store.
         project: The project.
-        listed: A list of all runs with metrics, and a mapping from run ID to stored row that
-            contains only the runs that have ended.
-        model: Only runs of this model; empty for all.
-        order: ``highest:NAME`` or ``lowest:NAME`` of a metric or a param. With any other text, the
-            runs stay in the order of `listed`.
+        listed: Two values. The first is a list of runs with metrics; the run that logged a metric
+            last comes first. The second has the stored row of each run that has ended, by run ID.
+        model: Name of a model to read only its runs. If empty, runs of all models are read.
+        order: How the runs are sorted: ``highest:NAME`` or ``lowest:NAME``, with the name of a
+            metric or a param. With any other text, the runs keep the order of the list.
     """
     owners, rows = listed
     chosen = [owner for owner in owners if not model or owner.model == model][:_SWEEP]
@@ -477,14 +492,17 @@ def _read_params(
 
 
 class MetricsAsked(BaseModel):
-    """Query parameters of page Metrics: whose metrics it shows, and how.
+    """Query parameters of the page Metrics, which lists runs and shows the curves of one run.
 
     Attributes:
-        run_id: The run whose curves are shown. None for the best run or, without one, the last run.
-        model, version: A model to list only its runs. With a version, the metrics of that model
-            version are shown instead of those of a run.
-        by: Whether the curves are drawn over steps or over time.
-        order: Order of the list of runs, ``highest:NAME`` or ``lowest:NAME`` of a metric or param.
+        run_id: ID of the run whose curves are shown. If None, the page shows the best run. If
+            there is no best run, it shows the run that logged a metric last.
+        model: Name of a model. The page then lists only runs of this model.
+        version: Number of a version of `model`. The page then shows the curves that were logged for
+            this version instead of the curves of a run.
+        by: Whether the horizontal axis shows steps or time.
+        order: How the list of runs is sorted: ``highest:NAME`` or ``lowest:NAME``, with the name of
+            a metric or a param. If empty, the run that logged a metric last comes first.
     """
 
     run_id: str | None = Field(None, max_length=49)

@@ -35,10 +35,12 @@ class OutgoingPeer:
     Attributes:
         host: Host name or IP address.
         netloc: Host and port as in the URL.
-        is_secure: Whether it uses TLS.
-        tls_ca: File of certificates (PEM) to trust instead of the system's.
-        timeout_s: Seconds for one request, from connecting to the end of the answer.
-        allow_private, allow_link_local: As in `is_allowed`.
+        is_secure: Whether the server uses TLS.
+        tls_ca: File with certificates (PEM) to trust. If None, those of the system are trusted.
+        timeout_s: Maximum seconds for one request, from connecting to the end of the answer.
+        allow_private: Whether requests can also go to private addresses, such as `10.0.0.1`.
+        allow_link_local: Whether link-local addresses count as private addresses. If false, no
+            request goes to a link-local address.
     """
 
     host: str
@@ -57,7 +59,8 @@ class PeerAnswer:
 
     Attributes:
         body: The start of the answer, up to the requested number of bytes.
-        rest_s: Seconds to wait before the next request, if the server named them.
+        rest_s: Seconds to wait before the next request, from the header `Retry-After`. At most 600.
+            None if the answer has no such header, or if the header contains a date.
     """
 
     status: int

@@ -108,10 +108,13 @@ class Price:
 
 
 def read_prices(text: str) -> tuple[Price, ...]:
-    """Read prices from a JSON object: provider, then model, then its prices; empty for no text.
+    """Read the prices of models from a JSON object.
+
+    An example is ``{"openai": {"gpt-5": {"input": 1.25, "output": 10}}}``, in US dollars per
+    million tokens. If the text is empty, the result is empty.
 
     Raises:
-        ValueError: The text is invalid. The message contains what is expected.
+        ValueError: The text is invalid. The message explains what is expected.
     """
     if not text.strip():
         return ()

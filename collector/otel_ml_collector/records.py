@@ -69,10 +69,10 @@ def text_of(value: TagValue) -> str:
 
 @dataclass(slots=True)
 class TraceKey:
-    """An index entry that finds a trace by its ID or by a key that the user gave it.
+    """An index entry that maps a key to a trace. The key is the trace ID or a user's own text.
 
-    An entry whose trace ID is all zeros belongs to no trace. It says that records such as feedback
-    have arrived for the key.
+    If the trace ID of an entry is all zeros, the entry belongs to no trace. It only
+    records that feedback or the like has arrived for the key.
     """
 
     key: str = field(metadata=kept("The id in hex, or the user's own key", "String"))
@@ -139,17 +139,17 @@ class ProcessSign:
 class Arrivals:
     """The sequence numbers of spans that a process sent, for spans that ended in the same hour.
 
-    otel-ml's SDK numbers the spans of a process, so that the collector can detect missing spans. An
-    entry has the numbers of one request, until `join` merges it with others.
+    otel-ml's SDK numbers the spans of a process, so that the collector can detect missing spans. At
+    first, an entry is about the spans of one export request. `join` merges several entries.
 
     Attributes:
         hour: Hour in which the spans ended, in hours since 1970 (UTC).
         minute: Minute of arrival, in minutes since 1970 (UTC).
         timely: Sequence numbers of spans that arrived within 5 minutes after they ended.
         late: Sequence numbers of spans that arrived later.
-        dropped: How many spans the process had dropped until then; 0 if not reported.
-        settled: Spans up to this sequence number were sent or dropped, so a missing one will not
-            arrive any more; 0 if not reported.
+        dropped: Number of spans that the process had dropped when it sent these; 0 if not reported.
+        settled: The process has sent or dropped each span up to this sequence number. If one of
+            them has not arrived, it never will. 0 if not reported.
     """
 
     project: str
@@ -280,7 +280,8 @@ class Records:
         open_runs: Runs that were announced at their start, even if they have ended since.
         rejected: Number of spans that can never be stored, by reason.
         received: Number of spans or log records that the records were made from.
-        replaced: Places of the first texts in which invalid UTF-8 was replaced.
+        replaced: Where invalid UTF-8 was replaced: the span, and the path of the text in the
+            request. Only the first few texts are listed.
         size: Bytes of the requests that the records were made from, decompressed.
     """
 

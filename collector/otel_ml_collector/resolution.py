@@ -73,15 +73,17 @@ class Resolution:
 
 @dataclass(frozen=True, slots=True)
 class InheritedContent:
-    """A question and an answer that a run inherits from other runs of its trace.
+    """The input and output that lists show for a run that has recorded none.
+
+    They are copied from other runs of the trace. For example, a request without an output shows the
+    last answer inside it.
 
     Attributes:
-        inputs_preview, outputs_preview: One line of text; empty if the run has its own, or if no
-            other run has any.
-        inputs_of: Span ID of the run that has this input.
-        outputs_of: Span IDs of the runs that have this output. If the model answered with tool
-            calls, these are the runs of the tools, because their inputs show what the model asked
-            for.
+        inputs_preview, outputs_preview: One line of text. Empty if nothing is inherited, for
+            example because the run has its own input or output.
+        inputs_of: Span ID of the run from which the input is copied.
+        outputs_of: Span IDs of the runs from which the output is copied. For a model that answered
+            with tool calls, these are the runs of the tools: their inputs show the tool calls.
     """
 
     inputs_preview: str = ""
@@ -97,15 +99,16 @@ NO_CONTENT: Final = InheritedContent()
 
 @dataclass(frozen=True, slots=True)
 class ResolvedRun:
-    """The values that one run gets from other records, as they are stored.
+    """A row of the store: the values that one run gets from other runs and records.
 
-    Such a set of values is called the run's resolution. It may be computed again when more records
-    arrive, so several of them can be stored for one run.
+    For example, a run without a session inherits the session of its trace. These values are called
+    the run's resolution. When more records arrive, they are computed again, and a second row is
+    stored for the run.
 
     Attributes:
-        rank: When the resolution was computed, by the store's clock, in nanoseconds since 1970. 0
-            if it was computed before the run was stored. The resolution with the highest rank is
-            used.
+        rank: Time when the values were computed, by the store's clock, in nanoseconds since 1970. 0
+            if they were computed before the run was stored. If there are several rows for a run,
+            the row with the highest rank is used.
     """
 
     project: str
@@ -132,10 +135,10 @@ class ResolvedRun:
 
 
 def form_of(run: Run | CallRun) -> tuple[bool, bool, bool]:
-    """Return whether a run names a session, a user and an experiment, in this order.
+    """Return three flags: whether a run has a session, a user, and an experiment.
 
-    If the result is the same for all runs of a trace, no run lacks what another one has, so none
-    inherits anything.
+    A run inherits a name that it lacks from another run of its trace. If all runs of a trace have
+    the same flags, no run inherits anything.
     """
     return run.session != "", run.user != "", run.experiment != ""
 
@@ -194,17 +197,21 @@ def name_owners(
     keys: Collection[str],
     annotated: Collection[str],
 ) -> dict[bytes, Sequence[str]]:
-    """Find the trace keys and tags through which runs get late-arriving records, by span ID.
+    """Find the trace keys and tags under which records about each run are stored.
 
-    For example, feedback can be sent later for a trace key, or for all runs with a certain tag.
-    Records for a trace key belong to the runs that are not directly inside another run. Records for
-    a tag belong to every run with the tag.
+    Records such as feedback can arrive later than the runs. They can be about one run, about a
+    trace key (a text that the user gave to a trace), or about all runs with a certain tag. Records
+    about a trace key apply to the runs that are not directly inside another run of the trace.
 
     Args:
-        runs: All runs of the trace, each once, in any order.
-        tags: The tags of each run as text, including late ones, by span ID.
-        keys: The trace keys, and the trace ID.
-        annotated: The keys and tags that have late-arriving records.
+        runs: All runs of one trace, each once, in any order.
+        tags: By span ID, the tags of each run as text. Includes tags that arrived later.
+        keys: The trace keys of the trace, and its trace ID.
+        annotated: The trace keys and tags for which such records are stored.
+
+    Returns:
+        By span ID, the trace keys and tags of `annotated` that apply to the run, sorted. Runs to
+            which none applies are left out.
     """
     runs = [*runs]
     calls = {run.span_id for run in runs if run.kind != "span"}

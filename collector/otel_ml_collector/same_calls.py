@@ -156,14 +156,15 @@ class OtherRecord:
 class CallFacts:
     """The facts about a model call, combined from all runs that recorded it.
 
-    Several instrumentations can record the same call, each as a run of its own. Statistics count
-    only one of these runs, the main record. Each fact comes from the main record or, if it lacks
-    the fact, from another record. Tokens and cost are in `CallShare`.
+    Two instrumentations, such as those of a framework and of a provider's client, can record the
+    same call as two runs. Statistics count only one of these runs, called the main record. If the
+    main record lacks a fact, such as the provider, the fact comes from another of the runs. Tokens
+    and cost are not here, but in `CallShare`.
 
     Attributes:
-        latency_ns: Latency of the main record.
-        is_whole: Whether the main record has both an input and an output, so that neither has to
-            be taken from another record.
+        latency_ns: Duration of the main record, in nanoseconds.
+        is_whole: Whether the main record has both an input and an output. If not, the missing text
+            can be taken from another run of the call.
     """
 
     provider: str = ""
@@ -182,19 +183,24 @@ UNKNOWN: Final = CallFacts()
 
 @dataclass(frozen=True, slots=True)
 class CallShare:
-    """The tokens and cost of a run to use in totals, if its own would be counted twice.
+    """The tokens and cost that totals use for a run, so that nothing is counted twice.
 
-    There are two cases. Several runs may record the same call; then one of them, the main record,
-    counts for all. Or an agent reports the sum of the calls below it, which count already.
+    Without these values, totals would count some tokens twice in two cases:
+
+    * Several runs record the same call of a model. Totals use only one of them, called the main
+      record.
+    * A run, such as an agent, reports the sum of the calls below it. Totals already include these
+      calls.
 
     Attributes:
-        record_of: Span ID of the main record, if this run only repeats it; else empty.
-        others: The other records of the call, if this run is the main record.
-        tokens, cost: The values to use for this run in totals. A main record gets each value from
-            the records that have it. A run that repeats another record gets none. An agent does
-            not get the values that it sums up from the calls below it.
-        facts: The combined facts about the call, if this run is the main record.
-        trace_id: Trace of the main record `record_of`; empty if it is the trace of this run.
+        record_of: Span ID of the main record, if this run repeats it. Otherwise empty.
+        others: The runs that repeat this run, if this run is the main record.
+        tokens, cost: The values that totals use for this run. The main record also gets values that
+            only a run that repeats it has. A run that repeats the main record has no values here.
+            An agent has only values that no call below it reports.
+        facts: Provider, model, latency and the like of the call, if this run is the main record.
+        trace_id: ID of the trace that contains the run `record_of`. Empty if both runs are in the
+            same trace.
     """
 
     record_of: bytes = b""
@@ -243,9 +249,9 @@ def find_shares_of(runs: Sequence[Run]) -> dict[tuple[str, bytes], dict[bytes, C
     reports the sum of the calls below it.
 
     Returns:
-        For each of these runs, the tokens and cost to use in totals instead of its own. The first
-        key is the project and the trace ID, the second is the span ID. None if these are too many
-        runs to check before they are stored; a background job checks them later.
+        The tokens and cost that totals use for each of these runs, instead of the run's own values.
+        The first key is the project and the trace ID, the second is the span ID. None if more than
+        2,000 runs have to be checked. Then a background job checks them after they are stored.
     """
     items = [run for run in runs if has_facts(run)]
     nested = _find_nested(items)

@@ -151,13 +151,16 @@ class OtlpPoint:
     Attributes:
         name: Name of the metric.
         unit: Its unit.
-        start_ns: Since when it counts, in nanoseconds since the epoch; 0 if unknown.
-        time_ns: Until when it counts.
-        is_delta: Whether it counts since the previous point, instead of since `start_ns`.
-        count: Number of values; 0 for a counter.
-        total: Sum of the values.
-        bounds: Upper bounds of the buckets, except the last one.
-        buckets: Number of values in each bucket; one more than there are bounds, or empty.
+        start_ns: Start of the period that the point covers, in nanoseconds since the epoch; 0 if
+            unknown.
+        time_ns: End of the period, in nanoseconds since the epoch.
+        is_delta: Whether the temporality is delta: the point covers only the time since the
+            previous point.
+        count: Number of values in a histogram; 0 for a counter.
+        total: Sum of the values of a histogram, or value of a counter.
+        bounds: Upper bounds of the histogram's buckets. The last bucket has none.
+        buckets: Number of values in each bucket. Empty for a counter, or if the sender used
+            too many buckets.
     """
 
     name: str

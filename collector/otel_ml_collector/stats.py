@@ -282,19 +282,19 @@ class StatsQuery:
     """A request for statistics: which runs to count, and how to group them.
 
     Attributes:
-        where: A filter; empty for all runs. Spans that are not model calls are left out, unless the
-            filter has ``kind``.
+        where: A filter on runs. If empty, all runs match. Spans that are not model calls are left
+            out, unless the filter has ``kind``.
         group: The field or tag to group by, such as ``version`` or ``tags["client"]``; empty for no
             groups.
         window: Time range in which the runs began. The first bucket begins at its start, the last
             one ends at its end.
         step_ns: Length of a bucket; None for one bucket.
         groups: Maximum number of groups to list.
-        also: A condition on runs in addition to the filter.
-        by: How to group the runs by `group`; None for the usual way.
-        only: Names of the groups to list; empty for the groups with the most runs.
-        needs_runs: Whether `also` uses columns that only the runs have. Then the statistics cannot
-            be read from the stored daily and hourly totals.
+        also: An SQL condition on runs, in addition to the filter.
+        by: The SQL that finds the group of each run. If None, it is made from `group`.
+        only: Names of the groups to list. If empty, the groups with the most runs are listed.
+        needs_runs: Whether `also` uses columns that the stored daily and hourly totals lack. Then
+            the statistics are read from the runs.
     """
 
     project: str
@@ -501,7 +501,11 @@ def find_all_stats(reader: Reader, now_ns: int) -> AllStats:
 
 
 def make_question(reader: Reader, query: StatsQuery) -> StatsQuestion:
-    """Prepare the query of statistics with time buckets, in total or for each group.
+    """Translate a request for statistics into the parts of an SQL query, without running the query.
+
+    Args:
+        reader: The store.
+        query: The request: which runs to count, how to group them, and how long a time bucket is.
 
     Raises:
         BadInput: The filter or group is invalid, or there would be too many buckets.
@@ -696,11 +700,12 @@ def parse_stats(
 
 @router.get("/projects/{project:path}/stats")
 def get_stats(query: Annotated[StatsQuery, Depends(parse_stats)], reader: FromReader) -> RunStats:
-    """Count recorded runs by group and time: errors, latency, scores, tokens, cost.
+    """Return statistics of runs by group and time: count, errors, latency, scores, tokens, cost.
 
-    By default the last 24 hours. Buckets are cut at full hours or days of `tz`; the first begins at
-    `start` and the last ends at `end`, so both may be shorter. At most 750 buckets, and 10,000
-    buckets times groups.
+    By default, runs of the last 24 hours are counted. Time buckets begin at full hours or days of
+    the time zone `tz`. The first bucket begins at `start` and the last one ends at `end`, so both
+    may be shorter. There can be at most 750 buckets. The number of buckets times the number of
+    groups can be at most about 10,000.
     """
     return find_stats(reader, query)
 

@@ -116,8 +116,9 @@ class UnreadSpans:
     Attributes:
         spans: Number of all spans.
         scopes: Names of the instrumentations that sent the newest spans, most frequent first.
-        signs: For each instrumentation, the signs of a model call that its spans have and lack;
-            empty if not requested.
+        signs: One entry for each instrumentation. It takes the span that is most like a model call
+            and lists what this span has, such as token counts, and what it lacks. Empty if not
+            requested.
     """
 
     spans: int
@@ -136,10 +137,11 @@ class UnreadSpans:
 def find_unread(
     reader: Reader, project: str, own_models: Collection[str] = ()
 ) -> UnreadSpans | None:
-    """Describe the spans of a project if it has no runs, only spans.
+    """Describe the spans of a project that has no runs, and why none of them became a run.
 
-    A span becomes a run if it is recognized as a model call. The description has the signs of a
-    model call that the spans have and lack.
+    A span becomes a run if it is recognized as a model call. For each instrumentation, the result
+    describes the span that is most like a model call: what it has, such as token counts, and
+    what it lacks, such as a known model.
 
     Args:
         reader: Reads the store.

@@ -64,8 +64,10 @@ class Buckets:
 
     Attributes:
         window: The window of the runs.
-        step_ns: Length of a full bucket, in a zone without clock changes.
-        starts_ns: Start of each bucket. The first one is the start of the window.
+        step_ns: Length of a bucket, in nanoseconds. The first and last bucket can be shorter. A
+            bucket in which the clocks change can be shorter or longer.
+        starts_ns: Start of each bucket, in nanoseconds since 1970. The first bucket starts with the
+            window.
     """
 
     window: Window

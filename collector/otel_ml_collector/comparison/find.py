@@ -224,15 +224,16 @@ class DefinedVersion:
 class ComparisonDetail:
     """A comparison, with details for its page.
 
-    A side is one of the compared runs, versions or experiments. Its reference is its name in the
-    request: a run ID, or a version such as ``answer:v3``.
+    A side is one of the compared runs, versions or experiments. The keys of `series` and `versions`
+    are the names of the sides in the request: a run ID, or a version such as ``answer:v3``.
 
     Attributes:
         answer: The comparison, as the API returns it.
-        series: The metrics of each side, by reference. Each has only a few points, enough to draw
-            the shape of its curve.
-        versions: The model version of each side with its definition, by reference. Empty for
-            experiments, for runs of one version, and for more than six runs.
+        series: The metrics of each side. Each metric has only a few points, enough to draw the
+            shape of its curve.
+        versions: The model version of each side, with its source code and params. For runs, these
+            are the versions that the runs used. Empty for experiments, for more than six runs, and
+            if all runs used the same version.
     """
 
     answer: SideComparison

@@ -174,20 +174,20 @@ class ComparisonRow:
 
 @dataclass(frozen=True, slots=True)
 class ComparedPair:
-    """A run, version or experiment compared with the baseline, for the page.
+    """How a run, version or experiment differs from the baseline, as the comparison page shows it.
 
     Attributes:
-        side: The run, version or experiment.
-        judges: How the scores of each judge changed. Empty for runs, like the next two.
-        amounts: How latency, tokens and cost changed.
-        failures: How the share of failed calls changed.
-        parts: For runs: a text diff of the ``inputs`` and of the ``outputs``, each with its name.
-            Inputs or outputs that are equal are left out.
+        side: The run, version or experiment that is compared with the baseline.
+        judges: How the scores of each judge changed. Empty for runs.
+        amounts: How latency, tokens and cost changed. Empty for runs.
+        failures: How the share of failed calls changed. Empty for runs.
+        parts: For runs: pairs of a name (``inputs`` or ``outputs``) and its text diff. Inputs or
+            outputs that are equal are left out.
         same: For runs: which of ``inputs`` and ``outputs`` are equal.
-        blocks: Changed functions in the source code of the two versions. For two runs of the same
-            model, these are the versions that the runs used.
-        versions: The version of the baseline and the version that is compared with it. Empty for
-            experiments, and for runs without changed functions.
+        blocks: Functions whose source code differs between the two model versions. For two runs of
+            the same model, these are the versions that the runs used. Empty for experiments.
+        versions: The model version of the baseline, then that of `side`. Empty for experiments, and
+            for runs without changed functions.
         banner: The verdict in one sentence. None for runs. Also None if no judge scored both the
             baseline and `side`, and no call failed.
     """

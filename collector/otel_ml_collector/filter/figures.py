@@ -61,21 +61,24 @@ _MOST_BEFORE_NS: Final = 90 * DAY_NS
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The names that one kind of condition may use, such as the conditions of alert rules.
+    """The names that are allowed in a condition, such as the condition of an alert rule.
+
+    For example, ``pass_rate["grounded"] < 0.9`` uses the name ``pass_rate``. Alert rules and other
+    features that take conditions each allow different names.
 
     Attributes:
-        noun: The word for such a condition in error messages.
-        place: Name of the parameter or option that contains the condition, such as ``when``; for
-            error messages.
-        figures: Names of the figures (numbers). Each name maps to the kind of argument that it
-            takes: ``judge`` for ``pass_rate["grounded"]``, empty for ``runs``. Three kinds are
-            written without quotes: `FIELD` as in ``p90(latency_ms)``, `PATH` as in
+        noun: What error messages call such a condition.
+        place: Name of the parameter or option that contains the condition, such as ``when``. Error
+            messages show it.
+        figures: Names of numbers. Each name maps to the kind of its argument: ``judge`` for
+            ``pass_rate["grounded"]``, or empty for ``runs``, which takes no argument. The user
+            writes three kinds without quotes: `FIELD` as in ``p90(latency_ms)``, `PATH` as in
             ``drift(inputs.age)``, and `CONDITION` as in ``share(latency_ms > 2000)``.
         verdicts: Words that are a complete condition, such as ``worse``.
-        than: Figures that are compared with an earlier period, as in
+        than: Names from `figures` that accept an earlier period to compare with, as in
             ``drift(inputs.age, than="7d")``. Each maps to its default period.
-        signs: Figures that can be a condition without a comparison, such as
-            ``worse("grounded")``. This means the same as ``worse("grounded") > 0``.
+        signs: Names from `figures` that can be a condition without a comparison. For example,
+            ``worse("grounded")`` means ``worse("grounded") > 0``.
         watches: Whether ``previous("1d")`` and ``surely(...)`` are allowed.
     """
 
@@ -178,13 +181,17 @@ def holds(
     is_verdict: Callable[[str], bool],
     is_sure: Callable[[SureComparison], bool] = lambda _: False,
 ) -> bool:
-    """Return whether a condition holds. Figures that cannot change the result are not computed.
+    """Return whether a condition such as ``runs > 100 and worse`` is true.
+
+    Parts of the condition are tested in the order of the text, until the result is known.
 
     Args:
         condition: The parsed condition.
-        number_of: Returns the value of a figure; NaN if it has none.
-        is_verdict: Returns whether a verdict word, such as ``worse``, is true.
-        is_sure: Returns whether a comparison in ``surely(...)`` is certain.
+        number_of: Function that returns the number for a figure, such as ``runs``. NaN means that
+            the figure has no value.
+        is_verdict: Function that returns whether a word such as ``worse`` is true.
+        is_sure: Function that returns whether a comparison in ``surely(...)`` is statistically
+            certain.
     """
     match condition:
         case Both(parts):

@@ -242,14 +242,15 @@ def compile_filter(
     """Compile a filter to an SQL condition on rows of the table `runs`.
 
     Args:
-        where: An expression of the filter language; empty for no filter.
-        kinds: Which kinds of records the project has besides its runs, such as tags that arrived
-            after their run. The SQL skips all other kinds.
-        zone: Time zone of days, and of times without an offset.
+        where: An expression of the filter language, such as ``latency_ms > 2000``. If empty, the
+            condition is always true.
+        kinds: Kinds of records that the project has besides its runs, such as tags that arrived
+            after their run. The SQL does not look for records of other kinds.
+        zone: Time zone for days, and for times without a UTC offset.
 
     Returns:
-        The parsed filter, and the condition. Your query must pass the parameters of the condition,
-        and also ``project``, ``start`` and ``end`` (its time window).
+        The parsed filter, and the condition. Your query must pass the parameters of the condition.
+        It must also pass ``project``, and its time window as ``start`` and ``end``.
 
     Raises:
         BadInput: The filter is invalid, names an unknown field, or compares a field with a value of
@@ -343,19 +344,19 @@ def compile_own(
     hides: bool = True,
     also: Tree | None = None,
 ) -> tuple[Condition, CountedRuns, bool]:
-    """Compile a filter like `compile_tree`, but leave two tests to the caller.
+    """Compile a filter to an SQL condition that also selects some runs that you must leave out.
 
-    The two tests are whether a run repeats another record of the same call, and whether it belongs
-    to an experiment. Both may become known only after the run has arrived, and are stored in a
-    second table. Without these tests, the SQL also selects some runs that should be left out. To
-    leave them out, add `CountedRuns.resolved_conditions` to the SQL, or call
-    `CountedRuns.leaves_out` for each run that you have read.
+    The function does the same as `compile_tree` and takes the same arguments, but its condition
+    reads one table less. That table stores two facts that can arrive after the run itself: whether
+    the run repeats another record of the same call, and whether it belongs to an experiment. In
+    both cases, the run should usually not be counted.
 
-    The arguments are those of `compile_tree`.
+    To leave out such runs, use the returned `CountedRuns` object. Either add its
+    `resolved_conditions` to your SQL, or call its method `leaves_out` for each run that you have
+    read.
 
     Returns:
-        The condition without the two tests; the object that has them; and whether there is any
-        filter.
+        The condition; the `CountedRuns` object; and whether there is any filter (`tree` or `also`).
 
     Raises:
         BadInput: The filter is invalid.
@@ -384,19 +385,22 @@ def compile_own(
 def compile_tests(
     reader: Reader, project: str, where: str, tests: Sequence[str], kinds: RecordKinds
 ) -> tuple[Condition, list[Sql]]:
-    """Compile a filter, and further filters that are tested on each run that it selects.
+    """Compile a filter that selects runs, and further filters to test on each selected run.
+
+    For example, select all runs of a model, and test for each whether it was slow.
 
     Args:
         reader: The store.
         project: The project.
-        where: The filter that selects runs, as in `compile_where`.
-        tests: The further filters. They do not leave out runs: each becomes a boolean column.
-        kinds: Which kinds of records the project has besides its runs, such as tags that arrived
-            after their run. The SQL skips all other kinds.
+        where: The filter that selects runs. If empty, all recorded calls are selected.
+        tests: The further filters. They do not leave out any runs. You can use the result of each
+            as a boolean column of your query.
+        kinds: Kinds of records that the project has besides its runs, such as tags that arrived
+            after their run. The SQL does not look for records of other kinds.
 
     Returns:
-        The condition that selects the runs, with the parameters of all filters; and for each test
-        an SQL expression that is true or false, never null.
+        The condition that selects the runs, with the parameters of all filters. Also a list with an
+        SQL expression for each test, which is true or false, never null.
 
     Raises:
         BadInput: The filter or a test is invalid.
@@ -488,9 +492,10 @@ class _Compiler:
         self.values: dict[str, Any] = {}
 
     def write(self, tree: Tree) -> Sql:
-        """Write a condition that is never null, so that its negation is exact.
+        """Translate a parsed filter, or a part of it, to SQL.
 
-        A part that occurs several times is written once, with the same parameters.
+        The SQL is true or false for each run, never null, so that it can be negated with ``NOT``.
+        If the same object is passed again, the same SQL with the same parameters is returned.
         """
         if (sql := self._written.get(id(tree))) is None:
             sql = self._written[id(tree)] = self._write(tree)

@@ -42,12 +42,14 @@ class SpanFact:
 
 @dataclass(frozen=True, slots=True)
 class LastPoint:
-    """A logged value of a metric. For each metric of a run, lists and filters use one value.
+    """One value that was logged for a metric, such as a loss.
+
+    Several values of a metric can be logged for a run, but lists and filters use only one of them.
 
     Attributes:
-        owner: What the metric was logged for: the ID of a run, a trace key or a tag.
-        is_series: Whether the metric was logged step by step. For a series, the last value is used.
-            Otherwise the first value is used, so that sending it again changes nothing.
+        owner: The run ID, trace key or tag for which the value was logged.
+        is_series: Whether the metric was logged step by step. If so, lists and filters use the last
+            value. Otherwise they use the first value, so that sending it again changes nothing.
         value: The value; NaN if the metric was cleared.
     """
 

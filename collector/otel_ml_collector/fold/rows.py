@@ -27,8 +27,8 @@ class RunRef:
     The start time is needed because two spans of a trace can have the same ID.
 
     Attributes:
-        scope: Name of the instrumentation that recorded the run. It is empty, except in a list of
-            the runs that record the same call.
+        scope: Name of the instrumentation that recorded the run, such as that of a framework. It is
+            set only in the list of the other runs that record the same call. Otherwise empty.
     """
 
     trace_id: bytes
@@ -44,15 +44,17 @@ class RunRef:
 
 @dataclass(frozen=True, slots=True)
 class FoldedScore:
-    """The newest score of a version of a judge, or of a reviewer.
+    """The newest score that a version of a judge, or a reviewer, gave a run.
 
     Attributes:
-        judge: Name of the judge, or of what was labelled.
-        version: Digest of the judge's version; empty for reviewers and for judges without one.
-        score: None if there is no number.
+        judge: Name of the judge. For a reviewer, the name under which the reviewer labelled the
+            run, such as `correctness`.
+        version: Digest of the judge's version. Empty for a reviewer, and for a judge without a
+            version.
+        score: The score as a number; None if no number was given.
         has_failed: Whether the judge raised an error.
         time_ns: When the score was given, in nanoseconds since the epoch.
-        record_id: ID of a reviewer's record; empty for a judge's score.
+        record_id: ID of the record with the reviewer's score; empty for a judge.
     """
 
     judge: str

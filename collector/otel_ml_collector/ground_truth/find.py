@@ -262,12 +262,13 @@ class QualityQuestion:
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """The predictions whose quality is measured, as a subquery for further queries.
+    """A subquery that selects the predictions whose quality is measured.
 
     Attributes:
-        sql: SQL that selects one row per prediction, with the columns `store.predictions.COLUMNS`.
-        values: Parameters of `sql`, and of the SQL that computes figures, such as accuracy.
-        rule: How predictions and ground truth are read from runs.
+        sql: The SQL. It selects one row per prediction, with columns for the run, the prediction
+            and the ground truth. `COLUMNS` in `store.predictions` lists them.
+        values: The values of the parameters in `sql`, and in queries that contain `sql`.
+        rule: How to read the prediction and the ground truth from a run.
     """
 
     reader: Reader

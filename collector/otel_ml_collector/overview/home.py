@@ -45,12 +45,15 @@ router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """Runs without an end in the 50 most recently active projects, up to 2,000 runs each.
+    """Runs that have started, but not ended, in all projects together.
+
+    Only the 50 projects in which runs started last are searched. For each of them, the newest 2,000
+    such runs are counted.
 
     Attributes:
         running: Number of runs whose process still sends heartbeats.
-        crashed: Number of runs whose process does not.
-        runs: The ten newest of these runs.
+        crashed: Number of runs whose process no longer sends heartbeats.
+        runs: The ten newest runs, running or crashed.
     """
 
     running: int
@@ -77,10 +80,10 @@ class ShownProject:
     """A project on the home page, with figures of the last 24 hours.
 
     Attributes:
-        day: Runs, errors, latency and cost of these 24 hours; None without runs.
-        unread: A text if the project only has spans that are not model calls: `10 spans by
-            genkit-tracer, none recognized as a model call`. Else empty.
-        runs: Curve of the number of runs in each hour, as SVG points.
+        day: Runs, errors, latency and cost of these 24 hours. None if there were no runs.
+        unread: Hint for a project with spans but without runs, such as `10 spans by genkit-tracer,
+            none recognized as a model call`. Empty for any other project.
+        runs: Points of an SVG curve of the number of runs in each hour.
     """
 
     project: ProjectCounts

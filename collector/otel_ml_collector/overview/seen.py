@@ -35,12 +35,14 @@ class PageVisit:
 
 @dataclass(frozen=True, slots=True)
 class SeenProblems:
-    """The last two visits of a user, to show which problems are new since the last one.
+    """The problems that a user saw in their last two visits, to show which problems are new.
+
+    Pages that are opened less than 30 minutes after each other belong to one visit. During a visit,
+    problems are new if the user did not see them in the previous visit.
 
     Attributes:
-        before: The visit before `last`. While `last` is still going on, problems are compared with
-            this one.
-        last: The last visit. Pages that are opened shortly after each other are one visit.
+        before: The visit before `last`.
+        last: The newest visit. The user may still be in it.
     """
 
     before: PageVisit

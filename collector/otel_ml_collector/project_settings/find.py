@@ -77,14 +77,18 @@ class Configured:
 
 @dataclass(frozen=True, slots=True)
 class SettingsSources:
-    """Functions of other packages that page Settings needs, registered when the collector starts.
+    """Functions of other packages that page Settings calls.
+
+    They are registered when the collector starts.
 
     Attributes:
-        find_receivers: Finds the receivers, with the notifications that the project sent to them.
-        send_trial: Sends a test notification. Its arguments are all receivers, the name of the one
-            to test, the URL that the notification links to, and the current time.
-        counters: Functions that each count one kind of records of a project. The key is what they
-            count, such as `alert rule`.
+        find_receivers: Returns the receivers of alerts. Each has the notifications that the project
+            sent to it. Arguments: the store, the project, and the receivers of otel-ml.toml.
+        send_trial: Sends a test notification to one receiver. Arguments: all receivers, the name of
+            the receiver to test, the URL that the notification links to, and the current time.
+        counters: Functions that count records of a project, by the kind of records. For example,
+            the function under `alert rule` returns the number of alert rules. Arguments: the store
+            and the project.
     """
 
     find_receivers: Callable[[Reader, str, Sequence[AlertTarget]], list[ProjectReceiver]]
@@ -166,8 +170,8 @@ def find_freed(reader: Reader, project: str, retention: Retention, wish: Wish, n
     Args:
         reader: A reader of the whole store.
         project: The project.
-        retention: Reads the collector's setting.
-        wish: The setting to try.
+        retention: Knows the collector's default, which applies to each value that `wish` lacks.
+        wish: The retention to try.
         now_ns: The current time, in nanoseconds since 1970.
     """
     alone = replace(OPEN, projects=(project,))

@@ -91,8 +91,9 @@ class StoredPart:
     """The size of a table on disk.
 
     Attributes:
-        waiting: Bytes of files that still hold deleted rows.
-        replaced: Bytes of files that were replaced. The store deletes them by itself.
+        waiting: Bytes of files that still contain deleted rows, along with other rows.
+        replaced: Bytes of old files for which the store has already written new files. The store
+            removes the old files soon.
     """
 
     table: str
@@ -478,8 +479,8 @@ def post_purge(request: Request, admin: Admin, wait_s: WaitFree = 0) -> Purged:
 def confirm_clock(admin: Admin, retention: FromRetention) -> ConfirmedClock:
     """Confirm that the collector's clock is right, so that retention deletes again.
 
-    Retention waits if the clock has moved by more than 2 days since its last pass. It deletes
-    within seconds after this call.
+    Retention, the job that deletes old data, pauses if the clock has moved by more than 2 days
+    since the job last ran. After this call, the job deletes again within seconds.
     """
     demand_all(admin)
     move = retention.confirm()

@@ -56,12 +56,14 @@ class QualityCurve:
     """A line chart of how good predictions were (accuracy, for example) over time.
 
     Attributes:
-        line: SVG path through the time buckets that have enough ground truth.
-        band: SVG path of the area of their intervals.
-        estimate: SVG path of the estimate for early buckets: the newest ones, whose ground truth is
-            not complete yet. Empty if there is none.
-        hatched: The early buckets, which are drawn hatched. For each, the distance from the left
-            and the width, both in percent of the chart, and the reason.
+        line: SVG path through the values of all time buckets that are not early. A bucket is early
+            if its ground truth is not complete yet.
+        band: SVG path of the area between the lower and upper confidence bounds of these values.
+        estimate: SVG path of the estimated accuracy in the early buckets. Empty if there is no
+            estimate.
+        hatched: The early buckets, which are drawn hatched. Each has its distance from the left
+            edge of the chart and its width, both in percent of the chart's width, and the reason
+            why it is early.
         up, across: Labels of the axes.
     """
 

@@ -119,9 +119,12 @@ def get_target(
     """Return how often a model's predictions were right, by the time of the prediction.
 
     The newest ground truth of each run counts, whether it arrived before or after the run. Ground
-    truth often arrives days later. A time bucket is marked `early` if it has less ground truth than
-    buckets of the same age usually have. Ground truth without a prediction target is compared with
-    the whole output.
+    truth often arrives days later. A time bucket is marked `early` if its ground truth is not
+    complete yet, for example if it has less than buckets of the same age usually have.
+
+    `target` names a prediction target, which maps part of an output to ground truth. It can also be
+    the name of ground truth that has no prediction target. In this case, the ground truth is
+    compared with the whole output.
     """
     return find_quality(reader, make_question(reader, project, target, wanted, time.time_ns()))
 

@@ -22,7 +22,8 @@ def get_reported(
 ) -> Reported:
     """Read what services report in OpenTelemetry metrics about their calls, by model.
 
-    By default the last 24 hours. These figures are never added to the figures of runs.
+    By default, this covers the last 24 hours. The figures, such as token counts and durations, are
+    never added to the figures of runs.
     """
     if end_ns is None:
         end_ns = time.time_ns()

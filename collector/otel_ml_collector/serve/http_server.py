@@ -320,13 +320,13 @@ def grpc_options(limits: Limits) -> list[tuple[str, int]]:
 
 
 def fit_limits(limits: Limits) -> Limits:
-    """Raise the process's limit of open files, and adapt the number of connections to it.
+    """Raise the limit of open files of this process, and adapt the number of connections to it.
 
-    HTTP and gRPC have `Limits.connections` each. Together they use at most half of the files. The
-    other half is for the store.
+    `Limits.connections` applies to HTTP and to gRPC separately. The connections of both together
+    may use at most half of the files that the process may open. The other half is for the store.
 
     Returns:
-        The limits, with fewer connections if the process may open too few files.
+        The limits. If the process may open too few files, with fewer connections.
 
     Raises:
         BadSetting: The process may open fewer than 300 files.

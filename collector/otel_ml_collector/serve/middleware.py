@@ -214,8 +214,10 @@ class Gate:
     Args:
         app: The next application. It reads the access with `access_of`.
         keyring: The API keys.
-        metrics_open: Readers of ``/metrics`` without a key: loopback, everyone or nobody.
-        users: Access of users whom a proxy signs in.
+        metrics_open: Who may read ``/metrics`` without a key: ``loopback`` for requests from the
+            same machine, ``everyone`` or ``nobody``.
+        users: The projects and scopes that are allowed for each user or group. It applies to users
+            who have signed in at a trusted proxy.
     """
 
     def __init__(

@@ -36,16 +36,17 @@ async def wait_for_store(
     listener: socket.socket,
     wait_s: float,
 ) -> T | None:
-    """Call `open_store` until it succeeds; meanwhile `server` answers on the listener.
+    """Try to open the store until it succeeds. Meanwhile, answer HTTP requests with 503.
 
     Args:
         open_store: Opens the store, or raises `StoreUnreachable`.
-        server: Serves `make_waiting_app`. Stopping it ends the wait.
-        listener: Socket of the HTTP address. It stays open.
+        server: The server that answers during the wait, with the application of `make_waiting_app`.
+            If the server is stopped, the wait ends.
+        listener: Listening socket of the collector. It stays open after the wait.
         wait_s: Seconds to wait before giving up.
 
     Returns:
-        What `open_store` returned; None if the server was stopped before.
+        The result of `open_store`. None if the server was stopped before the store was open.
 
     Raises:
         StoreUnreachable: The store did not answer in time.
