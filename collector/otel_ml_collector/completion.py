@@ -110,9 +110,9 @@ _EVALUATION_WORDS: Final = Sql("""
   SELECT name, {word} AS word FROM metrics
   WHERE project = {project:String} AND source = {source:String} AND word != ''
   LIMIT 200000""").fill(word=WORD)
-_EVALUATION_NAMES: Final = Sql("SELECT name AS value FROM ({said})").fill(said=_EVALUATION_WORDS)
-_EVALUATION_VALUES: Final = Sql("""SELECT word AS value FROM ({said}) WHERE name = {key:String}
-  AND NOT startsWith(word, '[') AND length(word) <= 200""").fill(said=_EVALUATION_WORDS)
+_EVALUATION_NAMES: Final = Sql("SELECT name AS value FROM ({words})").fill(words=_EVALUATION_WORDS)
+_EVALUATION_VALUES: Final = Sql("""SELECT word AS value FROM ({words}) WHERE name = {key:String}
+  AND NOT startsWith(word, '[') AND length(word) <= 200""").fill(words=_EVALUATION_WORDS)
 _KEYS: Final = {
     Kind.TAG: _TAGS,
     Kind.SCORE: _JUDGES,

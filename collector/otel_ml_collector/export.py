@@ -103,10 +103,10 @@ LEFT JOIN (
   SELECT trace_id, span_id,
     mapFromArrays(groupArrayIf(toString(judge), score IS NOT NULL),
       groupArrayIf(assumeNotNull(score), score IS NOT NULL)) AS scores,
-    mapFromArrays(groupArrayIf(toString(judge), said.passed IS NOT NULL),
-      groupArrayIf(assumeNotNull(said.passed), said.passed IS NOT NULL)) AS passed,
+    mapFromArrays(groupArrayIf(toString(judge), evaluation.passed IS NOT NULL),
+      groupArrayIf(assumeNotNull(evaluation.passed), evaluation.passed IS NOT NULL)) AS passed,
     groupArrayIf(toString(judge), failed) AS failed_judges
-  FROM ({newest}) AS said
+  FROM ({newest}) AS evaluation
   GROUP BY trace_id, span_id
 ) AS scored ON scored.trace_id = run.trace_id AND scored.span_id = run.span_id""")
 _OF_RUNS: Final = IN_WINDOW + Sql(
@@ -708,8 +708,8 @@ def _whole_values(
 ) -> dict[str, str]:
     """Return a column of `RECORD_LISTS` as JSON text, by run ID."""
     if name == "evaluations":
-        return {run_id: _json(said.evaluations) for run_id, said in words.items()}
-    owners = {run_id: said.owners for run_id, said in words.items()}
+        return {run_id: _json(late.evaluations) for run_id, late in words.items()}
+    owners = {run_id: late.owners for run_id, late in words.items()}
     if name == "artifacts":
         artifacts = find_artifacts(reader, project, owners)
         return {run_id: _json(artifacts[run_id]) for run_id in owners}

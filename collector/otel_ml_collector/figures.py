@@ -130,11 +130,11 @@ class FiguresAt:
     """Figures of a project's runs in a period, such as the number of runs, errors and cost.
 
     Attributes:
-        beside: Figures of all runs in the period, and in an earlier period of the same length.
+        compared: Figures of all runs in the period, and in an earlier period of the same length.
         groups: Figures of groups of runs, such as users. One entry for each requested grouping.
     """
 
-    beside: ComparedFigures
+    compared: ComparedFigures
     groups: Sequence[GroupTotals]
 
 
@@ -200,25 +200,25 @@ def _before(window: Window) -> Window:
     return Window(window.start_ns - back_ns, window.end_ns - back_ns, window.zone)
 
 
-def list_people(reader: Reader, project: str) -> list[UserGroup]:
+def list_user_groups(reader: Reader, project: str) -> list[UserGroup]:
     """Return by what the runs of a project can be grouped: user, session, both or neither."""
     named = find_record_kinds(reader, project).names
     both: Sequence[UserGroup] = ("user", "session")
-    return [experiment for experiment in both if experiment in named]
+    return [group for group in both if group in named]
 
 
-def choose_people(query: FiguresQuery, people: Sequence[UserGroup]) -> str | None:
+def choose_user_group(query: FiguresQuery, groups: Sequence[UserGroup]) -> str | None:
     """Choose the grouping of the table of users: the requested one, or else the first available."""
-    is_known = query.users in people or fullmatch(_TAG, query.users)
-    return query.users if is_known else next(iter(people), None)
+    is_known = query.users in groups or fullmatch(_TAG, query.users)
+    return query.users if is_known else next(iter(groups), None)
 
 
-def list_choices(query: FiguresQuery, people: Sequence[UserGroup]) -> list[tuple[str, str]]:
+def list_choices(query: FiguresQuery, groups: Sequence[UserGroup]) -> list[tuple[str, str]]:
     """List the groupings that the table of users offers, with their names.
 
     If the query groups by a tag, the tag is included.
     """
-    choices: list[tuple[str, str]] = [(person, person.capitalize()) for person in people]
+    choices: list[tuple[str, str]] = [(group, group.capitalize()) for group in groups]
     if fullmatch(_TAG, query.users):
         choices.append((query.users, name_group(query.users)))
     return choices

@@ -38,7 +38,7 @@ _HOURS: Final = Sql("""
 WITH by_hour AS (
   SELECT project, process, hour,
     groupBitmapMergeState(timely) AS soon, groupBitmapMergeState(late) AS later,
-    bitmapOr(soon, later) AS numbers, bitmapMax(numbers) AS most, max(dropped) AS told,
+    bitmapOr(soon, later) AS numbers, bitmapMax(numbers) AS most, max(dropped) AS reported,
     max(greatest(base, {complete})) AS mark
   FROM arrivals
   WHERE {belongs} AND hour + 1 >= {first:UInt32} AND hour <= {last:UInt32}
@@ -46,7 +46,7 @@ WITH by_hour AS (
   GROUP BY project, process, hour
 ),
 earlier AS (
-  SELECT project, process, max(dropped) AS told, max(greatest(base, {complete})) AS mark
+  SELECT project, process, max(dropped) AS reported, max(greatest(base, {complete})) AS mark
   FROM arrivals
   WHERE {belongs} AND hour + 1 < {first:UInt32} AND (project, process) IN ({processes})
   GROUP BY project, process
@@ -68,8 +68,8 @@ passed AS (
     bitmapCardinality(bitmapAndnot(later, soon)) AS late,
     greatest(earlier.mark, max(by_hour.mark) OVER upto) AS reached,
     greatest(earlier.mark, max(by_hour.mark) OVER before) AS below,
-    greatest(earlier.told, max(by_hour.told) OVER upto)
-      - greatest(earlier.told, max(by_hour.told) OVER before) AS dropped,
+    greatest(earlier.reported, max(by_hour.reported) OVER upto)
+      - greatest(earlier.reported, max(by_hour.reported) OVER before) AS dropped,
     groupBitmapOrState(by_hour.numbers) OVER around AS near
   FROM by_hour LEFT JOIN earlier
     ON earlier.project = by_hour.project AND earlier.process = by_hour.process
@@ -98,7 +98,7 @@ GROUP BY project, process ORDER BY max(hour) DESC, process LIMIT {most}
 # A refused span that has arrived since, such as history sent again with an import key, is not
 # refused any more.
 _REFUSED: Final = Sql("""
-WITH told AS (
+WITH refused AS (
   SELECT project, reason, process, groupBitmapMergeState(numbers) AS numbers,
     sum(unnumbered) AS unnumbered, max(last_ns) AS last_ns
   FROM refusals WHERE {belongs} AND hour >= {first:UInt32} AND hour < {last:UInt32}
@@ -108,13 +108,14 @@ arrived AS (
   SELECT project, process, bitmapOr(groupBitmapMergeState(timely), groupBitmapMergeState(late))
     AS here
   FROM arrivals
-  WHERE {belongs} AND (project, process) IN (SELECT project, process FROM told WHERE process != '')
+  WHERE {belongs}
+    AND (project, process) IN (SELECT project, process FROM refused WHERE process != '')
   GROUP BY project, process
 )
-SELECT told.project AS project, reason, max(last_ns) AS last_ns,
+SELECT refused.project AS project, reason, max(last_ns) AS last_ns,
   toUInt64(sum(unnumbered + bitmapCardinality(bitmapAndnot(numbers, here)))) AS spans
-FROM told
-LEFT JOIN arrived ON arrived.project = told.project AND arrived.process = told.process
+FROM refused
+LEFT JOIN arrived ON arrived.project = refused.project AND arrived.process = refused.process
 GROUP BY project, reason HAVING spans > 0 ORDER BY project, spans DESC, reason LIMIT {most}
 """)
 _REASONS: Final = 1_000

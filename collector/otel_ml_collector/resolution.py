@@ -279,7 +279,7 @@ def find_inherited_contents(
     for run in tree.values():
         is_request = run.parent_span_id not in tree and run.kind != JUDGE_KIND
         if is_request and inherited.get(run.span_id, NO_CONTENT) == NO_CONTENT:
-            inherited[run.span_id] = _find_talk(run, below)
+            inherited[run.span_id] = _find_conversation(run, below)
     return {span_id: content for span_id, content in inherited.items() if content != NO_CONTENT}
 
 
@@ -306,7 +306,9 @@ def _find_tools(below: Iterable[CallRun]) -> InheritedContent:
     return InheritedContent(outputs_preview=text, outputs_of=tuple(run.span_id for run in tools))
 
 
-def _find_talk(request: CallRun, below: Mapping[bytes, Sequence[CallRun]]) -> InheritedContent:
+def _find_conversation(
+    request: CallRun, below: Mapping[bytes, Sequence[CallRun]]
+) -> InheritedContent:
     """Find the first question and the last answer inside a request."""
     inside: list[CallRun] = []
     waiting = [*below.get(request.span_id, ())]

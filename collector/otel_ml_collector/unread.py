@@ -201,15 +201,15 @@ def find_all_unread(reader: Reader, projects: Sequence[str]) -> dict[str, Unread
     """Describe the spans of several projects, by name, with one query."""
     if not projects:
         return {}
-    wholes: dict[str, int] = {}
+    totals: dict[str, int] = {}
     counts: dict[str, Counter[str]] = {project: Counter() for project in projects}
     for row in reader.rows(_COUNT_SPANS, {"projects": [*projects]}):
         if row["is_whole"]:
-            wholes[row["project"]] = row["spans"]
+            totals[row["project"]] = row["spans"]
         else:
             counts[row["project"]][name_scope(row["scope"])] += row["spans"]
     return {
-        project: UnreadSpans(spans, _order(counts[project])) for project, spans in wholes.items()
+        project: UnreadSpans(spans, _order(counts[project])) for project, spans in totals.items()
     }
 
 

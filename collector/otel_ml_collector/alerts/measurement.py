@@ -830,10 +830,10 @@ class _Columns:
     def _scores(self) -> Sql:
         if not self._judges:
             return EMPTY
-        said = []
+        columns = []
         for place in range(len(self._judges)):
             judge = parameter(f"judge_{place}", "String")
-            said.append(
+            columns.append(
                 Sql("""
                   anyIf(toFloat64(passed), judge = {judge} AND NOT failed) AS passed_{n},
                   anyIf(if(isFinite(score), score, NULL), judge = {judge} AND NOT failed)
@@ -848,10 +848,10 @@ class _Columns:
         )
         return Sql("""
           LEFT JOIN (
-            SELECT trace_id AS said_trace, span_id AS said_span, {said}
+            SELECT trace_id AS scored_trace, span_id AS scored_span, {columns}
             FROM ({newest}) GROUP BY trace_id, span_id
-          ) AS said ON said_trace = runs.trace_id AND said_span = runs.span_id""").fill(
-            said=join_sql(", ", said),
+          ) AS evaluation ON scored_trace = runs.trace_id AND scored_span = runs.span_id""").fill(
+            columns=join_sql(", ", columns),
             newest=newest_scores(
                 all_scores(IN_WINDOW, judges=every, has_keyed=self._kinds.keyed_scores), by=BY_JUDGE
             ),

@@ -91,9 +91,9 @@ def serve(flags: Flags) -> int:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC would log text from clients unescaped
     gc.disable()  # until the collector serves, because imported modules are never freed
     leave_out()
-    from otel_ml_collector.serve.app import serve as serve_until_told  # heavy
+    from otel_ml_collector.serve.app import serve as serve_until_stopped  # heavy
 
-    return serve_until_told(settings)
+    return serve_until_stopped(settings)
 
 
 @click.command()

@@ -279,10 +279,10 @@ def _add_columns(rows: list[dict[str, Any]], columns: Sequence[str], found: "Run
         return
     fields = {name: _field_of(name, rows) for name in columns if name not in rows[0]}
     is_whole = any(map(_is_of_whole, fields.values()))
-    wholes = {run.run_id: run for run in found} if is_whole else {}
+    full_runs = {run.run_id: run for run in found} if is_whole else {}
     for row in rows:
         for name, field in fields.items():
-            row[name] = _read(row, wholes.get(row["run_id"]), field)
+            row[name] = _read(row, full_runs.get(row["run_id"]), field)
 
 
 def _is_of_whole(field: Field) -> bool:

@@ -515,7 +515,7 @@ def make_version(
     here = _stored_of(row, stored)
     wanted = document.get("items")
     items = wanted if isinstance(wanted, int) else here["lines"]
-    is_told = isinstance(wanted, int)
+    is_counted = isinstance(wanted, int)
     return DatasetVersion(
         name=row["name"],
         version=row["number"],
@@ -523,7 +523,7 @@ def make_version(
         description=str(document.get("description") or ""),
         items=items,
         stored=here["stored"],
-        is_complete=is_told and items == here["lines"] == here["stored"],
+        is_complete=is_counted and items == here["lines"] == here["stored"],
         is_newest=is_newest,
         added=added,
         removed=removed,

@@ -173,10 +173,10 @@ _OF_RECORDS: Final = Sql("""if({counts}, (trace_id, span_id) IN (
 # Payloads completed with inputs and outputs that arrived as log records.
 _FROM_LOGS: Final = Sql("""
   SELECT {key} FROM (
-    SELECT * REPLACE (if(inputs = '', said_inputs, inputs) AS inputs,
-      if(outputs = '', said_outputs, outputs) AS outputs)
+    SELECT * REPLACE (if(inputs = '', logged_inputs, inputs) AS inputs,
+      if(outputs = '', logged_outputs, outputs) AS outputs)
     FROM (SELECT * FROM payloads WHERE {window} AND (inputs = '' OR outputs = '')) AS payload
-    INNER JOIN ({contents}) AS told USING (trace_id, span_id)) AS whole
+    INNER JOIN ({contents}) AS logged USING (trace_id, span_id)) AS whole
   WHERE {tests}""")
 _ALSO: Final = Sql("AND start_ns IN (SELECT start_ns FROM {deliveries} WHERE {window} AND {rest})")
 # Attributes with the finish reason. The first one may hold a list, the others hold one text.
@@ -225,9 +225,9 @@ def inherit_reasons(column: Sql) -> InheritedColumn:
     return InheritedColumn(
         reasons,
         Sql("notEmpty({reasons})").fill(reasons=reasons),
-        Sql("""if(notEmpty({own}) OR empty(lent_{column}), own.{column},
+        Sql("""if(notEmpty({own}) OR empty(inherited_{column}), own.{column},
           JSONMergePatch(if(own.{column} = '', '{}', own.{column}), toJSONString(
-            map('gen_ai.response.finish_reasons', toJSONString(lent_{column})))))""").fill(
+            map('gen_ai.response.finish_reasons', toJSONString(inherited_{column})))))""").fill(
             own=reasons_of(Sql("own.{column}").fill(column=column)), column=column
         ),
     )

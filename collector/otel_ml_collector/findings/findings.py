@@ -220,7 +220,7 @@ def order_findings(findings: Iterable[Finding]) -> list[Finding]:
     """
     every = list(findings)
     released = {(item.model, item.version) for item in every if item.kind == "release"}
-    told = {
+    reported = {
         (item.model, f"version == {version}", item.target)
         for item in every
         if item.kind == "release" and item.target
@@ -230,7 +230,7 @@ def order_findings(findings: Iterable[Finding]) -> list[Finding]:
         (
             item
             for item in leave_decided(every, released)
-            if item.kind != "slice" or (item.model, item.condition, item.target) not in told
+            if item.kind != "slice" or (item.model, item.condition, item.target) not in reported
         ),
         key=lambda finding: (
             _RANKS[finding.kind],

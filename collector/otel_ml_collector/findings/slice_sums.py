@@ -376,7 +376,7 @@ def _judge_figures(reader: Reader, project: str, asked: AskedRuns) -> list[Figur
 
 def _judge_column(name: str, kind: FigureKind, judge: str, digest: str, place: int) -> FigureColumn:
     """Make a figure of a judge, which is read through the join of `_join_scores`."""
-    value = Sql("said_{place}").fill(place=place)
+    value = Sql("score_{place}").fill(place=place)
     if kind == "score":
         value = rounded(value)
     return FigureColumn(
@@ -793,7 +793,7 @@ def _sum_units(runs: pa.Table, ids: pa.Array, places: pa.Array, figures: Sequenc
     return pa.table(sums)
 
 
-_SCORE_COLUMNS_OF: Final = Sql("""anyIf(toFloat64({column}), {is_its}) AS said_{place},
+_SCORE_COLUMNS_OF: Final = Sql("""anyIf(toFloat64({column}), {is_its}) AS score_{place},
   countIf({is_its} AND isFinite(ifNull(toFloat64({column}), nan))) > 0 AS gave_{place}""")
 _IS_ITS: Final = Sql("judge = {judge} AND judge_version = {digest}")
 

@@ -36,7 +36,7 @@ _ASKED_TIME: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
 _MOST_UNSAVED_RUNS: Final = 50_000
 # The value of a prediction, by the kind of its target.
 _FIGURE_VALUES: Final[Mapping[PredictionKind, Sql]] = {
-    "class": Sql("predicted = came"),
+    "class": Sql("predicted = actual"),
     "number": Sql("abs(amount - truth)"),
     "ranking": Sql("amount"),
 }
@@ -47,8 +47,9 @@ _FIGURE_KINDS: Final[Mapping[PredictionKind, FigureKind]] = {
 }
 _TRUTHS: Final = Sql("""
   SELECT {run} AS run, assumeNotNull({value}) AS value
-  FROM (SELECT trace_id, span_id, model, came, toNullable(toFloat64({right})) AS raw FROM ({rows}))
-  WHERE came != '' AND model IN {models:Array(String)} AND {sample} AND isNotNull(raw)
+  FROM (
+    SELECT trace_id, span_id, model, actual, toNullable(toFloat64({right})) AS raw FROM ({rows}))
+  WHERE actual != '' AND model IN {models:Array(String)} AND {sample} AND isNotNull(raw)
     AND isFinite(raw)
   LIMIT {most}""")
 
@@ -135,8 +136,8 @@ def find_truths(
 
 _OUTCOME_ROWS: Final = Sql("""
   SELECT trace_id, span_id,
-    if(came != '' AND isFinite(raw), toNullable(toFloat64(raw)), NULL) AS value
-  FROM (SELECT trace_id, span_id, came, toNullable(toFloat64({right})) AS raw FROM ({rows}))""")
+    if(actual != '' AND isFinite(raw), toNullable(toFloat64(raw)), NULL) AS value
+  FROM (SELECT trace_id, span_id, actual, toNullable(toFloat64({right})) AS raw FROM ({rows}))""")
 
 
 def find_outcomes(

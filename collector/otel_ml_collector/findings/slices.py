@@ -485,10 +485,10 @@ def _write_evidence(
     (figure, verdict, cell), *others = items
     name = _name_column(figure)
     changes: dict[str, str] = {}
-    for other, beside, at in others:
+    for other, other_verdict, at in others:
         other_name = _name_column(other)
         # Two figures can have the same name: two versions of one judge.
-        if beside.word == verdict.word and other_name != name:
+        if other_verdict.word == verdict.word and other_name != name:
             changes.setdefault(other_name, write_change(at.difference, other.kind))
     also = ", ".join(f"{other_name} ({change})" for other_name, change in changes.items())
     own, rest = (number * every for number in (runs, of_model - runs))
@@ -651,8 +651,8 @@ def find_worse(answer: Slices, window: Window) -> list[Finding]:
     figures = {figure.name: figure for figure in answer.figures}
     for item in answer.slices:
         runs = (item.model, item.runs, tuple((cell.n, cell.value) for cell in item.cells))
-        is_told = item.word == "worse" and item.dimension != "outcome" and runs not in entries
-        if not is_told or counts[item.model] >= _MOST_FINDINGS:
+        is_new = item.word == "worse" and item.dimension != "outcome" and runs not in entries
+        if not is_new or counts[item.model] >= _MOST_FINDINGS:
             continue
         entries.add(runs)
         counts[item.model] += 1

@@ -599,10 +599,10 @@ def _read_ages(
         Sql("""
           SELECT {bucket} + 1 AS place, count() AS n, max(start_ns) AS last_ns,
             avg(toFloat64({now:Int64} - start_ns)) AS age_ns,
-            countIf(told_ns > 0) AS here,
-            quantileExactIf(greatest(told_ns - start_ns, 0), told_ns > 0) AS delay_ns,
-            sumForEach(arrayMap(age -> toUInt32(told_ns > 0 AND told_ns - start_ns <= age),
-              {ages:Array(Int64)})) AS came
+            countIf(truth_ns > 0) AS here,
+            quantileExactIf(greatest(truth_ns - start_ns, 0), truth_ns > 0) AS delay_ns,
+            sumForEach(arrayMap(age -> toUInt32(truth_ns > 0 AND truth_ns - start_ns <= age),
+              {ages:Array(Int64)})) AS arrived
           FROM ({rows}) GROUP BY place WITH ROLLUP ORDER BY place LIMIT 10000""").fill(
             bucket=_BUCKET, rows=rows.sql
         )
@@ -610,7 +610,7 @@ def _read_ages(
     whole = next((row for row in found if row["place"] == 0 and row["here"]), None)
     aged = {
         row["place"] - 1: (
-            AgedBucket(float(question.now_ns - row["last_ns"]), row["n"], row["came"]),
+            AgedBucket(float(question.now_ns - row["last_ns"]), row["n"], row["arrived"]),
             row["age_ns"],
         )
         for row in found
@@ -685,36 +685,36 @@ def _find_classes(
     """Return the classes, pairs of predicted and actual class, and the most frequent class."""
     counts = rows.ask(
         Sql("""
-          SELECT predicted, came, count() AS n FROM ({rows}) GROUP BY predicted, came
-          ORDER BY n DESC, predicted, came LIMIT 10000""").fill(rows=rows.sql)
+          SELECT predicted, actual, count() AS n FROM ({rows}) GROUP BY predicted, actual
+          ORDER BY n DESC, predicted, actual LIMIT 10000""").fill(rows=rows.sql)
     )
     predicted = Counter[str]()
     checked = Counter[str]()
-    came = Counter[str]()
+    actual = Counter[str]()
     right = Counter[str]()
     for row in counts:
         predicted[row["predicted"]] += row["n"]
-        if row["came"]:
+        if row["actual"]:
             checked[row["predicted"]] += row["n"]
-            came[row["came"]] += row["n"]
-            right[row["predicted"]] += row["n"] * (row["predicted"] == row["came"])
+            actual[row["actual"]] += row["n"]
+            right[row["predicted"]] += row["n"] * (row["predicted"] == row["actual"])
     chosen = sorted(
-        {*predicted, *came}, key=lambda entry: (-predicted[entry] - came[entry], entry)
+        {*predicted, *actual}, key=lambda entry: (-predicted[entry] - actual[entry], entry)
     )[:_MOST_CLASSES]
     positive = question.target.positive
     chosen.sort(key=lambda entry: entry != positive)
     figures = {
-        "precision": TruthFigure(Sql("predicted = came"), Sql("predicted = class")),
-        "recall": TruthFigure(Sql("predicted = came"), Sql("came = class")),
+        "precision": TruthFigure(Sql("predicted = actual"), Sql("predicted = class")),
+        "recall": TruthFigure(Sql("predicted = actual"), Sql("actual = class")),
         "f1": TruthFigure(
-            Sql("2 * (predicted = came)"), Sql("(predicted = class) + (came = class)")
+            Sql("2 * (predicted = actual)"), Sql("(predicted = class) + (actual = class)")
         ),
     }
     sums = _sum(
         Predictions(rows.reader, rows.sql, {**rows.values, "classes": chosen}, rows.rule),
         figures,
         Sql("class"),
-        Sql("""ARRAY JOIN arrayDistinct([predicted, came]) AS class
+        Sql("""ARRAY JOIN arrayDistinct([predicted, actual]) AS class
           WHERE {here} AND class IN {classes:Array(String)}""").fill(here=HAS_TRUTH),
     )
     by_class = {row["place"]: _estimate(figures, row, 0) for row in sums}
@@ -722,7 +722,7 @@ def _find_classes(
         QualityClass(
             name=name,
             predicted=checked[name],
-            came=came[name],
+            came=actual[name],
             right=right[name],
             runs=predicted[name],
             coverage=checked[name] / predicted[name] if predicted[name] else None,
@@ -734,15 +734,15 @@ def _find_classes(
     confusion = [
         ConfusedRuns(
             predicted=row["predicted"],
-            came=row["came"],
+            came=row["actual"],
             runs=row["n"],
-            where=_where(question.target, row["predicted"], row["came"]),
+            where=_where(question.target, row["predicted"], row["actual"]),
         )
         for row in counts
-        if row["came"] and row["predicted"] in chosen and row["came"] in chosen
+        if row["actual"] and row["predicted"] in chosen and row["actual"] in chosen
     ]
-    most = max(came, key=lambda entry: (came[entry], entry), default=None)
-    return classes, confusion, None if most is None else (most, came[most])
+    most = max(actual, key=lambda entry: (actual[entry], entry), default=None)
+    return classes, confusion, None if most is None else (most, actual[most])
 
 
 def _calibrate(rows: Predictions) -> list[CalibratedBin]:
@@ -777,7 +777,7 @@ def _read_confidence(rows: Predictions) -> tuple[_Bins, Mapping[int, ConfidenceB
             count() AS n, sum(sure) AS total, countIf({here}) AS here,
             sumIf(sure, {here}) AS here_total, countIf({right}) AS right
           FROM (
-            SELECT start_ns, predicted, came,
+            SELECT start_ns, predicted, actual,
               if(predicted = {positive:String}, assumeNotNull(amount), 1 - assumeNotNull(amount))
                 AS sure
             FROM ({rows}) WHERE isNotNull(amount))
@@ -799,10 +799,10 @@ def _check_estimates(points: Sequence[QualityPoint]) -> float | None:
     """Return how far estimates were from the accuracy of buckets with enough ground truth."""
     total, runs = 0.0, 0
     for point in points:
-        came = next((item.value for item in point.figures if item.name == "accuracy"), None)
-        if point.estimate is not None and came is not None and not point.early:
-            total += abs(point.estimate - came.value) * came.n
-            runs += came.n
+        accuracy = next((item.value for item in point.figures if item.name == "accuracy"), None)
+        if point.estimate is not None and accuracy is not None and not point.early:
+            total += abs(point.estimate - accuracy.value) * accuracy.n
+            runs += accuracy.n
     return total / runs if runs else None
 
 
@@ -813,12 +813,12 @@ def _where_predicted(target: SavedTarget, text: str) -> str:
     return f"model == {quoted(target.model)} and {_equals(target.prediction, text)}"
 
 
-def _where(target: SavedTarget, text: str, came: str) -> str:
+def _where(target: SavedTarget, text: str, actual: str) -> str:
     first = _where_predicted(target, text)
-    if not first or "… " in came:
+    if not first or "… " in actual:
         return ""
     name = target.truth or target.name
-    return f"{first} and {_equals(f'truth[{quoted(name)}]', came)}"
+    return f"{first} and {_equals(f'truth[{quoted(name)}]', actual)}"
 
 
 def _equals(field: str, text: str) -> str:

@@ -433,8 +433,8 @@ def _read_facts(reader: Reader, rows: Sequence[Row]) -> TraceFacts:
         below.setdefault(row["project"], []).append(row)
     room = ANSWER_BYTES
     for project, value in below.items():
-        told, room = _read_payloads(reader, project, value, room)
-        payloads |= {(project, span): row for span, row in told.items()}
+        read, room = _read_payloads(reader, project, value, room)
+        payloads |= {(project, span): row for span, row in read.items()}
         calls = [row for row in value if row["kind"] != "span"]
         if not calls:
             continue
@@ -470,13 +470,13 @@ def _read_payloads(
           sum({size}) OVER (ORDER BY indexOf({traces:Array(String)}, trace_id), start_ns, span_id,
             rank ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) <= {room:Int64} AS fits, {shown}
         FROM (
-          SELECT {told}, outputs FROM payloads WHERE {ours}
+          SELECT {columns}, outputs FROM payloads WHERE {ours}
           UNION ALL
-          SELECT {told}, '' AS outputs FROM open_runs WHERE {ours})
+          SELECT {columns}, '' AS outputs FROM open_runs WHERE {ours})
         ORDER BY rank LIMIT {spans}
         """)
     sql = sql.fill(
-        told=columns,
+        columns=columns,
         ours=OF_KEYS,
         spans=2 * _ANSWERED_SPANS,
         size=join_sql(" + ", sizes),
@@ -487,9 +487,9 @@ def _read_payloads(
     asked = {**key_parameters(project, keys), "traces": traces, "room": max(room, 0)}
     payloads = {}
     for row in reader.rows(sql, asked):  # sorted by rank: the last row of a span counts
-        told_of = {name: row.pop(f"shown_{name}") for name in ("inputs", "outputs", "params")}
-        room -= sum(len(text.encode()) for text in told_of.values())
-        payloads[span_of(row)] = {**row, **told_of}
+        shown_of = {name: row.pop(f"shown_{name}") for name in ("inputs", "outputs", "params")}
+        room -= sum(len(text.encode()) for text in shown_of.values())
+        payloads[span_of(row)] = {**row, **shown_of}
     return payloads, room
 
 

@@ -50,9 +50,10 @@ _JUDGE_NAMES: Final = Sql("""
 # Runs that count, also without an end, with the newest result of each judge version. Plain spans
 # are included if they were judged.
 _JUDGED: Final = Sql("""
-    SELECT run.start_ns AS start_ns, said.judge AS judge, said.judge_version AS judge_version,
-      said.score AS score, said.passed AS passed, said.failed AS failed,
-      said.latency_ms AS latency_ms, ifNull(said.cost, call.cost) AS cost
+    SELECT run.start_ns AS start_ns, evaluation.judge AS judge,
+      evaluation.judge_version AS judge_version,
+      evaluation.score AS score, evaluation.passed AS passed, evaluation.failed AS failed,
+      evaluation.latency_ms AS latency_ms, ifNull(evaluation.cost, call.cost) AS cost
     FROM (
       SELECT trace_id, span_id, start_ns FROM {recorded} WHERE kind != 'span' AND {counted}
       UNION ALL
@@ -62,11 +63,11 @@ _JUDGED: Final = Sql("""
         SELECT trace_id, span_id FROM {deliveries} WHERE project = {project:String}
           AND start_ns IN (SELECT start_ns FROM open_runs WHERE project = {project:String}))
     ) AS run
-    INNER JOIN ({newest}) AS said
-      ON said.trace_id = run.trace_id AND said.span_id = run.span_id
+    INNER JOIN ({newest}) AS evaluation
+      ON evaluation.trace_id = run.trace_id AND evaluation.span_id = run.span_id
     LEFT JOIN ({calls}) AS call
-      ON call.judge = said.judge AND call.judge_version = said.judge_version
-        AND call.trace_id = said.trace_id AND call.span_id = said.span_id""")
+      ON call.judge = evaluation.judge AND call.judge_version = evaluation.judge_version
+        AND call.trace_id = evaluation.trace_id AND call.span_id = evaluation.span_id""")
 # Cost of a judge version's own model calls, by the run that it judged.
 _CALLS: Final = Sql("""
     SELECT JSONExtractString(tags['{judging}']) AS judge,
@@ -83,10 +84,10 @@ _FIGURES: Final = Sql("""
       quantilesExactIf(0.5, 0.95)(assumeNotNull(latency_ms), latency_ms IS NOT NULL) AS latency,
       count(latency_ms) AS timed,
       count(cost) AS priced, {cost} AS price,
-      min(said.score) AS lowest, max(said.score) AS highest,
-      countIf(said.score != round(said.score)) AS fractions,
+      min(evaluation.score) AS lowest, max(evaluation.score) AS highest,
+      countIf(evaluation.score != round(evaluation.score)) AS fractions,
       max(start_ns) AS last_start_ns
-    FROM ({judged}) AS said GROUP BY judge, judge_version ORDER BY judge, judge_version""")
+    FROM ({judged}) AS evaluation GROUP BY judge, judge_version ORDER BY judge, judge_version""")
 _TRIED: Final = Sql("""
     SELECT judge, judge_version, count() AS tried FROM ({judged}) GROUP BY judge, judge_version""")
 _UNHEARD: Final[Row] = dict.fromkeys(
@@ -94,13 +95,13 @@ _UNHEARD: Final[Row] = dict.fromkeys(
 )
 _DISTRIBUTION: Final = Sql("""
     SELECT judge_version,
-      arrayCount(edge -> assumeNotNull(said.score) >= edge, {edges:Array(Float64)}) AS place,
+      arrayCount(edge -> assumeNotNull(evaluation.score) >= edge, {edges:Array(Float64)}) AS place,
       {score_sums}
-    FROM ({judged}) AS said WHERE said.score IS NOT NULL
+    FROM ({judged}) AS evaluation WHERE evaluation.score IS NOT NULL
     GROUP BY judge_version, place ORDER BY judge_version, place""")
 _OVER_TIME: Final = Sql("""
     SELECT judge_version, {bucket}, {score_sums}
-    FROM ({judged}) AS said WHERE start_ns >= {start:Int64} AND start_ns < {end:Int64}
+    FROM ({judged}) AS evaluation WHERE start_ns >= {start:Int64} AND start_ns < {end:Int64}
     GROUP BY judge_version, bucket ORDER BY judge_version, bucket""")
 _COST: Final = read_exact(exact_sum(Sql("cost")))
 
@@ -314,12 +315,12 @@ def _count_scores(reader: Reader, project: str, *, tried: bool = False) -> Sql:
     kinds = find_record_kinds(reader, project)
     counted = find_counted(reader, project, kinds=True)
     calls = find_counted(reader, project, kinds=True, items=True)
-    scores = all_scores(judges=OF_JUDGES, has_keyed=kinds.keyed_scores, said=_JUDGEMENT_COLUMNS)
+    scores = all_scores(judges=OF_JUDGES, has_keyed=kinds.keyed_scores, columns=_JUDGEMENT_COLUMNS)
     return _JUDGED.fill(
         recorded=RECORDED,
         deliveries=DELIVERIES,
         counted=counted.tried if tried else counted.sql,
-        newest=newest_scores(scores, said=_JUDGEMENT_COLUMNS, where=OF_JUDGE),
+        newest=newest_scores(scores, columns=_JUDGEMENT_COLUMNS, where=OF_JUDGE),
         calls=_CALLS.fill(
             judging=Sql(JUDGING),
             version=Sql(JUDGING_VERSION),

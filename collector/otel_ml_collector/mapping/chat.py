@@ -85,8 +85,10 @@ def _pick_messages(value: object) -> Sequence[object]:
     """Return the messages of a list; empty if fewer than half of its entries are messages."""
     entries = _flatten(value) if isinstance(value, list) else []
     messages = entries if all(map(_has_speaker, entries)) else [*filter(_has_speaker, entries)]
-    is_talk = bool(messages) and len(entries) <= 2 * len(messages) and _is_message(messages[-1])
-    return messages if is_talk else []
+    has_messages = (
+        bool(messages) and len(entries) <= 2 * len(messages) and _is_message(messages[-1])
+    )
+    return messages if has_messages else []
 
 
 def _flatten(entries: list[Any]) -> list[Any]:
@@ -298,9 +300,9 @@ def _text_field(value: dict[str, Any]) -> str:
 
 def _final(value: dict[str, Any]) -> str:
     """Return the final answer that a framework stored next to its own records; empty if none."""
-    for name, beside in _FINAL.items():
+    for name, markers in _FINAL.items():
         answer = value.get(name)
-        if isinstance(answer, str) and (not beside or not beside.isdisjoint(value)):
+        if isinstance(answer, str) and (not markers or not markers.isdisjoint(value)):
             return answer
     return ""
 

@@ -234,19 +234,19 @@ def _dialect_scores(span: Span, present: Present, run: Run) -> Iterator[Metric]:
     values = AttributeColumns([span.attributes], RunColumns(1))
     place = 0
     for source in present.scores:
-        (told,) = values.read(source, [0])
-        if source.shape is not None and isinstance(told, list):
+        (found,) = values.read(source, [0])
+        if source.shape is not None and isinstance(found, list):
             owner = _judged_owner(span, source.names, run)
-            for item in told:
+            for item in found:
                 if owner is not None and isinstance(item, Mapping):
                     for score in _item_score(run, item, place):
                         yield replace(score, owner=owner, owner_start_ns=0) if owner else score
                 place += 1
-        elif source.prefix and isinstance(told, Mapping):
-            for judge, value in told.items():
-                yield from _read_score(run, judge, value)
+        elif source.prefix and isinstance(found, Mapping):
+            for judge, score_value in found.items():
+                yield from _read_score(run, judge, score_value)
         else:
-            yield from _annotation(span, to_text(told), run)
+            yield from _annotation(span, to_text(found), run)
 
 
 def _judged_owner(span: Span, sources: Sequence[str], run: Run) -> str | None:

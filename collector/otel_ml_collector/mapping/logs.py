@@ -209,9 +209,9 @@ def _line(log: Log, project: str, owner: str, event: str, time_ns: int) -> LateL
     if log.scope.name:
         attributes.setdefault(_SCOPE, log.scope.name)
     line = LineRecord(time_ns, _severity(log.severity_number, text), _message(log))
-    told = to_sorted_json(attributes) if attributes else ""
-    record_id = _digest(log, line, event, told)
-    return LateLog(project, owner, line, record_id, 0, event, told)
+    json_text = to_sorted_json(attributes) if attributes else ""
+    record_id = _digest(log, line, event, json_text)
+    return LateLog(project, owner, line, record_id, 0, event, json_text)
 
 
 def _severity(number: int, text: str) -> str:
@@ -482,32 +482,32 @@ def _fits(record: CallRecord, attributes: Mapping[str, Value]) -> bool:
 
 def _make_span(log: Log, record: CallRecord, event: str, time_ns: int) -> Span:
     """Build the span that a log record describes, with all attributes of the record."""
-    told = log.attributes
+    logged = log.attributes
     facts = {
         name: value
         for name, sources in record.fields.items()
-        if (value := _first(told, sources)) is not None
+        if (value := _first(logged, sources)) is not None
     }
-    more = record.read(told) if record.read else {}
+    more = record.read(logged) if record.read else {}
     attributes: dict[str, Value] = {
-        **{name: value for name, value in told.items() if value is not None},
+        **{name: value for name, value in logged.items() if value is not None},
         names.GEN_AI_OPERATION: record.operation,
         **record.constants,
         **facts,
         **more,
     }
-    session = _first(told, _SESSION_NAMES)
+    session = _first(logged, _SESSION_NAMES)
     if session is not None:
         attributes[names.SESSION_ID] = to_text(session)
-    message = to_text(_first(told, _ERRORS))
-    error_type = to_text(_first(told, _ERROR_TYPES))
-    has_failed = bool(message or error_type) or told.get("success") in _FALSE
+    message = to_text(_first(logged, _ERRORS))
+    error_type = to_text(_first(logged, _ERROR_TYPES))
+    has_failed = bool(message or error_type) or logged.get("success") in _FALSE
     if error_type:
         attributes[names.ERROR_TYPE] = error_type
-    line = f"{event}\x1f{_own_time(log)}\x1f{to_text(log.body)}\x1f{to_sorted_json(told)}"
+    line = f"{event}\x1f{_own_time(log)}\x1f{to_text(log.body)}\x1f{to_sorted_json(logged)}"
     place = f"{log.trace_id.hex()}-{log.span_id.hex()}\x1f{line}"
     has_trace = any(log.trace_id)
-    took_ms = to_float(told.get("duration_ms")) or 0.0
+    took_ms = to_float(logged.get("duration_ms")) or 0.0
     took_ns = int(took_ms * SECOND_NS / 1_000) if 0 < took_ms < _LONGEST_MS else 0
     return Span(
         log.trace_id if has_trace else _trace_of_session(log) or _hash(place, 16),

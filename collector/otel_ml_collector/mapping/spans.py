@@ -346,9 +346,9 @@ def _add_run(alike: _Alike, at: int, batch: _SpanBatch) -> None:
         records.artifacts += read_artifacts(span, run.project, run.run_id)
         records.lineage += read_lineage(span, run.project, run.run_id)
     if span.events or alike.may_be_judged:
-        told = len(records.metrics)
+        first = len(records.metrics)
         add_scores(span, run, alike.plan.own, alike.plan.dialects, records)
-        for score in records.metrics[told:]:
+        for score in records.metrics[first:]:
             if score.owner.startswith(KEY):
                 batch.add_key(key_of_words(score.owner, run.project, run.start_ns))
     for key in (run.trace_id.hex(), *(alike.trace_keys[at] or ())):
@@ -553,8 +553,8 @@ def _ranks(columns: Mapping[str, list[Any]]) -> list[int]:
         for tags, logs in zip(columns["tags"], columns["logs"], strict=True)
     )
     return [
-        _rank(given.encode(*_UTF8), answered.encode(*_UTF8), "\x1f".join((*said, *also)))
-        for given, answered, said, also in zip(inputs, outputs, texts, more, strict=True)
+        _rank(given.encode(*_UTF8), answered.encode(*_UTF8), "\x1f".join((*ranked, *also)))
+        for given, answered, ranked, also in zip(inputs, outputs, texts, more, strict=True)
     ]
 
 

@@ -30,14 +30,14 @@ class TruthFigure:
     form: Form = "rate"
 
 
-HAS_TRUTH: Final = Sql("came != ''")
-IS_RIGHT: Final = Sql("(came != '' AND predicted = came)")
-IS_POSITIVE: Final = Sql("(came = {positive:String})")
-HAS_CHANCE: Final = Sql("(came != '' AND isNotNull(amount))")
+HAS_TRUTH: Final = Sql("actual != ''")
+IS_RIGHT: Final = Sql("(actual != '' AND predicted = actual)")
+IS_POSITIVE: Final = Sql("(actual = {positive:String})")
+HAS_CHANCE: Final = Sql("(actual != '' AND isNotNull(amount))")
 ERROR_OF_NUMBER: Final = Sql("(assumeNotNull(amount) - assumeNotNull(truth))")
 COVERAGE: Final = {"coverage": TruthFigure(HAS_TRUTH, Sql("1"))}
-_IS_PREDICTED: Final = Sql("(came != '' AND predicted = {positive:String})")
-_IS_HIT: Final = Sql("(predicted = came AND came = {positive:String})")
+_IS_PREDICTED: Final = Sql("(actual != '' AND predicted = {positive:String})")
+_IS_HIT: Final = Sql("(predicted = actual AND actual = {positive:String})")
 _CHANCE: Final = Sql("least(greatest(amount, {least:Float64}), 1 - {least:Float64})")
 _OF_CLASS: Final = {"accuracy": TruthFigure(IS_RIGHT, HAS_TRUTH)}
 _OF_POSITIVE: Final = {

@@ -298,8 +298,8 @@ def read_scores(
     question = question.of_scores
     runs = Sql("""
       FROM (SELECT trace_id, span_id, {columns} {source}) AS run
-      INNER JOIN ({newest}) AS said
-        ON said.trace_id = run.trace_id AND said.span_id = run.span_id""").fill(
+      INNER JOIN ({newest}) AS evaluation
+        ON evaluation.trace_id = run.trace_id AND evaluation.span_id = run.span_id""").fill(
         columns=_columns(question, START),
         source=_from_runs(question, is_joined=question.is_resolved),
         newest=NEWEST_WITH_KEYED if question.has_keyed else NEWEST_SCORES,

@@ -97,8 +97,8 @@ def _roll_scores(table: Sql, cell: Sql, hour: Sql = EMPTY) -> Rollup:
         Sql("""
 SELECT day_ns, {by}, judge, judge_version, {score_sums}
 FROM (SELECT trace_id, span_id, {day_of} AS day_ns, {hour}{cell} {runs}) AS run
-INNER JOIN ({newest_scores}) AS said
-  ON said.trace_id = run.trace_id AND said.span_id = run.span_id
+INNER JOIN ({newest_scores}) AS evaluation
+  ON evaluation.trace_id = run.trace_id AND evaluation.span_id = run.span_id
 GROUP BY day_ns, {by}, judge, judge_version""").fill(
             cell=_CELL,
             by=cell,

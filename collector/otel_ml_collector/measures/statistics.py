@@ -321,10 +321,10 @@ def list_models(reader: Reader, project: str) -> list[Row]:
     tried = reader.ahead(_list_tried_models, project, counted.tried) if counted.items else None
     sql = Sql("""
         SELECT model, argMax(last_kind, last_ns) AS kind, sum(ended) AS runs,
-          sum(failed) AS errors, max(last_ns) AS last_run_ns, max(told_ns) AS last_told_ns
+          sum(failed) AS errors, max(last_ns) AS last_run_ns, max(reported_ns) AS last_reported_ns
         FROM (
           SELECT model, argMax(kind, start_ns) AS last_kind, count() AS ended,
-            countIf({failed}) AS failed, max(start_ns) AS last_ns, 0 AS told_ns
+            countIf({failed}) AS failed, max(start_ns) AS last_ns, 0 AS reported_ns
           FROM {recorded}
           WHERE {counted} AND model != ''
           GROUP BY model
@@ -344,7 +344,7 @@ def list_models(reader: Reader, project: str) -> list[Row]:
           WHERE project = {project:String} AND kind = 'model' AND last_seen_ns > 0
           GROUP BY name, kind
         )
-        GROUP BY model ORDER BY greatest(last_run_ns, last_told_ns) DESC LIMIT {most}
+        GROUP BY model ORDER BY greatest(last_run_ns, last_reported_ns) DESC LIMIT {most}
         """).fill(
         recorded=RECORDED,
         most=_MODELS_READ,
@@ -357,7 +357,7 @@ def list_models(reader: Reader, project: str) -> list[Row]:
     models = {row["model"]: row for row in reader.rows(sql, {"project": project})}
     for row in tried.result() if tried else ():
         model = models.setdefault(
-            row["model"], {**row, "runs": 0, "errors": 0, "last_run_ns": 0, "last_told_ns": 0}
+            row["model"], {**row, "runs": 0, "errors": 0, "last_run_ns": 0, "last_reported_ns": 0}
         )
         model["experiment_runs"] = row["experiment_runs"]
         if row["last_tried_ns"] > model["last_run_ns"]:
@@ -365,7 +365,7 @@ def list_models(reader: Reader, project: str) -> list[Row]:
     rows = [
         {
             **{name: model[name] for name in ("model", "kind", "runs", "errors")},
-            "last_start_ns": model["last_run_ns"] or model["last_told_ns"],
+            "last_start_ns": model["last_run_ns"] or model["last_reported_ns"],
             "experiment_runs": model.get("experiment_runs", 0),
         }
         for model in models.values()
@@ -467,14 +467,15 @@ def read_first_starts(reader: Reader, project: str, models: Sequence[str]) -> li
 def read_version_scores(reader: Reader, project: str, model: str) -> list[Row]:
     """Read score figures by judge version and model version, counting each run once."""
     sql = Sql("""
-        SELECT r.number AS number, said.judge AS judge, said.judge_version AS judge_version,
+        SELECT r.number AS number, evaluation.judge AS judge,
+          evaluation.judge_version AS judge_version,
           {score_sums}
         FROM (
           SELECT trace_id, span_id, {number} AS number FROM {recorded}
           WHERE {counted} AND model = {model:String} AND number > 0
         ) AS r
-        INNER JOIN ({newest}) AS said
-          ON said.trace_id = r.trace_id AND said.span_id = r.span_id
+        INNER JOIN ({newest}) AS evaluation
+          ON evaluation.trace_id = r.trace_id AND evaluation.span_id = r.span_id
         GROUP BY number, judge, judge_version ORDER BY number, judge, judge_version
         """).fill(
         recorded=RECORDED,

@@ -94,11 +94,11 @@ def figures_of_runs(amounts: RunAmounts) -> Sql:
     )
 
 
-# Sums of the scores in `said`, under the names of the columns of `daily_scores`.
-SCORE_SUMS: Final = Sql("""count() AS evaluations, countIf(said.failed) AS failed,
-  {score} AS score, count(said.score) AS scored,
-  countIf(said.passed = true) AS passed, count(said.passed) AS judged""").fill(
-    score=exact_sum(Sql("said.score"))
+# Sums of the scores in `evaluation`, under the names of the columns of `daily_scores`.
+SCORE_SUMS: Final = Sql("""count() AS evaluations, countIf(evaluation.failed) AS failed,
+  {score} AS score, count(evaluation.score) AS scored,
+  countIf(evaluation.passed = true) AS passed, count(evaluation.passed) AS judged""").fill(
+    score=exact_sum(Sql("evaluation.score"))
 )
 MERGED_SCORES: Final = Sql("""sum(evaluations) AS evaluations, sum(failed) AS failed,
   sum(score) AS score, sum(scored) AS scored, sum(passed) AS passed, sum(judged) AS judged""")

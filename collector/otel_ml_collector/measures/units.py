@@ -129,9 +129,9 @@ FROM (
         concat(if(isNull(passed), 'scored ', 'passed '), judge_version, ' ', judge) AS figure,
         if(isNull(passed), score, toFloat64(passed)) AS value
       FROM (SELECT trace_id, span_id, {columns} FROM {recorded} WHERE {sampled}) AS sides
-      INNER JOIN ({newest}) AS said
-        ON said.trace_id = sides.trace_id AND said.span_id = sides.span_id
-      WHERE NOT said.failed
+      INNER JOIN ({newest}) AS evaluation
+        ON evaluation.trace_id = sides.trace_id AND evaluation.span_id = sides.span_id
+      WHERE NOT evaluation.failed
     )
     WHERE isFinite(value) GROUP BY is_before, unit, figure, place
   ) AS of_window

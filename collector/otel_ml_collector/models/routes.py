@@ -28,12 +28,12 @@ from otel_ml_collector.figures import (
     SPANS,
     FiguresQuery,
     choose_judges,
-    choose_people,
+    choose_user_group,
     draw_curve,
     find_figures_at,
     is_lower_better,
     list_choices,
-    list_people,
+    list_user_groups,
     make_table,
     make_tiles,
     rank,
@@ -456,8 +456,8 @@ def _show_alone(
         raise Missing(f"Project {project!r} has no model {model!r}")
     where = f"model == {quoted(model)}"
     over = cut_past(reader, asked.last, time.time_ns())
-    people = list_people(reader, project)
-    by = choose_people(asked, people)
+    groups = list_user_groups(reader, project)
+    by = choose_user_group(asked, groups)
     at = find_figures_at(
         reader,
         project,
@@ -466,12 +466,12 @@ def _show_alone(
         order=asked.order,
         where=where,
     )
-    beside = at.beside
-    judges = choose_judges(beside.total, _TILED_JUDGES)
+    compared = at.compared
+    judges = choose_judges(compared.total, _TILED_JUDGES)
     table = None
-    if beside.total.runs and at.groups:
+    if compared.total.runs and at.groups:
         judge = next(iter(judges), None)
-        table = make_table(project, at.groups[0], beside.total, judge=judge, where=where)
+        table = make_table(project, at.groups[0], compared.total, judge=judge, where=where)
 
     context = {
         "model": model,
@@ -479,11 +479,11 @@ def _show_alone(
         "where": where,
         "asked": asked,
         "span": SPANS[asked.last],
-        "tiles": make_tiles(beside, judges, reader.zone, where)
-        if beside.total.runs or beside.before.runs
+        "tiles": make_tiles(compared, judges, reader.zone, where)
+        if compared.total.runs or compared.before.runs
         else [],
         "table": table,
-        "people": list_choices(asked, people),
+        "people": list_choices(asked, groups),
         "orders": ORDERS,
         "here": lambda **changes: view.address(
             project, "models", model, **asked.parameters(**changes)

@@ -186,7 +186,7 @@ def list_fields(
         raise Missing(
             f"Project {project!r} has no model {asked.model!r}: {suggest(asked.model, names)}"
         )
-    told = asked.model_dump(exclude_defaults=True)
+    chosen = asked.model_dump(exclude_defaults=True)
     question = ask_fields(reader, project, asked, time.time_ns())
     fields = find_fields(question) if names else None
     context = {
@@ -194,10 +194,10 @@ def list_fields(
         "end": write_time(question.window.end_ns),
         "models": names,
         "asked": asked,
-        "told": told,
+        "chosen": chosen,
         "fields": fields,
         "lasts": _LASTS,
-        "api": view.api_address("projects", project, "fields", **told) if fields else None,
+        "api": view.api_address("projects", project, "fields", **chosen) if fields else None,
         "python": python_call("fields", asked.model, last=asked.last, than=asked.than),
     }
     return show_page(request, "fields.html", context)
@@ -248,7 +248,7 @@ def show_field(
     """Show a field: its distributions, its drift score over time and typical runs."""
     question = ask_fields(reader, project, asked, time.time_ns())
     report = find_field(question, field)
-    told = asked.model_dump(exclude_defaults=True)
+    chosen = asked.model_dump(exclude_defaults=True)
     shown = request.query_params.get("part", report.curve_part)
     histogram = next((one for one in report.histograms if one.part == shown), None)
     if histogram is None and report.histograms:
@@ -262,7 +262,7 @@ def show_field(
         "end": write_time(question.window.end_ns),
         "since": write_time(from_rfc3339(report.since, "since")) if report.since else "",
         "asked": asked,
-        "told": told,
+        "chosen": chosen,
         "lasts": _LASTS,
         "has_slices": has_drift(field) and report.n >= 2 * FEWEST_VALUES,
         "histogram": histogram,
@@ -270,7 +270,7 @@ def show_field(
         "distances": draw_distances(report),
         "may_annotate": access_of(request.scope).has(ANNOTATE),
         "may_delete": False,  # in the list of runs, which shows what is deleted with them
-        "api": view.api_address("projects", project, "fields", field, **told),
+        "api": view.api_address("projects", project, "fields", field, **chosen),
         "python": python_call("field", field, model=asked.model, last=asked.last, than=asked.than),
     }
     return show_page(request, "field.html", context)

@@ -93,7 +93,7 @@ class UnusualRun:
     slices: list[RunSlice]
 
     @property
-    def is_told(self) -> bool:
+    def is_enough(self) -> bool:
         """Whether there are enough runs to report unusual values."""
         return self.runs >= _LEAST
 

@@ -14,9 +14,9 @@ from otel_ml_collector.figures import (
     FiguresQuery,
     GroupTotals,
     UserGroup,
-    choose_people,
+    choose_user_group,
     find_figures_at,
-    list_people,
+    list_user_groups,
 )
 from otel_ml_collector.problems.news import (
     NewestVersion,
@@ -61,16 +61,16 @@ def find_figures(
     """Return the figures of a project, with those of a week before."""
     over = cut_past(reader, query.last, now_ns)
     versions = reader.ahead(list_newest_versions, project, now_ns)
-    named = list_people(reader, project)
-    chosen = choose_people(query, named)
+    named = list_user_groups(reader, project)
+    chosen = choose_user_group(query, named)
     by = [query.models, *([chosen] if chosen else [])]
     figures_at = find_figures_at(reader, project, over, by=by, order=query.order)
     nothing = GroupTotals(group=query.models, groups=[], groups_found=0, other=None)
     models, *users = figures_at.groups or [nothing]
     return OverviewFigures(
-        **dict(figures_at.beside),
+        **dict(figures_at.compared),
         models=models,
-        users=users[0] if users and figures_at.beside.total.runs else None,
+        users=users[0] if users and figures_at.compared.total.runs else None,
         people=named,
         newest_versions=versions.result(),
     )

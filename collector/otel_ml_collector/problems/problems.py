@@ -365,8 +365,8 @@ def _list_news(news: OverviewNews, found: Iterable[Finding], window: Window) -> 
     signs = []
     for item in news.findings:
         kind = _KINDS_OF_NEWS[item.by]
-        is_told = item.versions is not None and item.versions[:2] in released
-        if not item.is_wrong or (is_told and kind == "version"):
+        is_reported = item.versions is not None and item.versions[:2] in released
+        if not item.is_wrong or (is_reported and kind == "version"):
             continue
         since_ns = from_rfc3339(item.time, "time") if item.time else None
         start_ns = window.start_ns

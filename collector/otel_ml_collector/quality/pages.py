@@ -257,9 +257,11 @@ def show_target(
         "table": [
             {
                 "predicted": predicted,
-                "cells": [cells.get((predicted, came)) for came in classes],
+                "cells": [cells.get((predicted, actual)) for actual in classes],
                 "runs": sum(
-                    cells[predicted, came].runs for came in classes if (predicted, came) in cells
+                    cells[predicted, actual].runs
+                    for actual in classes
+                    if (predicted, actual) in cells
                 ),
             }
             for predicted in classes

@@ -21,7 +21,7 @@ from otel_ml_collector.queues.queue import QUEUE, Queue, make_queue
 from otel_ml_collector.runs.find import MATCHING, RunsQuery, compile_query
 from otel_ml_collector.store.counted import RECORDED
 from otel_ml_collector.store.documents import list_documents
-from otel_ml_collector.store.people import people_words
+from otel_ml_collector.store.labels import newest_labels
 from otel_ml_collector.store.reader import Reader, Row, run_id_of
 from otel_ml_collector.store.record_kinds import find_counted, find_record_kinds
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS
@@ -57,13 +57,13 @@ _VERDICTS: Final = Sql("""
 # Results of one judge version for the runs that the queue can contain. These runs had arrived when
 # the first answer was given.
 _JUDGED: Final = Sql("""
-    SELECT count() AS judged, countIf(assumeNotNull(said.passed)) AS passed
+    SELECT count() AS judged, countIf(assumeNotNull(evaluation.passed)) AS passed
     FROM (
       SELECT trace_id, span_id FROM {recorded} WHERE {matching} AND start_ns < {first_ns:Int64}
     ) AS run
-    INNER JOIN ({newest}) AS said
-      ON said.trace_id = run.trace_id AND said.span_id = run.span_id
-    WHERE said.judge_version = {version:String} AND said.passed IS NOT NULL""")
+    INNER JOIN ({newest}) AS evaluation
+      ON evaluation.trace_id = run.trace_id AND evaluation.span_id = run.span_id
+    WHERE evaluation.judge_version = {version:String} AND evaluation.passed IS NOT NULL""")
 
 
 # The given runs that had already arrived when the queue got its first answer.
@@ -341,7 +341,7 @@ def _read_runs(question: _Question) -> tuple[list[_JudgedRun], bool]:
     """Read the answers of reviewers; return them by run, and whether there are more."""
     runs, values = question.runs
     sql = _PEOPLE_WORDS.fill(
-        words=people_words(has_keyed=question.has_keyed), is_word=IS_WORD, runs=runs
+        words=newest_labels(has_keyed=question.has_keyed), is_word=IS_WORD, runs=runs
     )
     asked = {**values, "unanswered": list(question.unanswered), "most": _MOST_WORDS}
     rows = question.ask(sql, asked)

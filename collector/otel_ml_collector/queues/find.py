@@ -18,7 +18,7 @@ from otel_ml_collector.runs.find import MATCHING, RunsQuery, TracePage, compile_
 from otel_ml_collector.runs.traces import find_trace
 from otel_ml_collector.store.counted import RECORDED
 from otel_ml_collector.store.documents import list_documents, read_document
-from otel_ml_collector.store.people import people_words
+from otel_ml_collector.store.labels import newest_labels
 from otel_ml_collector.store.reader import JsonValue, Reader, run_id_of
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS
@@ -50,8 +50,8 @@ _SPLIT: Final = Sql("""
     ) AS judged ON judged.trace_id = run.trace_id AND judged.span_id = run.span_id""")
 _QUEUED: Final = Sql("""
     SELECT lower(hex(queued.trace_id)) AS trace_id, lower(hex(queued.span_id)) AS span_id,
-      queued.start_ns AS start_ns, said.answers AS answers, said.mine AS mine,
-      said.own_label AS own_label, said.own_score AS own_score, said.own_ns AS own_ns
+      queued.start_ns AS start_ns, labels.answers AS answers, labels.mine AS mine,
+      labels.own_label AS own_label, labels.own_score AS own_score, labels.own_ns AS own_ns
     FROM ({drawn}) AS queued
     LEFT JOIN (
       SELECT trace_id, span_id,
@@ -61,7 +61,7 @@ _QUEUED: Final = Sql("""
         anyIf(score, annotator = {annotator:String}) AS own_score,
         anyIf(time_ns, annotator = {annotator:String}) AS own_ns
       FROM ({words}) GROUP BY trace_id, span_id
-    ) AS said ON said.trace_id = queued.trace_id AND said.span_id = queued.span_id
+    ) AS labels ON labels.trace_id = queued.trace_id AND labels.span_id = queued.span_id
     ORDER BY queued.disagreement DESC, queued.drawn, queued.trace_id, queued.span_id""")
 
 
@@ -153,7 +153,7 @@ class QueuedRun:
     own: OwnAnswer | None
 
 
-class RunsInHand:
+class OpenedRuns:
     """Remembers for ten minutes which reviewer got which run.
 
     So two reviewers at the same time do not get the same run if one answer is enough. A restart of
@@ -272,7 +272,7 @@ def list_runs(
     drawn, values = write_draw(reader, project, queue, now_ns)
     sql = _QUEUED.fill(
         drawn=drawn,
-        words=people_words(has_keyed=find_record_kinds(reader, project).keyed_scores),
+        words=newest_labels(has_keyed=find_record_kinds(reader, project).keyed_scores),
         is_word=IS_WORD,
     )
     values |= {"judge": queue.judge, "annotator": annotator, "unanswered": queue.unanswered}
@@ -313,7 +313,7 @@ def find_next(
     annotator: str,
     now_ns: int,
     *,
-    hand: RunsInHand,
+    hand: OpenedRuns,
     run_id: str | None = None,
     skipped: Collection[str] = (),
 ) -> NextRun:

@@ -25,9 +25,9 @@ from otel_ml_collector.queues.agreement import (
 )
 from otel_ml_collector.queues.find import (
     NextRun,
+    OpenedRuns,
     Queues,
     QueueState,
-    RunsInHand,
     find_next,
     find_queue,
     find_state,
@@ -69,7 +69,7 @@ ToRead = Annotated[Access, Depends(needs(READ))]
 FromSeer = Annotated[Reader, Depends(reader_for(READ, ANNOTATE))]
 FromPerson = Annotated[Reader, Depends(reader_for(ANNOTATE))]
 FromStore = Annotated[Documents, Depends(service_of(Documents))]
-Hand = Annotated[RunsInHand, Depends(service_of(RunsInHand))]
+Hand = Annotated[OpenedRuns, Depends(service_of(OpenedRuns))]
 
 
 class WantedAnswer(BaseModel):

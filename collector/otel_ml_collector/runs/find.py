@@ -598,21 +598,21 @@ def _fill(
     """
     rows: list[Row] = []
     missing = want + want // 16 + 1  # some may drop out; a second read costs as much
-    look = listing
+    rest = listing
     counted = listing.counted if asked is not None else None
     if counted is not None and counted.resolved_conditions:
         missing += want // _LEFT_OUT
-        look = replace(listing, counted=None)
+        rest = replace(listing, counted=None)
     while len(rows) < want:
-        keys = _find_keys(reader, look, whole, missing)
+        keys = _find_keys(reader, rest, whole, missing)
         if keys:
             if asked is not None:
                 asked.ask(reader, query.project, keys)
-            page = _read_matching(reader, look, keys)
+            page = _read_matching(reader, rest, keys)
             if asked is not None and counted is not None:
                 page = asked.leave_out(counted, page)
             rows += _keep(reader, query, page)
-            look = replace(listing, after=keys[-1])
+            rest = replace(listing, after=keys[-1])
         if len(keys) < missing:
             break
         missing = min(2 * missing, MAX_LIMIT)
@@ -885,7 +885,7 @@ def _find_events(
 class _Details:
     """Details of some runs, by run ID."""
 
-    said: Mapping[str, LateFacts]
+    late: Mapping[str, LateFacts]
     payloads: Mapping[str, Row]
     events: Mapping[str, Sequence[CallEvent]]
     lines: Mapping[str, Sequence[Row]]
@@ -899,7 +899,7 @@ def _make_runs(
 ) -> list[tuple[Run, Sequence[LoggedMetric]]]:
     """Make the records of some runs of a project, each with the metrics logged under its ID."""
     details = _find_details(reader, rows, most)
-    named = [run_id for run_id, value in details.said.items() if len(value.owners) > 1]
+    named = [run_id for run_id, value in details.late.items() if len(value.owners) > 1]
     own = dict(details.series)
     if named and own:
         project = rows[0]["project"]
@@ -988,7 +988,7 @@ def _find_response(attributes: Mapping[str, Any], outputs: object) -> str:
 def _make_run(row: Row, details: _Details) -> Run:
     """Make the record of a run."""
     run_id = run_id_of(row)
-    words, payload = details.said[run_id], details.payloads.get(run_id, {})
+    words, payload = details.late[run_id], details.payloads.get(run_id, {})
     summary = make_summary(row, words)
     attributes = load_json(payload.get("attributes", ""), {})
     content = _make_content(row, payload, details.events.get(run_id, ()), summary.tokens)

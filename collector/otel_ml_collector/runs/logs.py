@@ -74,15 +74,15 @@ WHERE {logged} AND (part, name) IN (
 # point itself and begins a series. `single` only counts as the first point.
 _COUNTING: Final = Sql("""
 SELECT part, name, value, step, time_ns, source,
-  if(cleared > 0 AND cleared = cut, 'append', told_mode) AS mode,
+  if(cleared > 0 AND cleared = cut, 'append', own_mode) AS mode,
   toInt64(row_number() OVER (PARTITION BY part, name ORDER BY place)) AS nth,
   toInt64(count() OVER (PARTITION BY part, name)) AS number
 FROM (
-  SELECT part, name, value, step, time_ns, source, place, mode AS told_mode,
-    max(if(told_mode IN ('replace', 'restart', 'clear'), place, 0)) OVER metric AS cut,
-    max(if(told_mode = 'clear', place, 0)) OVER metric AS cleared
+  SELECT part, name, value, step, time_ns, source, place, mode AS own_mode,
+    max(if(own_mode IN ('replace', 'restart', 'clear'), place, 0)) OVER metric AS cut,
+    max(if(own_mode = 'clear', place, 0)) OVER metric AS cleared
   FROM ({points}) WINDOW metric AS (PARTITION BY part, name)
-) WHERE place >= cut AND told_mode != 'clear' AND (told_mode != 'single' OR place = 1)
+) WHERE place >= cut AND own_mode != 'clear' AND (own_mode != 'single' OR place = 1)
 """).fill(points=_POINTS)
 # Keeps the first and the last point, and the lowest and highest of each bucket between them. A
 # bucket with only NaN keeps one point. Arrays of numbers, because comparing tuples takes three

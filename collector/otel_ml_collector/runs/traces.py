@@ -175,11 +175,11 @@ def _find_records(reader: Reader, place: Place, key: str, *, is_whole: bool) -> 
     project, trace_id = place.project, place.trace_id
     own = own_key(trace_id)
     kinds = find_record_kinds(reader, project)
-    is_told = key != trace_id and own in find_owners(reader, project, [own])
+    has_records = key != trace_id and own in find_owners(reader, project, [own])
     others = [] if is_whole else list_lost_owners(reader, project, trace_id)
     loose = find_loose_lines(reader, project, trace_id, _RECORDS) if kinds.lines else {}
     return [
-        *_records(reader, project, [own] if is_told else []),
+        *_records(reader, project, [own] if has_records else []),
         *_records(reader, project, others),
         *(
             TraceRecords(project=project, run_id=span, logs=make_lines(lines, lines[0]["time_ns"]))

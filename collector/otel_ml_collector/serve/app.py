@@ -65,7 +65,7 @@ from otel_ml_collector.problems.news import NewsSources
 from otel_ml_collector.project_settings import keys
 from otel_ml_collector.project_settings.find import SettingsSources
 from otel_ml_collector.project_settings.storage import read_store_state
-from otel_ml_collector.queues.find import RunsInHand
+from otel_ml_collector.queues.find import OpenedRuns
 from otel_ml_collector.queues.queue import count_queues
 from otel_ml_collector.receive.admission import Quotas
 from otel_ml_collector.receive.commit import Commit
@@ -455,7 +455,7 @@ def _services(collector: Collector, settings: Settings) -> Services:
         NamedRuns(collector.connections),
         Listening(collector.reader, pace),
         Places(),
-        RunsInHand(),
+        OpenedRuns(),
         Turns(collector.connections),
         NewsSources((find_alert_news, find_judge_news)),
         SettingsSources(

@@ -106,7 +106,8 @@ _COMPARED: Final = Sql("""trace_id, span_id, outcome != 'ok' AS failed,
 _NEWEST_SCORES: Final = Sql("SELECT * EXCEPT (trace_id, span_id), {ids} FROM ({newest})").fill(
     ids=IDS,
     newest=newest_scores(
-        all_scores(_SCORES + Sql(" AND ") + BY_IDS), said=("score", "passed", "failed", "time_ns")
+        all_scores(_SCORES + Sql(" AND ") + BY_IDS),
+        columns=("score", "passed", "failed", "time_ns"),
     ),
 ) + Sql(" ORDER BY judge, judge_version, trace_id, span_id")
 _JUDGE_ERRORS: Final = Sql("""
@@ -146,7 +147,7 @@ _JUDGED: Final = Sql("""
     FROM (
       SELECT item, item_digest, experiment, countIf(word = 2) AS passes, countIf(word = 1) AS fails
       FROM (
-        SELECT item, item_digest, experiment, if(outcome != 'ok', 1, said) AS word
+        SELECT item, item_digest, experiment, if(outcome != 'ok', 1, passed_word) AS word
         FROM (
           SELECT experiment, item, item_digest, repeat, trace_id, span_id, outcome
           FROM {recorded}
@@ -154,7 +155,7 @@ _JUDGED: Final = Sql("""
           {first}
         ) AS run
         LEFT JOIN (
-          SELECT trace_id, span_id, min(passed) + 1 AS said
+          SELECT trace_id, span_id, min(passed) + 1 AS passed_word
           FROM ({newest}) WHERE passed IS NOT NULL
           GROUP BY trace_id, span_id
         ) AS score USING (trace_id, span_id)
@@ -221,8 +222,8 @@ _ALIKE: Final = Sql("""
         arrayMap(one -> (indexOf(digests, one.1), one.2, one.3), sides.2) AS after
       FROM (
         SELECT item, arraySort(groupUniqArray(item_digest)) AS digests,
-          (arraySort(groupArrayIf((item_digest, failed, said), NOT is_new)),
-            arraySort(groupArrayIf((item_digest, failed, said), is_new))) AS sides,
+          (arraySort(groupArrayIf((item_digest, failed, scores), NOT is_new)),
+            arraySort(groupArrayIf((item_digest, failed, scores), is_new))) AS sides,
           if(empty(sides.2), sides.1, sides.2)[1].1 AS digest,
           (groupArrayIf(latency_ms, NOT is_new AND NOT failed),
             groupArrayIf(latency_ms, is_new AND NOT failed)) AS took,
@@ -237,7 +238,7 @@ _ALIKE: Final = Sql("""
         ) AS run
         LEFT JOIN (
           SELECT trace_id, span_id,
-            arraySort(groupArray((judge, judge_version, score, passed, failed))) AS said
+            arraySort(groupArray((judge, judge_version, score, passed, failed))) AS scores
           FROM ({newest}) GROUP BY trace_id, span_id
         ) AS score USING (trace_id, span_id)
         GROUP BY item
@@ -521,7 +522,7 @@ def judge_items(within: Sql, *, is_doubled: bool) -> Sql:
         that `item_parameters` returns, and any parameters that `within` contains.
     """
     first = FIRST_ENDED if is_doubled else EMPTY
-    newest = newest_scores(_scores_of({}, EMPTY), by=BY_JUDGE, said=("passed",))
+    newest = newest_scores(_scores_of({}, EMPTY), by=BY_JUDGE, columns=("passed",))
     return _JUDGED.fill(
         recorded=RECORDED, ours=FINISHED_CALLS, newest=newest, first=first, within=within
     )

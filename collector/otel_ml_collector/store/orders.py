@@ -14,13 +14,13 @@ from otel_ml_collector.store.sql import EMPTY, Condition, Sql
 _JUDGE: Final = Sql("{order_judge:String}")
 _JOIN_SCORE: Final = Sql("""
     INNER JOIN (
-      SELECT trace_id AS said_trace, span_id AS said_span, score AS said_score FROM ({newest})
-    ) AS said ON said_trace = runs.trace_id AND said_span = runs.span_id""")
+      SELECT trace_id AS scored_trace, span_id AS scored_span, score AS newest_score FROM ({newest})
+    ) AS evaluation ON scored_trace = runs.trace_id AND scored_span = runs.span_id""")
 _SCORE_INSIDE: Final = Sql("""
     INNER JOIN (
-      SELECT trace_id AS said_trace, {worst}(score) AS said_score FROM ({newest})
+      SELECT trace_id AS scored_trace, {worst}(score) AS newest_score FROM ({newest})
       WHERE isFinite(score) GROUP BY trace_id
-    ) AS said ON said_trace = runs.trace_id""")
+    ) AS evaluation ON scored_trace = runs.trace_id""")
 _LOWEST_SCORE: Final = Sql("minOrNull")
 _HIGHEST_SCORE: Final = Sql("maxOrNull")
 _BELOW_CALLS: Final = Sql("""(trace_id, parent_span_id) IN (
@@ -54,14 +54,16 @@ def make_ordering(
         return _order_by_use(reader, project, order, is_of_tops=is_of_tops)
     order = resolve_worth(reader, project, order)
     way, _, judge = order.partition(":")
-    said = newest_scores(
-        scores(_JUDGE, find_record_kinds(reader, project), "score"), by=BY_RUN, said=("score",)
+    newest = newest_scores(
+        scores(_JUDGE, find_record_kinds(reader, project), "score"), by=BY_RUN, columns=("score",)
     )
-    join = _JOIN_SCORE.fill(newest=said)
+    join = _JOIN_SCORE.fill(newest=newest)
     if is_of_tops:
         is_lower = bool(find_lower_judges(reader, project, [judge]))
-        join = _SCORE_INSIDE.fill(newest=said, worst=_HIGHEST_SCORE if is_lower else _LOWEST_SCORE)
-    value = Sql("-said_score") if way == LOWEST else Sql("said_score")
+        join = _SCORE_INSIDE.fill(
+            newest=newest, worst=_HIGHEST_SCORE if is_lower else _LOWEST_SCORE
+        )
+    value = Sql("-newest_score") if way == LOWEST else Sql("newest_score")
     return Ordering(order, value, join, {"order_judge": judge})
 
 

@@ -45,10 +45,10 @@ _NUMBER_OF: Final = Sql("""if(JSONType({raw}) IN ('Int64', 'UInt64', 'Double')
 _ITEMS_OF: Final = Sql("""arrayMap(item -> {text}, if(JSONType({raw}) = 'Array',
     JSONExtractArrayRaw({raw}), [{raw}]))""")
 # The prediction of a run as text (`predicted`) and number (`amount`), and its ground truth as text
-# (`came`, empty without ground truth) and number (`truth`). `told_ns` is when the ground truth was
-# first recorded.
+# (`actual`, empty without ground truth) and number (`truth`). `truth_ns` is when the ground truth
+# was first recorded.
 COLUMNS: Final = Sql("""start_ns, trace_id, span_id, model, digest, structure, unit, predicted,
-  amount, came, truth, told_ns""")
+  amount, actual, truth, truth_ns""")
 # The columns that are known without ground truth, and the items of a ranking.
 _PREDICTION_COLUMNS: Final = Sql("""
   start_ns, trace_id, span_id, model, digest, structure, unit, predicted,
@@ -83,8 +83,8 @@ _KEPT: Final = Sql("""
 _JOINED: Final = Sql("""
   SELECT run.start_ns AS start_ns, run.trace_id AS trace_id, run.span_id AS span_id,
     run.model AS model, run.digest AS digest, run.structure AS structure, run.unit AS unit,
-    run.predicted AS predicted, {amount} AS amount, {truth_number} AS came, {truth} AS truth,
-    if(came = '', 0, truths.first_ns) AS told_ns
+    run.predicted AS predicted, {amount} AS amount, {truth_number} AS actual, {truth} AS truth,
+    if(actual = '', 0, truths.first_ns) AS truth_ns
   FROM ({predictions}) AS run
   {join} JOIN ({truths}) AS truths
     ON truths.trace_id = run.trace_id AND truths.span_id = run.span_id""")

@@ -390,7 +390,7 @@ def find_owners(
 def list_owners(reader: Reader, project: str, trace_id: str) -> set[str]:
     """List the IDs of the runs of a trace that have late-arriving records."""
     tables = find_record_kinds(reader, project).tables
-    sql = Sql("SELECT DISTINCT owner FROM ({told})").fill(told=_owners_in(tables, _OF_TRACE))
+    sql = Sql("SELECT DISTINCT owner FROM ({records})").fill(records=_owners_in(tables, _OF_TRACE))
     parameters = {"project": project, "trace": trace_id}
     return {row["owner"] for row in reader.rows(sql, parameters)} if tables else set()
 
@@ -399,10 +399,10 @@ def list_lost_owners(reader: Reader, project: str, trace_id: str) -> list[str]:
     """List the runs of a trace that have late-arriving records but are not stored, at most 100."""
     tables = find_record_kinds(reader, project).tables
     sql = Sql("""
-        SELECT DISTINCT owner FROM ({told})
+        SELECT DISTINCT owner FROM ({records})
         WHERE toFixedString(unhex(substring(owner, 34)), 8) NOT IN ({spans})
         ORDER BY owner LIMIT {owners}
-        """).fill(told=_owners_in(tables, _OF_TRACE), spans=_SPANS_HERE, owners=_OWNERS_OF_TRACE)
+        """).fill(records=_owners_in(tables, _OF_TRACE), spans=_SPANS_HERE, owners=_OWNERS_OF_TRACE)
     parameters = {"project": project, "trace": trace_id}
     return [row["owner"] for row in reader.rows(sql, parameters)] if tables else []
 
@@ -491,28 +491,28 @@ def own_tags(label: Sql, kinds: RecordKinds) -> Sql:
     return Sql("""
         SELECT own.trace_id, own.span_id, own.rank
         FROM (
-          SELECT trace_id, span_id, rank, start_ns + latency_ns AS told_ns FROM {deliveries}
+          SELECT trace_id, span_id, rank, start_ns + latency_ns AS end_ns FROM {deliveries}
           WHERE {ours}
           UNION ALL
           SELECT trace_id, span_id, rank, start_ns FROM open_runs WHERE {ours}
         ) AS own
         INNER JOIN ({late_tags}) AS late
           ON late.trace_id = own.trace_id AND late.span_id = own.span_id
-        WHERE late.newest_ns < own.told_ns
+        WHERE late.newest_ns < own.end_ns
         """).fill(deliveries=DELIVERIES, ours=sql, late_tags=late_tags(label, kinds))
 
 
 @lru_cache(_TEXTS)
-def scores(label: Sql, kinds: RecordKinds, said: str) -> Sql:
+def scores(label: Sql, kinds: RecordKinds, column: str) -> Sql:
     """Write the SQL for the scores of one judge or reviewer.
 
     Args:
         label: Query parameter with the name of the judge or reviewer.
         kinds: Which kinds of records the project has, such as scores for a trace key.
-        said: The column of a score to select, such as ``score``.
+        column: The column of a score to select, such as ``score``.
     """
     judge = Sql("{judge} = ") + label
-    return all_scores(IN_WINDOW, judges=judge, has_keyed=kinds.keyed_scores, said=(said,))
+    return all_scores(IN_WINDOW, judges=judge, has_keyed=kinds.keyed_scores, columns=(column,))
 
 
 @lru_cache(_TEXTS)
@@ -535,22 +535,22 @@ def words(label: Sql, source: Sql, kinds: RecordKinds) -> Sql:
     sql = Sql("""FROM metrics WHERE project = {project:String} AND name = {label}
       AND source = {source}""").fill(label=label, source=source)
     direct = Sql("""
-        SELECT {run}, {columns} {told} AND owner < '{first}'
+        SELECT {run}, {columns} {records} AND owner < '{first}'
           AND (owner_start_ns = 0
             OR (owner_start_ns >= {start:Int64} AND owner_start_ns < {end:Int64}))""").fill(
-        run=RUN, columns=columns, told=sql, first=Sql(FIRST)
+        run=RUN, columns=columns, records=sql, first=Sql(FIRST)
     )
     if kinds.keyed_scores:
         others = join_keyed(columns, sql + Sql(" AND ") + _IS_KEYED, IN_WINDOW)
         direct += Sql(" UNION ALL ") + others
     return Sql("""
-        SELECT trace_id, span_id, argMax(said.1, (said.2, record_id)) AS newest,
-          min(told_ns) AS first_ns
+        SELECT trace_id, span_id, argMax(last_word.1, (last_word.2, record_id)) AS newest,
+          min(given_ns) AS first_ns
         FROM (
-          SELECT trace_id, span_id, record_id, argMax((word, time_ns), time_ns) AS said,
-            minIf(time_ns, word != '') AS told_ns
+          SELECT trace_id, span_id, record_id, argMax((word, time_ns), time_ns) AS last_word,
+            minIf(time_ns, word != '') AS given_ns
           FROM ({direct}) GROUP BY trace_id, span_id, record_id)
-        WHERE said.1 != '' GROUP BY trace_id, span_id
+        WHERE last_word.1 != '' GROUP BY trace_id, span_id
         """).fill(direct=direct)
 
 
@@ -570,8 +570,8 @@ def points(label: Sql, kinds: RecordKinds) -> Sql:
     sql = Sql("""FROM metrics WHERE project = {project:String} AND name = {label}
       AND {point}""").fill(label=label, point=IS_POINT)
     columns = Sql("value, mode, time_ns, record_id, position")
-    direct = Sql("SELECT {run}, {columns} {told} AND owner < '{first}'").fill(
-        run=RUN, columns=columns, told=sql, first=Sql(FIRST)
+    direct = Sql("SELECT {run}, {columns} {records} AND owner < '{first}'").fill(
+        run=RUN, columns=columns, records=sql, first=Sql(FIRST)
     )
     if not kinds.keyed_metrics:
         return direct
@@ -614,17 +614,17 @@ def _detail(name: Sql, at: Sql) -> Sql:
 
 CONTENTS: Final = Sql("""
     SELECT trace_id, span_id,
-      if(told_inputs = '', {asked}, if(told_system = '' OR NOT startsWith(told_inputs, '[')
+      if(newest_inputs = '', {asked}, if(newest_system = '' OR NOT startsWith(newest_inputs, '[')
         OR arrayExists(one -> JSONExtractString(one, 'role') = 'system',
-          JSONExtractArrayRaw(told_inputs)), told_inputs,
-        concat('[{"role":"system","parts":', told_system, if(told_inputs = '[]', '}', '},'),
-          substring(told_inputs, 2)))) AS said_inputs,
-      if(told_outputs = '', {answered}, told_outputs) AS said_outputs
+          JSONExtractArrayRaw(newest_inputs)), newest_inputs,
+        concat('[{"role":"system","parts":', newest_system, if(newest_inputs = '[]', '}', '},'),
+          substring(newest_inputs, 2)))) AS logged_inputs,
+      if(newest_outputs = '', {answered}, newest_outputs) AS logged_outputs
     FROM (
       SELECT {run},
-        argMaxIf(given, (time_ns, attributes), given != '') AS told_inputs,
-        argMaxIf(gave, (time_ns, attributes), gave != '') AS told_outputs,
-        argMaxIf(ordered, (time_ns, attributes), ordered != '') AS told_system,
+        argMaxIf(given, (time_ns, attributes), given != '') AS newest_inputs,
+        argMaxIf(gave, (time_ns, attributes), gave != '') AS newest_outputs,
+        argMaxIf(ordered, (time_ns, attributes), ordered != '') AS newest_system,
         groupArrayIf((time_ns, place, {item}), place > 0) AS asked,
         groupArrayIf((JSONExtractInt(body, 'index'), time_ns, {choice}),
           event = 'gen_ai.choice') AS answered
@@ -638,7 +638,7 @@ CONTENTS: Final = Sql("""
           ['system', 'user', 'assistant', 'tool'][place] AS speaker,
           JSONExtractRaw(body, 'message') AS held,
           if(JSONType(held) = 'Object', JSONExtractKeysAndValuesRaw(held),
-            if(held = '', [], [('content', held)])) AS said
+            if(held = '', [], [('content', held)])) AS entries
         FROM (
           SELECT owner, event, time_ns, message, attributes,
             JSONExtractString(attributes, 'gen_ai.event.content') AS content
@@ -659,7 +659,7 @@ CONTENTS: Final = Sql("""
     choice=_OBJECT.fill(
         pairs=Sql("""arrayConcat(
           if(JSONHas(body, 'role') OR JSONHas(held, 'role'), [], [('role', '"assistant"')]),
-          arrayFilter(kv -> NOT JSONHas(body, kv.1), said),
+          arrayFilter(kv -> NOT JSONHas(body, kv.1), entries),
           arrayFilter(kv -> kv.1 NOT IN ('index', 'message'), JSONExtractKeysAndValuesRaw(body)))
         """)
     ),

@@ -45,7 +45,7 @@ def all_scores(
     *,
     judges: Sql = ANYTHING,
     has_keyed: bool = False,
-    said: Sequence[str] = RESULT,
+    columns: Sequence[str] = RESULT,
 ) -> Sql:
     """Write the SQL for every score of the runs of a project.
 
@@ -54,13 +54,13 @@ def all_scores(
         judges: A condition on the judge. ``{judge}`` is the column with its name.
         has_keyed: Whether to include scores that were sent for a trace key or for a tag. They apply
             to each run with this key or tag.
-        said: The columns of a score to select.
+        columns: The columns of a score to select.
 
     Returns:
-        SQL that selects the columns `said`, the IDs of the run, the judge, its version, and the
+        SQL that selects the columns `columns`, the IDs of the run, the judge, its version, and the
             time and ID of the score.
     """
-    wanted = [name for name in said if name not in _ORDERED]
+    wanted = [name for name in columns if name not in _ORDERED]
     scores = Sql("""
         SELECT {columns}, record_id
         FROM {scores} WHERE project = {project:String} AND {judges} AND {among}""").fill(
@@ -92,7 +92,7 @@ def newest_scores(
     scores: Sql,
     *,
     by: Sequence[str] = BY_VERSION,
-    said: Sequence[str] = RESULT,
+    columns: Sequence[str] = RESULT,
     where: Sql = ANYTHING,
 ) -> Sql:
     """Write the SQL for the newest score of each run by each judge version.
@@ -101,18 +101,18 @@ def newest_scores(
         scores: SQL of the scores, made with `all_scores`.
         by: For which combination of columns there is one newest score: run and judge version
             (`BY_VERSION`), run and judge (`BY_JUDGE`), or only the run (`BY_RUN`).
-        said: The columns of the newest score to select, such as its value.
+        columns: The columns of the newest score to select, such as its value.
         where: A condition on the scores.
 
     Returns:
-        SQL that selects the columns `by` and `said`.
+        SQL that selects the columns `by` and `columns`.
     """
-    last = _newest(said)
+    last = _newest(columns)
     members = [
         Sql("({last}).{place} AS {name}").fill(
             last=last, place=place, name=identifier(name, _SCORE_COLUMNS)
         )
-        for place, name in enumerate(said, 1)
+        for place, name in enumerate(columns, 1)
     ]
     return Sql("""
         SELECT {by}, {members} FROM ({scores}) AS scored WHERE {where} GROUP BY {by}""").fill(
@@ -147,7 +147,7 @@ def _newest(columns: Sequence[str]) -> Sql:
 
 # The declaration of each judge's newest version; null if it declares nothing.
 _DECLARED: Final = Sql("""
-    SELECT toString(name) AS judge, true AS is_said,
+    SELECT toString(name) AS judge, true AS is_declared,
       argMax(JSONExtract(definition, 'lower_is_better', 'Nullable(Bool)'), first_ns) AS is_lower
     FROM (
       SELECT name, digest, min(first_arrived_ns) AS first_ns, max(definition) AS definition
@@ -156,7 +156,7 @@ _DECLARED: Final = Sql("""
       GROUP BY name, digest HAVING max(last_seen_ns) > 0
     ) GROUP BY name""")
 _BY_WHAT_PASSES: Final = Sql("""
-    SELECT {judge} AS judge, false AS is_said,
+    SELECT {judge} AS judge, false AS is_declared,
       toNullable(avgIf(score, passed = true) < avgIf(score, passed = false)) AS is_lower
     FROM (
       SELECT score, passed FROM {scores} WHERE project = {project:String} AND judge = {judge}
@@ -197,11 +197,13 @@ def find_lower_judges(reader: Reader, project: str, judges: Iterable[str]) -> fr
         )
         for place in range(len(names))
     ]
-    sql = join_sql(" UNION ALL ", [Sql("SELECT * FROM ({said})").fill(said=_DECLARED), *by_passes])
+    sql = join_sql(
+        " UNION ALL ", [Sql("SELECT * FROM ({declared})").fill(declared=_DECLARED), *by_passes]
+    )
     values = {f"judge{place}": name for place, name in enumerate(names)}
     rows = reader.rows(sql, {"project": project, "judges": names, **values})
-    facts = {row["judge"]: row["is_lower"] for row in rows if row["is_said"]}
-    passes = {row["judge"]: row["is_lower"] for row in rows if not row["is_said"]}
+    facts = {row["judge"]: row["is_lower"] for row in rows if row["is_declared"]}
+    passes = {row["judge"]: row["is_lower"] for row in rows if not row["is_declared"]}
     return frozenset(
         name for name in names if (passes[name] if facts.get(name) is None else facts[name])
     )

@@ -880,7 +880,7 @@ COUNTING: Final = Sql("FROM settled FINAL WHERE {among} AND others NOT IN ('', '
 LACKING: Final = COUNTING + Sql(" AND NOT is_whole")
 # The other records of calls, by the run that counts. `place` is their order of precedence.
 _RECORDS: Final = Sql("""
-    SELECT trace_id AS lent_trace, span_id AS lent_span, place,
+    SELECT trace_id AS heir_trace, span_id AS heir_span, place,
       toFixedString(unhex(one.1), 8) AS record_span, one.2 AS record_start
     FROM (
       SELECT trace_id, span_id,
@@ -895,7 +895,7 @@ class InheritedColumn:
     All attributes are SQL expressions.
 
     Attributes:
-        take: The value in the other record. Its alias is ``lent_`` and the name of the column.
+        take: The value in the other record. Its alias is ``inherited_`` and the name of the column.
         has_value: Whether the other record has a value.
         put: The result: the value in the run's own row (``own``). If it is empty, the value that
             `take` selected.
@@ -911,7 +911,7 @@ def _inherit_text(name: str) -> InheritedColumn:
     return InheritedColumn(
         column,
         Sql("{n} != ''").fill(n=column),
-        Sql("if(own.{n} = '', lent_{n}, own.{n})").fill(n=column),
+        Sql("if(own.{n} = '', inherited_{n}, own.{n})").fill(n=column),
     )
 
 
@@ -954,8 +954,11 @@ def fill_payloads(
     """
     names = {name: identifier(name, [name]) for name in columns}
     taken = [
-        Sql("argMinIf({take}, ({order}), {told}) AS lent_{n}").fill(
-            take=column.take, order=Sql("place, bitNot(rank)"), told=column.has_value, n=names[name]
+        Sql("argMinIf({take}, ({order}), {has_value}) AS inherited_{n}").fill(
+            take=column.take,
+            order=Sql("place, bitNot(rank)"),
+            has_value=column.has_value,
+            n=names[name],
         )
         for name, column in columns.items()
     ]
@@ -965,13 +968,13 @@ def fill_payloads(
     return Sql("""
       SELECT own.* REPLACE ({put}) FROM ({rows}) AS own
       LEFT JOIN (
-        SELECT lent_trace, lent_span, {taken} FROM ({records}) AS record
+        SELECT heir_trace, heir_span, {taken} FROM ({records}) AS record
         INNER JOIN (
           SELECT * FROM payloads WHERE project = {project:String}
             AND start_ns IN (SELECT record_start FROM ({records}))
-        ) AS other ON start_ns = record_start AND trace_id = lent_trace AND span_id = record_span
-        GROUP BY lent_trace, lent_span
-      ) AS lent ON lent_trace = own.trace_id AND lent_span = own.span_id""").fill(
+        ) AS other ON start_ns = record_start AND trace_id = heir_trace AND span_id = record_span
+        GROUP BY heir_trace, heir_span
+      ) AS inherited ON heir_trace = own.trace_id AND heir_span = own.span_id""").fill(
         put=join_sql(", ", put),
         rows=rows,
         taken=join_sql(", ", taken),

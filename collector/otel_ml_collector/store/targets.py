@@ -35,9 +35,10 @@ def join_keyed(columns: Sql, records: Sql, among: Sql = EMPTY) -> Sql:
         SQL that selects `trace_id`, `span_id` and these columns.
     """
     return Sql("""
-        SELECT about.trace_id, about.span_id, told.* EXCEPT (owner)
+        SELECT about.trace_id, about.span_id, record.* EXCEPT (owner)
         FROM ({named}) AS about
-        INNER JOIN (SELECT owner, {columns} {records}) AS told ON told.owner = about.owner""").fill(
+        INNER JOIN (SELECT owner, {columns} {records}) AS record
+          ON record.owner = about.owner""").fill(
         named=NAMED_RUNS + Sql(" AND ") + among if among else NAMED_RUNS,
         columns=columns,
         records=records,

@@ -414,14 +414,16 @@ def _refuse(records: Records, runs: Iterable[Run], left: Left, now_ns: int) -> R
         numbers[run.project, run.process].add(run.seq)
     arrivals = [
         replace(
-            came,
-            timely=[number for number in came.timely if number not in refused],
-            late=[number for number in came.late if number not in refused],
+            arrival,
+            timely=[number for number in arrival.timely if number not in refused],
+            late=[number for number in arrival.late if number not in refused],
         )
-        for came in records.arrivals
-        for refused in [numbers.get((came.project, came.process), ())]
+        for arrival in records.arrivals
+        for refused in [numbers.get((arrival.project, arrival.process), ())]
     ]
-    arrivals = [came for came in arrivals if came.timely or came.late or came.settled]
+    arrivals = [
+        arrival for arrival in arrivals if arrival.timely or arrival.late or arrival.settled
+    ]
     return replace(records, arrivals=arrivals, refusals=[*records.refusals, *refusals.all()])
 
 

@@ -47,9 +47,9 @@ _RUNS_OF_ITEMS: Final = Sql("""
 )
 _PAYLOADS_OF: Final = Sql("""SELECT * FROM payloads WHERE project = {project:String} AND {these}""")
 _WITH_LOG_CONTENTS: Final = Sql("""
-    SELECT * REPLACE (if(inputs = '', said_inputs, inputs) AS inputs,
-      if(outputs = '', said_outputs, outputs) AS outputs)
-    FROM ({payloads}) AS payload LEFT JOIN ({contents}) AS told USING (trace_id, span_id)""")
+    SELECT * REPLACE (if(inputs = '', logged_inputs, inputs) AS inputs,
+      if(outputs = '', logged_outputs, outputs) AS outputs)
+    FROM ({payloads}) AS payload LEFT JOIN ({contents}) AS logged USING (trace_id, span_id)""")
 # Why a run is left out; empty if its inputs and outputs are complete.
 _LEFT_OUT_REASON: Final = Sql("""multiIf(
     {of_inputs} inputs = '', 'without inputs',

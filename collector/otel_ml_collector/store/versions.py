@@ -76,11 +76,11 @@ def _slots(structures: Sequence[Row]) -> dict[int, list[Row]]:
     named_rows = sorted(
         (row for row in structures if row["structure"]), key=itemgetter("first_ns", "structure")
     )
-    apart = max(2, 1 + sum(row["first_ns"] < row["ruled_ns"] for row in named_rows))
+    separate = max(2, 1 + sum(row["first_ns"] < row["ruled_ns"] for row in named_rows))
     slots: defaultdict[int, list[Row]] = defaultdict(list)
     slots[1] += [row for row in structures if not row["structure"]]
     for place, row in enumerate(named_rows, 1):
-        slots[min(_MOST_STRUCTURES, place, apart)].append(row)
+        slots[min(_MOST_STRUCTURES, place, separate)].append(row)
     return {slot: value for slot, value in slots.items() if value}
 
 

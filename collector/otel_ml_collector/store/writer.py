@@ -279,9 +279,9 @@ class Writer:
     def _insert_arrivals(self, arrivals: Sequence[Arrivals]) -> None:
         """Insert the received span numbers, a row for each process and hour."""
         merged: dict[tuple[str, str, int], Arrivals] = {}
-        for came in arrivals:
-            key = (came.project, came.process, came.hour)
-            merged[key] = merged[key].join(came) if key in merged else came
+        for arrival in arrivals:
+            key = (arrival.project, arrival.process, arrival.hour)
+            merged[key] = merged[key].join(arrival) if key in merged else arrival
         self._insert(tables.ARRIVALS, list(merged.values()))
 
     def _sweep(self, started: int) -> None:

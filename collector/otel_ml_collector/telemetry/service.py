@@ -547,8 +547,8 @@ class OtlpForwardNumbers(Collector):
         size = GaugeMetricFamily(
             "otel_ml_otlp_forward_queue_bytes", "Bytes of these requests", labels=["target"]
         )
-        for target, look in self._queues.items():
-            waiting = look()
+        for target, measure in self._queues.items():
+            waiting = measure()
             requests.add_metric([target], waiting.requests)
             size.add_metric([target], waiting.bytes)
         counters = (self._forwarded, self._bytes, self._partial, self._retries, self._dropped)
@@ -588,29 +588,31 @@ class AlertPassNumbers(Collector):
 
     def collect(self) -> Iterable[Metric]:
         """Yield the metrics."""
-        look = self._read()
+        last_pass = self._read()
         for name, text, value in (
-            ("rules", "Alert rules", look.rules),
+            ("rules", "Alert rules", last_pass.rules),
             (
                 "rules_failed",
                 "Alert rules that could not be evaluated in the last pass",
-                look.failed,
+                last_pass.failed,
             ),
-            ("look_seconds", "Duration of the last pass over all alert rules", look.seconds),
+            ("look_seconds", "Duration of the last pass over all alert rules", last_pass.seconds),
             (
                 "evaluators_others",
                 "1 while a different collector evaluates the same rules, otherwise 0",
-                int(look.has_others),
+                int(last_pass.has_others),
             ),
             (
                 "last_pass_timestamp_seconds",
                 "Time when alert rules were last evaluated, 0 before the first time",
-                look.ended_ns / SECOND_NS,
+                last_pass.ended_ns / SECOND_NS,
             ),
         ):
             yield GaugeMetricFamily(f"otel_ml_alert_{name}", text, value)
         yield CounterMetricFamily(
-            "otel_ml_alert_windows", "Time windows of alert rules that were evaluated", look.windows
+            "otel_ml_alert_windows",
+            "Time windows of alert rules that were evaluated",
+            last_pass.windows,
         )
 
 

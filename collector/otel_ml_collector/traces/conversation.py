@@ -37,7 +37,7 @@ _TEXT_MARKS: Final = 1_500
 _PAGE_MARKS: Final = 4_000
 _NESTING: Final = 20
 _LINKED: Final = ("https://", "http://", "mailto:")
-_TALKS: Final = ("chat", "text_completion", "generate_content", "invoke_agent")
+_CONVERSATIONS: Final = ("chat", "text_completion", "generate_content", "invoke_agent")
 _SYSTEM: Final = frozenset({"system", "developer"})
 _TOOLS: Final = frozenset({"tool", "retriever"})
 _REFUSALS: Final = ("refusal", "content_filter")
@@ -182,8 +182,8 @@ def find_conversation(run: Run, trace: Sequence[RunSummary], until: int = 0) -> 
             input message.
     """
     asked, answered = find_messages(run.inputs), find_messages(run.outputs)
-    is_talk = run.attributes.get("gen_ai.operation.name") in _TALKS
-    if not asked and not answered and not (is_talk and _is_text(run.inputs)):
+    is_conversation = run.attributes.get("gen_ai.operation.name") in _CONVERSATIONS
+    if not asked and not answered and not (is_conversation and _is_text(run.inputs)):
         return None
     if not asked and isinstance(text := alone(run.inputs), str) and text:
         asked = [{"role": "user", "content": text}]

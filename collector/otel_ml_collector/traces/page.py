@@ -86,7 +86,7 @@ SLOW_MS: Final = 100.0
 _USUAL_DAYS: Final = 7
 _USUAL_RUNS: Final = 30
 # A conversation shows its provider elsewhere.
-_LABELS_OF_TALKS: Final = {"provider": "", "provider_model": "Model"}
+_CONVERSATION_LABELS: Final = {"provider": "", "provider_model": "Model"}
 _SHAPE_FACT: Final = ("Dialect", "unknown, read by its shape")
 # Maximum number of spans outside of their parents whose senders are looked up.
 _SKEWS: Final = 400
@@ -345,15 +345,15 @@ def tell(skew: Skew, senders: Mapping[str, Sender]) -> str | None:
         senders: The process that sent each run, by run ID. Runs of unknown processes are missing.
     """
     child, parent = senders.get(skew.run.run_id), senders.get(skew.parent.run_id)
-    is_apart = child is not None and parent is not None and child != parent
+    has_two_processes = child is not None and parent is not None and child != parent
     if skew.early_ms > TOLERANCE_MS:
         what = f"starts {duration(skew.early_ms)} before its parent"
         if child is None or parent is None:
             return what
-        if not is_apart:
+        if not has_two_processes:
             return f"{what}: both spans are from one process, so one of the times was set by hand"
         return f"{what}: the clocks of {_names(child, parent)} differ"
-    if child is None or parent is None or not is_apart:
+    if child is None or parent is None or not has_two_processes:
         return None
     what = f"ends {duration(skew.late_ms)} after its parent"
     return f"{what}: the clocks of {_names(child, parent)} differ, or it ran longer than its parent"
@@ -431,9 +431,9 @@ def _find_below(
     return list(facts.values())
 
 
-def _list_facts(run: Run, *, is_talk: bool) -> list[tuple[str, str]]:
+def _list_facts(run: Run, *, is_conversation: bool) -> list[tuple[str, str]]:
     """List the labelled fields of a run, except those that its conversation shows."""
-    labels = LABELS | (_LABELS_OF_TALKS if is_talk else {})
+    labels = LABELS | (_CONVERSATION_LABELS if is_conversation else {})
     facts = [
         (label, value) for name, label in labels.items() if label and (value := getattr(run, name))
     ]
@@ -597,8 +597,8 @@ def find_clock_notes(
     skews = find_skews(runs, above)[:_SKEWS]
     if not skews:
         return {}
-    beside = {run.run_id: run for skew in skews for run in (skew.run, skew.parent)}
-    senders = find_senders(reader, [*beside.values()])
+    skewed = {run.run_id: run for skew in skews for run in (skew.run, skew.parent)}
+    senders = find_senders(reader, [*skewed.values()])
     notes = {}
     for skew in skews:
         what = tell(skew, senders)
@@ -742,17 +742,17 @@ def show_run(
     now_ns = time.time_ns()
     keyed = find_key(reader, run_id.partition("-")[0])
     run, series = runs.find_run_with_series(reader, run_id, project, now_ns=now_ns, found=keyed)
-    beside = reader.ahead(_find_neighbours, run, now_ns)
+    neighbours = reader.ahead(_find_neighbours, run, now_ns)
     page = runs.TracePage(limit=MAX_ROWS)
     trace = find_trace(reader, run.trace_id, now_ns=now_ns, page=page, found=keyed)
     kinds = find_record_kinds(reader, project)
     view_state = read_state(request)
     inside_facts = _find_inside_facts(reader, run, trace)
-    talk = find_conversation(run, trace.runs, view_state.first("conversation"))
+    chat = find_conversation(run, trace.runs, view_state.first("conversation"))
     # Links into the input or the output show them as they were sent.
     is_raw = any(name == "raw" or name.startswith(("input", "output")) for name in view_state.given)
     state = {"input": input_form, "output": output_form, "by": "" if by == "step" else by}
-    if talk is not None and is_raw:
+    if chat is not None and is_raw:
         state["raw"], view_state = "1", State({**view_state.given, "raw": "1"})
     curves = [curve for curve in series if curve.count > 1]
     values = [curve for curve in series if curve.count == 1]
@@ -767,9 +767,9 @@ def show_run(
         **_lay_out(reader, run, trace, now_ns),
         "is_cut": trace.truncated,
         "hidden_parents": len(trace.hidden_parents),
-        "talk": talk,
+        "talk": chat,
         "inside": inside_facts,
-        "facts": _list_facts(run, is_talk=talk is not None),
+        "facts": _list_facts(run, is_conversation=chat is not None),
         "state": view_state,
         "is_raw": is_raw,
         "reason": finish_reason(run),
@@ -793,8 +793,8 @@ def show_run(
         "plots": make_plots(project, {"run_id": run_id}, curves[:_PLOTS]),
         "values": make_plots(project, {"run_id": run_id}, values[:_VALUES]),
         "artifacts": lay_out_artifacts(request, reader, project, run.artifacts),
-        "newer": beside.result()[0],
-        "older": beside.result()[1],
+        "newer": neighbours.result()[0],
+        "older": neighbours.result()[1],
         "api": view.api_address("projects", project, "runs", run_id),
         "python": python_call("run", run_id),
     }

@@ -544,12 +544,12 @@ def show_session(
 ) -> Response:
     """Show a session: its turns in order, each with question and answer."""
     now_ns = time.time_ns()
-    beside = reader.ahead(find_neighbours, project, session, now_ns)
+    neighbours = reader.ahead(find_neighbours, project, session, now_ns)
     page, runs = _read_session(reader, project, session, now_ns, cursor)
     answering = {turn.answer_run_id for turn in page.conversation[:_WHOLE_ANSWERS]}
     whole = find_whole_runs(reader, [run for run in runs if run.run_id in answering], now_ns)
     answers = find_answers(whole)
-    newer, older = beside.result()
+    newer, older = neighbours.result()
     context = {
         "newer": newer,
         "older": older,

@@ -93,12 +93,12 @@ def find_sums(reader: Reader, query: RunsQuery, group: str, now_ns: int) -> List
     window = Window(max(asked.start_ns, whole.start_ns), min(asked.end_ns, whole.end_ns))
     if window.start_ns >= window.end_ns:
         return None
-    where, beside, by = query.where, ALWAYS, None
+    where, also, by = query.where, ALWAYS, None
     if query.is_of_tops:
         condition = all_of([compile_query(reader, query)[0], OUTERMOST])
         tops = _TOPS.fill(deliveries=DELIVERIES, join=Sql(""), condition=condition.sql)
         inside = Sql("trace_id IN (SELECT trace_id {tops})").fill(tops=tops)
-        where, beside = "", Condition(inside, condition.parameters)
+        where, also = "", Condition(inside, condition.parameters)
         by = _label_tops(reader, query.project, group, condition) if group else None
     stats = find_stats(
         reader,
@@ -109,7 +109,7 @@ def find_sums(reader: Reader, query: RunsQuery, group: str, now_ns: int) -> List
             window=window,
             step_ns=None,
             groups=_MOST_GROUPS,
-            also=beside,
+            also=also,
             by=by,
             needs_runs=query.is_of_tops,
         ),

@@ -481,14 +481,14 @@ def _text(text: str, first: int) -> ShownText:
 
 def read_picture(text: str) -> ShownPicture | None:
     """Read a text that claims to be an image. Its bytes must match the declared type."""
-    told = _NO_IMAGE.match(text)
-    if told is None:
+    form = _NO_IMAGE.match(text)
+    if form is None:
         return None
     if len(text) > IMAGE_CHARS:
         return ShownPicture(None, f"it is too large (over {IMAGE_CHARS:,} characters)")
     match = _DATA_IMAGE.fullmatch(text)
     if match is None or match[1] not in MEDIA_TYPES:
-        return ShownPicture(None, f"this form of {told[1]} is not supported")
+        return ShownPicture(None, f"this form of {form[1]} is not supported")
     try:
         content = base64.b64decode(match[2], validate=True)
     except (binascii.Error, ValueError):

@@ -405,7 +405,7 @@ def _read_payload(value: Value, form: Form) -> tuple[object, str] | None:
         joined = join_pieces(document) if form == "messages" else document
         return (document, text) if joined is document else (joined, to_json(joined))
     if form in _HALVES:
-        halves = _split_talk(read_structured(value))
+        halves = _split_conversation(read_structured(value))
         half = halves[form == "answered"]
         return (half, to_json(half)) if half else None
     quoted = read_quoted(value) if form == "quoted" else read_structured(value)
@@ -414,7 +414,7 @@ def _read_payload(value: Value, form: Form) -> tuple[object, str] | None:
     return quoted, to_json(quoted)
 
 
-def _split_talk(events: object) -> tuple[list[object], list[object]]:
+def _split_conversation(events: object) -> tuple[list[object], list[object]]:
     """Split the messages of a call, written as one list of events, into question and answer.
 
     The answer consists of choices, and of the assistant's messages after all others.

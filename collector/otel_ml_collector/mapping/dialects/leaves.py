@@ -87,7 +87,7 @@ class NamedValue:
 
 
 @dataclass(frozen=True, slots=True)
-class Talk:
+class Conversation:
     """A list of chat messages that was found in a span, in order.
 
     Attributes:
@@ -108,13 +108,13 @@ class Leaves:
 
     Attributes:
         leaves: Texts, numbers and lists of texts.
-        wholes: JSON objects, for inputs and outputs that are not plain text.
-        talks: Lists of chat messages.
+        objects: JSON objects, for inputs and outputs that are not plain text.
+        conversations: Lists of chat messages.
     """
 
     leaves: list[NamedValue] = field(default_factory=list)
-    wholes: list[NamedValue] = field(default_factory=list)
-    talks: list[Talk] = field(default_factory=list)
+    objects: list[NamedValue] = field(default_factory=list)
+    conversations: list[Conversation] = field(default_factory=list)
     _left: int = _MAX_NODES
 
     def add(self, node: object, words: Words, source: str, depth: int = 0) -> None:
@@ -148,7 +148,7 @@ class Leaves:
         if message is not None:
             self._add_messages([message], words, source)
         else:
-            self.wholes.append(NamedValue(words, cast("Value", node), source))
+            self.objects.append(NamedValue(words, cast("Value", node), source))
         for key, item in node.items():
             if key not in _LEFT_OUT and (message is None or key not in _OF_MESSAGE):
                 self.add(item, (*words, *words_of(str(key))), source, depth + 1)
@@ -174,10 +174,10 @@ class Leaves:
         """Add messages. Those under the same words, such as choices of an answer, are joined."""
         words = tuple(word for word in words if not word.isdigit())
         same = next(
-            (talk for talk in self.talks if (talk.words, talk.source) == (words, source)), None
+            (one for one in self.conversations if (one.words, one.source) == (words, source)), None
         )
         if same is None:
-            self.talks.append(Talk(words, messages, source))
+            self.conversations.append(Conversation(words, messages, source))
         else:
             same.messages.extend(messages)
 

@@ -105,7 +105,7 @@ class Plan:
         own: otel-ml's own attributes (``otel_ml.*``); None if there are none.
         dialects: Present attributes of other instrumentations, in order of precedence.
         evidence: Attributes that show the kind of run, for spans that do not state it.
-        people: Attributes with the session and the user, if the sender configured their names.
+        identity: Attributes with the session and the user, if the sender configured their names.
         rest: All other attribute names, sorted. These attributes are stored unchanged. Attributes
             that fill a field of the run are not stored again.
         shape: Attributes that may show that the span is a model call of an unknown library. None if
@@ -115,7 +115,7 @@ class Plan:
     own: own.OwnNames | None
     dialects: tuple[Present, ...]
     evidence: Evidence
-    people: Mapping[str, Sequence[FieldSource]]
+    identity: Mapping[str, Sequence[FieldSource]]
     rest: tuple[str, ...]
     shape: ShapeNames | None = None
 
@@ -145,7 +145,7 @@ class Plans:
                 own.find_names(keys),
                 dialects,
                 find_evidence((present.dialect for present in dialects), keys),
-                find_people(keys),
+                find_identity(keys),
                 tuple(sorted(key for key in keys if key not in stored)),
                 find_shape_names(
                     keys, [d.dialect for d in dialects if is_specific(d.dialect, keys)]
@@ -158,13 +158,13 @@ class Plans:
         return plan
 
 
-def find_people(keys: Sequence[str]) -> dict[str, Sequence[FieldSource]]:
+def find_identity(keys: Sequence[str]) -> dict[str, Sequence[FieldSource]]:
     """Find attributes that hold the session or the user under names that the sender chose.
 
     These are ``*.session.id``, ``*.metadata.sessionId``, ``*.association.properties.session_id``,
     and the members of ``metadata`` and ``*.metadata``, such as ``thread_id``.
     """
-    people: dict[str, Sequence[FieldSource]] = {}
+    identity: dict[str, Sequence[FieldSource]] = {}
     for field, nouns in _IDS.items():
         sources = []
         for noun in nouns:
@@ -185,8 +185,8 @@ def find_people(keys: Sequence[str]) -> dict[str, Sequence[FieldSource]]:
                 for member in members[:2]
             ]
         if sources:
-            people[field] = sources
-    return people
+            identity[field] = sources
+    return identity
 
 
 def is_specific(dialect: Dialect, keys: Sequence[str]) -> bool:
@@ -453,8 +453,8 @@ def _read_general(spans: Sequence[Span], plan: Plan, values: AttributeColumns) -
             if name in values.names and (places := run_columns.missing(field)):
                 column = values.column(name)
                 run_columns.fill(field, [to_text(column[at]) or None for at in places], places)
-    for field, people in plan.people.items():
-        for source in people:
+    for field, identity in plan.identity.items():
+        for source in identity:
             if places := run_columns.missing(field):
                 ids = [to_text(value) for value in values.read(source, places)]
                 ids_known = [None if text in NO_ID else text or None for text in ids]
@@ -503,15 +503,15 @@ def _count_cached_input(values: AttributeColumns) -> None:
     given, cached, created = map(
         run_columns.column, ("input_tokens", "cached_tokens", "cache_creation_tokens")
     )
-    wholes = [*given]
+    totals = [*given]
     for at, structured in enumerate(map(read_structured, values.column(PROVIDER_WORDS))):
         if (
             isinstance(structured, dict)
             and not _LEAVE_OUT_CACHED.isdisjoint(structured)
             and given[at]
         ):
-            wholes[at] = given[at] + (cached[at] or 0) + (created[at] or 0)
-    run_columns.fill("input_tokens", wholes)
+            totals[at] = given[at] + (cached[at] or 0) + (created[at] or 0)
+    run_columns.fill("input_tokens", totals)
 
 
 def _keep_own_usage(run_columns: RunColumns) -> None:

@@ -399,7 +399,7 @@ def _has_client_error(span: Span) -> bool:
     types = [event.attributes.get("exception.type") for event in span.events]
     if names.ERROR_TYPE in span.attributes:
         types.append(span.attributes[names.ERROR_TYPE])
-    return any(isinstance(told, str) and _CLIENT_ERROR.search(told) for told in types)
+    return any(isinstance(name, str) and _CLIENT_ERROR.search(name) for name in types)
 
 
 def _is_around(span: Span) -> bool:

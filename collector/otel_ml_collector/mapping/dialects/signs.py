@@ -11,7 +11,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, cast
 
-from otel_ml_collector.mapping.dialects.leaves import Leaves, NamedValue, Talk, Words, words_of
+from otel_ml_collector.mapping.dialects.leaves import (
+    Conversation,
+    Leaves,
+    NamedValue,
+    Words,
+    words_of,
+)
 from otel_ml_collector.mapping.dialects.table import CALLS
 from otel_ml_collector.mapping.dialects.usage import read_usage
 from otel_ml_collector.mapping.model_names import is_known_model
@@ -378,7 +384,7 @@ def _find_counts(leaves: Leaves, signs: Signs) -> None:
         return
     if "input_tokens" not in counts and {"output_tokens", "total_tokens"} <= counts.keys():
         counts["input_tokens"] = max(counts["total_tokens"] - counts["output_tokens"], 0)
-    signs.counts = counts | _anthropic_counts(leaves.wholes)
+    signs.counts = counts | _anthropic_counts(leaves.objects)
 
 
 def _whole_number(value: Value) -> int | None:
@@ -387,9 +393,9 @@ def _whole_number(value: Value) -> int | None:
     return to_token_count(value) if number is not None and number.is_integer() else None
 
 
-def _anthropic_counts(wholes: Iterable[NamedValue]) -> dict[str, int]:
+def _anthropic_counts(objects: Iterable[NamedValue]) -> dict[str, int]:
     """Return the counts of Anthropic's own usage object, whose input leaves out cached tokens."""
-    usages = (leaf.value for leaf in wholes if "usage" in leaf.words)
+    usages = (leaf.value for leaf in objects if "usage" in leaf.words)
     is_anthropic = ("cache_read_input_tokens", "cache_creation_input_tokens")
     usage = next(
         (
@@ -433,15 +439,15 @@ def _side_of_count(words: Words) -> str:
 
 
 def _find_messages(leaves: Leaves, signs: Signs) -> None:
-    asked, answered, others = list[Talk](), list[Talk](), list[Talk]()
-    for talk in leaves.talks:
-        side = _side_of(talk.words)
-        (asked if side == "asked" else answered if side == "answered" else others).append(talk)
-    for talk in others:
-        is_answer = all(message.get("role") == "assistant" for message in talk.messages)
-        (answered if is_answer else asked).append(talk)
-    inputs = max(asked, key=lambda talk: len(talk.messages), default=None)
-    outputs = min(answered, key=lambda talk: len(talk.words), default=None)
+    asked, answered, others = list[Conversation](), list[Conversation](), list[Conversation]()
+    for chat in leaves.conversations:
+        side = _side_of(chat.words)
+        (asked if side == "asked" else answered if side == "answered" else others).append(chat)
+    for chat in others:
+        is_answer = all(message.get("role") == "assistant" for message in chat.messages)
+        (answered if is_answer else asked).append(chat)
+    inputs = max(asked, key=lambda chat: len(chat.messages), default=None)
+    outputs = min(answered, key=lambda chat: len(chat.words), default=None)
     signs.has_messages = bool(inputs or outputs)
     texts = _Texts(leaves, _sources_of(signs))
     sources: list[str] = []
@@ -485,8 +491,8 @@ def _with_system(inputs: object, system: str) -> object:
         isinstance(message, Mapping) and message.get("role") == "system" for message in inputs
     ):
         return inputs
-    is_talk = all(isinstance(message, Mapping) and "role" in message for message in inputs)
-    return [first, *inputs] if is_talk else inputs
+    is_conversation = all(isinstance(message, Mapping) and "role" in message for message in inputs)
+    return [first, *inputs] if is_conversation else inputs
 
 
 def _first(value: Value) -> Value:
@@ -554,7 +560,7 @@ class _Texts:
         for leaf in leaves.leaves:
             if isinstance(leaf.value, str | list | tuple):
                 self._add(leaf, is_whole=False)
-        for leaf in leaves.wholes:
+        for leaf in leaves.objects:
             if leaf.words and leaf.words[-1] in _SIDES:
                 self._add(leaf, is_whole=True)
         for side in self._sides.values():

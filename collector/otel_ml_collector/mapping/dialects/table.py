@@ -493,8 +493,8 @@ class AttributeColumns:
 
     def _read_listed(self, schema: str, place: int) -> Value:
         """Return those attributes listed in a JSON schema that are in no field yet."""
-        told, span = self._open(schema, place), self.spans[place]
-        properties = told.get("properties") if isinstance(told, Mapping) else None
+        opened, span = self._open(schema, place), self.spans[place]
+        properties = opened.get("properties") if isinstance(opened, Mapping) else None
         listed = properties if isinstance(properties, Mapping) else ()
         is_used = self.run_columns.is_used
         names = [name for name in listed if name in span and not is_used(name, place)]

@@ -19,8 +19,8 @@ from otel_ml_collector.mapping.dialects.table import (
 )
 
 
-def _listed(told: tuple[str, ...]) -> str:
-    return ", ".join(f"`{name}`" for name in told)
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 _STEPS: Final = frozenset({"agent", "chain", "tool"})

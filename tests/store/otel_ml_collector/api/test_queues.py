@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from otel_ml_collector.queues.find import QueuedRun, RunsInHand
+from otel_ml_collector.queues.find import OpenedRuns, QueuedRun
 from otel_ml_collector.span import Span
 from tests.support.otel_ml_collector.asgi import Answered, ask
 from tests.support.otel_ml_collector.spans import (
@@ -389,7 +389,7 @@ def test_two_at_once(service: Service, project: str) -> None:
 def test_in_hand_ends() -> None:
     """A run that a reviewer got ten minutes ago is given to others."""
     now = [0.0]
-    hand = RunsInHand(lambda: now[0])
+    hand = OpenedRuns(lambda: now[0])
     runs = [QueuedRun("a", 0, None), QueuedRun("b", 0, None)]
     place = ("project", "queue")
     assert hand.give(place, "ann", runs, 1) == runs[0]

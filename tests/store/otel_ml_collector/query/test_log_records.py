@@ -583,7 +583,7 @@ def test_content_is_the_same_in_a_filter(store: Store, project: str, form: str) 
     window = {"project": project, "start": NOW_NS - SECOND_NS, "end": NOW_NS + SECOND_NS}
     (row,) = store.reader.rows(SQL_OF_CONTENTS, window)
     told = read_run(store, project, run)
-    assert [json.loads(row[f"said_{name}"]) for name in ("inputs", "outputs")] == [
+    assert [json.loads(row[f"logged_{name}"]) for name in ("inputs", "outputs")] == [
         told.inputs,
         told.outputs,
     ]

@@ -227,8 +227,8 @@ def test_week_before(own_service: Service) -> None:
     starts = [at - 7 * DAY_NS for at in times_around(edges)]
     store.take(project, *(make_call(start_ns=at, end_ns=at + 1) for at in starts))
     figures = find_figures_at(store.reader, project, edges.cut(HOUR_NS), by=[], order="runs")
-    assert figures.beside.before.runs == 3
-    assert sum(bucket.runs for bucket in figures.beside.buckets_before) == 3
+    assert figures.compared.before.runs == 3
+    assert sum(bucket.runs for bucket in figures.compared.buckets_before) == 3
 
 
 def test_days_of_statistics_are_exact(own_service: Service) -> None:

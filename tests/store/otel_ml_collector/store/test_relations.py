@@ -65,7 +65,7 @@ def test_one_word_is_last(store: Store, project: str, order: tuple[int, ...]) ->
     [ordered] = find_runs(store.reader, RunsQuery(project, order="lowest:grounded"), NOW_NS).runs
     assert ordered.scores == listed.scores
     [last] = store.reader.rows(
-        newest_scores(all_scores(), by=BY_RUN, said=("score", "judge_version")),
+        newest_scores(all_scores(), by=BY_RUN, columns=("score", "judge_version")),
         {"project": project},
     )
     assert (last["score"], last["judge_version"]) == (0.75, "bb")

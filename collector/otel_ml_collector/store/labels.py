@@ -11,21 +11,21 @@ from otel_ml_collector.store.scores import SCORES
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.targets import RUN, join_keyed
 
-_WORD_COLUMNS: Final = Sql(
+_LABEL_COLUMNS: Final = Sql(
     "annotator, label, value AS score, passed, explanation, time_ns, record_id, arrived_ns"
 )
 _FROM_METRICS: Final = Sql("""FROM metrics
     WHERE project = {project:String} AND name = {judge:String} AND source = 'human'""")
 # Runs with a label of a reviewer. Scores are ordered by judge and labels by subject, so the runs
 # are found in the table of scores.
-_RUNS_WITH_WORDS: Final = Sql("""owner IN (
+_RUNS_WITH_LABELS: Final = Sql("""owner IN (
     SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) FROM {scores}
     WHERE project = {project:String} AND judge = {judge:String} AND record_id != '')""").fill(
     scores=SCORES
 )
 
 
-def people_words(*, has_keyed: bool) -> Sql:
+def newest_labels(*, has_keyed: bool) -> Sql:
     """Write the SQL for the newest label of each reviewer on each run.
 
     The query needs the parameters `project` and `judge`, the name under which the labels are
@@ -39,16 +39,16 @@ def people_words(*, has_keyed: bool) -> Sql:
         SQL that selects `trace_id`, `span_id`, `annotator`, `label`, `score`, `passed`,
             `explanation`, `time_ns` and `record_id`.
     """
-    words = Sql("SELECT {run}, {columns} {words} AND owner < '{first}' AND {judged}").fill(
+    labels = Sql("SELECT {run}, {columns} {labels} AND owner < '{first}' AND {judged}").fill(
         run=RUN,
-        columns=_WORD_COLUMNS,
-        words=_FROM_METRICS,
+        columns=_LABEL_COLUMNS,
+        labels=_FROM_METRICS,
         first=Sql(FIRST),
-        judged=_RUNS_WITH_WORDS,
+        judged=_RUNS_WITH_LABELS,
     )
     if has_keyed:
-        others = Sql("{words} AND owner >= '{first}'").fill(words=_FROM_METRICS, first=Sql(FIRST))
-        words += Sql(" UNION ALL ") + join_keyed(_WORD_COLUMNS, others)
+        others = Sql("{labels} AND owner >= '{first}'").fill(labels=_FROM_METRICS, first=Sql(FIRST))
+        labels += Sql(" UNION ALL ") + join_keyed(_LABEL_COLUMNS, others)
     return Sql("""
         SELECT trace_id, span_id, annotator, newest.1 AS label, newest.2 AS score,
           newest.3 AS passed, newest.4 AS explanation, newest.5 AS time_ns, newest.6 AS record_id
@@ -57,4 +57,4 @@ def people_words(*, has_keyed: bool) -> Sql:
             argMax(
               tuple(toString(label), score, passed, explanation, time_ns, record_id),
               (time_ns, record_id, arrived_ns)) AS newest
-          FROM ({words}) GROUP BY trace_id, span_id, annotator)""").fill(words=words)
+          FROM ({labels}) GROUP BY trace_id, span_id, annotator)""").fill(labels=labels)
