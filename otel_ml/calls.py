@@ -20,7 +20,7 @@ from otel_ml.capture.description import is_stream
 from otel_ml.capture.snapshot import Taking
 from otel_ml.capture.taker import TRUNCATED
 from otel_ml.capture.values import NOT_FOLLOWED, check_short, encode_whole
-from otel_ml.errors import hand_on, quiet, report
+from otel_ml.errors import quiet, report, reraise_host_error
 from otel_ml.functions import LEFT_OUT, TracedFunction
 from otel_ml.late import late
 from otel_ml.process import MARKS
@@ -227,7 +227,7 @@ class Call(Run):
                             len(captured) if isinstance(captured, str) else captured.weight
                         )
                         span.number = recorder.count()
-                        span.hand_on(end_ns)
+                        span.end_and_queue(end_ns)
                         recorder.cost.add(time_ns() - end_ns + self._cost_ns)
                         return None
         except BaseException as error:  # noqa: BLE001 - as above
@@ -256,7 +256,7 @@ class Call(Run):
         if recorder is not None and self._traced.judges:
             left = self._judge(output, end_ns, recorder, awaits=awaits)
         else:
-            self._hand_over_later(end_ns)
+            self._pass_to_processors_later(end_ns)
         self._count_cost(end_ns)
         return left
 
@@ -293,15 +293,17 @@ class Call(Run):
                 if output is not None or self._output is not UNSET:
                     self._put_output(output)
                 self._find_version(None, end_ns, recorder)
-        self._hand_over_later(end_ns, self._interrupted_judges())
+        self._pass_to_processors_later(end_ns, self._interrupted_judges())
         self.stage = JUDGED  # a second call must not export it again while it waits for weights
         self._count_cost(end_ns)
 
-    def _hand_over_later(self, end_ns: int, evaluations: "Sequence[judge.Judgement]" = ()) -> None:
+    def _pass_to_processors_later(
+        self, end_ns: int, evaluations: "Sequence[judge.Judgement]" = ()
+    ) -> None:
         """Export the run, after the model weights that its version depends on were hashed."""
         recorder = self._recorder
         if recorder is None or self._version_of is _KNOWN:
-            self._hand_over(end_ns, evaluations)
+            self._pass_to_processors(end_ns, evaluations)
             return
 
         jobs, marks = self._traced.waits_for, self._traced.weight_marks(self._traced.waits_for)
@@ -319,7 +321,7 @@ class Call(Run):
                         self._facts, output, end_ns, recorder
                     )
                     self._note("version", WEIGHTS_CHANGED if has_changed else WEIGHTS_PENDING)
-            self._hand_over(end_ns, evaluations)
+            self._pass_to_processors(end_ns, evaluations)
 
         if self.stage == OPEN:
             with quiet("spool"):
@@ -480,7 +482,7 @@ class Call(Run):
         self, output: object, end_ns: int, recorder: Recorder, *, awaits: bool
     ) -> "Left | None":
         if not self._is_judged():
-            self._hand_over_later(end_ns)
+            self._pass_to_processors_later(end_ns)
             return None
         traced = self._traced
         known = {item.name: item for item in traced.judges}
@@ -489,7 +491,7 @@ class Call(Run):
             # second attempt, after a signal handler interrupted the first
             if not self._span.is_recording():
                 return
-            self._hand_over_later(end_ns, evaluations)
+            self._pass_to_processors_later(end_ns, evaluations)
             for evaluation in evaluations:
                 send_judge(recorder, known[evaluation.judge], evaluation.version)
 
@@ -574,7 +576,7 @@ def follow_awaitable(call: Call, output: Any) -> Any:
             output.add_done_callback(lambda done: _end_future(call, done))
             return output
     except BaseException as error:  # noqa: BLE001 - like `untrusted`, but faster
-        hand_on(error)
+        reraise_host_error(error)
     return None
 
 
@@ -782,7 +784,7 @@ class Hooks:
     detach = staticmethod(detach)
     reset = reset
     current_context = current_context
-    hand_on = staticmethod(hand_on)
+    reraise_host_error = staticmethod(reraise_host_error)
     follow = staticmethod(follow)
     follow_awaitable = staticmethod(follow_awaitable)
     judge_on_loop = staticmethod(_judge_on_loop)

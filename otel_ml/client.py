@@ -71,8 +71,8 @@ if TYPE_CHECKING:
     from otel_ml.judges.judge import Judge
     from otel_ml.libraries import instrument as model_libraries
     from otel_ml.libraries import table as library_table
+    from otel_ml.profiles import checker as profile_checker
     from otel_ml.profiles import profile as profiling
-    from otel_ml.profiles import watch as profile_watch
     from otel_ml.profiles.profile import ModelProfile
     from otel_ml.reader import errors as reading
     from otel_ml.reader import targets as target_documents
@@ -93,7 +93,7 @@ else:
     library_table = late("libraries.table")
     model_libraries = late("libraries.instrument")
     pickling = late("pickling")
-    profile_watch = late("profiles.watch")
+    profile_checker = late("profiles.checker")
     profiling = late("profiles.profile")
     judging = late("judges.judge")
     targets = late("targets")
@@ -189,7 +189,7 @@ class Client(HasCard):
         )
         self._judges: dict[str, Judge] = {}
         self._instrumented: dict[str, Any] = {}
-        self._profiles: profile_watch.ProfileWatch | None = None
+        self._profiles: profile_checker.ProfileChecker | None = None
         self._recorder = Recorder(route, Redaction(redact, redact_keys))
         if check_flag("flush_on_sigterm", flush_on_sigterm):
             why_not = deliver_at_sigterm()
@@ -791,7 +791,7 @@ class Client(HasCard):
         if not issubclass(type(profile), profiling.ModelProfile) or not profile.is_built():
             raise invalid("profile", profile, "a ModelProfile that was built")
         if self._profiles is None:
-            self._profiles = profile_watch.ProfileWatch(self._recorder)
+            self._profiles = profile_checker.ProfileChecker(self._recorder)
             self._recorder.watch = self._profiles
         self._profiles.add(model, profile)
         return profile.tag

@@ -6,9 +6,9 @@ raised. Errors that are meant for the user's program pass through, see `is_of_ho
 
 Use `quiet` around our own work for a call, and `untrusted` around each call into the user's
 objects. Where an extra function call would be too slow, an ``except BaseException`` with `report`
-or `hand_on` does the same: in `calls`, `wrappers`, `runs`, `redaction`, `export.encoder` and
-`capture.values`. Other broad excepts are allowed only if the error is the result (judges,
-exporters, streams, trial pickles) or is raised again.
+or `reraise_host_error` does the same: in `calls`, `wrappers`, `runs`, `redaction`,
+`export.encoder` and `capture.values`. Other broad excepts are allowed only if
+the error is the result (judges, exporters, streams, trial pickles) or is raised again.
 """
 
 import functools
@@ -91,7 +91,7 @@ def report(where: str, error: BaseException) -> None:
         BaseException: The same error, if it must reach the user's program, such as
             KeyboardInterrupt.
     """
-    hand_on(error)
+    reraise_host_error(error)
     _count(where, error)
 
 
@@ -108,7 +108,7 @@ def report_named(where: str, error: BaseException) -> None:
         BaseException: The same error, if it must reach the user's program, such as
             KeyboardInterrupt.
     """
-    hand_on(error)
+    reraise_host_error(error)
     _tally.add(where)
     _logger.debug("Trouble in %s", where, exc_info=error)
 
@@ -172,7 +172,7 @@ class quiet:  # noqa: N801 - read as a word: `with quiet("flush"):`, `@quiet("ru
         """Count and suppress an error, unless it is meant for the user's program."""
         if error is None or is_of_host(error):
             return False
-        hand_on(error)
+        reraise_host_error(error)
         _count(self._where, error)
         return True
 
@@ -207,14 +207,14 @@ class _Untrusted:
         """Suppress an error, unless it is meant for the user's program."""
         if error is None or is_of_host(error):
             return False
-        hand_on(error)
+        reraise_host_error(error)
         return True
 
 
 untrusted: Final = _Untrusted()
 
 
-def hand_on(error: BaseException) -> None:
+def reraise_host_error(error: BaseException) -> None:
     """Raise an error again if it must reach the user's program, such as a KeyboardInterrupt.
 
     Otherwise do nothing. `is_of_host` decides which errors must reach the user's program.

@@ -22,10 +22,10 @@ from otel_ml.arguments import (
     find_similar,
     invalid,
 )
-from otel_ml.capture.description import is_unsaid
+from otel_ml.capture.description import is_placeholder
 from otel_ml.capture.snapshot import Taking
 from otel_ml.capture.taker import root_of
-from otel_ml.errors import hand_on, quiet, untrusted, warn_once
+from otel_ml.errors import quiet, reraise_host_error, untrusted, warn_once
 from otel_ml.late import late
 from otel_ml.recorder import SEND_EVERY_NS, Recorder
 from otel_ml.spans import Attributes
@@ -640,7 +640,7 @@ def _simple_binder(parameters: Mapping[str, inspect.Parameter], skip: int) -> Bi
         for name in names
         if not (
             parameters[name].default is inspect.Parameter.empty
-            or is_unsaid(parameters[name].default)
+            or is_placeholder(parameters[name].default)
         )
     }
 
@@ -675,20 +675,20 @@ def _general_binder(signature: inspect.Signature, skip: int) -> Binder:
     unsaid = [
         parameter.name
         for parameter in signature.parameters.values()
-        if is_unsaid(parameter.default)
+        if is_placeholder(parameter.default)
     ]
 
     def bind(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:
-            hand_on(error)
+            reraise_host_error(error)
             return _unnamed(args[skip:], kwargs)
         bound.apply_defaults()
         for name in names:
             bound.arguments.pop(name, None)
         for name in unsaid:
-            if is_unsaid(bound.arguments[name]):
+            if is_placeholder(bound.arguments[name]):
                 del bound.arguments[name]
         return bound.arguments
 

@@ -43,7 +43,7 @@ WHY: Final[Mapping[str, str]] = {
     "libraries.table": "needed only to record models of other libraries",
     "pickling": "needed only when a traced function is pickled",
     "profiles.profile": "needed only with profiles",
-    "profiles.watch": "needed only with profiles",
+    "profiles.checker": "needed only with profiles",
     "provider": "loaded with the first span",
     "reader.api": "needed only to read stored runs",
     "records": "takes 30 ms to load, needed only for ground truth",

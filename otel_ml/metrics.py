@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from otel_ml import attributes as names
 from otel_ml.arguments import check_text, show
-from otel_ml.errors import InvalidMetricError, hand_on
+from otel_ml.errors import InvalidMetricError, reraise_host_error
 from otel_ml.wire import Attributes
 
 Metric = float | list[float]
@@ -172,7 +172,7 @@ def _step(step: Any) -> int:
         try:
             whole = operator.index(step)  # also accepts tensors and arrays with one integer
         except NO_NUMBER as error:
-            hand_on(error)
+            reraise_host_error(error)
     if whole is None:
         raise InvalidMetricError(f"Invalid step {show(step)}: expected a whole number")
     if not -_INT64_MAX - 1 <= whole <= _INT64_MAX:
@@ -200,7 +200,7 @@ def number(name: str, value: object, text: str = "value {} of metric {}") -> flo
         if type(plain) is not bool and issubclass(type(plain), numbers.Real):
             return float(plain)  # type: ignore[arg-type]  # just checked
     except NO_NUMBER as error:
-        hand_on(error)
+        reraise_host_error(error)
     sentence = text.format(show(value) + _shape(value), repr(name))
     raise InvalidMetricError(f"Invalid {sentence}: expected a number or a list of numbers")
 
@@ -212,7 +212,7 @@ def _series(value: object) -> list[object] | None:
     try:
         points = listed(value)
     except NO_NUMBER as error:
-        hand_on(error)
+        reraise_host_error(error)
         return None
     return points if type(points) is list and len(points) != 1 else None
 
@@ -235,5 +235,5 @@ def _shape(value: object) -> str:
         shape = getattr(value, "shape", None)
         return f" with shape {tuple(map(int, shape))}" if isinstance(shape, tuple) else ""
     except NO_NUMBER as error:
-        hand_on(error)
+        reraise_host_error(error)
         return ""

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from types import FrameType
 from typing import Any, Final
 
-from otel_ml.errors import hand_on
+from otel_ml.errors import reraise_host_error
 
 # True while `can_pickle` tries an object, so that its parts are not tried one by one
 _TRYING: Final[ContextVar[bool]] = ContextVar("otel_ml_can_pickle", default=False)
@@ -31,7 +31,7 @@ def can_pickle(value: object) -> bool:
     try:
         _make_pickler().dump(value)
     except Exception as error:  # noqa: BLE001 - the user's objects and picklers, see errors.py
-        hand_on(error)
+        reraise_host_error(error)
         return False
     finally:
         _TRYING.reset(token)

@@ -135,7 +135,7 @@ class OpenRun(Protocol):
         """
 
 
-class RunWatch(Protocol):
+class RunChecker(Protocol):
     """Checks ended runs in a background thread, for example against a profile."""
 
     def see(self, model: object, run_id: str, facts: Mapping[str, Any]) -> None:
@@ -303,7 +303,7 @@ class Recorder:
         self.pauses = 0
         self.diverted: Recorder | None = None
         self.start: Start | None = None
-        self.watch: RunWatch | None = None
+        self.watch: RunChecker | None = None
         self.open_runs = OpenRuns(self._beat)
         self.cost = Cost()
         self.route = route

@@ -25,7 +25,7 @@ from otel_ml.capture.values import (
     preview,
     preview_of,
 )
-from otel_ml.errors import hand_on, quiet
+from otel_ml.errors import quiet, reraise_host_error
 
 REDACTED: Final = "[redacted]"
 NOTE: Final = "redacted"
@@ -142,7 +142,7 @@ class Redaction:
         except _Unsure:
             return self._mentions(text)
         except BaseException as error:  # noqa: BLE001 - the user's keys, see errors.py
-            hand_on(error)
+            reraise_host_error(error)
             return True  # if it cannot be read, check it
 
     def capture(self, value: object, taking: Taking = ALL) -> "str | CapturedPayload":
@@ -163,14 +163,14 @@ class Redaction:
             try:
                 return orjson.dumps(value).decode()
             except TypeError as error:  # an integer of more than 64 bits
-                hand_on(error)
+                reraise_host_error(error)
         seen = check_short(value)
         if seen and self._redact is None:
             try:
                 if self._secret is None or self._harmless.issuperset(value):  # type: ignore[arg-type]  # a dict
                     return orjson.dumps(value).decode()
             except BaseException as error:  # noqa: BLE001 - the user's keys, see errors.py
-                hand_on(error)
+                reraise_host_error(error)
         if not may_be_plain(value):
             return self._take(value, taking)
         text = encode_whole(value, seen)

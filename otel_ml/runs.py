@@ -29,7 +29,7 @@ from otel_ml.capture.snapshot import ALL
 from otel_ml.capture.taker import TRUNCATED
 from otel_ml.capture.values import PREVIEW_BYTES, clean, preview_of
 from otel_ml.deferred_attributes import DeferredAttributes
-from otel_ml.errors import InvalidMetricError, hand_on, quiet, report
+from otel_ml.errors import InvalidMetricError, quiet, report, reraise_host_error
 from otel_ml.late import late
 from otel_ml.metrics import (
     NO_NUMBER,
@@ -445,7 +445,7 @@ def check_actual(value: object) -> Any:
             ]
             return orjson.loads(records.write_actual(plain if items is actual else plain[0]))
     except NO_NUMBER as error:
-        hand_on(error)
+        reraise_host_error(error)
     raise invalid("value", value, records.ACTUAL_WANTED)
 
 
@@ -736,7 +736,7 @@ class Run(Handle, HasCard):
             end_ns = self._now_ns()
             with quiet("run.end"):
                 self._close(end_ns, error)
-            self._hand_over(end_ns)
+            self._pass_to_processors(end_ns)
 
     @property
     def start_ns(self) -> int:
@@ -766,7 +766,7 @@ class Run(Handle, HasCard):
                 self._set_error(outcome, error, end_ns, recorder.redaction)
         facts[names.SEQ] = recorder.count()
 
-    def _hand_over(self, end_ns: int, evaluations: "Sequence[Judgement]" = ()) -> None:
+    def _pass_to_processors(self, end_ns: int, evaluations: "Sequence[Judgement]" = ()) -> None:
         """Pass the closed run to the span processors, with the scores known so far."""
         try:
             if self._recorder is not None:

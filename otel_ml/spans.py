@@ -59,7 +59,7 @@ from opentelemetry.util import types
 
 from otel_ml import attributes as names
 from otel_ml.deferred_attributes import DeferredAttributes
-from otel_ml.errors import hand_on, traceback_of
+from otel_ml.errors import reraise_host_error, traceback_of
 from otel_ml.limits import read_limits
 from otel_ml.process import MARKS, renew_in_child
 from otel_ml.redaction import CapturedPayload
@@ -115,7 +115,7 @@ def detach(token: Token[Context]) -> None:
     try:
         reset(token)
     except ELSEWHERE as error:
-        hand_on(error)
+        reraise_host_error(error)
 
 
 # The span.
@@ -634,9 +634,9 @@ class RunSpan(ReadableSpan, trace.Span):
             given = 0 if self._given is None else len(self._given)
             if len(self.variables) + len(self.constants) + given > limit:
                 self._shorten(limit)
-        self.hand_on(time_ns() if end_time is None else end_time)
+        self.end_and_queue(time_ns() if end_time is None else end_time)
 
-    def hand_on(self, end_ns: int) -> None:
+    def end_and_queue(self, end_ns: int) -> None:
         """End the span and pass it on for export, without building its attributes."""
         self._end_time = end_ns
         home = self._home

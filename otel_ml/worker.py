@@ -11,7 +11,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Final
 
-from otel_ml.errors import hand_on
+from otel_ml.errors import reraise_host_error
 from otel_ml.loading import start_detached
 from otel_ml.process import renew_each_in_child
 
@@ -102,7 +102,7 @@ class Worker:
                 start_detached(thread)
             is_begun = True
         except RuntimeError as error:
-            hand_on(error)
+            reraise_host_error(error)
         finally:
             if not is_begun and self._starts.get(None) is right:
                 with suppress(IndexError):

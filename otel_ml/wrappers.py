@@ -131,7 +131,7 @@ def _wrap_plain(traced: TracedFunction) -> Callable[..., Any]:
                 try:
                     Hooks.reset(token)
                 except Hooks.ELSEWHERE as error:
-                    Hooks.hand_on(error)
+                    Hooks.reraise_host_error(error)
                 if type(output) not in NO_STREAMS and not is_result(output):
                     awaitable = Hooks.follow_awaitable(call, output)
                     if awaitable is not None:
@@ -165,7 +165,7 @@ def _wrap_async(traced: TracedFunction) -> Callable[..., Any]:
                 try:
                     Hooks.reset(token)
                 except Hooks.ELSEWHERE as error:
-                    Hooks.hand_on(error)
+                    Hooks.reraise_host_error(error)
                 if traced.generative is not None:
                     followed = Hooks.follow(call, output)
                     if followed is not None:
@@ -217,7 +217,7 @@ def _wrap_stream(traced: TracedFunction) -> Callable[..., Any]:
                     try:
                         reset(token)
                     except Hooks.ELSEWHERE as error:
-                        Hooks.hand_on(error)
+                        Hooks.reraise_host_error(error)
                     keep(chunk)
                     try:
                         value = yield chunk
@@ -264,7 +264,7 @@ def _wrap_async_stream(traced: TracedFunction) -> Callable[..., Any]:
                     try:
                         reset(token)
                     except Hooks.ELSEWHERE as error:
-                        Hooks.hand_on(error)
+                        Hooks.reraise_host_error(error)
                     keep(chunk)
                     try:
                         value = yield chunk

@@ -58,7 +58,7 @@ Seen = tuple[Mapping[str, Value], int, int]
 Item = TypeVar("Item")
 
 
-class ClockWatch:
+class ClockTracker:
     """Tracks how far the clocks of senders differ from ours. Safe to use from several threads.
 
     Args:

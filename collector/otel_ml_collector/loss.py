@@ -357,7 +357,7 @@ def get_loss(
     if start_ns is None:
         start_ns = max(end_ns - DAY_NS, 0)
     query = LossQuery(project, start_ns, end_ns, limit)
-    is_sampled = find_service(request, LossWatch).is_sampled(project)
+    is_sampled = find_service(request, LossChecker).is_sampled(project)
     return find_loss(reader, query, time.time_ns(), is_sampled=is_sampled)
 
 
@@ -370,7 +370,7 @@ class Gaps:
     is_meant: bool
 
 
-class LossWatch:
+class LossChecker:
     """Checks the store for missing spans of the last 24 hours. Keeps the result and its metrics.
 
     Args:
@@ -447,4 +447,4 @@ class LossWatch:
 
 def find_gaps(request: Request, reader: Reader, project: str | None = None) -> list[Gaps]:
     """Return projects with missing spans, as of the last check."""
-    return find_service(request, LossWatch).gaps_of(reader.access, project)
+    return find_service(request, LossChecker).gaps_of(reader.access, project)

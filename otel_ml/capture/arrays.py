@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from otel_ml.capture.cells import (
     HEAD,
     MOST_COLUMNS,
-    copy_held,
+    copy_in_pieces,
     keep_cell,
     number_step,
     row_step,
@@ -83,7 +83,7 @@ def _take_elements(
             and size <= MOST_NUMBERS
             and taker.has_room(array.nbytes)
         ):
-            vector = copy_held(array)
+            vector = copy_in_pieces(array)
             weight += vector.nbytes
     return Snapshot(kind, describer, (dtype, shape, values, head, vector, rows, *more), weight)
 
@@ -100,7 +100,7 @@ def _take_rows(array: Any, taker: Taker) -> Any:
         rows = array[::step]
         if not taker.has_room(rows.nbytes):
             return None
-        return copy_held(rows)
+        return copy_in_pieces(rows)
     else:
         return None
     return rows if taker.has_room(rows.nbytes) else None

@@ -77,14 +77,14 @@ def sample_columns(columns: Any, step: int) -> Any:
     width, rows = columns.shape
     length = min(rows // step // _FEWEST_RUNS, _RUN_ROWS)
     if step < _FAR_ROWS or length <= 1:
-        return copy_held(columns[:, ::step])
+        return copy_in_pieces(columns[:, ::step])
     runs = rows // (step * length)
     distance = rows // runs
     parts = columns[:, : runs * distance].reshape(width, runs, distance)
-    return copy_held(parts[:, :, :length]).reshape(width, runs * length)
+    return copy_in_pieces(parts[:, :, :length]).reshape(width, runs * length)
 
 
-def copy_held(array: Any) -> Any:
+def copy_in_pieces(array: Any) -> Any:
     """Copy a NumPy array without releasing the interpreter lock.
 
     NumPy releases the lock while it copies more than 500 elements that are not contiguous. The

@@ -72,18 +72,18 @@ def is_stream(value: object) -> bool:
     return False
 
 
-def is_unsaid(value: object) -> bool:
+def is_placeholder(value: object) -> bool:
     """Return whether a value means "argument not given", such as OpenAI's ``NOT_GIVEN``.
 
     Such values are recognized by the name of their type. Never raises.
     """
     with untrusted:  # a metaclass may raise
-        return is_unsaid_type(type(value))
+        return is_placeholder_type(type(value))
     return False
 
 
-def is_unsaid_type(kind: type) -> bool:
-    """Tell whether the values of a type are placeholders, see `is_unsaid`."""
+def is_placeholder_type(kind: type) -> bool:
+    """Tell whether the values of a type are placeholders, see `is_placeholder`."""
     return kind.__name__ in _NOT_GIVEN and (
         kind.__module__.partition(".")[0] in _CLIENTS or kind.__module__.endswith("._types")
     )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from otel_ml.capture.cells import (
     HEAD,
     MOST_COLUMNS,
-    copy_held,
+    copy_in_pieces,
     is_immutable,
     keep_cell,
     number_step,
@@ -22,7 +22,7 @@ from otel_ml.capture.cells import (
 )
 from otel_ml.capture.description import type_name_of
 from otel_ml.capture.snapshot import SAMPLE_BYTES, Snapshot, Taker, Taking, Way
-from otel_ml.errors import hand_on
+from otel_ml.errors import reraise_host_error
 from otel_ml.late import late
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _blocks_of(frame: Any) -> Iterable[tuple[Any, Any]]:
     try:
         return [(block.mgr_locs.as_array, block.values) for block in frame._mgr.blocks]
     except AttributeError as error:
-        hand_on(error)
+        reraise_host_error(error)
     width = frame.shape[1]
     numpy = sys.modules["numpy"]
     return [(numpy.array([place]), frame.iloc[:, place].array) for place in range(width)]
@@ -143,7 +143,7 @@ def _take_columns(
         head = [[_keep(cell, taker) for cell in column] for column in top]
         cells = [[*map(keep_cell, column[::step])] for column in array[:MOST_COLUMNS]]
         return _Part(places, head, cells, dtype)
-    head = copy_held(top)
+    head = copy_in_pieces(top)
     if array.shape[1] <= HEAD:
         return _Part(places, head, head[:MOST_COLUMNS], dtype)
     array = array[:MOST_COLUMNS]

@@ -20,12 +20,12 @@ from otel_ml.capture import arrays, pictures, tables
 from otel_ml.capture.cells import HEAD
 from otel_ml.capture.description import (
     field_names,
-    is_unsaid_type,
+    is_placeholder_type,
     type_name,
     words_of,
 )
 from otel_ml.capture.snapshot import ALL, NUMBER_CELLS, Snapshot, Taker, Taking, Way
-from otel_ml.errors import hand_on, untrusted
+from otel_ml.errors import reraise_host_error, untrusted
 
 TRUNCATED: Final = "truncated"
 UNSERIALISABLE: Final = "unserialisable"
@@ -113,7 +113,7 @@ class ValueTaker:
         try:
             taken = (_WAYS.get(kind) or _find_way(kind))(value, self, depth + 1)
         except BaseException as error:  # noqa: BLE001 - the user's values, see errors.py
-            hand_on(error)
+            reraise_host_error(error)
             self.notes.add(UNSERIALISABLE)
             return {"type": type_name(value), "unserialisable": type(error).__name__}
         if type(taken) is Snapshot:
@@ -335,7 +335,7 @@ def _fields_way(names: tuple[str, ...]) -> Way:
             try:
                 item = getattr(value, name)
             except AttributeError as error:  # a field without a value
-                hand_on(error)
+                reraise_host_error(error)
                 continue
             fields[name] = item if type(item) in _NUMBERS else taker.take(item, depth)
         return fields
@@ -534,7 +534,7 @@ def _find_way(kind: type) -> Way:
 
 
 def _choose_way(kind: type) -> Way | None:
-    if is_unsaid_type(kind):
+    if is_placeholder_type(kind):
         return _omit
     if issubclass(kind, enum.Enum):
         return _take_member

@@ -14,10 +14,10 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from otel_ml.capture.cells import HEAD
-from otel_ml.capture.description import is_unsaid, type_name, type_name_of
+from otel_ml.capture.description import is_placeholder, type_name, type_name_of
 from otel_ml.capture.snapshot import Snapshot
 from otel_ml.capture.taker import TRUNCATED, UNSERIALISABLE, describe, key_text
-from otel_ml.errors import hand_on, untrusted
+from otel_ml.errors import reraise_host_error, untrusted
 
 LIMIT_BYTES: Final = 64 * 1024
 PREVIEW_BYTES: Final = 1024
@@ -172,7 +172,7 @@ def encode_tree(tree: object) -> str | None:
     try:
         raw = orjson.dumps(tree, default=describe_snapshot, option=orjson.OPT_NON_STR_KEYS)
     except BaseException as error:  # noqa: BLE001 - code of third-party libraries, see errors.py
-        hand_on(error)
+        reraise_host_error(error)
         return None
     if len(raw) > LIMIT_BYTES:
         return None
@@ -285,7 +285,7 @@ def _dump_plain(value: object, seen: bool | None = None) -> bytes | None:
     try:
         raw = orjson.dumps(value, option=ALONE)
     except BaseException as error:  # noqa: BLE001 - the user's values, see errors.py
-        hand_on(error)
+        reraise_host_error(error)
         return None
     if seen or type(value) in _FINITE or (len(raw) < _SEARCHED and raw.rfind(_NULL) < 0):
         return raw
@@ -324,7 +324,7 @@ def _dump_copy(value: object) -> bytes | None:
         try:
             return orjson.dumps(_Copier(_COPIED).copy(value, 0), option=orjson.OPT_NON_STR_KEYS)
         except OverflowError as error:
-            hand_on(error)
+            reraise_host_error(error)
             return _TOO_LONG
     return None
 
@@ -357,7 +357,7 @@ class _Copier:
                     if not (_has_null(raw) and _is_infinite_within(value)):
                         return orjson.Fragment(raw)
                 except TypeError as error:  # raised by orjson, not by the user's values
-                    hand_on(error)
+                    reraise_host_error(error)
                     self._tries -= 1
         elif not issubclass(kind, dict | list | tuple):
             return self._leaf(value, depth)
@@ -388,7 +388,7 @@ class _Copier:
         return {
             key: item if type(item) in _AS_THEY_ARE else self.copy(item, depth)
             for key, item in items.items()
-            if type(item) in _SAFE_TYPES or not is_unsaid(item)
+            if type(item) in _SAFE_TYPES or not is_placeholder(item)
         }
 
     def _elements(self, items: list[object], depth: int) -> object:
@@ -417,7 +417,7 @@ def preview(value: object, text: str, limit_bytes: int = PREVIEW_BYTES) -> str |
         try:
             raw = dump(_sketch(value, limit_bytes - _SKETCH_MARGIN))
         except BaseException as error:  # noqa: BLE001 - the user's values, see errors.py
-            hand_on(error)
+            reraise_host_error(error)
             raw = None
         if raw is not None:
             break
@@ -491,7 +491,7 @@ def _cut(value: object, limit_bytes: int) -> Encoded:
     try:
         raw = cutter.cut(value, limit_bytes, 0)
     except BaseException as error:  # noqa: BLE001 - the user's values, see errors.py
-        hand_on(error)
+        reraise_host_error(error)
         return _encode_bounded(value, limit_bytes)  # another thread is changing it
     return Encoded(raw.decode(), frozenset(cutter.notes))
 
@@ -502,7 +502,7 @@ def cut_plain(value: object, limit_bytes: int = LIMIT_BYTES) -> Encoded | None:
     try:
         raw = cutter.cut(value, limit_bytes, 0)
     except BaseException as error:  # noqa: BLE001 - the user's values, see errors.py
-        hand_on(error)
+        reraise_host_error(error)
         return None
     return Encoded(raw.decode(), frozenset(cutter.notes))
 
@@ -629,7 +629,7 @@ class _Walker:
         try:
             return self._walk(value, depth)
         except BaseException as error:  # noqa: BLE001 - as above
-            hand_on(error)
+            reraise_host_error(error)
             self.notes.add(UNSERIALISABLE)
             name = type_name_of(value.kind) if type(value) is Snapshot else type_name(value)
             return {"type": name, "unserialisable": type(error).__name__}

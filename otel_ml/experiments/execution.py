@@ -150,17 +150,17 @@ class ItemCall(Call):
         return (self._end_ns - self.start_ns) / 1e6 if self._end_ns else measured_ms
 
     def set_status(self, passed: bool | None) -> None:
-        """Set whether the item passed, for the run's attributes. Call this before `hand_over`."""
+        """Set whether the item passed, for the run's attributes. Call this before `send_scored`."""
         if passed is not None:
             self._facts[names.TEST_CASE_STATUS] = "pass" if passed else "fail"
 
-    def hand_over(self, judgements: Sequence[Judgement]) -> None:
+    def send_scored(self, judgements: Sequence[Judgement]) -> None:
         """Send the run with its scores. A second call does nothing."""
         if not self._end_ns or not self._span.is_recording():
             return
         with quiet("evaluate"):
             alone = [judgement for judgement in judgements if judgement.against is None]
-            self._hand_over_later(self._end_ns, alone)
+            self._pass_to_processors_later(self._end_ns, alone)
             for judgement in judgements:
                 if judgement.against is not None:
                     self._send_evaluation(judgement)
@@ -351,7 +351,7 @@ class Trial:
             self._run_id = self.call.id
         return self._run_id
 
-    def hand_over(
+    def send_scored(
         self, work: Work, output: object, latency_ms: float, judgements: Sequence[Judgement]
     ) -> ItemRun:
         """Send the run with its scores and return the result of the trial."""
@@ -365,13 +365,13 @@ class Trial:
         )
         if self.call is not None:
             self.call.set_status(row.passed)
-            self.call.hand_over(judgements)
+            self.call.send_scored(judgements)
         return row
 
     def lose(self, work: Work) -> None:
         """Send the run without scores, because its judges were interrupted."""
         if self.call is not None:
-            self.call.hand_over(lost(work.judges, "lost: the call was interrupted"))
+            self.call.send_scored(lost(work.judges, "lost: the call was interrupted"))
 
 
 class Progress:
@@ -450,7 +450,7 @@ def run_trial(work: Work, progress: Progress, trial: Trial) -> ItemRun | None:
     except BaseException:
         trial.lose(work)
         raise
-    return trial.hand_over(work, output, latency_ms, judgements)
+    return trial.send_scored(work, output, latency_ms, judgements)
 
 
 def run_here(work: Work, jobs: Sequence[Job], progress: Progress) -> None:
@@ -588,7 +588,7 @@ async def _run_trial_on_loop(work: Work, progress: Progress, trial: Trial) -> It
     except BaseException:
         trial.lose(work)
         raise
-    return trial.hand_over(work, output, latency_ms, judgements)
+    return trial.send_scored(work, output, latency_ms, judgements)
 
 
 class _Overdue(Exception):

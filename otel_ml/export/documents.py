@@ -80,7 +80,7 @@ class DocumentQueue:
         """Number of documents that still have to be uploaded."""
         return len(self._sizes)
 
-    def look_again(self) -> None:
+    def rescan(self) -> None:
         """Do nothing, because every `take` looks for documents of other processes."""
 
     def holds(self, sha256: str) -> bool:

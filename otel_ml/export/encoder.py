@@ -33,7 +33,7 @@ from opentelemetry.trace import (
 
 from otel_ml import attributes as names
 from otel_ml.capture.values import preview_of
-from otel_ml.errors import hand_on, quiet
+from otel_ml.errors import quiet, reraise_host_error
 from otel_ml.spans import RunSpan
 from otel_ml.wire import call_attributes, encode_payloads, has_payloads
 
@@ -309,7 +309,7 @@ class _AttributeField:
                     written = _write_value(value)
                 parts += (heads[len(before) + len(written)], before, written)
             except BaseException as error:  # noqa: BLE001 - a new key, or a value of the user
-                hand_on(error)
+                reraise_host_error(error)
                 parts.append(self._write_slowly(key, value))
 
     def _write_short(self, key: str, text: str, before: bytes) -> bytes:

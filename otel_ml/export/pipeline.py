@@ -102,7 +102,7 @@ class SpanSource(Protocol[B]):
         None if the queue is in memory.
         """
 
-    def look_again(self) -> None:
+    def rescan(self) -> None:
         """Let the next `take` look for spans of other processes, even right after a look."""
 
     def put(self, item: Any, /) -> bool:
@@ -447,7 +447,7 @@ class Pipeline(Generic[B]):
             target = None if self.is_durable else self._done + self._source.pending
             refusals = self._refusals if is_hasty else math.inf
             self._is_asked = self._is_asked or is_hasty
-        self._source.look_again()
+        self._source.rescan()
         try:
             self.wake()
             if self._sender.is_alive:

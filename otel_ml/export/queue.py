@@ -59,7 +59,7 @@ class SpanQueue:
         """Always None, because other processes cannot add spans to this queue."""
         return None
 
-    def look_again(self) -> None:
+    def rescan(self) -> None:
         """Do nothing, because other processes cannot add spans to this queue."""
 
     @property
@@ -238,9 +238,9 @@ class SpooledSpans:
         """How often to look for spans that other processes left on disk, in seconds."""
         return CHECK_EVERY_S
 
-    def look_again(self) -> None:
+    def rescan(self) -> None:
         """Let the next `take` look for spans of other processes, even right after a look."""
-        self._spool.look_again()
+        self._spool.rescan()
 
     @property
     def pending(self) -> int:

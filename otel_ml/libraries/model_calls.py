@@ -185,7 +185,7 @@ def record_call(traced: TracedModel, args: tuple[Any, ...], kwargs: dict[str, An
             try:
                 Hooks.reset(token)
             except Hooks.ELSEWHERE as error:
-                Hooks.hand_on(error)
+                Hooks.reraise_host_error(error)
             call.finish(output)
             return output
     except BaseException as error:

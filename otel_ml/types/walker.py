@@ -17,7 +17,7 @@ import orjson
 
 from otel_ml.capture.description import field_names, type_name, words_of
 from otel_ml.capture.values import clean
-from otel_ml.errors import hand_on, untrusted
+from otel_ml.errors import reraise_host_error, untrusted
 from otel_ml.types.data import Data, Encode, Form, bases, find_wrapper, is_from, load
 from otel_ml.types.scalars import (
     OF,
@@ -113,7 +113,7 @@ class Walker:
         try:
             return self._encode(value, kind)
         except BaseException as error:  # noqa: BLE001 - the user's values, see errors.py
-            hand_on(error)
+            reraise_host_error(error)
             return self.words(value)
 
     def _encode(self, value: Any, kind: type) -> Any:

@@ -18,7 +18,7 @@ from hashlib import sha256
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any, Final, NamedTuple
 
-from otel_ml.errors import hand_on
+from otel_ml.errors import reraise_host_error
 from otel_ml.versions.canonical import canonical_value
 from otel_ml.versions.source import attributes_of, is_of_library, is_quiet, plain_function
 from otel_ml.versions.uses import drop_uses, name_uses
@@ -180,7 +180,7 @@ class StateWalk:
         except _TooManyParts:
             raise
         except BaseException as error:  # noqa: BLE001 - code of libraries, see errors.py
-            hand_on(error)
+            reraise_host_error(error)
             del self._steps[steps:]
             if not is_quiet(kind):
                 self._miss(f"a `{_title(kind)}`, which cannot be read")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any, Final
 
-from otel_ml.errors import hand_on, untrusted
+from otel_ml.errors import reraise_host_error, untrusted
 
 DYNAMIC: Final = "dynamic"
 
@@ -105,7 +105,7 @@ def shape(value: object) -> object:
     try:
         return _shape(value, [_SHAPE_STEPS])
     except BaseException as error:  # noqa: BLE001 - the user's values, see errors.py
-        hand_on(error)
+        reraise_host_error(error)
         return None
 
 

@@ -223,7 +223,7 @@ class _Pieces:
 
     def _hand_on(self) -> float:
         now_ns, count = time.time_ns(), self._recorder.count
-        return _time(_many(self._new_span), lambda span: span.hand_on(now_ns + count() * 0))
+        return _time(_many(self._new_span), lambda span: span.end_and_queue(now_ns + count() * 0))
 
     def _clock(self) -> float:
         now, note = time.time_ns, self._recorder.cost.add

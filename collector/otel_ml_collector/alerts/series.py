@@ -47,7 +47,7 @@ _NEWEST_EXPERIMENTS: Final = 10
 _logger = logging.getLogger(__name__)
 
 
-class SeriesWatch:
+class SeriesUpdater:
     """Computes the Prometheus series of the 20 projects with the most runs. Not thread-safe.
 
     The states of alerts are read for all projects.

@@ -23,7 +23,7 @@ from otel_ml_collector.findings.find import (
 from otel_ml_collector.findings.releases import find_changes, find_releases, write_release
 from otel_ml_collector.findings.slices import RunSlice, SliceCell, SlicesFigure
 from otel_ml_collector.findings.suggestions import suggest_for_slice
-from otel_ml_collector.monitor.watch import MonitorWatch
+from otel_ml_collector.monitor.refresher import MonitorRefresher
 from otel_ml_collector.problems.checked import write_checked
 from otel_ml_collector.problems.curves import READ_FIGURES, list_curves, list_values, read_judge
 from otel_ml_collector.problems.news import FromSources
@@ -61,7 +61,7 @@ def show_findings(
     request: Request,
     project: str,
     reader: FromReader,
-    watch: Annotated[MonitorWatch, Depends(service_of(MonitorWatch))],
+    watch: Annotated[MonitorRefresher, Depends(service_of(MonitorRefresher))],
     sources: FromSources,
     *,
     last: FromLast = "24h",

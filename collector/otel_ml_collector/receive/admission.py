@@ -399,7 +399,7 @@ class Reservation:
         if place is not None:
             self._admission.leave(place, is_measured=is_measured)
 
-    def hand_over(self) -> "Reservation":
+    def transfer(self) -> "Reservation":
         """Return a new reservation that takes over this one and stays valid after the answer."""
         other = Reservation(self._admission, self._budget)
         other._place, self._place = self._place, None

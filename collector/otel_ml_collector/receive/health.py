@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from otel_ml_collector.clock import ClockWatch
+from otel_ml_collector.clock import ClockTracker
 from otel_ml_collector.errors import Rejected, Unavailable
 
 P = ParamSpec("P")
@@ -148,7 +148,7 @@ async def alive(request: Request) -> Response:
 
 
 def make_health_routes(
-    health: Health, clocks: ClockWatch, warn: Callable[[], str] = lambda: ""
+    health: Health, clocks: ClockTracker, warn: Callable[[], str] = lambda: ""
 ) -> list[Route]:
     """Return the routes ``/healthz`` and ``/readyz``; ``/healthz`` checks nothing.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from otel_ml_collector.access import OPEN, Access
-from otel_ml_collector.clock import ClockWatch, Seen
+from otel_ml_collector.clock import ClockTracker, Seen
 from otel_ml_collector.decode.compression import decompress
 from otel_ml_collector.decode.requests import read_logs, read_points, read_spans
 from otel_ml_collector.decode.signals import Form, Signal
@@ -155,7 +155,7 @@ class Intake:
         *,
         by_service: bool = False,
         refuses_metrics: bool = False,
-        clocks: ClockWatch | None = None,
+        clocks: ClockTracker | None = None,
     ) -> None:
         self._by_service = by_service
         self._refuses_metrics = refuses_metrics
@@ -165,7 +165,7 @@ class Intake:
         self._quotas = quotas or Quotas()
         self._forward = forward
         self._prices = prices
-        self._clocks = clocks or ClockWatch()
+        self._clocks = clocks or ClockTracker()
         self._budget = Budget(telemetry)
         self._admission = Admission()
         self.pressure = Pressure(is_collecting=lambda: commit.is_collecting)
@@ -284,7 +284,7 @@ class Intake:
         key = await self._on_thread(_digest, export)
         task = self._going_on.get(key)
         if task is None:
-            own = reservation.hand_over()
+            own = reservation.transfer()
             work = self._work(export, own, time.monotonic() + _GOES_ON_S)
             task = self._going_on[key] = asyncio.create_task(self._finish(key, work, own))
         del export

@@ -33,14 +33,14 @@ from otel_ml_collector.alerts.evaluation import EVALUATE_S, AlertEvaluator
 from otel_ml_collector.alerts.news import find_alert_news
 from otel_ml_collector.alerts.receivers import count_rules, find_receivers
 from otel_ml_collector.alerts.rule import FileAlert, read_file_alerts
-from otel_ml_collector.alerts.series import SeriesWatch
+from otel_ml_collector.alerts.series import SeriesUpdater
 from otel_ml_collector.alerts.trial import send_trial
 from otel_ml_collector.api.problems import add_error_handlers
 from otel_ml_collector.api.schema import describe
 from otel_ml_collector.api.streams import Places
 from otel_ml_collector.assistants import routes as assistants
 from otel_ml_collector.assistants.writer import Writing
-from otel_ml_collector.clock import ClockWatch
+from otel_ml_collector.clock import ClockTracker
 from otel_ml_collector.errors import BadSetting, StoreUnreachable, Unavailable
 from otel_ml_collector.evaluations.dataset_turns import Turns
 from otel_ml_collector.forward.otlp import OtlpForward
@@ -57,10 +57,10 @@ from otel_ml_collector.judges.news import find_judge_news
 from otel_ml_collector.judges.rubric_judge import FileRubricJudge, read_file_judges
 from otel_ml_collector.keyring import Keyring
 from otel_ml_collector.log import going_on
-from otel_ml_collector.loss import LossWatch
+from otel_ml_collector.loss import LossChecker
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.measures.rollup import recompute_due
-from otel_ml_collector.monitor.watch import MonitorWatch
+from otel_ml_collector.monitor.refresher import MonitorRefresher
 from otel_ml_collector.problems.news import NewsSources
 from otel_ml_collector.project_settings import keys
 from otel_ml_collector.project_settings.find import SettingsSources
@@ -93,7 +93,7 @@ from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.settings.values import Address, address_here
 from otel_ml_collector.store.artifacts import ArtifactWriter
 from otel_ml_collector.store.backup import Backups
-from otel_ml_collector.store.calls import CallWatch, NamedRuns
+from otel_ml_collector.store.calls import CallResolver, NamedRuns
 from otel_ml_collector.store.connection import Connections, Memory
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.documents import Documents
@@ -172,14 +172,14 @@ class Collector:
     keyring: Keyring
     quotas: Quotas
     prices: Prices
-    losses: LossWatch
+    losses: LossChecker
     runs: RunNumbers
-    calls: CallWatch
+    calls: CallResolver
     deleter: Deleter
     retention: Retention
     purger: Purger
     backups: Backups
-    clocks: ClockWatch
+    clocks: ClockTracker
     record_forwards: Sequence[RecordForward]
     otlp_forward: OtlpForward
     alert_delivery: AlertDelivery
@@ -187,8 +187,8 @@ class Collector:
     judge_store: LocalJudgeStore
     filed_judges: FiledJudges
     rubric_judges: RubricJudgeJob
-    series: SeriesWatch
-    monitors: MonitorWatch
+    series: SeriesUpdater
+    monitors: MonitorRefresher
 
     def send_away(self) -> None:
         """Refuse new requests and report not ready. Requests in progress are still answered."""
@@ -265,7 +265,7 @@ def _assemble(
     deleter.resume()
     reader = Reader(connections, settings.margins)
     telemetry, losses = Telemetry(), LossNumbers()
-    calls = CallWatch(connections, settings.collector_name)
+    calls = CallResolver(connections, settings.collector_name)
     runs = RunNumbers(
         settings.metrics_tags,
         lambda project, kind, names: version_numbers(reader, project, kind, names),
@@ -293,7 +293,7 @@ def _assemble(
     )
     quotas = Quotas(on_refused=telemetry.count_quota_refusal)
     otlp_forward = OtlpForward(settings.forward_otlp, forwarded)
-    clocks, prices = ClockWatch(), Prices(settings.prices)
+    clocks, prices = ClockTracker(), Prices(settings.prices)
     telemetry.watch_clock(lambda: clocks.behind_s, lambda: clocks.ahead_s)
     pipeline = Intake(
         commit,
@@ -356,7 +356,7 @@ def _assemble(
         keyring=keyring,
         quotas=quotas,
         prices=prices,
-        losses=LossWatch(reader, losses, settings.sampled_projects),
+        losses=LossChecker(reader, losses, settings.sampled_projects),
         runs=runs,
         calls=calls,
         deleter=deleter,
@@ -374,8 +374,8 @@ def _assemble(
         judge_store=judge_store,
         filed_judges=filed_judges,
         rubric_judges=rubric_judges,
-        series=SeriesWatch(reader, series),
-        monitors=MonitorWatch(reader, lambda: pipeline.pressure.was_high),
+        series=SeriesUpdater(reader, series),
+        monitors=MonitorRefresher(reader, lambda: pipeline.pressure.was_high),
     )
 
 

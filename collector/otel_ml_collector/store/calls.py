@@ -140,7 +140,7 @@ class NamedRuns:
 
     A trace key is a text that the user gave to a trace, such as an order number. The feedback is
     assigned before the request that sent it is answered. If more than 1,000 traces have the key or
-    tag, the background pass of `CallWatch` assigns the feedback later.
+    tag, the background pass of `CallResolver` assigns the feedback later.
 
     Args:
         connections: The store.
@@ -164,7 +164,7 @@ class NamedRuns:
                 resolve(self._client, self._memory, sorted(traces))
 
 
-class CallWatch:
+class CallResolver:
     """Checks new traces in the background, and stores how their runs affect each other.
 
     A pass does three things:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from otel_ml_collector.clock import ClockWatch
+from otel_ml_collector.clock import ClockTracker
 from otel_ml_collector.store.sql import Sql, StoreClient
 from otel_ml_collector.times import DAY_NS, SECOND_NS, format_time
 
@@ -65,7 +65,7 @@ class Passes:
     """
 
     def __init__(
-        self, client: StoreClient, clocks: ClockWatch, clock: Callable[[], int] = time.time_ns
+        self, client: StoreClient, clocks: ClockTracker, clock: Callable[[], int] = time.time_ns
     ) -> None:
         self._client = client
         self._clocks = clocks

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from otel_ml_collector.clock import ClockWatch
+from otel_ml_collector.clock import ClockTracker
 from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.lives import Follows, Life
@@ -176,7 +176,7 @@ class Retention:
         connections: Connections,
         configured: Days | None = None,
         clock: Callable[[], int] = time.time_ns,
-        clocks: ClockWatch | None = None,
+        clocks: ClockTracker | None = None,
     ) -> None:
         self._client = connections.open()
         self._memory = connections.memory
@@ -184,7 +184,7 @@ class Retention:
         self._configured = configured or Days()
         self._clock = clock
         self._lock = threading.Lock()
-        self._passes = Passes(self._client, clocks or ClockWatch(), clock)
+        self._passes = Passes(self._client, clocks or ClockTracker(), clock)
         self._has_limits = False
         self.last: Swept | None = None
 

@@ -333,7 +333,7 @@ def _late_ms(run: RunSummary, parent: RunSummary) -> float:
     return (run.start_ns - parent.start_ns) / 1e6 + run.latency_ms - parent.latency_ms
 
 
-def tell(skew: Skew, senders: Mapping[str, Sender]) -> str | None:
+def describe_skew(skew: Skew, senders: Mapping[str, Sender]) -> str | None:
     """Describe how far a span is outside of its parent, and why.
 
     If the span starts in time and only ends too late, the result is None, unless the two spans are
@@ -601,7 +601,7 @@ def find_clock_notes(
     senders = find_senders(reader, [*skewed.values()])
     notes = {}
     for skew in skews:
-        what = tell(skew, senders)
+        what = describe_skew(skew, senders)
         if what:
             is_early = skew.early_ms > TOLERANCE_MS
             early, late = f"{duration(skew.early_ms)} early", f"{duration(skew.late_ms)} late"

@@ -21,7 +21,7 @@ from otel_ml_collector.access import ANNOTATE, READ, Access, find_access_of, fin
 from otel_ml_collector.api.parameters import page_zone_of
 from otel_ml_collector.api.problems import Problem, problem_of
 from otel_ml_collector.api.route import DeferredRoute
-from otel_ml_collector.clock import ClockWatch
+from otel_ml_collector.clock import ClockTracker
 from otel_ml_collector.errors import BadInput, CollectorError, NotPermitted
 from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.keyring import SESSION_COOKIE
@@ -272,7 +272,7 @@ def show_page(request: Request, name: str, context: dict[str, Any], status: int 
         "is_signed_in": bool(user) or SESSION_COOKIE in request.cookies,
         "user": user,
         "sign_out": settings.auth_sign_out,
-        "clock_trouble": find_service(request, ClockWatch).trouble,
+        "clock_trouble": find_service(request, ClockTracker).trouble,
         "zone": page_zone_of(request).key,
     }
     return _PAGES.TemplateResponse(request, name, defaults | context, status)

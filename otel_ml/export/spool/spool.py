@@ -217,7 +217,7 @@ class Spool:
             segment.provisional += 1
             self._provisional[key] = segment
 
-    def look_again(self) -> None:
+    def rescan(self) -> None:
         """Let the next `take` look for files of ended processes, even right after a look."""
         self._is_check_asked = True
 

@@ -11,7 +11,7 @@ import pytest
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from otel_ml_collector.clock import ClockWatch, Seen
+from otel_ml_collector.clock import ClockTracker, Seen
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.span import Scope
 from tests.support.collector import CollectorProcess, running
@@ -27,7 +27,7 @@ class Machine:
     def __init__(self, behind_ns: int = 0) -> None:
         self.now_ns = NOW_NS
         self.behind_ns = behind_ns
-        self.watch = ClockWatch(lambda: self.now_ns - self.behind_ns, lambda: self.now_ns)
+        self.watch = ClockTracker(lambda: self.now_ns - self.behind_ns, lambda: self.now_ns)
 
     def send(self, *hosts: str, ahead_ns: int = 0, old_ns: int = 0) -> bool:
         """Send a request of spans that ended now; return whether it is accepted."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from otel_ml_collector.clock import ClockWatch, Seen
+from otel_ml_collector.clock import ClockTracker, Seen
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
@@ -30,7 +30,7 @@ class Machine:
 
     def start(self) -> None:
         """Start the collector, without memory of earlier spans."""
-        self.clocks = ClockWatch(lambda: self.now_ns, lambda: self.true_ns)
+        self.clocks = ClockTracker(lambda: self.now_ns, lambda: self.true_ns)
         days = Days(records=30)
         connections = self.store.connections
         self.retention = Retention(connections, days, lambda: self.now_ns, self.clocks)

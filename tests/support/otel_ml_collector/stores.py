@@ -18,7 +18,7 @@ from otel_ml_collector.records import Records
 from otel_ml_collector.serve.app import make_app, open_collector
 from otel_ml_collector.settings.sources import load
 from otel_ml_collector.span import Span
-from otel_ml_collector.store.calls import CallWatch
+from otel_ml_collector.store.calls import CallResolver
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.migrations import connect
 from otel_ml_collector.store.reader import Reader
@@ -37,9 +37,9 @@ class Store:
     reader: Reader
 
     @cached_property
-    def watch(self) -> CallWatch:
+    def watch(self) -> CallResolver:
         """The job that resolves the stored runs."""
-        return CallWatch(self.connections)
+        return CallResolver(self.connections)
 
     def take(self, project: str, *spans: Span, now_ns: int = NOW_NS) -> Records:
         """Map spans at a time, store their records as one group, and resolve them.
@@ -61,7 +61,7 @@ class Store:
 
     def resolve(self) -> None:
         """Resolve all unresolved records, as a collector does at startup."""
-        watch = CallWatch(self.connections)
+        watch = CallResolver(self.connections)
         while watch.run_pass():
             pass
 

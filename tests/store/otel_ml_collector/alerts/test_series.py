@@ -9,7 +9,7 @@ import pytest
 
 from otel_ml_collector.alerts.find import find_rule
 from otel_ml_collector.alerts.rule import ALERT, AlertRule, WantedAlert
-from otel_ml_collector.alerts.series import SeriesWatch
+from otel_ml_collector.alerts.series import SeriesUpdater
 from otel_ml_collector.monitor.fields import FieldsAsked, ask_fields, find_fields
 from otel_ml_collector.span import Span, Value
 from otel_ml_collector.store.alerts import WHOLE_RULE, AlertRow, AlertStateName, AlertStore
@@ -80,7 +80,7 @@ def page(service: Service) -> Numbers:
     """Return the series of a scrape after they are computed."""
     series = ComputedSeries()
     read_collector(series)
-    SeriesWatch(service.store.reader, series).run_pass(NOW_NS)
+    SeriesUpdater(service.store.reader, series).run_pass(NOW_NS)
     return read_collector(series)
 
 
@@ -130,7 +130,7 @@ def test_experiments(page: Numbers) -> None:
 def test_nobody_reads(service: Service) -> None:
     """Nothing is computed while nobody reads the metrics."""
     series = ComputedSeries()
-    SeriesWatch(service.store.reader, series).run_pass(NOW_NS)
+    SeriesUpdater(service.store.reader, series).run_pass(NOW_NS)
     assert read_collector(series) == {}
 
 
@@ -138,7 +138,7 @@ def test_once_an_hour(service: Service) -> None:
     """A project's series are computed again after an hour."""
     series = ComputedSeries()
     read_collector(series)
-    watch = SeriesWatch(service.store.reader, series)
+    watch = SeriesUpdater(service.store.reader, series)
     watch.run_pass(NOW_NS)
     assert rows_of(read_collector(series), "otel_ml_actual_coverage")
     series.put("actual_coverage", PROJECT, [])
@@ -182,7 +182,7 @@ def test_alerts(service: Service) -> None:
     AlertStore(store.connections).write(rows, [], NOW_NS)
     series = ComputedSeries()
     read_collector(series)
-    SeriesWatch(store.reader, series).run_pass(NOW_NS)
+    SeriesUpdater(store.reader, series).run_pass(NOW_NS)
     page = rows_of(read_collector(series), "otel_ml_alert")
     # The labels in the order of their names: project, rule, severity, slice, state.
     assert page == {

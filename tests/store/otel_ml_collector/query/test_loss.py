@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from otel_ml_collector.access import OPEN
-from otel_ml_collector.loss import LossWatch
+from otel_ml_collector.loss import LossChecker
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.span import Scope, Span, Value
@@ -188,7 +188,7 @@ def test_wording(service: Service) -> None:
 def test_pages(service: Service, project: str) -> None:
     """The home page and the project's page show the missing spans with a link to the API."""
     take(service, project, number(1), goodbye(4))
-    service.app.state.services.find(LossWatch).run_pass(time.time_ns())
+    service.app.state.services.find(LossChecker).run_pass(time.time_ns())
     address = f"/api/v1/projects/{quote(project)}/loss"
     for page in ("/", f"/projects/{quote(project)}/runs"):
         text = ask(service.app, page).text
@@ -199,7 +199,7 @@ def test_pages(service: Service, project: str) -> None:
 def test_quiet_page(service: Service, project: str) -> None:
     """A project without missing spans has no such line."""
     take(service, project, number(1), goodbye(2))
-    service.app.state.services.find(LossWatch).run_pass(time.time_ns())
+    service.app.state.services.find(LossChecker).run_pass(time.time_ns())
     assert (
         "of the last 24 hours are missing" not in ask(service.app, f"/projects/{project}/runs").text
     )

@@ -17,7 +17,7 @@ from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.runs.answers import add_up
 from otel_ml_collector.runs.traces import find_outline
 from otel_ml_collector.span import Scope, Span, Value
-from otel_ml_collector.store.calls import CallWatch
+from otel_ml_collector.store.calls import CallResolver
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.retention import Days, Retention
 from otel_ml_collector.store.sql import Sql
@@ -188,7 +188,7 @@ def test_wrapper_of_its_own_scope(service: Service, project: str, order: str) ->
     outer, inner = make_answer(30)[1:3]
     bare = {name: value for name, value in USED.items() if ".usage." not in name}
     spans = [replace(outer, attributes=bare, scope=TRACELOOP), inner]
-    watch = CallWatch(service.store.connections)
+    watch = CallResolver(service.store.connections)
     for group in {
         "together": [spans],
         "outer first": [spans[:1], spans[1:]],
@@ -215,11 +215,11 @@ def test_scope_that_records_a_call_twice(service: Service, project: str, order: 
         "inner first": [[inner], [outer]],
         "restarted": [[outer], [inner]],
     }[order]
-    watch = CallWatch(service.store.connections)
+    watch = CallResolver(service.store.connections)
     for group in groups:
         watch.run_pass()
         if order == "restarted":
-            watch = CallWatch(service.store.connections)
+            watch = CallResolver(service.store.connections)
         service.store.take(project, *group)
         watch.note(map_spans(group, Filing(project, NOW_NS)), time.time_ns())
     watch.run_pass()
@@ -252,7 +252,7 @@ def test_usage_beside_its_call(service: Service, project: str, order: str) -> No
         "usage first": [[usage], [call]],
         "older": [[call], [usage]],
     }[order]
-    watch = CallWatch(service.store.connections)
+    watch = CallResolver(service.store.connections)
     for group in groups:
         service.store.take(project, *group)
         if order != "older":
@@ -471,7 +471,7 @@ def test_projects_at_once(service: Service, project: str) -> None:
     """A pass over many projects needs as many queries as over a few, with equal results."""
     asked = list[int]()
     for projects in (3, 60):
-        watch = CallWatch(service.store.connections)
+        watch = CallResolver(service.store.connections)
         watch.run_pass()
         for place in range(projects):
             records = map_spans(make_answer(71), Filing(f"{project} {projects} {place}", NOW_NS))
@@ -730,7 +730,7 @@ def test_no_question_is_longer(service: Service, project: str) -> None:
 @pytest.mark.parametrize("order", ["together", "outer first", "inner first"])
 def test_numbers_for_prometheus(service: Service, project: str, order: str) -> None:
     """Prometheus metrics count a call once, in any order of arrival, and never decrease."""
-    watch = CallWatch(service.store.connections)
+    watch = CallResolver(service.store.connections)
     numbers = RunNumbers((), lambda *asked: {}, watch.resolve)
     chain, *calls = make_answer(12)
     priced = {"gen_ai.usage.cost": 0.25}

@@ -10,7 +10,7 @@ import pytest
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.span import Span, Value
-from otel_ml_collector.store.calls import CallWatch
+from otel_ml_collector.store.calls import CallResolver
 from otel_ml_collector.store.sql import Sql
 from tests.store.otel_ml_collector.store.test_calls import make_answer, resolve
 from tests.store.otel_ml_collector.store.test_recent_calls import take
@@ -44,7 +44,7 @@ def test_look_reads_what_is_new(tmp_path: Path) -> None:
     """
     reads: list[tuple[int, int]] = []
     with open_store(tmp_path) as store:
-        watch = CallWatch(store.connections)
+        watch = CallResolver(store.connections)
         late: list[Span] = []
         for group in range(14):
             began_ns = time.time_ns() - (10_000 if group < 2 else 200) * MS_NS
@@ -100,7 +100,7 @@ def test_new_project(tmp_path: Path) -> None:
     _, own, traceloop, anthropic = make_answer(1, time.time_ns())
     with open_store(tmp_path) as store:
         recent = store.connections.memory.calls
-        watch = CallWatch(store.connections)
+        watch = CallResolver(store.connections)
         watch.run_pass()
         store.take("old", own, now_ns=time.time_ns())
         take(watch, store, "new", [own, traceloop])
@@ -113,10 +113,10 @@ def test_new_project(tmp_path: Path) -> None:
         assert after - before <= 5  # four queries for an insert, and one that counts
         assert count_in(store, "new") == (2, 1)
         recent.doubt(store.writer.stamped_ns or 0)
-        take(CallWatch(store.connections), store, "newer", [own, traceloop])
+        take(CallResolver(store.connections), store, "newer", [own, traceloop])
         assert recent.find("newer", own.trace_id) is None
     with open_store(tmp_path) as store:
-        watch = CallWatch(store.connections)
+        watch = CallResolver(store.connections)
         watch.run_pass()
         for project in ("old", "newest"):
             take(watch, store, project, [own, traceloop, anthropic])
@@ -128,7 +128,7 @@ def test_new_project(tmp_path: Path) -> None:
     with open_store(tmp_path) as store:
         recent = store.connections.memory.calls
         recent.doubt(0)  # A batch failed before any record had an arrival time.
-        watch = CallWatch(store.connections)
+        watch = CallResolver(store.connections)
         watch.run_pass()
         take(watch, store, "last", [own, traceloop])
         assert recent.find("last", own.trace_id) is None

@@ -16,7 +16,7 @@ from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.resolution import ResolvedGroup
 from otel_ml_collector.span import Span
-from otel_ml_collector.store.calls import CallWatch
+from otel_ml_collector.store.calls import CallResolver
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.recent_calls import RecentCalls
 from otel_ml_collector.store.resolutions import resolve
@@ -37,16 +37,16 @@ NUMBERS: Final = numbers(5_000_000)
 NOTHING_SETTLED: Final = ResolvedGroup([], is_complete=False)
 
 
-def take(watch: CallWatch, store: Store, project: str, spans: Sequence[Span]) -> None:
+def take(watch: CallResolver, store: Store, project: str, spans: Sequence[Span]) -> None:
     """Store spans as one batch, and notify the watch as a commit does."""
     records = map_spans(spans, Filing(project, time.time_ns()))
     store.writer.write(records)
     watch.note(records, store.writer.stamped_ns or 0)
 
 
-def follow(store: Store, project: str) -> CallWatch:
+def follow(store: Store, project: str) -> CallResolver:
     """Make a watch that keeps a project in memory because its calls have two scopes."""
-    watch = CallWatch(store.connections)
+    watch = CallResolver(store.connections)
     take(watch, store, project, make_answer(next(NUMBERS), time.time_ns() - 10 * 10**9)[1:3])
     watch.run_pass()
     assert store.connections.memory.calls.is_followed(project)
@@ -89,7 +89,7 @@ def test_two_pairs_of_one_call(service: Service, project: str) -> None:
 def test_link_that_comes_last(service: Service, project: str, *, is_followed: bool) -> None:
     """A plain span that links two records of a call joins them, even if it arrives last."""
     store = service.store
-    watch = follow(store, project) if is_followed else CallWatch(store.connections)
+    watch = follow(store, project) if is_followed else CallResolver(store.connections)
     before = (1, 50, 7, 0.25) if is_followed else (0, 0, 0, 0.0)
     _, own, _, anthropic = make_answer(next(NUMBERS), time.time_ns())
     link = make_span(
@@ -124,7 +124,7 @@ def test_name_of_another_group(
 ) -> None:
     """A session, user or experiment named by a separate span applies to the runs of its trace."""
     store = service.store
-    watch = CallWatch(store.connections)
+    watch = CallResolver(store.connections)
     for _ in range(2):  # first read from the store, then from memory
         chain, own, *_ = make_answer(next(NUMBERS), time.time_ns() + 10**9)
         naming = replace(chain, attributes={**chain.attributes, name: NAMES[name]})
@@ -184,7 +184,7 @@ def test_held_runs_are_answered_from_memory(service: Service, project: str) -> N
         for span in (own, traceloop, anthropic)
     ]
     shares = watch.resolve(keys)
-    assert shares == CallWatch(service.store.connections).resolve(keys)
+    assert shares == CallResolver(service.store.connections).resolve(keys)
     assert {run_id: share.record_of for run_id, share in shares.items()} == {
         id_of(own): b"",
         id_of(traceloop): own.span_id,

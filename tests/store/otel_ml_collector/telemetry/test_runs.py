@@ -9,7 +9,7 @@ from typing import Final
 
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.span import Span
-from otel_ml_collector.store.calls import CallWatch
+from otel_ml_collector.store.calls import CallResolver
 from otel_ml_collector.store.runs import find_experiment_traces
 from otel_ml_collector.telemetry.runs import (
     LargestProjects,
@@ -400,7 +400,7 @@ def test_scores_of_older_experiments(tmp_path: Path) -> None:
 def test_scores_of_a_call_of_several_records(tmp_path: Path) -> None:
     """If several records of one call are scored, a single score is counted."""
     with open_store(tmp_path) as store:
-        watch = CallWatch(store.connections)
+        watch = CallResolver(store.connections)
         numbers = RunNumbers((), no_versions, watch.resolve)
         answer = make_answer(1)
         spans = [*answer, *(evaluate(span, "exact", **{"score.value": 0.5}) for span in answer[1:])]

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml.capture.cells import copy_held
+from otel_ml.capture.cells import copy_in_pieces
 from otel_ml.capture.snapshot import Snapshot
 from otel_ml.capture.taker import ValueTaker
 
@@ -79,6 +79,6 @@ def test_copy_in_pieces_is_a_copy(shape: list[int], step: int, is_transposed: bo
         [size * step for size in shape]
     )
     array = (array.T if is_transposed else array)[..., ::step]
-    copied = copy_held(array)
+    copied = copy_in_pieces(array)
     assert np.array_equal(copied, array)
     assert not np.shares_memory(copied, array)

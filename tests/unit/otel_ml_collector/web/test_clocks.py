@@ -4,7 +4,7 @@ import pytest
 
 from otel_ml_collector.runs.answers import RunSummary
 from otel_ml_collector.runs.traces import Sender
-from otel_ml_collector.traces.page import find_skews, tell
+from otel_ml_collector.traces.page import describe_skew, find_skews
 from tests.unit.otel_ml_collector.web.test_waterfall import make_run
 
 THIN = "\u202f"
@@ -18,7 +18,7 @@ def child(start_ms: float, length_ms: float | None = 10, span_kind: str = "serve
 
 def said(run: RunSummary, of_child: Sender = CART, of_root: Sender = SHOP) -> list[str | None]:
     senders = {"child": of_child, "root": of_root}
-    return [tell(skew, senders) for skew in find_skews([ROOT, run])]
+    return [describe_skew(skew, senders) for skew in find_skews([ROOT, run])]
 
 
 def test_early() -> None:
@@ -72,9 +72,9 @@ def test_names(of_child: Sender, names: str) -> None:
 def test_sender_unknown() -> None:
     """If the senders are unknown, only the time difference is reported."""
     [early] = find_skews([ROOT, child(-320)])
-    assert tell(early, {}) == f"starts 320.0{THIN}ms before its parent"
+    assert describe_skew(early, {}) == f"starts 320.0{THIN}ms before its parent"
     [late] = find_skews([ROOT, child(90, 60)])
-    assert tell(late, {}) is None
+    assert describe_skew(late, {}) is None
 
 
 def test_parent_that_is_there_already() -> None:

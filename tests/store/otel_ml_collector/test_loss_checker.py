@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from otel_ml_collector.access import OPEN
-from otel_ml_collector.loss import Gaps, LossWatch
+from otel_ml_collector.loss import Gaps, LossChecker
 from otel_ml_collector.telemetry.service import LossNumbers
 from tests.support.otel_ml_collector.spans import NOW_NS, make_sign
 from tests.support.otel_ml_collector.stores import Store
@@ -26,7 +26,7 @@ def test_watch(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     """Missing spans are logged once per process and hour, and are a metric by project."""
     caplog.set_level(logging.WARNING, "otel_ml_collector.loss")
     numbers = LossNumbers()
-    watch = LossWatch(store.reader, numbers)
+    watch = LossChecker(store.reader, numbers)
     take_goodbye(store, "p", "0000000a", 3)
     take_goodbye(store, "p", "0000000b", 1)
     for _ in range(2):
@@ -54,7 +54,7 @@ def test_sampled(store: Store, caplog: pytest.LogCaptureFixture, sampled: tuple[
     """Spans dropped by a sampler have their own metric, and are not logged."""
     caplog.set_level(logging.WARNING, "otel_ml_collector.loss")
     numbers = LossNumbers()
-    watch = LossWatch(store.reader, numbers, sampled)
+    watch = LossChecker(store.reader, numbers, sampled)
     take_goodbye(store, "p", "0000000a", 3)
     take_goodbye(store, "q", "0000000c", 6)
     watch.run_pass(NOW_NS)
@@ -74,6 +74,6 @@ def test_many_lines(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "otel_ml_collector.loss")
     for number in range(40):
         take_goodbye(store, "many", f"{number:08x}", 2)
-    LossWatch(store.reader, LossNumbers()).run_pass(NOW_NS)
+    LossChecker(store.reader, LossNumbers()).run_pass(NOW_NS)
     assert len(caplog.messages) == 11
     assert caplog.messages[-1].endswith("other processes and hours were sent but did not arrive")

@@ -1,14 +1,14 @@
-"""Slow cases of tests/store/otel_ml_collector/monitor/test_watch.py."""
+"""Slow cases of tests/store/otel_ml_collector/monitor/test_refresher.py."""
 
 from collections.abc import Iterator
 
 import pytest
 
-from otel_ml_collector.monitor.watch import MonitorWatch
+from otel_ml_collector.monitor.refresher import MonitorRefresher
 from otel_ml_collector.stats import Past
 from otel_ml_collector.times import DAY_NS, MINUTE_NS
 from tests.store.otel_ml_collector.monitor.test_findings import store_many
-from tests.store.otel_ml_collector.monitor.test_watch import PASTS, kept_at
+from tests.store.otel_ml_collector.monitor.test_refresher import PASTS, kept_at
 from tests.support.otel_ml_collector.spans import NOW_NS
 from tests.support.otel_ml_collector.stores import Service, Store, open_service
 
@@ -36,7 +36,7 @@ def test_pages_in_turn(large: Store) -> None:
         seconds[0] += 1.0
         return seconds[0]
 
-    watch = MonitorWatch(large.reader, lambda: False, tell_s)
+    watch = MonitorRefresher(large.reader, lambda: False, tell_s)
     later_ns = NOW_NS + 10 * DAY_NS
     aged: tuple[Past, ...] = ("1h", "30d", "24h")
     for age, last in enumerate(aged):

@@ -27,7 +27,7 @@ from otel_ml.worker import Worker
 QUEUED: Final = 10_000
 
 
-class ProfileWatch:
+class ProfileChecker:
     """Checks finished runs against the profile of their model, and stores the results as tags.
 
     A profile describes which values are normal. The checks run in the background, so they do not
@@ -209,4 +209,4 @@ def parts_of_facts(facts: Mapping[str, Any]) -> dict[str, object]:
     return parts
 
 
-_WATCHES: Final = renew_each_in_child(ProfileWatch.renew)
+_WATCHES: Final = renew_each_in_child(ProfileChecker.renew)

@@ -13,7 +13,7 @@ from otel_ml_collector.findings.find import (
 )
 from otel_ml_collector.findings.slice_sums import SlicesQuery
 from otel_ml_collector.findings.slices import find_slices
-from otel_ml_collector.monitor.watch import MonitorWatch
+from otel_ml_collector.monitor.refresher import MonitorRefresher
 from otel_ml_collector.stats import Past, cut_past
 from otel_ml_collector.times import DAY_NS, MINUTE_NS
 from tests.store.otel_ml_collector.monitor.test_findings import count_statements, store_many
@@ -44,7 +44,7 @@ def kept_at(store: Store, now_ns: int, last: Past = "24h") -> int | None:
     return kept.made_ns if kept else None
 
 
-def look_at_all(watch: MonitorWatch, now_ns: int) -> None:
+def look_at_all(watch: MonitorRefresher, now_ns: int) -> None:
     """Run the poller until every page that is due is computed."""
     for _ in range(6):
         watch.run_pass(now_ns)
@@ -52,7 +52,7 @@ def look_at_all(watch: MonitorWatch, now_ns: int) -> None:
 
 def test_answer_is_there_for_days(large: Store) -> None:
     """After a page was opened once, its answer stays at most 20 minutes old for three days."""
-    watch = MonitorWatch(large.reader, lambda: False, lambda: 0.0)
+    watch = MonitorRefresher(large.reader, lambda: False, lambda: 0.0)
     made = find_shown_monitor(large.reader, "large", "30d", NOW_NS)
     watch.note("large", "30d", NOW_NS, made.made_ns)
     now_ns = NOW_NS
@@ -72,7 +72,7 @@ def test_answer_is_there_for_days(large: Store) -> None:
 
 def test_large_project(large: Store) -> None:
     """A large project's last day is prefetched for the first visitor, and stays up to date."""
-    watch = MonitorWatch(large.reader, lambda: False, lambda: 0.0)
+    watch = MonitorRefresher(large.reader, lambda: False, lambda: 0.0)
     now_ns = NOW_NS + 4 * DAY_NS + MINUTE_NS
     for _ in range(10):
         now_ns += DAY_NS // 2
@@ -83,7 +83,7 @@ def test_large_project(large: Store) -> None:
 
 def test_answer_is_that_of_a_person(large: Store) -> None:
     """A prefetched answer equals the answer to a request at that time."""
-    watch = MonitorWatch(large.reader, lambda: False, lambda: 0.0)
+    watch = MonitorRefresher(large.reader, lambda: False, lambda: 0.0)
     watch.note("large", "7d", NOW_NS, NOW_NS)
     now_ns = NOW_NS + 21 * MINUTE_NS
     look_at_all(watch, now_ns)
@@ -100,7 +100,7 @@ def test_answer_is_that_of_a_person(large: Store) -> None:
 def test_requests_go_first(large: Store) -> None:
     """While requests use the whole process, the poller sends the store no query."""
     is_busy = [True]
-    watch = MonitorWatch(large.reader, lambda: is_busy[0])
+    watch = MonitorRefresher(large.reader, lambda: is_busy[0])
     now_ns = NOW_NS + 20 * DAY_NS
     watch.note("large", "24h", now_ns, now_ns - DAY_NS)
     assert count_statements(large, lambda: watch.run_pass(now_ns)) == 0
@@ -112,7 +112,7 @@ def test_requests_go_first(large: Store) -> None:
 
 def test_few_runs(large: Store) -> None:
     """A page with few runs is dropped, because its answer is computed quickly on request."""
-    watch = MonitorWatch(large.reader, lambda: False, lambda: 0.0)
+    watch = MonitorRefresher(large.reader, lambda: False, lambda: 0.0)
     watch.run_pass(NOW_NS)
     watch.note("small", "24h", NOW_NS, NOW_NS - DAY_NS)
     assert count_statements(large, lambda: watch.run_pass(NOW_NS)) == 1
@@ -121,7 +121,7 @@ def test_few_runs(large: Store) -> None:
 
 def test_most_pages(large: Store) -> None:
     """At most six pages are kept, those that were opened last."""
-    watch = MonitorWatch(large.reader, lambda: False, lambda: 0.0)
+    watch = MonitorRefresher(large.reader, lambda: False, lambda: 0.0)
     now_ns = NOW_NS + 25 * DAY_NS
     watch.note("large", "1h", now_ns, now_ns - 2 * DAY_NS)
     watch.note("large", "24h", now_ns, now_ns - 2 * DAY_NS)
@@ -137,7 +137,7 @@ def test_most_pages(large: Store) -> None:
 
 def test_page_that_was_opened(service: Service, large: Store) -> None:
     """Opening the page keeps its answer up to date."""
-    watch = service.app.state.services.find(MonitorWatch)
+    watch = service.app.state.services.find(MonitorRefresher)
     now_ns = time.time_ns()
     store_many(large, "large", now_ns - MINUTE_NS)
     later_ns = now_ns + 40 * MINUTE_NS

@@ -32,7 +32,7 @@ _REST: Final = 100
 _Page = tuple[str, Past]
 
 
-class MonitorWatch:
+class MonitorRefresher:
     """Refreshes the cached content of the page Monitor in the background.
 
     The page can show cached content for half an hour. This job computes it again earlier, so users
