@@ -111,8 +111,8 @@ class ProcessSign:
 
     project: str = field(metadata=kept("Where its spans are filed", "LowCardinality(String)"))
     process: str = field(metadata=kept("The process", "String"))
-    heartbeat_ns: int = kept_field(0, "When it said that it lives", _HIGHEST)
-    goodbye_ns: int = kept_field(0, "When it said that it ends", _HIGHEST)
+    heartbeat_ns: int = kept_field(0, "When it last sent a sign of life", _HIGHEST)
+    goodbye_ns: int = kept_field(0, "When it announced its end", _HIGHEST)
     seq: int = kept_field(
         0,
         "The highest number that it gave to a span of the project",

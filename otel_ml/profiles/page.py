@@ -41,8 +41,8 @@ svg line { stroke: var(--bad); stroke-width: 2; }
 _TITLES: Final = {
     "input": "Inputs",
     "output": "Outputs",
-    "actual": "Truths",
-    "eval": "Output beside truth",
+    "actual": "Ground truth",
+    "eval": "Output vs ground truth",
 }
 
 
@@ -149,7 +149,7 @@ def contrast_page(report: Mapping[str, Any]) -> str:
     ]
     note = "Grey is before, blue is after. A distance is drift where it exceeds its margin and is "
     note += "more than chance gives at these numbers of runs."
-    return _page(f"{names[0]} beside {names[1]}", note, parts)
+    return _page(f"{names[0]} vs {names[1]}", note, parts)
 
 
 def _page(title: str, note: str, parts: Iterable[str]) -> str:

@@ -74,9 +74,7 @@ class LoggedObject(LinkedArtifact):
     """An artifact with its trace and run. Ids are null if it does not belong to a trace or run."""
 
     obj_id: str
-    trace_id: str | None = field(
-        metadata=about("The trace's id, or the key under which it was told")
-    )
+    trace_id: str | None = field(metadata=about("ID of the trace, or its trace key"))
     run_id: str | None
 
 

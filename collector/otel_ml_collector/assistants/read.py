@@ -431,7 +431,7 @@ def _read_version(call: ToolCall, reference: Reference) -> Digest:
             "runs": own.repeated,
             "answered_differently": own.differing.value,
             "two_runs_agree": own.agreement.value,
-            "beside": variability.comparison.sentence if variability.comparison else None,
+            "comparison": variability.comparison.sentence if variability.comparison else None,
             "least_alike": Own(variability.groups[0].where) if variability.groups else None,
         }
     return Digest(
@@ -620,7 +620,7 @@ def _read_judge(call: ToolCall, reference: Reference) -> Digest:
             "name": version.name,
             "description": definition.description or None,
             "criterion": definition.criterion,
-            "beside": strictness.sentence if strictness and strictness.runs else None,
+            "comparison": strictness.sentence if strictness and strictness.runs else None,
             "versions": DigestTable(columns, rows),
             "source": _beginning(call, definition.source or ""),
         },

@@ -383,7 +383,7 @@ def test_pages(houses: ModelProfile, tmp_path: Path) -> None:
     page = houses.view(poi=tags, mode="file", outdir=tmp_path)
     both = houses.view_contrast(houses, mode="file", outdir=tmp_path)
     assert "Profile housepricescheap@3.0.0" in page.read_text()
-    assert "beside" in both.read_text()
+    assert " vs " in both.read_text()
 
 
 def test_mocked_extractors(houses: ModelProfile) -> None:
