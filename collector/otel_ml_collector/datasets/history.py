@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from operator import itemgetter
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field, computed_field
 
 from otel_ml.records import ListedExperiment
 from otel_ml_collector.api.parameters import read_cursor, write_place
@@ -37,7 +37,12 @@ from otel_ml_collector.store.sql import Sql
 
 _EXPERIMENTS: Final = 6
 Mark = Literal["passed", "failed", "differed", "no score", "not in it"]
-Show = Literal["all", "never", "always", "apart", "flaky", "changed", "runs"]
+Show = Literal["all", "never", "always", "mixed", "flaky", "changed", "runs"]
+_FORMER_MIXED: Final = "apart"
+# The parameter `show` of a request. It accepts the former name of `mixed` too.
+AskedShow = Annotated[
+    Show, BeforeValidator(lambda show: "mixed" if show == _FORMER_MIXED else show)
+]
 
 _WITHIN: Final = Sql("SELECT left(line, length(line) - 65), right(line, 64) FROM ({lines})").fill(
     lines=LINES
@@ -45,7 +50,7 @@ _WITHIN: Final = Sql("SELECT left(line, length(line) - 65), right(line, 64) FROM
 _COUNTS: Final = Sql("""
     SELECT countIf(passed > 0 AND failed = 0) AS always,
       countIf(passed = 0 AND failed > 0) AS never,
-      countIf(passed > 0 AND failed > 0) AS apart, countIf(is_flaky) AS flaky
+      countIf(passed > 0 AND failed > 0) AS mixed, countIf(is_flaky) AS flaky
     FROM ({judged})""")
 _SOME: Final = Sql("""
     SELECT item, item_digest FROM ({judged})
@@ -53,7 +58,7 @@ _SOME: Final = Sql("""
 _WHICH: Final[Mapping[Show, Sql]] = {
     "always": Sql("passed > 0 AND failed = 0"),
     "never": Sql("passed = 0 AND failed > 0"),
-    "apart": Sql("passed > 0 AND failed > 0"),
+    "mixed": Sql("passed > 0 AND failed > 0"),
     "flaky": Sql("is_flaky"),
 }
 _FROM_RUNS: Final = Sql("""
@@ -76,7 +81,7 @@ class DatasetHistory(BaseModel):
     )
     always: int = Field(description="Number of items that passed each time")
     never: int = Field(description="Number of items that failed each time")
-    apart: int = Field(
+    mixed: int = Field(
         description="Number of items that passed sometimes and failed sometimes. Only such "
         "items show differences between versions"
     )
@@ -90,6 +95,12 @@ class DatasetHistory(BaseModel):
     marks: dict[str, list[Mark]] = Field(
         description="Results of the requested items in each experiment, by item id"
     )
+
+    @computed_field(description="Former name of `mixed`")  # type: ignore[prop-decorator]
+    @property
+    def apart(self) -> int:
+        """Return `mixed`."""
+        return self.mixed
 
 
 class ItemHistory:
@@ -147,7 +158,7 @@ class ItemHistory:
         experiments, left_out = self._last
         if not experiments:
             return DatasetHistory(
-                experiments=[], always=0, never=0, apart=0, flaky=0, left_out=left_out, marks={}
+                experiments=[], always=0, never=0, mixed=0, flaky=0, left_out=left_out, marks={}
             )
         asked = self._parameters(experiments)
         counts = self._count(asked)
@@ -190,7 +201,7 @@ class ItemHistory:
             show: Which items to read. ``all``: all items. ``changed``: items that are new or
                 different from the version before. ``runs``: items that were made from recorded
                 runs. Four values select items by their results in the last experiments:
-                ``always`` (passed each time), ``never`` (failed each time), ``apart`` (passed
+                ``always`` (passed each time), ``never`` (failed each time), ``mixed`` (passed
                 sometimes and failed sometimes) and ``flaky`` (passed and failed within one
                 experiment).
             limit: Maximum number of items.

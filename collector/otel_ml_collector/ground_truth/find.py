@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, computed_field
 
 from otel_ml.statistics.calibration import ConfidenceBin, expect_right
 from otel_ml.statistics.intervals import Estimate, benjamini_hochberg
@@ -121,7 +121,7 @@ class QualityClass(BaseModel):
 
     name: str
     predicted: int
-    came: int
+    actual: int
     right: int
     runs: int = Field(
         description="Runs for which the class was predicted, with or without ground truth"
@@ -130,21 +130,39 @@ class QualityClass(BaseModel):
     figures: list[QualityFigure] = Field(description="precision, recall, f1")
     where: str = Field(description="Filter that lists the runs for which the class was predicted")
 
+    @computed_field(description="Former name of `actual`")  # type: ignore[prop-decorator]
+    @property
+    def came(self) -> int:
+        """Return `actual`."""
+        return self.actual
+
 
 class ConfusedRuns(BaseModel):
     """Runs with one predicted and one actual class."""
 
     predicted: str
-    came: str
+    actual: str
     runs: int
     where: str = Field(description="Filter that lists the runs")
+
+    @computed_field(description="Former name of `actual`")  # type: ignore[prop-decorator]
+    @property
+    def came(self) -> str:
+        """Return `actual`."""
+        return self.actual
 
 
 class CalibratedBin(BaseModel):
     """Runs with about the same predicted probability."""
 
     predicted: float = Field(description="Mean predicted probability")
-    came: Interval = Field(description="Share of the runs in which the positive class occurred")
+    actual: Interval = Field(description="Share of the runs in which the positive class occurred")
+
+    @computed_field(description="Former name of `actual`")  # type: ignore[prop-decorator]
+    @property
+    def came(self) -> Interval:
+        """Return `actual`."""
+        return self.actual
 
 
 class CoursePoint(BaseModel):
@@ -350,7 +368,7 @@ def find_quality(reader: Reader, question: QualityQuestion) -> TargetQuality:
         sure = bins.get(int(row["place"]), {})
         rest = [part - sure[place] if place in sure else part for place, part in whole.items()]
         point.estimate = expect_right(rest, sure.values())
-    filters = [pair.where for pair in confusion if pair.predicted != pair.came]
+    filters = [pair.where for pair in confusion if pair.predicted != pair.actual]
     # There is no filter if the filter language cannot express one of the pairs.
     any_of = " or ".join(f"({condition})" for condition in filters) if all(filters) else ""
     right = next((item.value for item in own if item.name == "accuracy"), None)
@@ -722,7 +740,7 @@ def _find_classes(
         QualityClass(
             name=name,
             predicted=checked[name],
-            came=actual[name],
+            actual=actual[name],
             right=right[name],
             runs=predicted[name],
             coverage=checked[name] / predicted[name] if predicted[name] else None,
@@ -734,7 +752,7 @@ def _find_classes(
     confusion = [
         ConfusedRuns(
             predicted=row["predicted"],
-            came=row["actual"],
+            actual=row["actual"],
             runs=row["n"],
             where=_where(question.target, row["predicted"], row["actual"]),
         )
@@ -748,7 +766,7 @@ def _find_classes(
 def _calibrate(rows: Predictions) -> list[CalibratedBin]:
     """Make the calibration curve, of ten bins."""
     figures = {
-        "came": TruthFigure(IS_POSITIVE, Sql("1")),
+        "actual": TruthFigure(IS_POSITIVE, Sql("1")),
         "predicted": TruthFigure(Sql("amount"), Sql("1"), "mean"),
     }
     place = Sql("least(toUInt32(floor(assumeNotNull(amount) * {bins})), {bins} - 1)").fill(
@@ -756,7 +774,7 @@ def _calibrate(rows: Predictions) -> list[CalibratedBin]:
     )
     sums = _sum(rows, figures, place, Sql("WHERE {priced}").fill(priced=HAS_CHANCE))
     return [
-        CalibratedBin(predicted=item.predicted, came=Interval.model_validate(item.actual))
+        CalibratedBin(predicted=item.predicted, actual=Interval.model_validate(item.actual))
         for item in calibrate((_read(row, 1).first, _read(row, 0)) for row in sums)
     ]
 

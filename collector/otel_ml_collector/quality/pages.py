@@ -238,7 +238,7 @@ def show_target(
     chosen = chosen or (drawn[0].name if drawn else "")
     given = wanted.model_dump(exclude_defaults=True)
     asked = {name: value for name, value in given.items() if name != "figure"}
-    cells = {(pair.predicted, pair.came): pair for pair in quality.confusion}
+    cells = {(pair.predicted, pair.actual): pair for pair in quality.confusion}
     classes = [each.name for each in quality.classes]
     context = {
         "quality": quality,

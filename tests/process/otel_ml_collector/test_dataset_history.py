@@ -93,11 +93,13 @@ def test_history(collector: CollectorProcess, results: list[Result], number: int
     shown = {
         "always": [item for item in expected if passes[item] and not fails[item]],
         "never": [item for item in expected if fails[item] and not passes[item]],
-        "apart": [item for item in expected if fails[item] and passes[item]],
+        "mixed": [item for item in expected if fails[item] and passes[item]],
         "flaky": [item for item, marks in expected.items() if "differed" in marks],
     }
     assert {name: told[name] for name in shown} == {name: len(of) for name, of in shown.items()}
     assert all(shown.values())
+    assert told["apart"] == told["mixed"]  # the former name
+    assert read_all(collector, f"{path}/items", "apart") == shown["mixed"]
     shown |= {"all": [*expected], "changed": ["q 01", "q 02"], "runs": []}
     if number == 1:
         shown["changed"] = [*expected]
@@ -147,6 +149,7 @@ def test_nothing_is_known(collector: CollectorProcess) -> None:
         "experiments": [],
         "always": 0,
         "never": 0,
+        "mixed": 0,
         "apart": 0,
         "flaky": 0,
         "left_out": 0,

@@ -173,7 +173,7 @@ def test_figures(service: Service) -> None:
             "log_loss": metrics.log_loss(hits, chances),
         }
     )
-    confusion = {(one["predicted"], one["came"]): one["runs"] for one in answer["confusion"]}
+    confusion = {(one["predicted"], one["actual"]): one["runs"] for one in answer["confusion"]}
     table = metrics.confusion_matrix(came, said, labels=["yes", "no"])
     assert confusion == {
         ("yes", "yes"): table[0][0],
@@ -185,7 +185,9 @@ def test_figures(service: Service) -> None:
     assert classes["no"]["f1"] == pytest.approx(metrics.f1_score(came, said, pos_label="no"))
     assert answer["guess"] == "no"
     assert answer["guess_accuracy"] == pytest.approx(came.count("no") / len(came))
-    assert sum(one["came"]["n"] for one in answer["calibration"]) == len(here)
+    assert sum(one["actual"]["n"] for one in answer["calibration"]) == len(here)
+    for part in ("classes", "confusion", "calibration"):
+        assert all(one["came"] == one["actual"] for one in answer[part])  # the former name
 
 
 def test_coverage(service: Service) -> None:
