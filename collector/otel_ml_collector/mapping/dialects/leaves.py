@@ -87,7 +87,7 @@ class NamedValue:
 
 
 @dataclass(frozen=True, slots=True)
-class Conversation:
+class MessageList:
     """A list of chat messages that was found in a span, in order.
 
     Attributes:
@@ -114,7 +114,7 @@ class Leaves:
 
     leaves: list[NamedValue] = field(default_factory=list)
     objects: list[NamedValue] = field(default_factory=list)
-    conversations: list[Conversation] = field(default_factory=list)
+    conversations: list[MessageList] = field(default_factory=list)
     _left: int = _MAX_NODES
 
     def add(self, node: object, words: Words, source: str, depth: int = 0) -> None:
@@ -177,7 +177,7 @@ class Leaves:
             (one for one in self.conversations if (one.words, one.source) == (words, source)), None
         )
         if same is None:
-            self.conversations.append(Conversation(words, messages, source))
+            self.conversations.append(MessageList(words, messages, source))
         else:
             same.messages.extend(messages)
 

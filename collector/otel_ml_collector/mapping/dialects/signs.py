@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Final, cast
 
 from otel_ml_collector.mapping.dialects.leaves import (
-    Conversation,
     Leaves,
+    MessageList,
     NamedValue,
     Words,
     words_of,
@@ -439,7 +439,7 @@ def _side_of_count(words: Words) -> str:
 
 
 def _find_messages(leaves: Leaves, signs: Signs) -> None:
-    asked, answered, others = list[Conversation](), list[Conversation](), list[Conversation]()
+    asked, answered, others = list[MessageList](), list[MessageList](), list[MessageList]()
     for chat in leaves.conversations:
         side = _side_of(chat.words)
         (asked if side == "asked" else answered if side == "answered" else others).append(chat)
