@@ -269,10 +269,10 @@ def read_runs(
             (`A_BUCKET`) for the runs of a time bucket, and 2 (`A_GROUP`) for those of a group of
             the first grouping. Groups of the second grouping have 3, and so on. If
             `question.is_by_bucket` is true, there is a row with `part` 1 for each pair of a bucket
-            and a group. `bucket` is the start of the time bucket. `named` is the
-            label of the group, and `is_wanted` whether the label is in `wanted`. The figures are
-            `runs`, `errors`, `quantiles` (of latency, in ns), the tokens, `cost`, and `priced`, the
-            number of runs with a cost.
+            and a group. `bucket` is the start of the time bucket. `named` is the label of the
+            group, and `is_wanted` whether the label is in `wanted`. The figures are `runs`,
+            `errors`, `quantiles` (of latency, in ns), the tokens, `cost`, and `priced`, the number
+            of runs with a cost.
     """
     sums = COUNTED_SUMS if question.shares_calls else SUMS
     runs = _from_runs(question, is_joined=question.needs_shares)

@@ -331,8 +331,8 @@ def sample_traces(
     """Count the matching runs, and return a sample of the traces that contain them.
 
     Compare the samples of two conditions to estimate how many traces match both. This works because
-    the sample is not random: it has the 1,000 traces whose IDs have the smallest hashes. If one of
-    these traces matches both conditions, it is in both samples.
+    the sample is not random: it has the 1,000 traces whose IDs have the smallest hashes. So if two
+    conditions match mostly the same traces, their samples are mostly the same, too.
 
     Args:
         reader: The store.
