@@ -92,9 +92,9 @@ class Passes:
         """Return whether the clock of this machine can be trusted.
 
         The clock is trusted if it is at most two days away from the time of the last retention
-        pass. Otherwise, it could be wrong, and retention could delete new records. It is trusted
-        again after 100 spans have arrived whose times agree with it. Only spans count that arrive
-        after the doubt began.
+        pass, or from the newest run's arrival if there was no pass. Otherwise, it could be wrong,
+        and retention could delete new records. It is trusted again after 100 spans have arrived
+        whose times agree with it. Only spans count that arrive after the doubt began.
 
         Args:
             now_ns: The time of the clock, in nanoseconds since 1970.

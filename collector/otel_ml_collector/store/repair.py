@@ -53,9 +53,10 @@ class Repair:
     def run_pass(self) -> None:
         """After a failed write, reload the tables whose files may be damaged.
 
-        When the engine loads a table, it returns to the last intact files. All tables are reloaded
-        that were written to since ten seconds before the previous pass. A merge that runs during
-        the failure may write a damaged file later, so the next pass reloads these tables once more.
+        When the engine loads a table, it returns to the last intact files. This pass reloads each
+        table that was written to since ten seconds before the previous pass, or that has a merge or
+        mutation in progress. A merge can write a damaged file after the failure, so the next pass
+        does the same.
 
         Raises:
             Unavailable: The store does not answer. The next pass continues.
