@@ -414,7 +414,7 @@ def _compare_with_noise(
     is_repeated = chance is not None
     if chance is None:
         chance = _measure_move(ranked[0].series[metric])
-        noise = "Noise: in the last quarter of its steps, the best curve still changed by {}."
+        noise = "Noise: during its last quarter of steps, the best curve still changed by {}."
     gap = gaps[others[0].owner.run_id]
     behind = f"{others[0].name} is next, {write_number(gap, 2)} {worse}"
     if chance is None:

@@ -617,7 +617,7 @@ def mark(
     for span in long_spans:
         if span.run_id in slow:
             waited = duration(span.wait_ms)
-            why = f"the trace waited {waited} for this span, not for calls inside it"
+            why = f"this span alone, without the calls inside it, delayed the trace by {waited}"
             marks[span.run_id].append(Mark(f"slow {span.percent}", why, is_slow=True))
     for run_id, note in notes.items():
         marks[run_id].append(Mark(note.short, note.what))

@@ -347,7 +347,7 @@ def write_extra(extra: int) -> str:
     if not extra:
         return ""
     fewer = f"{extra:,} fewer {'failure' if extra == 1 else 'failures'}"
-    return f"At the failure rate of all other runs, there would be at least {fewer}"
+    return f"If this slice failed as rarely as all other runs, it would have at least {fewer}"
 
 
 def write_margin(figure: str, ratio: float, before: float) -> str:

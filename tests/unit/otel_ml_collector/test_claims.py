@@ -151,7 +151,7 @@ def test_extra_failures() -> None:
     """Extra failures compared with all other runs have their own sentence."""
     assert write_extra(0) == ""
     assert write_extra(86) == (
-        "At the failure rate of all other runs, there would be at least 86 fewer failures"
+        "If this slice failed as rarely as all other runs, it would have at least 86 fewer failures"
     )
 
 

@@ -156,7 +156,7 @@ def test_sweep(service: Service, project: str) -> None:
 
 
 RISING = [0.5, 0.6, 0.7, 0.8, 0.85, 0.88, 0.9, 0.91, 0.92, 0.93]
-MOVED = "Noise: in the last quarter of its steps, the best curve still changed by 0.02."
+MOVED = "Noise: during its last quarter of steps, the best curve still changed by 0.02."
 
 
 @pytest.mark.parametrize(
