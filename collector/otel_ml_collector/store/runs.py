@@ -241,7 +241,7 @@ def list_keys(reader: Reader, listing: Listing, window: Window, limit: int) -> l
     """List the keys (start, IDs, rank) of the matching runs of a window, in the order of the list.
 
     If a sender repeated a run, the run has one key for each copy. The copy with the highest `rank`
-    is valid, and its key comes before those of the other copies.
+    is valid. Among copies with the same start, its key comes first.
 
     Args:
         reader: The store.
@@ -302,9 +302,10 @@ def read_resolved(reader: Reader, project: str, keys: Sequence[Key]) -> dict[tup
     Returns:
         Rows by run ID and start time. A run that depends on no other run has no row. `session`,
             `user` and `experiment` are the inherited names. If `counts` is true, totals use the
-            tokens and cost in this row, because those of the span would be counted twice.
-            `record_of` is the span ID of the run that counts for the call, or zeros if this run
-            itself counts. `others` lists all other records of the call, as JSON.
+            tokens and cost in this row, because those of the span would be counted twice, for
+            example if an agent reports the sum of the calls below it. `record_of` is the span ID of
+            the run that counts for the call, or zeros if this run itself counts. `others` lists all
+            other records of the call, as JSON.
     """
     # FINAL is necessary: the last of several resolutions with equal rank applies, and the order of
     # the rows does not show which is last.
@@ -608,7 +609,7 @@ def read_evaluations(reader: Reader, project: str, owners: Sequence[str]) -> lis
     Args:
         reader: The store.
         project: The project.
-        owners: IDs of the runs, or trace keys and tags to which scores were sent.
+        owners: The names to which these records were sent: run IDs, trace keys, tags or versions.
 
     Returns:
         Rows of the table `metrics`, each with a column `word`. For ground truth and labels, `word`

@@ -290,7 +290,7 @@ class Condition:
 
     Attributes:
         reads_payloads: Whether it searches the inputs and outputs of the runs from ``start`` to
-            ``end``. This is slow, so queries search the newest runs first.
+            ``end``. This is slow, so queries search a part of this period first.
         search: The same condition, split into parts so that it can use an index. None if it cannot
             be split.
     """

@@ -82,7 +82,7 @@ class Deletion:
 
     Attributes:
         kind: The kind of thing, ``run``, ``session``, ``user``, ``model`` or ``project``.
-        target: A run ID or a name; empty for a project.
+        target: A name, or run IDs separated by commas. Empty for a project.
         deleted_ns: Time of the request, in nanoseconds since 1970. Each deletion of a project has a
             different time.
     """

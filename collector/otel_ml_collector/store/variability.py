@@ -117,7 +117,7 @@ class InputAnswers:
     """Several runs with the same input.
 
     Attributes:
-        key: Digest of the inputs. In an experiment, it also contains the ID of the item.
+        key: Digest of the inputs. In an experiment, digest and ID of the data set item.
         runs: Rows with `trace_id`, `span_id`, `span`, `start_ns` and `answer` (digest of the
             outputs), newest first.
         scores: Scores of these runs, as rows with `judge`, `judge_version`, `score`, `passed`, and
@@ -140,7 +140,7 @@ class AnsweredInputs:
     """The runs of a model version, grouped by input, to see whether equal inputs get equal outputs.
 
     Attributes:
-        runs: Number of runs whose inputs were compared.
+        runs: Number of runs that were read, including those in `left_out`.
         left_out: Number of runs that could not be compared, by reason.
         repeated: The inputs that occur in several runs, with these runs.
     """
