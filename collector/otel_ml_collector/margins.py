@@ -22,8 +22,8 @@ class Margins:
 
     Attributes:
         time_ms: Difference in time, in milliseconds.
-        time_share: The same as a share of the time that the whole request takes: 0.02 means 2 %.
-            The larger of both counts.
+        time_share: Difference in time, as a share of the time of the whole request. 0.02 means 2 %.
+            The larger one of `time_ms` and `time_share` applies.
         cost: Difference in cost per run, in US dollars.
     """
 

@@ -155,7 +155,8 @@ class AlertCondition:
         """Return whether the condition holds, so that a window is bad.
 
         Args:
-            number_of: Returns the value of a figure; NaN if it has none.
+            number_of: Function that returns the value of a figure of the rule, such as the share of
+                failed runs. NaN if there is no value.
             is_sure: Whether the comparison in ``surely(...)`` is statistically certain.
         """
         return holds(self.tree, number_of, lambda _: False, lambda _: is_sure)

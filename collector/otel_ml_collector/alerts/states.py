@@ -256,8 +256,8 @@ def advance(before: SliceState, window: JudgedWindow, plan: RulePlan) -> SliceSt
 
     A slice is the runs with one value of the rule's `by`, such as client = Remax. If the window was
     already evaluated, the state does not change. A window with too little data counts as neither
-    good nor bad. In such windows, a firing alert keeps firing until the last bad window is longer
-    ago than the rule's option `keep`. Then the rule's option `no_data` decides what happens: the
+    good nor bad. A firing alert keeps firing during such windows, but only for the
+    time in the rule's option `keep`. Then the rule's option `no_data` decides what happens: the
     alert is resolved, or the receivers are notified that the alert has no data.
     """
     if window.end_ns <= before.seen_ns:

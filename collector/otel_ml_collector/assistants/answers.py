@@ -94,10 +94,11 @@ class Digest:
     """A tool's answer, before `write` turns it into JSON values.
 
     Attributes:
-        fields: The answer's fields in their order. A `DigestTable` becomes ``columns`` and
-            ``rows``; a field that is None is left out.
-        table: The main table, whose ``columns`` and ``rows`` are at the top level; None for none.
-        url: Address of the page that shows the same data; empty for none.
+        fields: The answer's fields in their order. A table becomes an object with
+            ``columns`` and ``rows``. A field that is None is left out.
+        table: The main table, whose ``columns`` and ``rows`` are at the top level. None if the
+            answer has no table.
+        url: Address of the page that shows the same data. Empty if there is none.
         hint: Why the answer is empty, or what to ask instead; empty for none.
         go_on: The next tool call that the assistant can make to see more. Only for answers without
             a table; a `DigestTable` has a `go_on` of its own.

@@ -429,9 +429,9 @@ class SliceDimensions:
     Attributes:
         ids: Maps each label to the number of a slice. Several labels can belong to the same slice,
             because the store can have more than one label for a model version.
-        slices: Maps the number of a slice and the name of a model to the slice. The name is empty
-            for most slices, because they are the same for all models. Slices of model versions have
-            a name, because one label can be version 2 of one model and version 3 of another.
+        slices: The slices, by their number and the name of their model. The name is empty for most
+            slices, because they are the same for all models. Slices of model versions have a name,
+            because one label can be version 2 of one model and version 3 of another.
         left_out: Names of tags and fields that are not used for slices, because they have too many
             values, identify people or sessions, or are beyond the limit of 50 names.
     """
@@ -456,7 +456,7 @@ PAIR: Final = 2**32
 def find_dimensions(
     reader: Reader, query: SlicesQuery, asked: AskedRuns, runs: pa.Table
 ) -> SliceDimensions:
-    """Choose the slices to compare: for each tag and field, the values that most runs have.
+    """Choose the slices to compare: the most frequent values of each tag and field.
 
     At most 50 tags and fields are used, with up to 200 values each.
     """

@@ -54,7 +54,7 @@ class KnownProblem(BaseModel):
         * The problem began again after a user marked it.
         * The problem is larger now. That is, even the lowest estimate of its size is above the
           highest estimate from the time of the mark.
-        * The problem was not found in time range `last` when a user marked it.
+        * When a user marked the problem, it did not exist in the time range `last`.
 
         Args:
             harm: How bad the problem is now.

@@ -232,7 +232,8 @@ class Commit:
 
         Returns:
             A future that completes when the records are durable and can be queried. Its result is
-            the number of runs that were not stored, by the kind of deletion that hit them. It fails
+            the number of runs that were not stored because they had been deleted, by the kind of
+            deletion, such as ``session``. It fails
             with `Rejected` or `Unavailable`.
 
         Raises:

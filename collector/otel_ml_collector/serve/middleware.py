@@ -320,10 +320,10 @@ def _send_to_sign_in(headers: Headers, request: Request) -> Response:
 class Compression:
     """Compresses answers of the JSON API with gzip, if the client accepts it.
 
-    Other answers are not compressed. Pages and new keys contain a secret, and an attacker can add
-    text next to it; the length of the compressed answer would then reveal the secret (the BREACH
-    attack). Downloads of documents must keep their bytes, because the hash of these is their ID.
-    Parquet, images and zip files are compressed already.
+    Other answers are not compressed. A page contains a secret, such as a token against forged
+    requests. If an attacker can add text to the page, the length of the compressed page reveals the
+    secret (the BREACH attack). Downloads of documents must keep their bytes, because the ID of a
+    document is the hash of its bytes. Parquet, images and zip files are compressed already.
     """
 
     def __init__(self, app: ASGIApp) -> None:

@@ -928,8 +928,9 @@ def count_for_others(among: Sql, counting: Sql = COUNTING) -> Sql:
 
     Args:
         among: A condition that limits the project and the start time of the runs.
-        counting: `COUNTING` selects all these runs. `LACKING` selects only those without an input
-            or output, which another record of the call may have.
+        counting: One of two constants with SQL. `COUNTING` selects all these runs. `LACKING`
+            selects only runs that lack an input or output, which another record of the call may
+            have.
     """
     return Sql("(start_ns, trace_id, span_id) IN (SELECT start_ns, trace_id, span_id {of})").fill(
         of=counting.fill(among=among)

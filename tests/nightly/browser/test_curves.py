@@ -151,7 +151,7 @@ def test_by_step(tab: Tab, story: Story) -> None:
     assert found["y"][5] is None
     figure = page.locator("figure", has_text="loss")
     expect(figure).to_contain_text(
-        "20 points, last value 0.050, range 0.050 to 1.0, 1 NaN or infinite"
+        "20 logged values, last value 0.050, range 0.050 to 1.0, 1 NaN or infinite"
     )
 
 
@@ -198,7 +198,7 @@ def test_no_numbers(tab: Tab, story: Story) -> None:
     page = tab.open(story.address)
     figure = page.locator("figure", has=page.locator(".plot[data-name=nothing]"))
     expect(figure).to_contain_text("This curve has no point with a finite number.")
-    expect(figure).to_contain_text("2 points, last value ∞, 2 NaN or infinite")
+    expect(figure).to_contain_text("2 logged values, last value ∞, 2 NaN or infinite")
 
 
 def test_long_series(tab: Tab, story: Story) -> None:
@@ -209,7 +209,7 @@ def test_long_series(tab: Tab, story: Story) -> None:
     assert (found["x"][0], found["x"][-1]) == (0, 4_999)
     assert (min(found["y"]), max(found["y"])) == (0, 96)
     figure = page.locator("figure", has=page.locator(".plot[data-name=long]"))
-    expect(figure).to_contain_text("5,000 points")
+    expect(figure).to_contain_text("5,000 logged values")
     expect(figure).to_contain_text(f"{len(found['x']):,} points are drawn")
 
 

@@ -449,7 +449,7 @@ class AttributeColumns:
 
     Args:
         spans: Attributes of each span. All have the same names in the same order.
-        run_columns: Fields of the runs that were read from the spans so far.
+        run_columns: The fields of the runs, as far as they have been read from the spans.
     """
 
     __slots__ = ("_columns", "_opened", "names", "run_columns", "spans")
