@@ -865,7 +865,7 @@ def _make_finding(
         named = "" if kind == "broken" else f"{shown[:1].upper()}{shown[1:]}: "
         text = f"{':' if kind == 'broken' else '.'} {named}{first.drifted[0].sentence} {since}"
         if affected is not None:
-            text += f", {'nearly ' if affected.rest else ''}only for {part}"
+            text += f", {'almost ' if affected.rest else ''}only for {part}"
     began = name_change(changes, since_ns, drift.window.end_ns)
     more = [name_field(item.name) for item in others[:_MOST_NAMED]]
     if len(others) > _MOST_NAMED:

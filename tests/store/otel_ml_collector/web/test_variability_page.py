@@ -53,4 +53,4 @@ def test_nothing_repeated(service: Service, project: str) -> None:
     ask_often(service.store, project, [({"q": 1}, "x"), ({"q": 2}, None)])
     part = ask(service.app, f"/projects/{project}/model-variability?model=answer").text
     assert "no version got the same input twice" in part
-    assert "Left out of version 1: 1 run without outputs." in part
+    assert "The comparison leaves out 1 run without outputs (version 1)." in part
