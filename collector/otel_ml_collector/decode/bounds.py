@@ -31,7 +31,8 @@ def check_values(body: bytes, form: Form) -> None:
     """Refuse a body with too many values, before it is decoded.
 
     Raises:
-        TooLarge: The body may hold more than 1.5 million values (protobuf) or 3 million (JSON).
+        TooLarge: The estimate is above 1.5 million values (protobuf) or 3 million values (JSON).
+            The estimate is never too low.
     """
     most = _MOST_VALUES[form]
     if len(body) < _COUNTED_BYTES or _has_few(body, form, most):

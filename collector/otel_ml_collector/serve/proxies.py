@@ -86,10 +86,11 @@ def _plain(address: IpAddress) -> IpAddress:
 
 
 class Proxies:
-    """Reads from a trusted proxy's headers who sent a request, and refuses forged user headers.
+    """Finds out who sent a request behind a trusted proxy, and refuses forged user headers.
 
-    A trusted proxy reports the client's address and the user who is signed in, for example. If any
-    other sender uses the headers for the user or the user's groups, the request is refused.
+    In its headers, a trusted proxy reports the client's address and the user who is signed in, for
+    example. If any other sender uses the headers for the user or the user's groups, the request is
+    refused.
 
     Args:
         app: The application.
