@@ -195,7 +195,7 @@ def test_metrics_page_draws_the_loss(tab: Tab, demo: CollectorProcess, shots: Pa
     expect(page.locator(".plot canvas")).to_have_count(2)
     for figure, one in zip(figures.all(), series, strict=True):
         expect(figure).to_contain_text(one["name"])
-        expect(figure).to_contain_text(f"{len(one['points'])} points")
+        expect(figure).to_contain_text(f"{len(one['points'])} logged values")
         expect(figure.locator(".last")).to_have_text(f"{one['points'][-1]['value']:.2f}")
     shoot(page, shots, "metrics")
 
