@@ -31,7 +31,7 @@ class AlertedSlice:
             None if there is no value.
         since_ns: When the current state of the alert began, in nanoseconds since 1970. While the
             alert is firing, this is when it began to fire.
-        path: Path of the page to look at, usually the list of the slice's runs, such as
+        path: Path of the page to open, usually the list of the slice's runs, such as
             ``/projects/shop/runs?…``.
         text: The value in words, such as ``61 % failed``; empty in notifications of older versions.
     """

@@ -617,7 +617,7 @@ def _read_ages(
         Sql("""
           SELECT {bucket} + 1 AS place, count() AS n, max(start_ns) AS last_ns,
             avg(toFloat64({now:Int64} - start_ns)) AS age_ns,
-            countIf(truth_ns > 0) AS here,
+            countIf(truth_ns > 0) AS received,
             quantileExactIf(greatest(truth_ns - start_ns, 0), truth_ns > 0) AS delay_ns,
             sumForEach(arrayMap(age -> toUInt32(truth_ns > 0 AND truth_ns - start_ns <= age),
               {ages:Array(Int64)})) AS arrived
@@ -625,7 +625,7 @@ def _read_ages(
             bucket=_BUCKET, rows=rows.sql
         )
     )
-    whole = next((row for row in found if row["place"] == 0 and row["here"]), None)
+    whole = next((row for row in found if row["place"] == 0 and row["received"]), None)
     aged = {
         row["place"] - 1: (
             AgedBucket(float(question.now_ns - row["last_ns"]), row["n"], row["arrived"]),

@@ -497,7 +497,7 @@ def read_item_content(reader: Reader, project: str, digests: Iterable[str]) -> d
         digests: Digests of the items' content, which identify the items.
 
     Returns:
-        A row for each digest:
+        One row for each digest, with these columns:
 
         * `tags`: The tags, as JSON.
         * `expected`: The expected value, as JSON; empty if it is long.
