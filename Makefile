@@ -30,7 +30,7 @@ export UV_SYSTEM_CERTS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: check-image wheels neighbours test-clickhouse test-neighbours house site release changelog help demo test test-rest test-all test-nightly test-integrations pictures sheet check check-proto check-deploy bench soak recorded docs proto released-proto requirements format clean
+.PHONY: check-image durations wheels neighbours test-clickhouse test-neighbours house site release changelog help demo test test-rest test-all test-nightly test-integrations pictures sheet check check-proto check-deploy bench soak recorded docs proto released-proto requirements format clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -46,11 +46,11 @@ check: $(VENV)/dev.stamp check-proto ## Format, lint, types, import contracts, p
 
 test: $(VENV)/dev.stamp ## Unit tests, and a smoke test of a real collector (about 3 minutes)
 	@echo "make test: tests/unit, which start nothing, then $(SMOKE), which starts a collector"
-	$(BIN)/python -m pytest $(PYTEST) --numprocesses 4 $(FORBID) tests/unit $(SMOKE) $(ALONE)
+	$(BIN)/python -m pytest $(PYTEST) --keep-durations test --numprocesses 4 $(FORBID) tests/unit $(SMOKE) $(ALONE)
 
 test-rest: $(VENV)/dev.stamp .venv-sdk-1.25/stamp tools ## The other tests of CI: stores, processes, Chromium
-	$(BIN)/python -m pytest $(PYTEST) --numprocesses 4 --forbid-skips --deselect $(SMOKE) \
-	  tests/store tests/process tests/browser $(ALONE)
+	$(BIN)/python -m pytest $(PYTEST) --keep-durations rest --numprocesses 4 --forbid-skips \
+	  --deselect $(SMOKE) tests/store tests/process tests/browser $(ALONE)
 
 test-all: test test-rest ## All tests of CI, with Node and Chromium
 
@@ -72,6 +72,9 @@ test-integrations: $(VENV)/dev.stamp .venv-integrations/stamp .venv-llm/stamp .v
 
 house: $(VENV)/dev.stamp ## Print how complex the code is (BESIDE=3d291aa: compare with a commit)
 	$(BIN)/python -m tests.house $(BESIDE)
+
+durations: $(VENV)/dev.stamp ## Record which modules of CI take longer than 5 s, from the last `make test-all` here
+	$(BIN)/python -m tests.durations --write-table
 
 pictures: $(VENV)/dev.stamp $(if $(PAGES),,.venv-services/stamp .venv-integrations/stamp .venv-litellm/stamp) ## Take the screenshots of the documentation (PAGES="readme recipes llm fastapi": only these)
 	$(BIN)/python -m tests.support.browser.pictures $(PAGES)
@@ -166,7 +169,8 @@ SMOKE := tests/process/test_smoke.py
 # There are more workers than cores, because tests wait for other processes, in `make test-rest` for half
 # of their time. A module runs in one worker, because some modules prepare for 20 s. The modules start in
 # the order of tests/support/order.py.
-PYTEST := --dist loadfile --no-loadscope-reorder --durations 40 -o faulthandler_timeout=300 --cache-clear
+PYTEST := --dist loadfile --no-loadscope-reorder -p tests.support.durations \
+  -o faulthandler_timeout=300 --cache-clear
 # If a few tests fail, they run again alone, because some measure time.
 ALONE := || { [ $$? = 1 ] && $(BIN)/python -m tests.alone; }
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \

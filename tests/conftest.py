@@ -6,15 +6,17 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
+from xdist.workermanage import WorkerController
 
 from tests.support.collector import CollectorProcess, running
 from tests.support.contract.fixtures import STORE
 from tests.support.demo import OUTPUT, record_demo
+from tests.support.durations import FOLDER, find_longest
 from tests.support.examples import AT_NIGHT, load_profile
 from tests.support.folders import NODE, ROOT
 from tests.support.isolation import count_runs, count_stored, isolated, project_of
@@ -26,6 +28,7 @@ NODE_LOCK: Final = NODE / "package-lock.json"
 NODE_INSTALLED: Final = NODE_LOCK.parent / "node_modules" / "installed-package-lock.json"
 NIGHTLY: Final = ROOT / "tests" / "nightly"
 MEMORY: Final = Path("/dev/shm")  # noqa: S108 # each run creates its own folder in it
+LONGEST: Final = "longest"  # what the workers receive
 ROOM_BYTES: Final = 4 << 30  # CI uses an eighth of it
 
 
@@ -171,6 +174,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--forbid-skips", action="store_true", help="a skipped test is a failure")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: WorkerController) -> None:
+    """Give all workers one order, even if another run keeps its durations while they start."""
+    node.workerinput[LONGEST] = find_longest(ROOT / FOLDER, at_night=AT_NIGHT)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect the tests of the other kind of run: CI or nightly."""
     # with STORE, the whole contract suite runs on an existing server
@@ -183,7 +192,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         chosen = [item for item in items if item.nodeid not in left_out]
     chosen_ids = {item.nodeid for item in chosen}
     config.hook.pytest_deselected(items=[i for i in items if i.nodeid not in chosen_ids])
-    items[:] = order_modules(chosen) if "PYTEST_XDIST_WORKER" in os.environ else chosen
+    worker: Mapping[str, Any] = getattr(config, "workerinput", {})
+    items[:] = order_modules(chosen, worker[LONGEST]) if worker else chosen
 
 
 def _is_nightly(item: pytest.Item) -> bool:

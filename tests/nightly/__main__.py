@@ -27,7 +27,8 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1 or arguments[0] not in names:
         sys.stderr.write(f"Invalid part {' '.join(arguments)!r}. {_USAGE}\n")
         return 2
-    return run(PARTS[names.index(arguments[0])])
+    number = names.index(arguments[0]) + 1
+    return run(PARTS[number - 1], f"nightly-{number}")
 
 
 def describe(number: int, part: Part) -> str:
@@ -37,20 +38,29 @@ def describe(number: int, part: Part) -> str:
     return f"PART={number}/{len(PARTS)}  {part.name}\n{''.join(lines)}"
 
 
-def run(part: Part) -> int:
-    """Install the prerequisites of a part, run its tests, and return their exit status."""
+def run(part: Part, name: str) -> int:
+    """Install the prerequisites of a part, run its tests, and return their exit status.
+
+    Args:
+        part: The part.
+        name: How the files of its durations begin.
+    """
     if part.targets:
         subprocess.run(["make", "--no-print-directory", *part.targets], cwd=ROOT, check=True)
     chosen = [
-        *("--durations", "40", "-o", "faulthandler_timeout=300", "--forbid-skips"),
+        *("-p", "tests.support.durations", "-o", "faulthandler_timeout=300", "--forbid-skips"),
         *(f"--ignore={path}" for path in find_ignored(part)),
         *(path for path in part.paths if path not in part.run_by_targets),
     ]
     beside = ["--numprocesses", "3", "--dist", "worksteal", "--cache-clear", *chosen]
-    status = _pytest("-m", f"{_RUNNABLE} and not measures", *beside)
+    status = _pytest(
+        "-m", f"{_RUNNABLE} and not measures", "--keep-durations", f"{name}-beside", *beside
+    )
     if status == _SOME_FAILED:
         status = _python("tests.alone")
-    measured = _pytest("-m", f"{_RUNNABLE} and measures", *chosen)
+    measured = _pytest(
+        "-m", f"{_RUNNABLE} and measures", "--keep-durations", f"{name}-alone", *chosen
+    )
     return status or (0 if measured == _NONE_COLLECTED else measured)
 
 

@@ -5,8 +5,11 @@ from itertools import pairwise
 from pathlib import Path
 from random import Random
 
+from tests.support.durations import LONG_S, TABLE, read_seconds
 from tests.support.folders import ROOT
-from tests.support.order import LONGEST, order_modules
+from tests.support.order import order_modules
+
+LONGEST = [f"tests/process/test_long_{number}.py" for number in range(4)]
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ def test_longest_begin() -> None:
     """The longest modules come first, in the listed order, however few tests they have."""
     short = [test for name in "abc" for test in place(f"tests/process/test_{name}.py", 9)]
     long = [test for module in LONGEST[:3] for test in place(module, 2)]
-    assert order_modules([*short, *reversed(long)])[:6] == [
+    assert order_modules([*short, *reversed(long)], LONGEST)[:6] == [
         StandIn(test.path, 1 - test.number) for test in long
     ]
 
@@ -33,7 +36,7 @@ def test_longest_begin() -> None:
 def test_sorts_alternate() -> None:
     """Modules that compute and modules that wait are mixed over the whole run."""
     modules = [f"tests/{tier}/test_{name}.py" for tier in ("store", "process") for name in "abcd"]
-    ordered = order_modules([test for module in modules for test in place(module, 3)])
+    ordered = order_modules([test for module in modules for test in place(module, 3)], LONGEST)
     tiers = [test.path.parent.name for test in ordered[::3]]
     assert [set(tiers[start : start + 2]) for start in range(0, 8, 2)] == [{"store", "process"}] * 4
 
@@ -41,10 +44,10 @@ def test_sorts_alternate() -> None:
 def test_modules_are_whole() -> None:
     """Each test occurs once, and the tests of a module stay together and in order."""
     draw = Random(7)  # noqa: S311 - not for secrets
-    names = [*LONGEST[:4], *(f"tests/unit/test_{number}.py" for number in range(20))]
+    names = [*LONGEST, *(f"tests/unit/test_{number}.py" for number in range(20))]
     draw.shuffle(names)
     tests = [test for name in names for test in place(name, draw.randrange(1, 5))]
-    ordered = order_modules(tests)
+    ordered = order_modules(tests, LONGEST)
     assert sorted(ordered, key=tests.index) == tests
     begins = [test.path for test in ordered if test.number == 0]
     assert [path for path in begins for test in tests if test.path == path] == [
@@ -56,7 +59,8 @@ def test_modules_are_whole() -> None:
     )
 
 
-def test_longest_exist() -> None:
-    """Each of the longest modules exists and is listed once."""
-    assert [path for path in LONGEST if not (ROOT / path).is_file()] == []
-    assert len(set(LONGEST)) == len(LONGEST)
+def test_table_fits() -> None:
+    """The committed table names existing modules that take longer than 5 s."""
+    modules = read_seconds(TABLE)
+    assert [module for module in modules if not (ROOT / module).is_file()] == []
+    assert [module for module, spent_s in modules.items() if spent_s <= LONG_S] == []
