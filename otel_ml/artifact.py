@@ -10,6 +10,7 @@ from typing import Any, Final
 import orjson
 
 from otel_ml import attributes as names
+from otel_ml.capture.fields import fields_of
 from otel_ml.capture.taker import TRUNCATED, UNSERIALISABLE
 from otel_ml.capture.values import LIMIT_BYTES, PREVIEW_BYTES, clean
 from otel_ml.deferred_attributes import has_room
@@ -31,7 +32,7 @@ from otel_ml.types import (
 )
 from otel_ml.types.data import Data, Form, find_wrapper, is_from
 from otel_ml.types.scalars import OF, TAG, VALUE, from_base64
-from otel_ml.types.walker import LEAF_BYTES, BuiltIn, Walker, fields_of, kept_of
+from otel_ml.types.walker import LEAF_BYTES, BuiltIn, Walker, kept_of
 from otel_ml.types.wrappers import copy_plain
 
 # Limit for a value and for its document, in bytes. For larger values only the description is sent.
@@ -175,7 +176,7 @@ def _write(data: Data, redaction: Redaction) -> _Written:
 
     It may raise, because the data may use a user's wrapper.
     """
-    walker = Walker()
+    walker = Walker(with_hidden=redaction.captures_hidden)
     form = data.form(walker) if isinstance(data, BuiltIn) else data.to_jcr()
     document = orjson.dumps(form)
     form_facts = _describe_kept(form, walker.texts) if isinstance(data, Native) else {}

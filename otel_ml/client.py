@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
 
 from opentelemetry import trace as trace_api
 
@@ -102,6 +102,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
 
+_CAPTURE_HIDDEN: Final = "OTEL_ML_CAPTURE_HIDDEN"
+
 _logger = logging.getLogger(__name__)
 
 
@@ -156,6 +158,9 @@ class Client(HasCard):
             instead.
         redact_keys: Words that mark a key as secret, such as ``password``. Values under a key that
             contains one of these words are hidden. Pass an empty list to hide nothing.
+        capture_hidden: Whether to record fields that a class keeps out of its ``repr`` or its dump:
+            ``field(repr=False)`` of dataclasses, attrs and pydantic, and pydantic's
+            ``Field(exclude=True)``. Default: False, unless ``OTEL_ML_CAPTURE_HIDDEN=on``.
 
     Raises:
         ValueError: An argument has the wrong type, both `exporter` and `spool` are given, or the
@@ -176,6 +181,7 @@ class Client(HasCard):
         flush_on_sigterm: bool = False,
         redact: Redact | None = None,
         redact_keys: Iterable[str] = SECRET_KEYS,
+        capture_hidden: bool | None = None,
     ) -> None:
         self.project = choose_project(project)
         route = Route(
@@ -190,7 +196,11 @@ class Client(HasCard):
         self._judges: dict[str, Judge] = {}
         self._instrumented: dict[str, Any] = {}
         self._profiles: profile_checker.ProfileChecker | None = None
-        self._recorder = Recorder(route, Redaction(redact, redact_keys))
+        if capture_hidden is None:
+            capture_hidden = os.environ.get(_CAPTURE_HIDDEN, "").strip().lower() == "on"
+        captures_hidden = check_flag("capture_hidden", capture_hidden)
+        redaction = Redaction(redact, redact_keys, captures_hidden=captures_hidden)
+        self._recorder = Recorder(route, redaction)
         if check_flag("flush_on_sigterm", flush_on_sigterm):
             why_not = deliver_at_sigterm()
             if why_not:

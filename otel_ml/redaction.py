@@ -4,6 +4,7 @@ This covers everything that is sent: inputs, outputs, parameters, tags, log line
 exception messages and source code.
 """
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
@@ -75,18 +76,30 @@ class Redaction:
         keys: Words that mark a key as secret, such as ``password``. The value of each key that
             contains such a word is hidden. The word ``token`` must be at the end of the key:
             ``access_token`` is hidden, but the count ``max_tokens`` is not.
+        captures_hidden: Whether to record fields that a class keeps out of its ``repr`` or its
+            dump, such as ``field(repr=False)``.
+
+    Attributes:
+        captures_hidden: As above.
 
     Raises:
         ValueError: `redact` is not callable, or `keys` is not a collection of strings.
     """
 
-    def __init__(self, redact: Redact | None = None, keys: Iterable[str] = SECRET_KEYS) -> None:
+    def __init__(
+        self,
+        redact: Redact | None = None,
+        keys: Iterable[str] = SECRET_KEYS,
+        *,
+        captures_hidden: bool = False,
+    ) -> None:
         if redact is not None:
             check_callable("redact", redact, "a function of a text, or None")
         if not issubclass(type(keys), Iterable) or issubclass(type(keys), str | bytes):
             raise invalid("redact_keys", keys, "a collection of words")
         words = [check_text("redact_keys", key, may_be_empty=True).lower() for key in keys]
         self._words = words = [word for word in words if word]
+        self.captures_hidden = captures_hidden
         self._redact = redact
         self._secret = re.compile("|".join(map(_in_key, words)), re.IGNORECASE) if words else None
         self._in_text = _assigned(words, "", f"(?:{_QUOTED}|{_BARE})")
@@ -97,7 +110,8 @@ class Redaction:
         self._harmless: set[object] = set()
 
     def __reduce__(self) -> Any:
-        return Redaction, (self._redact, self._words)
+        make = functools.partial(Redaction, captures_hidden=self.captures_hidden)
+        return make, (self._redact, self._words)
 
     @property
     def sees_texts(self) -> bool:
@@ -192,6 +206,8 @@ class Redaction:
         return payload
 
     def _take(self, value: object, taking: Taking) -> "CapturedPayload":
+        if self.captures_hidden:
+            taking = taking._replace(hidden=True)
         taker = ValueTaker(taking)
         tree = taker.take(value)
         return CapturedPayload(self, tree, weight=taker.weight, notes=frozenset(taker.notes))
@@ -210,6 +226,13 @@ class Redaction:
             The JSON text, and notes on what was left out. The notes contain `NOTE` if a secret was
             hidden.
         """
+        if self.captures_hidden:
+            value = ValueTaker(ALL._replace(hidden=True)).take(value)
+        return self._encode(value, limit_bytes, is_too_long=is_too_long)
+
+    def _encode(
+        self, value: object, limit_bytes: int = LIMIT_BYTES, *, is_too_long: bool = False
+    ) -> Encoded:
         if self._redact is None:
             text, notes = encode(value, limit_bytes, is_too_long=is_too_long)
             if not self.concerns(value, text):
@@ -222,7 +245,7 @@ class Redaction:
         """Convert a copy that `ValueTaker` made to JSON. Does the same as `encode`, but faster."""
         text = encode_tree(tree) if self._redact is None else None
         if text is None:
-            return self.encode(tree)
+            return self._encode(tree)
         return self.hide(text) if self.concerns(tree, text) else Encoded(text, frozenset())
 
     def hide(

@@ -1,9 +1,7 @@
-"""Inspects the type of a value: its name, its fields, and whether the value is a stream."""
+"""Inspects the type of a value: its name, and whether the value is a stream."""
 
-import dataclasses
 import io
 import time
-from collections.abc import Sequence
 from typing import Any, Final
 
 from otel_ml.errors import untrusted
@@ -16,27 +14,6 @@ _SLOW_S: Final = 0.02
 _SLOW_FOR_S: Final = 60.0
 _SLOW_TYPES: Final = 1_000
 _SLOW: Final[dict[type, float]] = {}
-
-
-def field_names(kind: type) -> Sequence[str] | None:
-    """Return the names of the fields that a class declares. None if it declares none.
-
-    Supports dataclasses, named tuples, and classes of attrs, msgspec and pydantic. Catch exceptions
-    when you call it, because reading the fields runs code of the class.
-    """
-    if dataclasses.is_dataclass(kind):
-        return [field.name for field in dataclasses.fields(kind)]
-    if issubclass(kind, tuple):
-        names = getattr(kind, "_fields", None)
-        return names if isinstance(names, tuple) else None
-    if hasattr(kind, "to_plotly_json"):
-        return ()
-    if isinstance(getattr(kind, "__attrs_attrs__", None), tuple):
-        return [field.name for field in kind.__attrs_attrs__]  # type: ignore[attr-defined]
-    struct_fields = getattr(kind, "__struct_fields__", None) or getattr(
-        kind, "__pydantic_fields__", None
-    )
-    return [*struct_fields] if isinstance(struct_fields, tuple | dict) else None
 
 
 def words_of(value: Any) -> str | None:

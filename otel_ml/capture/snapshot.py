@@ -20,10 +20,12 @@ class Taking(NamedTuple):
         package: Package of the function. ``repr`` is only called on objects whose class is in this
             package. If it is empty, ``repr`` is never called.
         columns: Table columns to record. None for all.
+        hidden: Whether to record the fields that a class keeps out of its ``repr`` or its dump.
     """
 
     package: str = ""
     columns: frozenset[str] | None = None
+    hidden: bool = False
 
     def shows(self, column: object) -> bool:
         """Tell whether a column may be recorded."""

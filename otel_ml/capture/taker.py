@@ -18,11 +18,13 @@ from typing import Any, Final
 
 from otel_ml.capture import arrays, pictures, tables
 from otel_ml.capture.cells import HEAD
-from otel_ml.capture.description import (
+from otel_ml.capture.description import is_placeholder_type, type_name, words_of
+from otel_ml.capture.fields import (
+    HIDDEN,
     field_names,
-    is_placeholder_type,
-    type_name,
-    words_of,
+    hidden_fields,
+    match_dump,
+    shown_value,
 )
 from otel_ml.capture.snapshot import ALL, NUMBER_CELLS, Snapshot, Taker, Taking, Way
 from otel_ml.errors import reraise_host_error, untrusted
@@ -325,10 +327,12 @@ def _take_float(value: Any, taker: Taker, depth: int) -> object:
     return float.__float__(value)
 
 
-def _fields_way(names: tuple[str, ...]) -> Way:
+def _fields_way(kind: type, declared: Iterable[str]) -> Way:
     """Return the function that copies objects of a class with these declared fields."""
+    names = tuple(name for name in declared if not name.startswith("_"))
+    hidden = hidden_fields(kind)
 
-    def way(value: Any, taker: Any, depth: int) -> object:
+    def take_all(value: Any, taker: Any, depth: int, names: tuple[str, ...] = names) -> object:
         taker._left -= _FIELDED
         fields = {}
         for name in names:
@@ -340,13 +344,34 @@ def _fields_way(names: tuple[str, ...]) -> Way:
             fields[name] = item if type(item) in _NUMBERS else taker.take(item, depth)
         return fields
 
-    return way
+    shown = tuple(name for name in names if name not in hidden.names)
+
+    def take_shown(value: Any, taker: Any, depth: int) -> object:
+        if taker.taking.hidden:
+            return take_all(value, taker, depth)
+        deciding = hidden.shown_as.keys() | hidden.unless.keys()
+        fields: Any = take_all(value, taker, depth, tuple(n for n in shown if n not in deciding))
+        for name in shown:
+            item = shown_value(hidden, name, getattr(value, name, HIDDEN))
+            if name in deciding and item is not HIDDEN:
+                fields[name] = taker.take(item, depth)
+        return {name: fields[name] for name in shown if name in fields}
+
+    return take_shown if len(shown) < len(names) or hidden.shown_as or hidden.unless else take_all
 
 
 def _take_dumped(value: Any, taker: Any, depth: int) -> object:
-    """Copy what `model_dump` returns for a pydantic model. It leaves out excluded fields."""
+    """Copy the dump of a pydantic model. It leaves out excluded fields."""
     taker._left -= _FIELDED
-    return taker.take(value.model_dump(), depth)
+    dumped = value.model_dump()
+    return taker.take(match_dump(dumped, value, with_hidden=taker.taking.hidden), depth)
+
+
+def _take_serialised(value: Any, taker: Any, depth: int) -> object:
+    """Copy the dump of a pydantic dataclass."""
+    taker._left -= _FIELDED
+    dumped = type(value).__pydantic_serializer__.to_python(value, warnings=False)
+    return taker.take(match_dump(dumped, value, with_hidden=taker.taking.hidden), depth)
 
 
 def _take_awaitable(value: Any, taker: Taker, depth: int) -> object:
@@ -547,12 +572,13 @@ def _choose_way(kind: type) -> Way | None:
             way = library(base)
         if way is not None:
             return way
-    if dataclasses.is_dataclass(kind):
-        fields = dataclasses.fields(kind)
-        return _fields_way(tuple(f.name for f in fields if not f.name.startswith("_")))
-    if hasattr(kind, "model_dump"):
+    is_dataclass = dataclasses.is_dataclass(kind)
+    if hasattr(kind, "model_dump") and not is_dataclass:
         return _take_dumped
-    names = None if hasattr(kind, "to_plotly_json") else field_names(kind)
+    if is_dataclass and "__pydantic_serializer__" in vars(kind):
+        return _take_serialised
+    is_figure = hasattr(kind, "to_plotly_json") and not is_dataclass
+    names = None if is_figure else field_names(kind)
     if names is not None:
-        return _fields_way(tuple(name for name in names if not name.startswith("_")))
+        return _fields_way(kind, names)
     return _take_awaitable if hasattr(kind, "__await__") else None

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeGuard
 
 import orjson
 
+from otel_ml.capture.fields import hidden_fields
 from otel_ml.errors import untrusted
 
 MAX_COUNT: Final = 10**12
@@ -26,7 +27,8 @@ def read(value: object, name: str) -> Any:
     with untrusted:
         if isinstance(value, Mapping):
             return value.get(name)
-        return getattr(value, name, None)
+        is_hidden = name in hidden_fields(type(value)).names
+        return None if is_hidden else getattr(value, name, None)
     return None
 
 

@@ -15,7 +15,8 @@ from typing import Any, ClassVar, Final
 
 import orjson
 
-from otel_ml.capture.description import field_names, type_name, words_of
+from otel_ml.capture.description import type_name, words_of
+from otel_ml.capture.fields import field_names, fields_of
 from otel_ml.capture.values import clean
 from otel_ml.errors import reraise_host_error, untrusted
 from otel_ml.types.data import Data, Encode, Form, bases, find_wrapper, is_from, load
@@ -94,12 +95,17 @@ class BuiltIn(Data):
 class Walker:
     """Converts a value and everything inside it to JSON.
 
+    Args:
+        with_hidden: Whether to include the fields that a class keeps out of its ``repr``, see
+            `otel_ml.capture.fields`.
+
     Attributes:
         texts: Number of objects that could only be stored as their ``repr``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, with_hidden: bool = False) -> None:
         self.texts = 0
+        self._with_hidden = with_hidden
         self._left = _BUDGET
         self._levels = 0
         self._path: set[int] = set()
@@ -150,7 +156,7 @@ class Walker:
                 return tagged("value", wrapper(value).form(self))
         with untrusted:
             if field_names(type(value)) is not None:
-                return self.fields(fields_of(value), value)
+                return self.declared_fields(value)
         return self.words(value)
 
     def pandas(self, value: Any) -> Any:
@@ -167,6 +173,10 @@ class Walker:
         with untrusted:
             text = words_of(value) or text
         return reduced("repr", clean(text[:_REPR_CHARS]), type_name(value))
+
+    def declared_fields(self, value: Any) -> Any:
+        """Store an object as the fields that its class declares."""
+        return self.fields(fields_of(value, with_hidden=self._with_hidden), value)
 
     def fields(self, pairs: list[tuple[str, Any]], value: Any) -> Any:
         """Store an object as its fields. It is read back as a dict."""
@@ -228,21 +238,8 @@ def _way(kind: type) -> tuple[int, Write]:
     match = next((base for base in bases(kind) if base in _WAYS), None)
     names = field_names(kind) if match in _FIELDED else None
     if names is not None:
-        return 3, lambda walker, value: walker.fields(fields_of(value), value)
+        return 3, lambda walker, value: walker.declared_fields(value)
     return (0, Walker.words) if match is None else _WAYS[match]
-
-
-def fields_of(value: Any) -> list[tuple[str, Any]]:
-    """Return names and values of the fields that an object's class declares, as for dataclasses.
-
-    Fields without a value are left out.
-    """
-    if hasattr(type(value), "to_plotly_json"):
-        return [*value.to_plotly_json().items()]
-    names = field_names(type(value)) or ()
-    if isinstance(value, tuple):
-        return [*zip(names, tuple.__iter__(value), strict=False)]
-    return [(name, getattr(value, name)) for name in names if hasattr(value, name)]
 
 
 # descriptions of incomplete values

@@ -14,6 +14,7 @@ from pathlib import PurePath
 from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import Any, Final, NamedTuple
 
+from otel_ml.capture.fields import hidden_fields
 from otel_ml.redaction import Redaction
 from otel_ml.versions.canonical import canonical_value
 from otel_ml.versions.source import attributes_of
@@ -192,7 +193,12 @@ class ValueReader:
         return self.read(factory, name) or Value(title, f"<{title}>")
 
     def _record(self, kind: type, items: Iterable[tuple[str, Any]], name: str) -> Value:
-        parts = [(key, key, self._part(item, f"{name}.{key}")) for key, item in items]
+        hidden = hidden_fields(kind)
+        private = hidden.names | hidden.unless.keys() | hidden.shown_as.keys()
+        parts = []
+        for key, item in items:
+            part = self._part(item, f"{name}.{key}")
+            parts.append((key, key, hashed(part) if key in private else part))
         return _joined(kind.__qualname__, parts)
 
     def _sequence(self, brackets: str, items: Iterable[Any], name: str) -> Value:

@@ -32,9 +32,21 @@ VOLATILE: Final = frozenset(
 class Recording:
     """A client of project ``shop`` and its recorded spans."""
 
-    def __init__(self, join: Join = "auto", redact: Redact | None = None) -> None:
+    def __init__(
+        self,
+        join: Join = "auto",
+        redact: Redact | None = None,
+        *,
+        capture_hidden: bool | None = None,
+    ) -> None:
         self.exporter = InMemorySpanExporter()
-        self.client = Client("shop", exporter=self.exporter, join=join, redact=redact)
+        self.client = Client(
+            "shop",
+            exporter=self.exporter,
+            join=join,
+            redact=redact,
+            capture_hidden=capture_hidden,
+        )
 
     def spans(self) -> list[ReadableSpan]:
         """Return all spans so far, in the order in which they ended."""
