@@ -48,13 +48,13 @@ test: $(VENV)/dev.stamp ## Unit tests, and a smoke test of a real collector (abo
 	@echo "make test: tests/unit, which start nothing, then $(SMOKE), which starts a collector"
 	$(BIN)/python -m pytest $(PYTEST) --keep-durations test --numprocesses 4 $(FORBID) tests/unit $(SMOKE) $(ALONE)
 
-test-rest: $(VENV)/dev.stamp .venv-sdk-1.25/stamp tools ## The other tests of CI: stores, processes, Chromium
+test-rest: $(VENV)/dev.stamp chromium ## The other tests of CI: stores, processes, Chromium
 	$(BIN)/python -m pytest $(PYTEST) --keep-durations rest --numprocesses 4 --forbid-skips \
 	  --deselect $(SMOKE) tests/store tests/process tests/browser $(ALONE)
 
-test-all: test test-rest ## All tests of CI, with Node and Chromium
+test-all: test test-rest ## All tests of CI, with Chromium
 
-test-nightly: $(VENV)/dev.stamp ## One part of the nightly run (PART=2/8); PART=list shows what each part contains
+test-nightly: $(VENV)/dev.stamp ## One part of the nightly run (PART=2/9); PART=list shows what each part contains
 	$(BIN)/python -m tests.nightly $(PART)
 
 test-clickhouse: $(VENV)/dev.stamp ## Test the store on your own ClickHouse server or cluster (STORE=clickhouse://…)
@@ -312,12 +312,14 @@ check-proto: $(VENV)/dev.stamp $(PROTO_VENV)/stamp
 	  cmp $$file collector/otel_ml_collector/_proto/$$(basename $$file) || \
 	  { echo "The generated code is not that of records.proto: make proto"; exit 1; }; done
 
-# Installs Node and Chromium if allowed. Otherwise prints the command to type.
-.PHONY: tools
-tools:
+# Installs Chromium (`tools`: also Node) if allowed. Otherwise prints the command to type.
+.PHONY: tools chromium
+tools: NEEDED := node:nodejs npm:npm chromium:chromium
+chromium: NEEDED := chromium:chromium
+tools chromium:
 	@missing=; \
-	command -v node >/dev/null && command -v npm >/dev/null || missing="$$missing nodejs npm"; \
-	command -v chromium >/dev/null || missing="$$missing chromium"; \
+	for each in $(NEEDED); do \
+	  command -v $${each%:*} >/dev/null || missing="$$missing $${each#*:}"; done; \
 	test -z "$$missing" || { \
 	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
 	  apt-get update -qq && apt-get install -y -qq $$missing >/dev/null; } || { \

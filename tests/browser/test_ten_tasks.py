@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from tests.support.browser.fixtures import open_tab
 from tests.support.browser.triage import send
 from tests.support.collector import CollectorProcess, running
+from tests.support.sampling import at_night
 
 ROWS = "tr[data-run]"
 _DAYS = 5
@@ -102,6 +103,7 @@ def test_which_version_got_worse(visit: Visit) -> None:
     assert visit.clicks <= 4
 
 
+@at_night
 def test_cost_by_model_and_user(visit: Visit) -> None:
     """3. See the cost per model and user this week."""
     visit.project("triage")
@@ -112,6 +114,7 @@ def test_cost_by_model_and_user(visit: Visit) -> None:
     assert visit.clicks <= 2
 
 
+@at_night
 def test_read_a_conversation(visit: Visit) -> None:
     """4. Read a conversation with its tool calls."""
     visit.project("bikes")
@@ -123,6 +126,7 @@ def test_read_a_conversation(visit: Visit) -> None:
     assert visit.clicks <= 3
 
 
+@at_night
 def test_stricter_judge(visit: Visit) -> None:
     """5. See whether the new judge is stricter."""
     visit.project("triage")
@@ -132,6 +136,7 @@ def test_stricter_judge(visit: Visit) -> None:
     assert visit.clicks <= 3
 
 
+@at_night
 def test_what_changed(visit: Visit) -> None:
     """6. See what changed since yesterday, without differences too small to matter."""
     visit.project("triage")
@@ -143,6 +148,7 @@ def test_what_changed(visit: Visit) -> None:
     assert visit.clicks <= 1
 
 
+@at_night
 def test_alert_for_a_client(visit: Visit) -> None:
     """7. Make an alert for a client, and test it on the past."""
     visit.project("triage")
@@ -155,6 +161,7 @@ def test_alert_for_a_client(visit: Visit) -> None:
     assert visit.clicks <= 4
 
 
+@at_night
 def test_label_with_a_colleague(visit: Visit) -> None:
     """8. Label runs with a colleague, then see who differs from whom."""
     visit.project("triage")
@@ -182,6 +189,7 @@ def test_label_with_a_colleague(visit: Visit) -> None:
     assert "Jo" in body
 
 
+@at_night
 def test_keep_as_tests(visit: Visit) -> None:
     """9. Keep three runs as tests, by ticking them."""
     visit.project("triage")
@@ -198,6 +206,7 @@ def test_keep_as_tests(visit: Visit) -> None:
     assert visit.clicks <= 5
 
 
+@at_night
 def test_hand_over(visit: Visit) -> None:
     """10. Share the current view: the copied address has absolute times."""
     visit.project("triage")

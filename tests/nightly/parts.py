@@ -89,7 +89,17 @@ PARTS: Final = (
         ("tests/nightly/end_to_end", "tests/nightly/contract", "tests/process/contract"),
     ),
     Part(
-        "processes end to end, the commands of the docs in fresh environments, the release",
+        "the docs: commands, programs, worked examples; Node.js; names declared twice",
+        (
+            "tests/nightly/docs",
+            "tests/nightly/node",
+            "tests/process/test_commands.py",
+            "tests/process/test_docs.py",
+        ),
+        ("tools",),
+    ),
+    Part(
+        "processes end to end, the release",
         ("tests/process", "tests/nightly"),
         (".venv-site/stamp", ".venv-release/stamp", "tools"),
     ),

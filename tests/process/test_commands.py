@@ -24,6 +24,7 @@ from tests.support.certificates import make_certificate
 from tests.support.collector import CollectorProcess, running
 from tests.support.folders import ROOT
 from tests.support.langfuse_export import export_recording
+from tests.support.sampling import at_night
 from tests.support.waiting import elapsed, wait_until
 
 NAMES: Final = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "deploy/README.md")
@@ -287,6 +288,7 @@ FEWER: Final = {
 }
 
 
+@at_night
 @pytest.mark.parametrize("page", sorted(set(HERE) - OF_THEIR_OWN))
 def test_page(page: str, told: CollectorProcess, tmp_path: Path) -> None:
     """Every command of a page succeeds, or reports that it is ready."""
@@ -295,6 +297,7 @@ def test_page(page: str, told: CollectorProcess, tmp_path: Path) -> None:
         type_page(page, shell)
 
 
+@at_night
 def test_agents(tmp_path: Path) -> None:
     """The commands of the page on agents query a collector and write to it."""
     with (
@@ -309,6 +312,7 @@ def test_agents(tmp_path: Path) -> None:
         assert served.get("/projects/shop/datasets")["datasets"][0]["name"] == "regressions"
 
 
+@at_night
 def test_live(told: CollectorProcess, tmp_path: Path) -> None:
     """The live stream of the API page reports a slow run."""
     client = otel_ml.Client("default", endpoint=told.endpoint)
@@ -326,6 +330,7 @@ def test_live(told: CollectorProcess, tmp_path: Path) -> None:
     client.close()
 
 
+@at_night
 def test_table_of_predictions(told: CollectorProcess, tmp_path: Path) -> None:
     """The commands of the table tutorial find the broken input and its hospital."""
     page = "docs/tutorial-table.md"
@@ -341,6 +346,7 @@ def test_table_of_predictions(told: CollectorProcess, tmp_path: Path) -> None:
     assert (target["model"], target["prediction"]) == ("biopsy", "outputs.benign")
 
 
+@at_night
 def test_exports_of_other_tools(told: CollectorProcess, tmp_path: Path) -> None:
     """The commands of the page on other tools import the files of these tools."""
     for folder in ("otlp_files", "phoenix_files"):
@@ -358,6 +364,7 @@ def test_exports_of_other_tools(told: CollectorProcess, tmp_path: Path) -> None:
     assert len(told.runs("helpdesk", where=ALL)) == 1
 
 
+@at_night
 def test_backup(tmp_path: Path) -> None:
     """The commands of the backup page restore a backup and serve the same runs."""
     with running(tmp_path / "otel-ml-data") as served, at(tell(served), tmp_path) as shell:
@@ -367,6 +374,7 @@ def test_backup(tmp_path: Path) -> None:
         assert '"answer"' in shell.type(f"curl -sS {restored}/api/v1/projects/shop/runs")
 
 
+@at_night
 def test_read_records(told: CollectorProcess, tmp_path: Path) -> None:
     """Each command of the page on reading records has output in the requested format."""
     [slow] = told.runs("shop", where='model == "answer"')
@@ -379,6 +387,7 @@ def test_read_records(told: CollectorProcess, tmp_path: Path) -> None:
         assert (tmp_path / "runs.parquet").read_bytes()[:4] == b"PAR1"
 
 
+@at_night
 def test_records(told: CollectorProcess, tmp_path: Path) -> None:
     """The commands of the page on records start a service, and a collector that sends to it."""
     with at(told, tmp_path) as shell:
@@ -389,6 +398,7 @@ def test_records(told: CollectorProcess, tmp_path: Path) -> None:
         assert "otel-ml is ready" in shell.shown
 
 
+@at_night
 def test_send(told: CollectorProcess, tmp_path: Path) -> None:
     """The commands of the OTLP page send a run, and its variables configure a stock exporter."""
     made = make_certificate(tmp_path)
@@ -407,6 +417,7 @@ def test_send(told: CollectorProcess, tmp_path: Path) -> None:
         assert names == ["by variables", "chat gpt-4o-mini"]
 
 
+@at_night
 def test_late_truth(told: CollectorProcess, tmp_path: Path) -> None:
     """The command of the page on runs lists ground truth next to the prediction."""
     page = "docs/how-to/runs.md"
@@ -418,6 +429,7 @@ def test_late_truth(told: CollectorProcess, tmp_path: Path) -> None:
         assert shell.shown.splitlines()[-1].split()[:2] == ["no", "yes"]
 
 
+@at_night
 def test_services(told: CollectorProcess, tmp_path: Path) -> None:
     """The command of the page on services starts the program above it."""
     page = "docs/how-to/services.md"
@@ -428,6 +440,7 @@ def test_services(told: CollectorProcess, tmp_path: Path) -> None:
         type_page(page, shell)
 
 
+@at_night
 def test_keys(tmp_path: Path) -> None:
     """Of the two keys of the page, the program's can send and the other one can read."""
     page = "docs/how-to/keys-and-projects.md"
@@ -458,6 +471,7 @@ CONSOLE: Final = [one for one in BLOCKS if one.language == "console"]
 SETTINGS: Final = 'htttp = "127.0.0.1:4318"\n\nlog_level = "loud"\n'
 
 
+@at_night
 @pytest.mark.parametrize("block", CONSOLE, ids=lambda block: f"{block.page}: {block.text[:20]}")
 def test_what_is_answered(block: Block, tmp_path: Path) -> None:
     """The console outputs in the docs equal the real outputs."""

@@ -23,6 +23,7 @@ from otel_ml_collector.serve.routes import ROUTES
 from otel_ml_collector.settings.table import TABLE
 from tests.support.collector import CollectorProcess
 from tests.support.folders import ROOT
+from tests.support.sampling import at_night
 
 README = ROOT / "README.md"
 TUTORIAL = ROOT / "docs/tutorial.md"
@@ -174,6 +175,7 @@ def run_blocks(page: Path, collector: CollectorProcess, folder: Path) -> None:
         assert (ended.returncode, said) == (0, []), block
 
 
+@at_night
 @pytest.mark.parametrize(
     "page",
     [
@@ -188,6 +190,7 @@ def test_python_blocks_run(page: Path, collector: CollectorProcess, tmp_path: Pa
     run_blocks(page, collector, tmp_path)
 
 
+@at_night
 def test_shell_leaves_a_run(collector: CollectorProcess) -> None:
     """The shell command of the page on OTLP stores a run."""
     block = SHELL.search(read("docs/how-to/send-with-any-otlp-client.md"))
@@ -232,6 +235,7 @@ def test_readme_leaves_runs(collector: CollectorProcess, tmp_path: Path) -> None
     assert "You asked: What is a span?" in read_first_page(README, collector)
 
 
+@at_night
 def test_tutorial_leaves_what_it_speaks_of(collector: CollectorProcess, tmp_path: Path) -> None:
     """The programs of the tutorial store the models, versions and scores that it mentions."""
     run_blocks(TUTORIAL, collector, tmp_path)
@@ -250,6 +254,7 @@ def test_tutorial_leaves_what_it_speaks_of(collector: CollectorProcess, tmp_path
     assert "Free tickets, click here" in read_first_page(TUTORIAL, collector)
 
 
+@at_night
 def test_scikit_learn_leaves_trainings(collector: CollectorProcess, tmp_path: Path) -> None:
     """The scikit-learn page stores three trainings with params and curves, and a best one."""
     run_blocks(SCIKIT_LEARN, collector, tmp_path)
@@ -263,6 +268,7 @@ def test_scikit_learn_leaves_trainings(collector: CollectorProcess, tmp_path: Pa
     assert found["sentence"].startswith("C has the lowest loss")
 
 
+@at_night
 def test_scikit_learn_leaves_a_model(collector: CollectorProcess, tmp_path: Path) -> None:
     """The scikit-learn page records which training made a version, and its prediction."""
     run_blocks(SCIKIT_LEARN, collector, tmp_path)

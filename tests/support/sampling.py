@@ -27,6 +27,9 @@ def sampled(
     return pytest.mark.sampled(cases=cases, only=tuple(only), without=without)
 
 
+# CI leaves this test, or each test of a module, to the nightly run.
+at_night = sampled(0)
+
 # CI runs this test with few examples or repetitions, the nightly run with more.
 harder = pytest.mark.harder
 

@@ -24,7 +24,7 @@ from tests.support.keys import ask, make_key
 from tests.support.load import PROTOBUF, make_request, run_ids
 from tests.support.otel_ml_collector.spans import NOW_NS, make_call, span_id, trace_id
 from tests.support.otel_ml_collector.stores import open_service
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 from tests.support.waiting import wait_until
 
 pytestmark = sampled()
@@ -44,6 +44,7 @@ def save_view(collector: CollectorProcess, name: str) -> int:
     return ask(collector, path, method="PUT", body=body, content_type="application/json").status
 
 
+@at_night
 def test_two_collectors_before_two_replicas(tmp_path: Path) -> None:
     """Two collectors with two replicas lose no runs and no views, even if one replica lags."""
     with replicas(tmp_path) as (first, second):
@@ -69,6 +70,7 @@ def test_two_collectors_before_two_replicas(tmp_path: Path) -> None:
                 assert {run["run_id"] for run in each.runs("p")} == sent
 
 
+@at_night
 def test_revoke_key_while_a_shard_is_down(tmp_path: Path) -> None:
     """Keys can be created and revoked while a shard is down; the shard catches up later.
 
@@ -119,6 +121,7 @@ def test_too_few_replicas(alone: ClickHouse, tmp_path: Path) -> None:
         assert {run["run_id"] for run in collector.runs("p")} == set(run_ids(request))
 
 
+@at_night
 def test_short_lack_of_replicas(alone: ClickHouse, tmp_path: Path) -> None:
     """A quorum that is missing for less than 3 s delays an insert but causes no error."""
     with closing(connect(alone.url(alone.make_database()))) as connections:
@@ -132,6 +135,7 @@ def test_short_lack_of_replicas(alone: ClickHouse, tmp_path: Path) -> None:
         assert client.query(count).result_rows == [(1,)]
 
 
+@at_night
 def test_sketches_of_a_resent_insert(alone: ClickHouse, tmp_path: Path) -> None:
     """A day's runs are counted once even if the response to the insert of its sketches is lost."""
     url = alone.url(alone.make_database())
@@ -168,6 +172,7 @@ def test_old_server(version: str) -> None:
     refuse_version("27.1")
 
 
+@at_night
 def test_no_window(alone: ClickHouse) -> None:
     """A table without the deduplication setting is fixed; a table that turns it off is refused."""
     database = alone.make_database()

@@ -32,6 +32,7 @@ from otel_ml.statistics.intervals import newcombe_paired
 from otel_ml_collector.cli import main
 from tests.support.collector import CollectorProcess
 from tests.support.folders import ROOT
+from tests.support.sampling import at_night
 from tests.support.waiting import elapsed, wait_until
 
 RUNS: Final = 60
@@ -584,6 +585,7 @@ def test_interrupted_and_begun_again(
     assert len(after) == 2 * RUNS
 
 
+@at_night
 @pytest.mark.parametrize("held", [30, 59])
 def test_killed_and_begun_again(
     client: Client,

@@ -12,7 +12,6 @@ from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExport
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 from opentelemetry.sdk.trace.export import SpanExporter
 
-from tests.process.end_to_end.test_javascript_exporters import run_script
 from tests.process.end_to_end.test_python_exporters import (
     answer_question,
     expected_chat,
@@ -65,21 +64,6 @@ def test_python(
     with tracing(make_exporter(protocol, secure, certificate, project)) as tracer:
         ask, chat = answer_question(tracer, start_ns)
     assert secure.get(f"/runs/{run_id(chat)}") == expected_chat(ask, chat, start_ns, project)
-
-
-@pytest.mark.parametrize("protocol", ["grpc", "http", "json"])
-def test_javascript(
-    node: str, secure: CollectorProcess, certificate: Certificate, project: str, protocol: str
-) -> None:
-    """The JavaScript exporters send over TLS."""
-    address = f"https://{secure.grpc}" if protocol == "grpc" else secure.endpoint
-    endpoint = address.replace("127.0.0.1", "localhost")  # Node.js requires a host name
-    trusted = {"NODE_EXTRA_CA_CERTS": str(certificate.cert)}
-    run_script(node, "send.mjs", protocol, endpoint, project, **trusted)
-    assert [run["name"] for run in secure.runs(project)] == [
-        "execute_tool search",
-        "chat gpt-4o-mini",
-    ]
 
 
 def test_plain_http(secure: CollectorProcess) -> None:

@@ -25,6 +25,7 @@ from otel_ml.experiments.result import Result
 from otel_ml.judges.ready import as_judge
 from otel_ml.reader import Reader
 from tests.support.collector import CollectorProcess
+from tests.support.sampling import at_night
 from tests.support.waiting import run_other_tasks, wait_until
 
 RUNS = 40
@@ -587,6 +588,7 @@ def count_asked():
 """
 
 
+@at_night
 def test_killed_replay_goes_on(collector: CollectorProcess, tmp_path: Path) -> None:
     """A killed replay resumes with its original runs, even if newer ones exist."""
     recorded = record(collector, "killed")

@@ -1,5 +1,5 @@
 """Fixtures: the SDK versions, and servers that receive spans."""
 
-from tests.support.interop.fixtures import ours, sdk, theirs
+from tests.support.interop.fixtures import ours
 
-__all__ = ["ours", "sdk", "theirs"]
+__all__ = ["ours"]

@@ -15,6 +15,7 @@ from otel_ml.reader import Reader
 from otel_ml_collector.cli import main
 from tests.support.collector import CollectorProcess
 from tests.support.folders import ROOT
+from tests.support.sampling import at_night
 from tests.support.waiting import wait_until
 
 # Written by otelcol 0.161.0: three traces of January 2024, log records and metrics.
@@ -104,6 +105,7 @@ def test_other_formats(collector: CollectorProcess, capsys: pytest.CaptureFixtur
     assert "expected a file that the exporter wrote with format: json" in capsys.readouterr().err
 
 
+@at_night
 def test_resumed_after_a_kill(collector: CollectorProcess) -> None:
     """A killed import continues where it stopped, and stores each span once."""
     lines, each = 800, 10

@@ -270,7 +270,7 @@ def test_course(undisturbed: Undisturbed) -> None:
     ]
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize("name", MOMENTS)
 def test_killed_at(name: str, course: Path, undisturbed: Undisturbed, tmp_path: Path) -> None:
     """If a process is killed here and another one continues, nothing is lost or doubled."""

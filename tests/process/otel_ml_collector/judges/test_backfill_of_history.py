@@ -10,6 +10,7 @@ from otel_ml_collector.cli.program import main
 from tests.support.judged_shop import PRICES, JudgedShop, judging
 from tests.support.language_model import LanguageModel, ModelRequest, language_model
 from tests.support.otel_ml_collector.judge_workers import working
+from tests.support.sampling import at_night
 from tests.support.waiting import wait_until
 
 EACH: Final = 0.00104  # 1,000 tokens in at $ 1 and 20 out at $ 2 per million
@@ -206,6 +207,7 @@ def test_commands_of_backfills(shop: JudgedShop, capsys: pytest.CaptureFixture[s
     assert "stopped" in run("--stop")[1]
 
 
+@at_night
 def test_killed_backfill(tmp_path: Path) -> None:
     """A killed collector resumes a backfill, and repeats only calls without a stored reply."""
     with language_model() as model, judging(tmp_path, model, timeout_s=60) as collector:

@@ -12,6 +12,7 @@ from otel_ml_collector.cli.program import main
 from otel_ml_collector.judges.rubric_judge import is_sampled
 from tests.support.judged_shop import FITS, SHOP, JudgedShop, judging
 from tests.support.language_model import KEY, LanguageModel, ModelRequest, language_model
+from tests.support.sampling import at_night
 from tests.support.waiting import wait_until
 
 # Each test has its own project, and the connection lists all but one of them.
@@ -311,6 +312,7 @@ def test_ready_rubric(shop: JudgedShop, tmp_path: Path, capsys: pytest.CaptureFi
     assert "use the answer form" in answer["error"]["message"]
 
 
+@at_night
 def test_killed_while_asking(tmp_path: Path) -> None:
     """A killed collector resumes after its restart, and repeats no call with a stored reply."""
     with language_model() as model, judging(tmp_path, model, timeout_s=60) as collector:

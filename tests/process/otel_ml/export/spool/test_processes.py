@@ -22,6 +22,7 @@ from tests.support.otel_ml.export.spool.spools import (
     once,
     payload,
 )
+from tests.support.sampling import at_night
 
 
 @pytest.mark.parametrize(("kills", "size"), [(12, 100), (6, 3_000), (6, 100_000)])
@@ -40,6 +41,7 @@ def test_killed_process_loses_no_acknowledged_frame(tmp_path: Path, kills: int, 
     assert files(tmp_path) == []
 
 
+@at_night
 def test_processes_killed_side_by_side(tmp_path: Path) -> None:
     """A living process delivers the frames of killed processes that used the same directory."""
     survivor = make_spool(tmp_path)
@@ -59,6 +61,7 @@ def test_processes_killed_side_by_side(tmp_path: Path) -> None:
     assert files(tmp_path) == []
 
 
+@at_night
 def test_killed_adopter(tmp_path: Path) -> None:
     """Frames that a killed adopter took and did not finish are delivered by the next one."""
     leave(tmp_path, range(100), segment_bytes=2_000)

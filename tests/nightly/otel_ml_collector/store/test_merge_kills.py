@@ -6,17 +6,14 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from tests.support.examples import examples
 from tests.support.folders import ROOT
 from tests.support.otel_ml_collector.merging import GROUPS, RUNS
-from tests.support.sampling import harder
 from tests.support.waiting import elapsed, wait_until
 
-KILLS: Final = examples(20, on_commit=1)
+KILLS: Final = 20
 STORED: Final = GROUPS * RUNS
 
 
-@harder
 def test_kill_during_merges(tmp_path: Path) -> None:
     """After a kill during merges every stored run and payload exists once."""
     moments = random.Random(53)  # noqa: S311 - any moments will do

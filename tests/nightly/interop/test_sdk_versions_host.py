@@ -6,9 +6,6 @@ from typing import Any
 import pytest
 
 from tests.support.interop.environments import Answers, ask
-from tests.support.sampling import sampled
-
-pytestmark = sampled(only=("sdk-1.25*",))
 
 # The limits that the program passes as SpanLimits, as variables of a service's operator.
 LIMITS = {

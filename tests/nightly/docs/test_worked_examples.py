@@ -5,8 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Final
@@ -14,18 +12,12 @@ from typing import Final
 import pytest
 
 from tests.support.folders import ROOT
-from tests.support.sampling import sampled
+from tests.support.worked_examples import count_places, read_example
 
 # The most files under ``store`` that an example may change.
 TABLE_FILES: Final = 2
-# Files and lines of the examples, not counting the proto message.
-FIELD_FILES, FIELD_LINES = 3, 5
+# The most files of an example, not counting the proto message.
 KIND_FILES: Final = 6
-_EDIT: Final = re.compile(
-    r"`(?P<path>[\w/.]+\.\w+)`, (?P<where>after|before) `(?P<anchor>[^`]+)`:\n\n"
-    r"```\w+\n(?P<text>.*?)```\n",
-    re.DOTALL,
-)
 # Makes a store with an older schema.
 OLD: Final = """
 import sys
@@ -148,38 +140,6 @@ with open_store(Path(sys.argv[1]) / "store") as store:
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """A text to insert into a file, before or after the first line that starts with an anchor."""
-
-    path: str
-    where: str
-    anchor: str
-    text: str
-
-    def make(self, root: Path) -> None:
-        """Insert the text into the file in a tree."""
-        path = root / self.path
-        before = path.read_text()
-        at = f"\n{before}".find(f"\n{self.anchor}")
-        assert at >= 0, f"{self.path} has no line that begins with {self.anchor!r}"
-        if self.where == "after":
-            at = before.index("\n", at + len(self.anchor)) + 1
-        path.write_text(before[:at] + self.text + before[at:])
-
-
-def read_example(title: str) -> list[Edit]:
-    """Read the edits of a section of CONTRIBUTING."""
-    text = (ROOT / "CONTRIBUTING.md").read_text()
-    chapter = text.split(f"\n## {title}\n")[1].split("\n## ")[0]
-    edits = [
-        Edit(one["path"], one["where"], one["anchor"].replace("\\n", "\n"), one["text"])
-        for one in _EDIT.finditer(chapter)
-    ]
-    assert len(edits) == chapter.count("```") // 2  # each block has a place
-    return edits
-
-
 def copy_product(folder: Path) -> None:
     """Copy the product's committed files and their compiled versions into a folder."""
     listed = subprocess.run(
@@ -212,19 +172,6 @@ def run_in(folder: Path, program: str, data: Path) -> None:
     assert run.returncode == 0, run.stderr
 
 
-def count_places(edits: Sequence[Edit]) -> tuple[int, int]:
-    """Count the files and lines that edits touch, not counting the proto message."""
-    counted = [edit for edit in edits if not edit.path.endswith(".proto")]
-    lines = sum(edit.text.count("\n") for edit in counted)
-    return len({edit.path for edit in counted}), lines
-
-
-def test_field_takes_few_places() -> None:
-    """A field of a run takes three files and five lines."""
-    assert count_places(read_example("A field of a run")) == (FIELD_FILES, FIELD_LINES)
-
-
-@sampled(without="*-old")
 @pytest.mark.parametrize("store", [OLD, TODAY], ids=["old", "today"])
 @pytest.mark.parametrize(
     ("title", "program"),

@@ -9,10 +9,7 @@ from tests.support.collector import running
 from tests.support.keys import ask
 from tests.support.language_model import language_model
 from tests.support.load import PROTOBUF, make_request
-from tests.support.sampling import sampled
 from tests.support.waiting import wait_until
-
-pytestmark = sampled()
 
 RUNS: Final = 30
 

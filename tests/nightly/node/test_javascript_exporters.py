@@ -16,7 +16,6 @@ import pytest
 from tests.support.collector import CollectorProcess
 from tests.support.folders import NODE
 from tests.support.plain_run import plain_run, written
-from tests.support.sampling import sampled
 from tests.support.waiting import wait_until
 
 PACKAGE = NODE
@@ -123,7 +122,6 @@ def expected_run(run_id: str, start_ns: int, **fields: object) -> dict[str, obje
     return plain_run(run_id, start_ns, **{**told, **fields})
 
 
-@sampled(2)
 def test_chat_span(collector: CollectorProcess, sent: Sent) -> None:
     """A chat span of the JavaScript SDK becomes a model run with each attribute in its field."""
     assert collector.get(f"/runs/{sent.ids['chat']}") == expected_run(

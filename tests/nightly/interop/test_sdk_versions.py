@@ -3,9 +3,6 @@
 import pytest
 
 from tests.support.interop.environments import NEWEST, Answers, ask
-from tests.support.sampling import sampled
-
-pytestmark = sampled(only=("sdk-1.25*",))
 
 # Attributes that differ between calls, or that other tests check.
 VARYING = frozenset(

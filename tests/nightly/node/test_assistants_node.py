@@ -13,7 +13,6 @@ from otel_ml import Client
 from otel_ml_collector.assistants.definitions import ALL_TOOLS, INSTRUCTIONS, TOOLS
 from tests.support.collector import CollectorProcess, running
 from tests.support.folders import NODE
-from tests.support.sampling import sampled
 
 PACKAGE: Final = NODE
 
@@ -90,7 +89,6 @@ def test_writes(node: str, tmp_path: Path) -> None:
         assert collector.get(f"/runs/{run_id}")["agent"] == {"triage": "data"}
 
 
-@sampled(2)
 @pytest.mark.parametrize(
     "scenario", ["server-initialize", "ping", "tools-list", "dns-rebinding-protection"]
 )

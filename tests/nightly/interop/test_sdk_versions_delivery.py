@@ -7,9 +7,6 @@ import pytest
 
 from tests.support.interop.environments import Answers, ask
 from tests.support.interop.receiver import Receiver, open_receiver
-from tests.support.sampling import sampled
-
-pytestmark = sampled(only=("sdk-1.25*",))
 
 RUNS = [
     "child",

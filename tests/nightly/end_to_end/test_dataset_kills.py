@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from tests.support.collector import CollectorProcess, running
-from tests.support.examples import examples
-from tests.support.sampling import harder
 
-KILLS: Final = examples(20, on_commit=2)
+KILLS: Final = 20
 LATEST_S: Final = 0.6
 ITEMS: Final = 4
 PATH: Final = "/projects/kills/datasets"
@@ -39,7 +37,6 @@ def newest(collector: CollectorProcess) -> dict[str, Any]:
     return dict(listed)
 
 
-@harder
 def test_kills_during_changes(tmp_path: Path) -> None:
     """After each kill, the newest version is complete and has each item once.
 
