@@ -41,8 +41,8 @@ demo: $(VENV)/demo.stamp ## Start a collector, trace real models and show their 
 check: $(VENV)/dev.stamp check-proto ## Format, lint, types, import contracts, proto
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	@$(call beat,mypy) $(BIN)/mypy
+	@$(call beat,lint-imports) $(BIN)/lint-imports
 
 test: $(VENV)/dev.stamp ## Unit tests, and a smoke test of a real collector (about 3 minutes)
 	@echo "make test: tests/unit, which start nothing, then $(SMOKE), which starts a collector"
@@ -169,21 +169,25 @@ SMOKE := tests/process/test_smoke.py
 # There are more workers than cores, because tests wait for other processes, in `make test-rest` for half
 # of their time. A module runs in one worker, because some modules prepare for 20 s. The modules start in
 # the order of tests/support/order.py.
-PYTEST := --dist loadfile --no-loadscope-reorder -p tests.support.durations \
-  -o faulthandler_timeout=300 --cache-clear
+PYTEST := --dist loadfile --no-loadscope-reorder -o faulthandler_timeout=300 --cache-clear \
+  -p tests.support.durations -p tests.support.progress -o console_output_style=classic
 # If a few tests fail, they run again alone, because some measure time.
 ALONE := || { [ $$? = 1 ] && $(BIN)/python -m tests.alone; }
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
   --no-annotate --no-emit-index-url --no-emit-find-links --no-strip-extras
+# $(call beat,WHAT) takes a command that may print nothing for long.
+beat = $(BIN)/python -m tests.support.heartbeat "$(1)"
+# $(call install,ENVIRONMENT) takes a command that installs packages there.
+install = $(BIN)/python -m tests.support.heartbeat --into $(1) "install packages into $(1)"
 # $(call into,ENVIRONMENT) takes the arguments of pip install. It uses uv if installed, which is faster.
 UV := $(shell command -v uv)
 ifdef UV
-into = $(UV) pip install --quiet --python $(1)/bin/python
+into = $(install) $(UV) pip install --python $(1)/bin/python
 # chdb and chdb-core both contain chdb/__init__.py. That of chdb must be installed last.
 settle = $(call into,$(1)) --require-hashes --no-deps --reinstall-package chdb --requirement $(2)
 environment = $(UV) venv --quiet --clear --python $(PYTHON) $(1)
 else
-into = $(BIN)/python -m pip --python $(1) install --quiet --no-compile
+into = $(install) $(BIN)/python -m pip --python $(1) install --progress-bar off --no-compile
 settle = true
 environment = $(PYTHON) -m venv --clear --without-pip $(1)
 endif
@@ -192,7 +196,7 @@ OURSELVES := --no-deps --no-build-isolation --editable .
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "The demo and the tests need Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m tests.support.heartbeat "create $(VENV)" $(PYTHON) -m venv $(VENV)
 
 $(VENV)/demo.stamp: requirements/demo.txt pyproject.toml | $(BIN)/python
 	$(call into,$(VENV)) --require-hashes --requirement requirements/demo.txt
@@ -275,7 +279,7 @@ tests/nightly/interop/agents/node_modules/stamp: \
 	@touch $@
 
 # uv does not read the setting of pip for a CPU build of torch.
-WITH_PIP := $(BIN)/python -m pip --python .venv-integrations install --quiet
+WITH_PIP := $(call install,.venv-integrations) $(BIN)/python -m pip --python .venv-integrations install --progress-bar off
 # With the project itself, because opentelemetry-instrument needs its entry points.
 .venv-integrations/stamp: requirements/torch.txt requirements/integrations.txt pyproject.toml \
   | $(BIN)/python
@@ -322,5 +326,6 @@ tools chromium:
 	  command -v $${each%:*} >/dev/null || missing="$$missing $${each#*:}"; done; \
 	test -z "$$missing" || { \
 	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
-	  apt-get update -qq && apt-get install -y -qq $$missing >/dev/null; } || { \
+	  $(call beat,apt-get update) apt-get update -qq && \
+	  $(call install,/) apt-get install -y -q $$missing; } || { \
 	  echo "Missing:$$missing. Type: sudo apt-get install -y$$missing"; exit 1; }

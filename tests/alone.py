@@ -27,7 +27,8 @@ def main() -> int:
         return 1
     print(f"== {len(failed)} tests failed beside others. They run again, alone:", flush=True)  # noqa: T201
     environment = {**os.environ, EVERY_CASE: "1"}
-    command = [sys.executable, "-m", "pytest", *failed]
+    shown = ("-p", "tests.support.progress", "-o", "console_output_style=classic")
+    command = [sys.executable, "-m", "pytest", *shown, *failed]
     status = subprocess.run(command, env=environment, check=False).returncode
     if status == 0:
         print("== Passed alone only. Look at their failures above:", *failed, sep="\n   ")  # noqa: T201

@@ -48,7 +48,8 @@ def run(part: Part, name: str) -> int:
     if part.targets:
         subprocess.run(["make", "--no-print-directory", *part.targets], cwd=ROOT, check=True)
     chosen = [
-        *("-p", "tests.support.durations", "-o", "faulthandler_timeout=300", "--forbid-skips"),
+        *("-p", "tests.support.durations", "-p", "tests.support.progress", "--forbid-skips"),
+        *("-o", "console_output_style=classic", "-o", "faulthandler_timeout=300"),
         *(f"--ignore={path}" for path in find_ignored(part)),
         *(path for path in part.paths if path not in part.run_by_targets),
     ]
