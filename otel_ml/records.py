@@ -1109,8 +1109,8 @@ class ListedExperiment:
     tags: Mapping[str, Any] = field(default_factory=dict)
     verdict: str = about_field(
         "",
-        "Verdict against the baseline: better, worse, no different or inconclusive; empty without "
-        "a baseline. Set only in a list with verdicts",
+        "Verdict against the baseline: better, worse, no difference or not enough data; empty "
+        "without a baseline. Set only in a list with verdicts",
     )
     values: Mapping[str, float] = field(
         default_factory=dict,

@@ -183,12 +183,12 @@ class Result(HasCard):
 
     @cached_property
     def verdict(self) -> str:
-        """The overall verdict: ``better``, ``worse``, ``no different`` or ``inconclusive``.
+        """The overall verdict: ``better``, ``worse``, ``no difference`` or ``not enough data``.
 
         * ``worse`` if more calls failed, whatever the judges say
-        * else ``inconclusive`` if the experiments have too few items in common
+        * else ``not enough data`` if the experiments have too few items in common
         * else ``better`` if fewer calls failed and no judge has the verdict ``worse``
-        * else the worst verdict of any judge; ``inconclusive`` is worse than ``no different``
+        * else the worst verdict of any judge; ``not enough data`` is worse than ``no difference``
 
         Empty without a baseline, or if there are no judges and the share of failed calls did not
         change.
@@ -278,10 +278,10 @@ class Result(HasCard):
     def assert_not(self, *words: str) -> None:
         """Make a test fail if the verdict of this result is ``worse``, or another that you name.
 
-        Example: ``result.assert_not("worse", "inconclusive")``.
+        Example: ``result.assert_not("worse", "not enough data")``.
 
         Args:
-            words: Verdicts that fail the test: ``worse``, ``inconclusive``, ``no different`` or
+            words: Verdicts that fail the test: ``worse``, ``not enough data``, ``no difference`` or
                 ``better``. With ``errors``, the test fails if any call failed. Default: ``worse``.
 
         Raises:

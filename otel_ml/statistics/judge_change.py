@@ -82,7 +82,7 @@ class JudgeVersionChange:
 
     @property
     def word(self) -> str:
-        """``stricter``, ``more lenient``, ``no different`` or ``inconclusive``.
+        """``stricter``, ``more lenient``, ``no difference`` or ``not enough data``.
 
         For scores, ``lower`` or ``higher`` instead of stricter or more lenient.
         """
@@ -124,7 +124,7 @@ class JudgeVersionChange:
         """Return the interval, the clusters and kappa in words."""
         change, kappa = verdict.difference, self.kappa
         clusters = verdict.n.partition(" in ")[2]
-        has_direction = verdict.is_sure or verdict.word in {"better", "worse"}
+        has_direction = verdict.word in {"better", "worse"}
         parts = [_write_change(change.value, has_direction)] if change and change.value else []
         interval = verdict.write_interval()
         parts += [f"95 % interval: {interval}"] if interval else []

@@ -6,7 +6,7 @@ observations; a trace without a session counts as one.
 
 *Worse* is decided by a test that may be repeated (`otel_ml.statistics.betting`). You may check as
 often as you like: of a hundred releases that change nothing, at most one is ever called worse.
-*Better* and *no different* are decided by the confidence interval of the whole period, as in
+*Better* and *no difference* are decided by the confidence interval of the whole period, as in
 `otel_ml.statistics.verdict`.
 
 The versions are compared within strata, such as clients, that both have. Each stratum has the
@@ -45,9 +45,6 @@ from otel_ml.statistics.verdict import (
     round_count,
     score_margin,
 )
-
-ReleaseWord = Literal["worse", "watching", "no different", "better"]
-RELEASE_WORDS: Final[tuple[ReleaseWord, ...]] = ("worse", "watching", "no different", "better")
 
 # With fewer runs on a side there is no interval, only counts.
 LEAST_INTERVAL: Final = 30
@@ -135,7 +132,7 @@ class FigureVerdict:
     Attributes:
         verdict: Estimates, margin and reasons. The difference is missing if either version has
             fewer than 30 runs.
-        word: The result. ``watching`` means that it is too early to decide.
+        word: The result. ``not enough data`` means that more runs are needed to decide.
         runs: Number of runs of the new version with a value.
         needed: Approximate number of runs that suffice to detect the margin (80 % power). None if
             the baseline is too small for that.
@@ -150,7 +147,7 @@ class FigureVerdict:
     """
 
     name: str
-    word: ReleaseWord
+    word: Word
     verdict: JudgeVerdict | AmountVerdict
     runs: int
     needed: int | None
@@ -161,25 +158,25 @@ class FigureVerdict:
 
     @property
     def has_direction(self) -> bool:
-        """Whether the confidence interval shows a direction, even if it is too early to decide."""
+        """Whether the confidence interval shows a direction, even if nothing is decided."""
         return self.verdict.is_sure and not self.verdict.reasons
 
     @property
     def sentence(self) -> str:
-        """The verdict in words. If it is too early, the progress, such as the number of runs."""
-        if self.word != "watching" or self.counts or self.has_direction:
+        """The verdict in words. Without enough data, the progress, such as the number of runs."""
+        if self.word != "not enough data" or self.counts or self.has_direction:
             return self.comparison
         if self.needed is not None and self.needed > self.runs:
-            return f"collecting data: {self.runs:,} of about {round_count(self.needed):,} runs"
+            return f"not enough data: {self.runs:,} of about {round_count(self.needed):,} runs"
         if self.smallest is None or self.needed is not None:
-            return f"collecting data: {self.runs:,} runs"
+            return f"not enough data: {self.runs:,} runs"
         shown = _write_size(self.smallest, self.verdict)
         before, runs = self.verdict.sides[0], self.verdict.n.partition("/")[0]
-        return f"too early: {runs} runs {before} are too few to see a change of less than {shown}"
+        return f"not enough data: {runs} runs {before} can show a change of {shown} or more"
 
     @property
     def comparison(self) -> str:
-        """The values of both versions in words, even if it is too early for a verdict."""
+        """The values of both versions in words, even without enough data for a verdict."""
         return self.counts or self.verdict.sentence
 
 
@@ -368,11 +365,11 @@ class _Compared:
         if is_worse:
             word, reasons = "worse", []
         elif word == "worse" or reasons:
-            word = "inconclusive"
+            word = "not enough data"
         smallest, runs_needed = _plan(*sides, margin, confidence)
         return FigureVerdict(
             name=figure.name,
-            word="watching" if word == "inconclusive" else word,
+            word=word,
             verdict=self._verdict(
                 word,
                 sides=sides,
@@ -398,7 +395,7 @@ class _Compared:
         did = _PAST.get(figure.passing, figure.passing)
         verdict = JudgeVerdict(
             judge=figure.name,
-            word="inconclusive",
+            word="not enough data",
             is_rate=True,
             baseline=Estimate(had / of, -math.inf, math.inf, of, of),
             candidate=Estimate(has / runs, -math.inf, math.inf, runs, runs),
@@ -414,7 +411,7 @@ class _Compared:
         )
         return FigureVerdict(
             name=figure.name,
-            word="watching",
+            word="not enough data",
             verdict=verdict,
             runs=runs,
             needed=None,

@@ -21,7 +21,7 @@ NAMED: Final = 10
 CELL_CHARS: Final = 120
 # An automatic item id, made from the inputs; see `otel_ml.items.name_items`.
 _OWN_ID: Final = re.compile(r"[0-9a-f]{16}(~\d+)?")
-_PREPOSITIONS: Final = {"better": "than", "worse": "than", "no different": "from"}
+_PREPOSITIONS: Final = {"better": "than", "worse": "than", "no difference": "from"}
 # Special characters of Markdown and HTML.
 _MARKUP: Final = re.compile(r"[\\`*_{}\[\]<>|#]")
 

@@ -25,11 +25,11 @@ from otel_ml.statistics.verdict import (
     AMOUNT_MARGIN,
     LEAST_CLUSTERS,
     RATE_MARGIN,
+    Word,
     score_margin,
 )
 
 FigureKind: TypeAlias = Literal["rate", "score", "amount"]
-SliceWord: TypeAlias = Literal["worse", "better", "no different", "too few"]
 
 LEAST_SLICE: Final = 30
 # Errors and missing inputs are rare, so 1 point already matters.
@@ -119,8 +119,9 @@ class RestVerdict:
     """Whether a slice is worse than all other runs, by one measure such as error share or latency.
 
     Attributes:
-        word: ``worse``, ``better``, ``no different`` (the difference is below the margin or may be
-            chance), or ``too few`` (not enough runs or sessions to decide).
+        word: ``worse``, ``better``, ``no difference`` (the whole interval is within the margin), or
+            ``not enough data`` (the difference may be chance, or there are too few runs or
+            sessions; then the difference is None).
         value: Mean of the slice. For latency, tokens and cost, the geometric mean.
         rest: The same mean of all other runs.
         difference: `value` minus `rest`. For latency, tokens and cost, `value` divided by `rest`.
@@ -132,7 +133,7 @@ class RestVerdict:
             times the margin, 2 for less than 6 times, 3 for more.
     """
 
-    word: SliceWord
+    word: Word
     value: float | None
     rest: float | None
     difference: Estimate | None
@@ -287,6 +288,9 @@ class _Comparison:
         )
 
 
+# A standard deviation from sums of squares has half of the digits of a float. Smaller relative
+# deviations are rounding.
+_ROUNDING: Final = 1e-7
 # A t ratio below this is never significant, so its p-value can be approximate.
 _LIKELY: Final = 1.0
 
@@ -387,7 +391,7 @@ def _quantile(degrees: int) -> float:
 
 def _conclude(figure: SliceFigure, compared: _Comparison | None, adjusted: float) -> RestVerdict:
     if compared is None:
-        return RestVerdict("too few", None, None, None, 0.0, 0.0, 1.0, 0)
+        return RestVerdict("not enough data", None, None, None, 0.0, 0.0, 1.0, 0)
     margin = _margin_of(figure, compared)
     value = compared.value - compared.rest
     half = _quantile(_round_down(compared.degrees)) * compared.error
@@ -404,7 +408,9 @@ def _conclude(figure: SliceFigure, compared: _Comparison | None, adjusted: float
     if figure.kind == "amount":
         means = (math.exp(means[0]), math.exp(means[1]))
         shown = exponential(shown)
-    word: SliceWord = "no different"
+    are_equal = compared.deviation <= _ROUNDING * abs(compared.rest)
+    is_small = are_equal or max(-bounds[0], bounds[1]) <= margin
+    word: Word = "no difference" if is_small else "not enough data"
     if is_shown:
         word = "worse" if is_worse else "better"
     return RestVerdict(

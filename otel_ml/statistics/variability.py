@@ -20,9 +20,10 @@ from otel_ml.statistics.verdict import (
     LEAST_ITEMS,
     add_evidence,
     count_digits,
+    count_missing,
     decide,
     estimate_mean,
-    round_count,
+    write_open,
 )
 
 # Smallest difference of agreement that matters: 2 points, as for any rate.
@@ -102,16 +103,17 @@ class VariabilityChange:
     """Whether a new version answers the same input more or less consistently than an old one.
 
     Attributes:
-        word: The verdict: ``steadier``, ``less steady``, ``no different`` or ``inconclusive``.
+        word: The verdict: ``steadier``, ``less steady``, ``no difference`` or ``not enough data``.
         before: Probability that two runs with the same input give the same answer, in the old
             version.
         after: The same probability in the new version.
         difference: After minus before.
         is_paired: Whether the versions are compared on the same inputs. If False, the inputs of one
             version may be harder.
-        reasons: Reasons for the verdict ``inconclusive``. Empty if the confidence interval is the
-            only reason.
-        needed: Number of inputs needed to detect a difference of 0.02 with 80 % power.
+        reasons: Reasons for the verdict ``not enough data``. Empty if the confidence interval is
+            the only reason.
+        needed: Number of inputs of both versions that would show a difference of 0.02 with 80 %
+            power.
     """
 
     word: str
@@ -125,22 +127,24 @@ class VariabilityChange:
     @property
     def sentence(self) -> str:
         """The difference in words."""
-        if self.before.value == self.after.value == 1:
-            claim = "repeated inputs always got the same answer"
-            return add_evidence(claim, "; ".join([self._write_interval(), self._write_inputs()]))
         rates = [self.before.value, self.after.value]
         digits = count_digits(rates)
         before, after = (f"{100 * rate:.{0 if rate in {0, 1} else digits}f} %" for rate in rates)
         figures = f"two runs of one input agree in {after}, {before} before"
-        if self.reasons:
-            claim = f"too early: {'; '.join(self.reasons)}"
-            parts = [figures, self._write_interval(), self._write_inputs()]
-            return add_evidence(claim, "; ".join(parts))
-        word = {"no different": "unchanged", "inconclusive": "no visible difference"}.get(
-            self.word, self.word
-        )
+        if rates == [1, 1]:
+            figures = "repeated inputs always got the same answer"
         parts = [self._write_interval(), self._write_inputs()]
-        return add_evidence(f"{word}: {figures}", "; ".join(parts))
+        if self.word == "not enough data":
+            reasons = self.reasons or count_missing(
+                self.difference.n, self.needed, "repeated inputs"
+            )
+            claim, parts = write_open(reasons), [figures, *parts]
+        elif self.word == "no difference":
+            most = max(-self.difference.low, self.difference.high)
+            claim = f"{self.word} (at most {_points(most, few=most < _FEW_POINTS)} pts): {figures}"
+        else:
+            claim = f"{self.word}: {figures}"
+        return add_evidence(claim, "; ".join(parts))
 
     def _write_interval(self) -> str:
         low, high = self.difference.low, self.difference.high
@@ -150,16 +154,8 @@ class VariabilityChange:
         return f"{_points(low, few=few)} to {_points(high, few=few)} pts"
 
     def _write_inputs(self) -> str:
-        """Return the number of inputs, and how many would narrow an open verdict."""
         inputs = f"{self.after.n:,} repeated inputs"
-        if not self.is_paired:
-            inputs += f" now, {self.before.n:,} before"
-        if self.word != "inconclusive" or self.reasons or self.needed is None:
-            return inputs
-        wanted = self.needed if self.is_paired else -(-self.needed // 2)
-        each = "" if self.is_paired else " each"
-        margin = f"{100 * MARGIN:.3g}"
-        return f"{inputs}, about {round_count(wanted):,}{each} needed for ± {margin} pts"
+        return inputs if self.is_paired else f"{inputs} now, {self.before.n:,} before"
 
 
 def estimate_variability(inputs: Iterable[RepeatedInput]) -> Variability | None:
@@ -222,7 +218,7 @@ def compare_variability(
         change = cluster_mean(changes, of_rates=True)
     fewest = min(old.n, new.n)
     reasons = [f"{fewest:,} of {LEAST_ITEMS} repeated inputs"] if fewest < LEAST_ITEMS else []
-    word = "inconclusive" if reasons else decide(change, MARGIN)
+    word = "not enough data" if reasons else decide(change, MARGIN)
     return VariabilityChange(
         word=_WORDS.get(word, word),
         before=old,

@@ -1,4 +1,4 @@
-"""Compares two sets of scored runs: better, worse, no different or inconclusive, and why.
+"""Compares two sets of scored runs: better, worse, no difference or not enough data, and why.
 
 `compare_items` compares two experiments: it pairs the runs of the same items. `compare_groups`
 takes the same data as counts, as a store returns them. Two versions in production are compared by
@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import attrgetter
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from otel_ml.statistics.intervals import (
     CONFIDENCE,
@@ -33,7 +33,7 @@ from otel_ml.statistics.intervals import (
     wilson,
 )
 
-Word = Literal["better", "worse", "no different", "inconclusive"]
+Word = Literal["better", "worse", "no difference", "not enough data"]
 
 RATE_MARGIN: Final = 0.02
 # The share of failed calls is worse from 2 points on. The 1e-9 allows for rounding.
@@ -72,7 +72,7 @@ _CLOSE_RATES: Final = 0.05  # rates that differ by less are shown with a decimal
 _EXTREME_RATE: Final = 0.01  # rates closer to 0 or 1 are shown with a decimal
 _MANY_TIMES: Final = 3  # from this factor on, a ratio is written as such (12×)
 _SIZE_WORDS: Final = {"latency": ("longer", "shorter", "long")}
-WORST_FIRST: Final[tuple[Word, ...]] = ("worse", "inconclusive", "no different", "better")
+WORST_FIRST: Final[tuple[Word, ...]] = ("worse", "not enough data", "no difference", "better")
 FAILED_CALLS: Final = "failed calls"
 
 
@@ -204,7 +204,7 @@ class JudgeVerdict:
 
     Attributes:
         judge: Name of the judge.
-        word: ``better``, ``worse``, ``no different`` or ``inconclusive``.
+        word: ``better``, ``worse``, ``no difference`` or ``not enough data``.
         is_rate: Whether the values are pass rates from 0 to 1. If False, they are mean scores.
         baseline: Pass rate or mean score of the baseline.
         candidate: Pass rate or mean score of the candidate.
@@ -217,8 +217,8 @@ class JudgeVerdict:
         confidence: Confidence level of the interval of `difference`, such as 0.95.
         n: Sample size as text, such as `150` items or `150 in 34 clusters by session`. For two
             independent samples both sizes: `150/150`.
-        reasons: Why the verdict is inconclusive, such as too few items. Empty if only the
-            confidence interval decided.
+        reasons: Why there is not enough data, such as too few items. Empty if only the confidence
+            interval decided.
         p: p-value of the difference.
         directions: Words to use in sentences in place of "better" and "worse", such as "more
             lenient" and "stricter".
@@ -253,7 +253,7 @@ class JudgeVerdict:
 
     @property
     def needed(self) -> int | None:
-        """Number of items (or runs per side) needed to detect the margin with 80 % power.
+        """Number of items (or runs of both sides) needed to detect the margin with 80 % power.
 
         None if unknown.
         """
@@ -274,30 +274,23 @@ class JudgeVerdict:
     @cached_property
     def claim(self) -> str:
         """The verdict in words, with at most three numbers."""
-        if self.reasons or self.difference is None:
-            return f"too early: {'; '.join(self.reasons)}"
         change, figures = self.difference, self._write_figures()
-        if self.word in _DECIDED or self.is_sure:
-            size = self._write_size(abs(change.value))
-            direction = self.directions[(change.value < 0) != self.lower_is_better]
-            claim = f"{figures}: {size}{self._points} {direction}"
-            if self.word in _DECIDED:
-                return claim
-            is_small = abs(change.value) < self.margin
-            return f"{claim}, {'perhaps too small to matter' if is_small else 'not certain yet'}"
-        return (
-            f"{'unchanged' if self.word == 'no different' else 'no visible difference'}: {figures}"
-        )
+        if change is None or self.word == "not enough data":
+            return write_open(self.reasons or self._plan())
+        if self.word == "no difference":
+            return f"{self.word} ({self.most}): {figures}"
+        size = self._write_size(abs(change.value))
+        direction = self.directions[(change.value < 0) != self.lower_is_better]
+        return f"{figures}: {size}{self._points} {direction}"
 
     @cached_property
     def evidence(self) -> str:
         """The confidence interval and the sample size in words. Empty if nothing was compared."""
         if self.difference is None:
             return ""
-        parts = [self._write_figures()] if self.reasons else []
-        interval = self.write_interval()
-        parts += [interval] if interval else []
-        return "; ".join([*parts, ", ".join([write_count(self.n, self.sides), *self._plan()])])
+        figures = self._write_figures() if self.word == "not enough data" else ""
+        parts = [figures, self.write_interval(), write_count(self.n, self.sides)]
+        return "; ".join(filter(None, parts))
 
     def write_interval(self) -> str:
         """Return the confidence interval of the difference in words. Empty if it has no bounds."""
@@ -305,9 +298,8 @@ class JudgeVerdict:
         if change is None or not math.isfinite(change.high - change.low):
             return ""
         low, high = change.low, change.high
-        if self.word in _DECIDED or self.is_sure:
-            is_down = change.value < 0
-            low, high = (-high, -low) if is_down else (low, high)
+        if self.word in _DECIDED:
+            low, high = (-high, -low) if change.value < 0 else (low, high)
         elif self._write_value(self.baseline) == self._write_value(self.candidate):
             return f"± {self._numbers((high - low) / 2)[0]}{self._points}"
         ends = self._numbers(low, high)
@@ -323,13 +315,21 @@ class JudgeVerdict:
         change = self.difference
         return change is not None and (change.low > 0 or change.high < 0)
 
+    @property
+    def most(self) -> str:
+        """The largest difference that the confidence interval allows, as in `at most 1.8 pts`."""
+        change = self.difference
+        if change is None or not math.isfinite(change.high - change.low):
+            return ""
+        return f"at most {self._numbers(max(-change.low, change.high))[0]}{self._points}"
+
     def _plan(self) -> list[str]:
-        """Return how many items would show the margin, if even the direction is open."""
-        if self.word != "inconclusive" or self.reasons or self.is_sure or self.needed is None:
-            return []
-        each = " runs each" if "/" in self.n else ""
-        margin = f"{self.margin * (100 if self.is_rate else 1):.3g}"
-        return [f"about {round_count(self.needed):,}{each} needed for ± {margin}{self._points}"]
+        """Return about how many more items or runs would show a difference as large as the margin.
+
+        Empty if there are as many already: then the difference is close to the margin.
+        """
+        n = 0 if self.difference is None else self.difference.n
+        return count_missing(n, self.needed, "runs" if "/" in self.n else "items")
 
     def _write_figures(self) -> str:
         """Return the values of both sides, such as ``69 % pass, 94 % before``."""
@@ -361,6 +361,22 @@ class JudgeVerdict:
             return [f"{number:.3g}".replace("-", "−") for number in numbers]
         few = max(max(numbers) - min(numbers), *map(abs, numbers)) < _FEW_POINTS
         return [_number(100 * number, 1 if few else 0) for number in numbers]
+
+
+def write_open(reasons: Sequence[str]) -> str:
+    """Return the claim of a verdict without enough data, with the reasons or what is missing."""
+    return ": ".join(filter(None, ["not enough data", "; ".join(reasons)]))
+
+
+def count_missing(n: int, needed: int | None, noun: str) -> list[str]:
+    """Return how many more items or runs are needed, such as `about 420 more items`.
+
+    Empty if no number is known, or if there are as many already.
+    """
+    more = (needed or 0) - n
+    if more <= 0:
+        return []
+    return [f"about {round_count(more):,} more {noun.removesuffix('s') if more == 1 else noun}"]
 
 
 def add_evidence(claim: str, evidence: str) -> str:
@@ -457,8 +473,9 @@ class JudgeOutcome:
         difference: Experiment minus baseline, measured on the items that both have. If there are
             several judges, its interval is wider, to correct for multiple comparisons.
         margin: Smallest difference that matters.
-        word: ``better``, ``worse``, ``no different`` or ``inconclusive``. Empty without a baseline.
-        why: Why the verdict is inconclusive, such as too few items.
+        word: ``better``, ``worse``, ``no difference`` or ``not enough data``. Empty without a
+            baseline.
+        why: Why there is not enough data, such as too few items.
         lower_is_better: Whether lower scores are better.
         sentence: The verdict in words. Empty without a baseline.
         failed: Number of runs on which the judge itself raised an error.
@@ -564,7 +581,7 @@ def _with_comparison(
         return own
     judge = compared.judges.get(name)
     if judge is None:
-        return replace(own, word="inconclusive", why="the judge has not scored both yet")
+        return replace(own, word="not enough data", why="the judge has not scored both yet")
     return replace(
         own,
         is_rate=judge.is_rate,
@@ -586,11 +603,11 @@ class AmountVerdict:
 
     Attributes:
         name: ``latency``, ``tokens`` or ``cost``.
-        word: ``better``, ``worse``, ``no different`` or ``inconclusive``.
+        word: ``better``, ``worse``, ``no difference`` or ``not enough data``.
         ratio: Candidate divided by baseline, over successful calls. 1.1 means 10 % more.
         margin: Smallest relative change that matters. 0.05 means 5 %.
         n: Sample size as text, such as `150 items`.
-        reasons: Reasons for the verdict ``inconclusive``, such as too few runs. Empty if the
+        reasons: Reasons for the verdict ``not enough data``, such as too few runs. Empty if the
             confidence interval is the only reason.
         means: Geometric means of the baseline and of the candidate. None if not computed.
         sides: Words for the baseline and the candidate in sentences.
@@ -613,20 +630,46 @@ class AmountVerdict:
     @property
     def claim(self) -> str:
         """The verdict in words, such as ``12 % longer``."""
-        if self.reasons:
-            return f"too early: {'; '.join(self.reasons)}"
-        is_unchanged = self.word == "no different"
-        is_small = is_unchanged and abs(self.ratio.value - 1) >= AMOUNT_MARGIN
-        if not (self.word in _DECIDED or is_small or (self.is_sure and not is_unchanged)):
-            return "unchanged" if is_unchanged else "no visible difference"
+        if self.word == "not enough data":
+            noun = "runs" if "/" in self.n else "items"
+            return write_open(self.reasons or count_missing(self.ratio.n, self.needed, noun))
+        change = self._write_change()
+        return change if self.word in _DECIDED else f"{self.word} ({self.most}): {change}"
+
+    def _write_change(self) -> str:
         more, less, much = _SIZE_WORDS.get(self.name, ("more", "less", "much"))
-        claim = f"{self.ratio.value:.3g}× as {much}"
-        if self.ratio.value < _MANY_TIMES:
-            change = _number(100 * abs(self.ratio.value - 1), 0)
-            claim = f"{change} % {less if self.ratio.value < 1 else more}"
-        if self.word in _DECIDED:
-            return claim
-        return f"{claim}, {'too small to matter' if is_unchanged else 'not certain yet'}"
+        if self.ratio.value >= _MANY_TIMES:
+            return f"{self.ratio.value:.3g}× as {much}"
+        change = _number(100 * abs(self.ratio.value - 1), 0)
+        return f"{change} % {less if self.ratio.value < 1 else more}"
+
+    @property
+    def most(self) -> str:
+        """The largest change that the confidence interval allows, as in `at most 4 %`.
+
+        It is an amount, as in `at most 9 ms`, if a change of this many per cent may be small.
+        """
+        change = max(1 - self.ratio.low, self.ratio.high - 1)
+        if self.means is not None and self.margin > AMOUNT_MARGIN:
+            size = change * self.means[0]
+            match self.name:
+                case "latency":
+                    return f"at most {size:.2g} ms"
+                case "cost":
+                    return f"at most $ {size:.2g}"
+        return f"at most {_number(100 * change, 0 if change >= _EXTREME_RATE else 1)} %"
+
+    @property
+    def needed(self) -> int | None:
+        """Number of items (or runs of both sides) needed to detect the margin with 80 % power.
+
+        None if unknown.
+        """
+        if not (self.ratio.low > 0 and math.isfinite(self.ratio.high)):
+            return None
+        change, low, high = map(math.log, (self.ratio.value, self.ratio.low, self.ratio.high))
+        logs = Estimate(change, low, high, self.ratio.n, self.ratio.clusters)
+        return needed(logs, math.log1p(self.margin))
 
     @property
     def is_sure(self) -> bool:
@@ -636,17 +679,20 @@ class AmountVerdict:
     @property
     def evidence(self) -> str:
         """The confidence interval and the sample size in words."""
+        change = self._write_change() if self.word == "not enough data" else ""
+        parts = [change, self._write_interval(), write_count(self.n, self.sides)]
+        return "; ".join(filter(None, parts))
+
+    def _write_interval(self) -> str:
         low, high = self.ratio.low, self.ratio.high
-        count = write_count(self.n, self.sides)
         if not math.isfinite(high - low):
-            return count
-        names_size = not self.claim.startswith(("unchanged", "no visible difference"))
-        if names_size and self.ratio.value >= _MANY_TIMES:
-            return f"{low:.3g}× to {high:.3g}×; {count}"
+            return ""
+        if self.ratio.value >= _MANY_TIMES:
+            return f"{low:.3g}× to {high:.3g}×"
         low, high = 100 * (low - 1), 100 * (high - 1)
-        if names_size and self.ratio.value < 1:
+        if self.word in _DECIDED and self.ratio.value < 1:
             low, high = -high, -low
-        return f"{_number(low, 0)} to {_number(high, 0)} %; {count}"
+        return f"{_number(low, 0)} to {_number(high, 0)} %"
 
 
 @dataclass(frozen=True, slots=True)
@@ -747,10 +793,10 @@ class Verdict:
 
     Attributes:
         word: The overall verdict. ``worse`` if more calls fail than in the baseline. Else
-            ``inconclusive`` if there are `reasons`. Else ``better`` if fewer calls fail and no
-            judge is worse. Else the verdict of the worst judge, in the order worse, inconclusive,
-            no different, better.
-        reasons: Why the whole comparison is inconclusive, such as too few shared items.
+            ``not enough data`` if there are `reasons`. Else ``better`` if fewer calls fail and no
+            judge is worse. Else the verdict of the worst judge, in the order worse, not enough
+            data, no difference, better.
+        reasons: Why the whole comparison has not enough data, such as too few shared items.
         judges: Verdicts by judge.
         amounts: Verdicts under the keys ``latency``, ``tokens`` and ``cost``.
         failures: Change of the share of failed calls. None if no call failed.
@@ -872,9 +918,9 @@ def compare_groups(
             f"{common} of {sum(shared.counts)} items are shared ({new} new, {gone} removed, "
             f"{changed} changed), 90 % are needed"
         )
-        judges = {name: replace(judge, word="inconclusive") for name, judge in judges.items()}
+        judges = {name: _leave_open(judge) for name, judge in judges.items()}
         if failures is not None and failures.word != "worse":
-            failures = replace(failures, word="inconclusive")
+            failures = _leave_open(failures)
     amounts = _paired_amounts(pairs, margins, least, time_share, by)
     worse, better = _changes(setups, pairs)
     return Verdict(
@@ -1070,8 +1116,8 @@ def decide(change: Estimate, margin: float, *, lower_is_better: bool = False) ->
 
     * Better: the whole interval is above 0 and the estimate is at least the margin.
     * Worse: the whole interval is below 0 and the estimate is at most minus the margin.
-    * No different: the whole interval lies between minus and plus the margin.
-    * Inconclusive: everything else.
+    * No difference: the whole interval lies between minus and plus the margin.
+    * Not enough data: everything else.
 
     Args:
         change: Candidate minus baseline, with its interval.
@@ -1085,7 +1131,7 @@ def decide(change: Estimate, margin: float, *, lower_is_better: bool = False) ->
         return "better"
     if high < 0 and value <= -margin:
         return "worse"
-    return "no different" if low >= -margin and high <= margin else "inconclusive"
+    return "no difference" if low >= -margin and high <= margin else "not enough data"
 
 
 def score_margin(deviation: float, *means: float) -> float:
@@ -1101,6 +1147,7 @@ def score_margin(deviation: float, *means: float) -> float:
     return max(SCORE_MARGIN * deviation, _ROUNDING * max(map(abs, means), default=0.0))
 
 
+_Compared = TypeVar("_Compared", bound=JudgeVerdict)
 _NO_ESTIMATE: Final = (None, None, None)
 _Items = Mapping[str, Sequence[ScoredRun]]
 _Counted = Sequence[tuple[ScoredRun, int]]
@@ -1341,15 +1388,15 @@ def _paired_failures(groups: _Pairs, pairs: _Pairs, by: str) -> FailureVerdict |
     if sums.change:
         change, p = _pair_difference(sums.change, sums.table, CONFIDENCE, is_rate=True)
         own = (estimate_mean(sums.before, is_rate=True), estimate_mean(sums.after, is_rate=True))
-    word: Word = "inconclusive"
+    word: Word = "not enough data"
     if _has_all_failed(after, before):
         word = "worse"
     elif pairs and _has_all_failed(before, after):
         word = "better"
     elif change is not None:
         word = decide(change, _FAILURE_MARGIN, lower_is_better=True)
-        if word == "no different" and _too_few_items(change):
-            word = "inconclusive"
+        if word == "no difference" and _too_few_items(change):
+            word = "not enough data"
     failed = [part for part in pairs if any(run.is_error for run in part.before)]
     repaired = [part for part in failed if all(map(_has_passed, part.after))]
     return _failure_verdict(
@@ -1427,7 +1474,7 @@ def _weigh(judged: _Judged, sums: _PairSums, confidence: float, by: str) -> Judg
     ]
     if not sums.change or judged.unlike():
         return judged.result(
-            "inconclusive",
+            "not enough data",
             _NO_ESTIMATE,
             confidence=confidence,
             n="0",
@@ -1438,7 +1485,7 @@ def _weigh(judged: _Judged, sums: _PairSums, confidence: float, by: str) -> Judg
     own = [estimate_mean(side, is_rate=judged.is_rate) for side in (sums.before, sums.after)]
     word = decide(change, judged.margin, lower_is_better=judged.lower_is_better)
     return judged.result(
-        "inconclusive" if reasons else word,
+        "not enough data" if reasons else word,
         (*own, change),
         confidence=confidence,
         n=_count(change, by if sums.is_clustered else None),
@@ -1577,7 +1624,7 @@ def _amount(
     name: str, ratio: Estimate, margin: float, n: str, reasons: Sequence[str]
 ) -> AmountVerdict:
     change = Estimate(ratio.value - 1, ratio.low - 1, ratio.high - 1, ratio.n, ratio.clusters)
-    word: Word = "inconclusive" if reasons else decide(change, margin, lower_is_better=True)
+    word: Word = "not enough data" if reasons else decide(change, margin, lower_is_better=True)
     return AmountVerdict(name, word, ratio, margin, n, reasons)
 
 
@@ -1657,6 +1704,13 @@ def _changes(setups: Sequence[_Judged], pairs: _Pairs) -> tuple[list[ItemChange]
     return worse, better
 
 
+def _leave_open(verdict: _Compared) -> _Compared:
+    """Return a verdict without a decision, because too few items are shared."""
+    return replace(
+        verdict, word="not enough data", reasons=[*verdict.reasons, "too few shared items"]
+    )
+
+
 def _decide_overall(
     words: Sequence[str], failures: FailureVerdict | None, reasons: Sequence[str]
 ) -> Word:
@@ -1665,8 +1719,8 @@ def _decide_overall(
     if change == "worse":
         return "worse"
     if reasons:
-        return "inconclusive"
-    worst: Word = next((word for word in WORST_FIRST if word in words), "inconclusive")
+        return "not enough data"
+    worst: Word = next((word for word in WORST_FIRST if word in words), "not enough data")
     return "better" if change == "better" and worst != "worse" else worst
 
 

@@ -162,7 +162,7 @@ class AlertCondition:
         return holds(self.tree, number_of, lambda _: False, lambda _: is_sure)
 
     def is_broken(self, number_of: Callable[[Figure], float]) -> bool:
-        """Return whether the condition holds, even if ``surely(...)`` is not certain yet."""
+        """Return whether the condition holds, even if ``surely(...)`` does not yet."""
 
         def holds_plainly(part: SureComparison) -> bool:
             return holds(part.comparison, number_of, lambda _: False)

@@ -295,7 +295,7 @@ TOOLS: Final[Mapping[str, Tool]] = {
             "Start here. Without a project: the projects, with their runs and errors since then, "
             "and their last run. With one: firing alerts, totals, versions, findings (last 24 h: "
             "slices such as a client with worse results, new values), new versions compared with "
-            "earlier ones (worse, or still collecting data), error groups (new: none in the seven "
+            "earlier ones (worse, or not enough data), error groups (new: none in the seven "
             "days before), newest experiments and verdicts.",
             (_PROJECT, _SINCE, _UNTIL, _WHERE),
             (
@@ -384,7 +384,7 @@ TOOLS: Final[Mapping[str, Tool]] = {
         Tool(
             "compare",
             "Decides whether b is better than a: for each judge, latency and cost a verdict "
-            "(better, worse, no different, watching, inconclusive) with its interval, the reason, "
+            "(better, worse, no difference, not enough data) with its interval, the reason, "
             "the method, changes of code and parameters, the runs that got worse, how much more "
             "data is needed. A new version and the one before are compared as a release, "
             "otherwise by experiments on one data set. Use it instead of comparing means.",

@@ -531,11 +531,11 @@ def interval_cells(of: Interval | None) -> list[object]:
 
 
 def _needed(judges: Sequence[JudgeChange], what: str) -> list[str] | None:
-    """Return how many runs or items each inconclusive judge needs; None if no number is known."""
+    """Return how many runs or items each open judge needs; None if no number is known."""
     items = [
         f"{judge.name}: {judge.needed:,} {what} show a difference of {judge.margin:g}"
         for judge in judges
-        if judge.word in {"inconclusive", "watching"} and judge.needed
+        if judge.word == "not enough data" and judge.needed
     ]
     return items or None
 

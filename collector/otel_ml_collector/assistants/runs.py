@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from otel_ml.orders import BY_TIME, NEWEST, ORDER_NAMES, read_order
 from otel_ml.records import LABELS
-from otel_ml.statistics.release import RELEASE_WORDS
+from otel_ml.statistics.verdict import WORST_FIRST
 from otel_ml_collector.alerts.find import AlertState, find_firing
 from otel_ml_collector.assistants.answers import Digest, DigestTable, Own, moment, number
 from otel_ml_collector.assistants.call import (
@@ -316,9 +316,7 @@ def read_overview(call: ToolCall) -> Digest:
                     release.sentence,
                     release.change,
                 ]
-                for release in sorted(
-                    releases, key=lambda release: RELEASE_WORDS.index(release.word)
-                )
+                for release in sorted(releases, key=lambda release: WORST_FIRST.index(release.word))
             ],
         )
         commands = [item.command for item in releases if item.word == "worse" and item.command]

@@ -709,10 +709,6 @@ class VersionResult:
         return str(self._verdict["word"])
 
     @property
-    def _shown_word(self) -> str:
-        return "collecting data" if self.word == "watching" else self.word
-
-    @property
     def have_failures_risen(self) -> bool:
         """Whether more calls fail than with the baseline version."""
         failures = self._verdict["failures"]
@@ -745,7 +741,7 @@ class VersionResult:
         judged = [f"{name}: {judge.sentence}" for name, judge in self.judges.items()]
         amounts = [f"{amount['name']}: {amount['sentence']}" for amount in self._verdict["amounts"]]
         failures, missing = self._verdict["failures"], self._verdict["missing"]
-        if not judged and self._verdict["word"] == "watching" and not amounts:
+        if not judged and self._verdict["word"] == "not enough data" and not amounts:
             judged = [self._verdict["sentence"]]
         return [
             *self._verdict["reasons"],
@@ -775,12 +771,12 @@ class VersionResult:
 
     def to_markdown(self) -> str:
         """Return the verdict and its sentences as a Markdown list."""
-        lines = [f"**{self.name}** vs {self.baseline}: {self._shown_word}", ""]
+        lines = [f"**{self.name}** vs {self.baseline}: {self.word}", ""]
         return "\n".join([*lines, *(f"* {sentence}" for sentence in self.sentences)]) + "\n"
 
     def __str__(self) -> str:
         """Return the verdict, with a line for each judge."""
-        lines = [f"{self.name} vs {self.baseline}: {self._shown_word}"]
+        lines = [f"{self.name} vs {self.baseline}: {self.word}"]
         return "\n".join([*lines, *(f"  {sentence}" for sentence in self.sentences)])
 
 

@@ -669,9 +669,9 @@ def _write_word(
         if not is_compared:
             return f"{side.letter} vs {before}: {verdict.sentence}"
         return f"{side.letter} vs {before}: no judge scored both"
-    if verdict.word in {"inconclusive", "watching"}:
+    if verdict.word == "not enough data":
         return f"{side.letter} vs the baseline {before}: {verdict.word}"
-    than = "from" if verdict.word == "no different" else "than"
+    than = "from" if verdict.word == "no difference" else "than"
     return f"{side.letter} is {verdict.word} {than} the baseline {before}"
 
 

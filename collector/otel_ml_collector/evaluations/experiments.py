@@ -155,11 +155,11 @@ class ExperimentVerdict(BaseModel):
 
     baseline: ListedExperiment
     word: Word = Field(
-        description="The worst verdict of all judges: worse, inconclusive, no different or "
+        description="The worst verdict of all judges: worse, not enough data, no difference or "
         "better. If the share of failed calls clearly changed, its verdict is used "
         "instead"
     )
-    reasons: list[str] = Field(description="Why the whole verdict is inconclusive")
+    reasons: list[str] = Field(description="Why the whole comparison has not enough data")
     judges: list[JudgeChange]
     amounts: list[AmountChange]
     failures: FailureChange | None = Field(

@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, Field
 
-from otel_ml.statistics.release import ReleaseWord
+from otel_ml.statistics.verdict import Word
 from otel_ml_collector import wording
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.grammar import FieldComparison, parse
@@ -125,7 +125,7 @@ class Release(BaseModel):
 
     model: str
     dimension: Dimension
-    word: ReleaseWord
+    word: Word
     sentence: str
     candidate: Side
     baseline: Side

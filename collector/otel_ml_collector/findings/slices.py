@@ -18,10 +18,9 @@ from otel_ml.statistics.slices import (
     FigureKind,
     RestVerdict,
     SliceFigure,
-    SliceWord,
     judge_slices,
 )
-from otel_ml.statistics.verdict import AMOUNT_MARGIN
+from otel_ml.statistics.verdict import AMOUNT_MARGIN, Word
 from otel_ml_collector import wording
 from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.findings.findings import Finding, FindingsQuestion
@@ -68,7 +67,7 @@ from otel_ml_collector.verdicts.claims import (
 from otel_ml_collector.verdicts.verdicts import FigureChange, Interval
 from otel_ml_collector.windows import Window
 
-CellWord: TypeAlias = SliceWord | Literal["other"]
+CellWord: TypeAlias = Word | Literal["other"]
 
 _MOST_PARTS: Final = 12
 MOST_SHOWN: Final = 500
@@ -119,7 +118,7 @@ class SliceCell(BaseModel):
     figure: str
     word: CellWord = Field(
         description="Verdict on the figure. For drift: `other` (the values changed), `no "
-        "different` or `too few`"
+        "difference` or `not enough data`"
     )
     n: int = Field(description="Number of included runs of the slice that have this figure")
     value: float | None = Field(
@@ -384,7 +383,7 @@ def _make_slice(
     )
     excess = max((cell.excess or 0.0 for cell in made), default=0.0)
     words = {value.word for _, value, _ in cells}
-    word: SliceWord = next(word for word in _WORDS if word in words or word == _WORDS[-1])
+    word: Word = next(word for word in _WORDS if word in words or word == _WORDS[-1])
     claim = Claim("", "")
     if items:  # the first figure decides what the claim says
         figure, verdict, cell = items[0]
@@ -414,7 +413,7 @@ _UNITS: Final[Mapping[FigureKind, Literal["points", "%", ""]]] = {
     "amount": "%",
     "score": "",
 }
-_WORDS: Final[tuple[SliceWord, ...]] = ("worse", "better", "no different", "too few")
+_WORDS: Final[tuple[Word, ...]] = ("worse", "better", "no difference", "not enough data")
 
 
 def _weight(verdict: RestVerdict) -> float:

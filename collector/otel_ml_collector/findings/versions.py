@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from otel_ml.records import ListedExperiment
+from otel_ml.statistics.verdict import Word
 from otel_ml_collector.evaluations.experiments import (
     Compared,
     ExperimentDetail,
@@ -25,7 +26,6 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.verdicts.sides import compare_versions
 from otel_ml_collector.verdicts.verdicts import (
     AmountChange,
-    ComparisonWord,
     FailureChange,
     JudgeChange,
     RecordedChange,
@@ -37,7 +37,7 @@ from otel_ml_collector.versions.find import find_digest
 class PairedChange(BaseModel):
     """The verdict on experiments of two versions on one data set."""
 
-    word: ComparisonWord
+    word: Word
     sentence: str
     reasons: list[str]
     judges: list[JudgeChange]
@@ -59,12 +59,12 @@ class VersionsVerdict(BaseModel):
         "`runs`: all recorded runs of both versions"
     )
     heading: str = Field(description="What is compared, in words")
-    word: ComparisonWord = Field(
-        description="Verdict of the figure or judge that decides: worse, watching (for a "
-        "release), inconclusive, no different or better"
+    word: Word = Field(
+        description="Verdict of the figure or judge that decides: worse, not enough data, "
+        "no difference or better"
     )
     sentence: str = Field(description="Sentence about the figure or judge that decides")
-    reasons: list[str] = Field(description="Why the whole verdict is inconclusive")
+    reasons: list[str] = Field(description="Why the whole comparison has not enough data")
     judges: list[JudgeChange]
     amounts: list[AmountChange]
     failures: FailureChange | None = Field(

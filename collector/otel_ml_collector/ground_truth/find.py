@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from pydantic import BaseModel, Field, computed_field
 
@@ -25,6 +25,7 @@ from otel_ml.statistics.truth import (
     usual_at,
     usual_course,
 )
+from otel_ml.statistics.verdict import WORST_FIRST, Word
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.filter.writing import quoted
@@ -104,7 +105,7 @@ class QualityPoint(BaseModel):
         "unknown"
     )
     early: str = Field(
-        description="Why it is too early to judge: `too young`, or `less than usual` of the ground "
+        description="Why it cannot be judged yet: `too young`, or `less than usual` of the ground "
         "truth has arrived; empty if it can be judged"
     )
     figures: list[QualityFigure]
@@ -184,7 +185,7 @@ class QualitySlice(BaseModel):
     difference: float = Field(description="Slice minus all other runs")
     low: float = Field(description="Lower bound of the difference, 95 %")
     high: float
-    word: Literal["worse", "better", "no different"] = Field(
+    word: Word = Field(
         description="Verdict: worse or better if the difference exceeds both the margin and chance"
     )
     excess: float = Field(
@@ -572,7 +573,9 @@ def _judge_slices(
         value = own.value - rest.value
         margin = _RATE_MARGIN if is_rate else _MEAN_MARGIN * abs(rest.value)
         matters = abs(value) > margin and chance < _CHANCE_OF_ONE
-        is_worse = sign * value < 0
+        word: Word = "no difference" if max(-low, high) <= margin else "not enough data"
+        if matters:
+            word = "worse" if sign * value < 0 else "better"
         tag, _, text = token.partition("=")
         lost = max(-high if sign > 0 else low, 0.0) * own.n if is_rate else 0.0
         slices.append(
@@ -586,12 +589,11 @@ def _judge_slices(
                 difference=value,
                 low=low,
                 high=high,
-                word=("worse" if is_worse else "better") if matters else "no different",
+                word=word,
                 excess=lost,
             )
         )
-    words = ("worse", "no different", "better")
-    slices.sort(key=lambda one: (words.index(one.word), -one.excess, sign * one.difference))
+    slices.sort(key=lambda one: (WORST_FIRST.index(one.word), -one.excess, sign * one.difference))
     return slices[:_SHOWN_SLICES]
 
 

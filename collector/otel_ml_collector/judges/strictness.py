@@ -28,8 +28,8 @@ class JudgeStrictness(BaseModel):
     version: int
     against: int
     word: str = Field(
-        description="Stricter, more lenient, no different or inconclusive; for scores without "
-        "pass or fail, lower or higher"
+        description="Stricter, more lenient, no difference or not enough data; for scores "
+        "without pass or fail, lower or higher"
     )
     sentence: str
     runs: int = Field(
@@ -75,7 +75,7 @@ class JudgeStrictness(BaseModel):
         description="Number of runs that would show a difference as large as `margin` with 80 "
         "% power",
     )
-    reasons: list[str] = Field(default=[], description="Why the whole comparison is inconclusive")
+    reasons: list[str] = Field(default=[], description="Why the comparison has not enough data")
 
 
 def find_strictness(
@@ -122,7 +122,7 @@ def find_strictness(
         judge=judge,
         version=version,
         against=against,
-        word="inconclusive",
+        word="not enough data",
         sentence=f"No run was scored by both v{version} and v{against}",
         is_cut=len(rows) == JUDGED_RUNS,
         in_experiments=in_experiments and bool(rows),

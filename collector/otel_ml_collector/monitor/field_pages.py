@@ -232,7 +232,7 @@ def show_field_slices(
     context = {
         "answer": answer,
         "slices": [item for item in answer.slices if item.word == "other"][:_MOST_SLICES],
-        "judged": sum(item.word != "too few" for item in answer.slices),
+        "judged": sum(item.word != "not enough data" for item in answer.slices),
     }
     return show_page(request, "field_slices.html", context)
 

@@ -299,7 +299,7 @@ def shade(cell: SliceCell) -> str:
             return _WORSE[cell.strength - 1]
         case "better":
             return _BETTER[cell.strength - 1]
-        case "too few":
+        case "not enough data" if cell.difference is None:
             return "few"
     return "mute"
 

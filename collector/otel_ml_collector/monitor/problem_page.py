@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from otel_ml.statistics.slices import FigureKind
+from otel_ml.statistics.verdict import Word
 from otel_ml_collector import wording
 from otel_ml_collector.access import ANNOTATE, access_of
 from otel_ml_collector.api.parameters import FromReader
@@ -47,9 +48,6 @@ _EXAMPLE_RUNS: Final = 5
 _BLOCKS: Final = 2
 _CHART_HEIGHT: Final = 180.0
 _SECOND_MS: Final = 1_000
-_SHOWN_WORDS: Final = {"no different": "unchanged", "inconclusive": "no visible difference"}
-# A slice is compared with other runs of the same time, so it cannot be "unchanged".
-_SLICE_WORDS: Final = {"no different": "no visible difference", "too few": "too few runs"}
 # Fields that the rows of a table cannot be grouped by.
 _NO_DIMENSIONS: Final = frozenset({"outcome", "version", "release", "provider_model"})
 
@@ -392,7 +390,7 @@ def _compare_with_others(
                 now=now,
                 change=write_difference(cell.difference, kind) or "–",
                 size=abs((cell.value or 0.0) - (cell.rest or 0.0)),
-                word=_SLICE_WORDS.get(cell.word, cell.word),
+                word=cell.word,
                 difference=(cell.difference, cell.margin),
             )
         )
@@ -434,10 +432,8 @@ def _count_runs(counts: tuple[int, int], figure: FigureChange | None) -> tuple[i
     return figure.baseline.n, figure.candidate.n
 
 
-def _write_word(figure: FigureChange | None) -> str:
-    if figure is None or figure.reasons:
-        return "too early"
-    return _SHOWN_WORDS.get(figure.word, figure.word)
+def _write_word(figure: FigureChange | None) -> Word:
+    return "not enough data" if figure is None else figure.word
 
 
 def _name_value(item: RunSlice) -> str:

@@ -70,8 +70,8 @@ _LABELS: Final = Sql("""
   FROM {source} WHERE {asked} LIMIT 1000000""")
 _WORDS: Final[dict[str, CellWord]] = {
     "drift": "other",
-    "as before": "no different",
-    "too few": "too few",
+    "as before": "no difference",
+    "too few": "not enough data",
 }
 
 
@@ -299,7 +299,7 @@ def _make_slice(
         difference=None,
         excess=None,
         strength=min(int(gap / MARGIN), _STRENGTHS) if word == "other" else 0,
-        shown=f"n {drift.window.n:,}" if word == "too few" else wording.score(gap),
+        shown=f"n {drift.window.n:,}" if word == "not enough data" else wording.score(gap),
     )
     where, of_its_model = query.where, f"model == {quoted(model)}"
     if of_its_model not in conjuncts(where):

@@ -43,7 +43,7 @@ def write_checked(found: FoundProblems) -> str:
         small = [
             item
             for item in state.slices.slices
-            if item.word == "too few"
+            if not any(cell.difference for cell in item.cells)
             and item.dimension not in ("outcome", "version")
             and item.runs < _FEW_RUNS
         ]

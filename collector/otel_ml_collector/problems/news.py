@@ -8,6 +8,7 @@ from fastapi import Depends
 from pydantic import BaseModel, Field
 
 from otel_ml.records import ListedExperiment
+from otel_ml.statistics.verdict import Word
 from otel_ml_collector import wording
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.evaluations.experiments import (
@@ -32,12 +33,7 @@ from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.times import DAY_NS, to_rfc3339
 from otel_ml_collector.verdicts.claims import name_version
 from otel_ml_collector.verdicts.lines import Banner, make_banner, quote_judge
-from otel_ml_collector.verdicts.verdicts import (
-    ComparisonWord,
-    FailureChange,
-    JudgeChange,
-    find_worst,
-)
+from otel_ml_collector.verdicts.verdicts import FailureChange, JudgeChange, find_worst
 from otel_ml_collector.versions import diff
 from otel_ml_collector.versions.find import NewVersion, find_new_versions
 from otel_ml_collector.windows import Window
@@ -51,13 +47,13 @@ _LATEST_EXPERIMENTS: Final = 5
 _VERDICT_NS: Final = 30 * DAY_NS
 # Words of findings, worst first. Verdicts that are not bad come last.
 _WRONG: Final = ("firing", "worse", "new error", "crashed", "judge fails")
-_FINDING_WORDS: Final = (*_WRONG, "watching", "inconclusive", "no different", "better")
+_FINDING_WORDS: Final = (*_WRONG, "not enough data", "no difference", "better")
 
 
 class ProjectFinding(BaseModel):
     """A sentence about a project that leads to the runs that it is about."""
 
-    word: ComparisonWord | Literal["firing", "new error", "crashed", "judge fails"]
+    word: Word | Literal["firing", "new error", "crashed", "judge fails"]
     is_wrong: bool
     subject: str = Field(
         description="What the problem is about: an alert, a version, an experiment, a type of "
@@ -101,7 +97,7 @@ class NewestVersion(BaseModel):
     before: int = Field(description="The version that it replaced")
     first_seen_time: str = Field(description="When its first run started or arrived")
     change: str = Field(description="What changed in the version, in a few words")
-    word: ComparisonWord | None = Field(
+    word: Word | None = Field(
         default=None, description="Verdict against the version before; null if not requested"
     )
     sentence: str = Field(default="", description="Sentence about the figure that decides")
@@ -300,8 +296,8 @@ def _name_baseline(version: NewestVersion, release: Release) -> NewestVersion:
 
 
 def _list_reasons(verdict: VersionsVerdict) -> list[str]:
-    """List why a verdict is inconclusive: its own reasons, else those of its judges."""
-    if verdict.word != "inconclusive":
+    """List why there is not enough data: a verdict's own reasons, else those of its judges."""
+    if verdict.word != "not enough data":
         return []
     parts: list[JudgeChange | FailureChange] = [*verdict.judges]
     parts += [verdict.failures] if verdict.failures else []

@@ -44,7 +44,7 @@ _NAMES: Final[Mapping[str, str]] = {
 _LASTS: Final = ("7d", "30d", "60d")
 # Reasons why a bucket is early: the value in the API and the text on the page.
 _EARLY: Final[Mapping[str, str]] = {
-    "too young": "too early to judge",
+    "too young": "not enough ground truth yet",
     "less than usual": "fewer outcomes than usual",
 }
 

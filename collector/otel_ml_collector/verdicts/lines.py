@@ -5,14 +5,15 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from otel_ml.statistics.slices import FigureKind
-from otel_ml.statistics.verdict import FAILED_CALLS
+from otel_ml.statistics.verdict import FAILED_CALLS, Word
 from otel_ml_collector import wording
 from otel_ml_collector.price import write_cost
 from otel_ml_collector.verdicts.claims import write_bounds as write_bounds_of
-from otel_ml_collector.verdicts.claims import write_ms
 from otel_ml_collector.verdicts.verdicts import (
+    AMOUNT_FIGURES,
+    ERRORS,
+    MISSING,
     AmountChange,
-    ComparisonWord,
     FailureChange,
     Interval,
     JudgeChange,
@@ -23,16 +24,8 @@ _SCALE_UP: Final = 1.15
 _TINY: Final = 1e-9  # rounding error when equal rates are subtracted
 _SAME_SHARE: Final = 0.005  # smaller changes of an amount are shown as 0
 _DECIDED: Final = frozenset({"worse", "better"})
-# Claims if the versions have no judge in common: equal figures do not mean equal answers.
-_SAME: Final = {
-    "errors": "fails as often as",
-    "missing outputs": "returns no output as often as",
-    "latency": "takes as long as",
-    "tokens": "uses as many tokens as",
-    "cost": "costs as much as",
-}
-# Openings of undecided claims. They are cut off, because the word next to the claim says the same.
-_OPEN: Final = ("too early: ", "collecting data: ", "no visible difference: ", "unchanged: ")
+# Figures that do not compare outputs. Equal figures do not mean equal answers.
+_WITHOUT_OUTPUTS: Final = (ERRORS, MISSING, *AMOUNT_FIGURES)
 _AMOUNT_TITLES: Final = {
     "latency": ("Latency", "Typical latency (geometric mean)"),
     "tokens": ("Cost", "Tokens per run"),
@@ -70,7 +63,8 @@ class VerdictLine:
     Attributes:
         word: The verdict on this figure in one word, such as `worse`.
         kind: Quality, Errors, Latency or Cost, if the table is sorted by kind; else empty.
-        note: A remark next to `word`, such as the smallest difference that matters.
+        note: A remark next to `word`: the largest difference that is still possible, or what is
+            missing for a verdict.
     """
 
     name: str
@@ -101,7 +95,7 @@ class Banner:
         figure: Name of the figure (the measured value) that decides the verdict.
     """
 
-    word: ComparisonWord
+    word: Word
     figure: str
     lead: str
     claim: str
@@ -110,7 +104,7 @@ class Banner:
 
 
 def make_banner(
-    word: ComparisonWord, sentence: str, judges: Sequence[JudgeChange], names: tuple[str, str]
+    word: Word, sentence: str, judges: Sequence[JudgeChange], names: tuple[str, str]
 ) -> Banner:
     """Make the banner on top of a page, which states the verdict of a comparison.
 
@@ -133,22 +127,19 @@ def make_banner(
             claim, evidence = figures, f"{size} ({interval}); {count}" if has_count else size
         elif name in _AMOUNT_TITLES:
             claim = f"{name} is {claim}"
-    for opening in _OPEN:
-        claim = claim.removeprefix(opening)
+    before, now = names
+    note, claim = _split_word(word, claim)
+    lead = f"{now} is {word}"
+    if word == "not enough data":
+        lead = f"Not enough data to say whether {now} is better"
+        claim = note or claim
+    elif word == "no difference":
+        is_alone = judge is None and name in _WITHOUT_OUTPUTS
+        figure = f" in {name}" if is_alone else ""
+        lead = f"No difference{figure} between {now} and {before} ({note})"
+        claim = "; ".join(filter(None, [claim, "no judge scored both" if is_alone else ""]))
     if target:
         evidence, judge = f"{evidence}. Ground truth: {target}".removeprefix(". "), None
-    before, now = names
-    if word == "no different" and judge is None and has_name and name in _SAME:
-        lead = f"{now} {_SAME[name]} {before}"
-        claim = f"{claim}, and no judge scored both versions"
-        return Banner(word, name, lead, claim, wording.name_interval(evidence), None)
-    lead = {
-        "worse": f"{now} is worse",
-        "better": f"{now} is better",
-        "no different": f"{now} is as good as {before}",
-    }.get(word, f"Too early to say whether {now} is better")
-    if word == "inconclusive" and not any(text.startswith(opening) for opening in _OPEN[:2]):
-        lead = f"No visible difference between {now} and {before}"
     return Banner(
         word, name if has_name else "", lead, claim, wording.name_interval(evidence), judge
     )
@@ -177,7 +168,6 @@ def versus_lines(sides: JudgedSides, missing: FailureChange | None) -> list[Verd
             title=_title_judge(judge),
             change=_write_points(judge.difference) if judge.is_rate else line.change,
             interval=_add_unit(line.interval, "pts") if judge.is_rate else line.interval,
-            note=_write_note(judge),
         )
         for line, judge in zip(judge_lines(sides.judges), sides.judges, strict=True)
     ]
@@ -190,7 +180,6 @@ def versus_lines(sides: JudgedSides, missing: FailureChange | None) -> list[Verd
                 title=title,
                 change=_write_points(change.difference if change else None),
                 interval=_add_unit(line.interval, "pts"),
-                note=_write_note(change) if change else "",
             )
             for line in failure_lines(change)
         ]
@@ -206,7 +195,6 @@ def versus_lines(sides: JudgedSides, missing: FailureChange | None) -> list[Verd
                 now=_write_amount(amount.name, amount.candidate),
                 change=_write_change(amount),
                 interval=_write_ratios(amount),
-                note=_write_margin(amount) or _write_status(amount.word, amount.sentence),
             )
         )
     return lines
@@ -218,23 +206,27 @@ def _title_judge(judge: JudgeChange) -> str:
     return "pass rate" if judge.is_rate else "mean score"
 
 
-def _write_status(word: str, sentence: str) -> str:
-    """Return why a figure is open, without its values. Empty if it is decided or unchanged."""
-    if word in _DECIDED or word == "no different":
+def _split_word(word: Word, claim: str) -> tuple[str, str]:
+    """Split the word and its note from a claim.
+
+    `no difference (at most 1.8 pts): 69 % pass` becomes `at most 1.8 pts` and `69 % pass`. `not
+    enough data: about 420 more items` becomes `about 420 more items` and an empty text.
+    """
+    if not claim.startswith(word):
+        return "", claim
+    claim = claim.removeprefix(word)
+    if word == "no difference":
+        note, _, figures = claim.removeprefix(" (").partition(")")
+        return note, figures.removeprefix(": ")
+    return claim.removeprefix(": "), ""
+
+
+def _write_note(word: Word, sentence: str) -> str:
+    """Return the largest difference that is still possible, or what is missing for a verdict."""
+    if word in _DECIDED:
         return ""
-    claim = wording.split_evidence(sentence)[0]
-    figures, has_size, size = claim.partition(": ")
-    if f"{figures}: " in _OPEN[:2]:
-        return claim
-    return size if has_size and f"{figures}: " not in _OPEN else figures
-
-
-def _write_note(change: JudgeChange | FailureChange) -> str:
-    """Return which differences are too small to matter if nothing changed, else the status."""
-    is_rate = not isinstance(change, JudgeChange) or change.is_rate
-    if change.word == "no different" and is_rate:
-        return f"(differences below {100 * change.margin:.3g}{wording.THIN}pts are ignored)"
-    return _write_status(change.word, change.sentence)
+    note, claim = _split_word(word, wording.split_evidence(sentence)[0])
+    return f"({note})" if word == "no difference" and note else note or claim
 
 
 def _write_points(change: Interval | None) -> str:
@@ -273,16 +265,6 @@ def _write_ratios(amount: AmountChange) -> str:
     return bounds if "×" in bounds else _add_unit(bounds, "%")
 
 
-def _write_margin(amount: AmountChange) -> str:
-    """Write which differences are too small to matter, for an amount that did not change."""
-    if amount.word != "no different" or amount.baseline is None:
-        return ""
-    size = amount.baseline.model_copy(update={"value": amount.margin * amount.baseline.value})
-    unit = " tokens" if amount.name == "tokens" else ""
-    least = write_ms(size.value) if amount.name == "latency" else _write_amount(amount.name, size)
-    return f"(differences below {least.replace(' ', wording.THIN)}{unit} are ignored)"
-
-
 def _add_unit(number: str, unit: str) -> str:
     return number if number == "–" else f"{number}{wording.THIN}{unit}"
 
@@ -315,6 +297,7 @@ def judge_lines(
                 sentence=judge.sentence,
                 bar=_bar(change, judge.margin, scale, judge.word, of),
                 reasons=judge.reasons,
+                note=_write_note(judge.word, judge.sentence),
             )
         )
     return lines
@@ -337,6 +320,7 @@ def failure_lines(failures: FailureChange | None) -> list[VerdictLine]:
             sentence=failures.sentence,
             bar=_bar(change, failures.margin, _most(change, failures.margin), failures.word, 100),
             reasons=failures.reasons,
+            note=_write_note(failures.word, failures.sentence),
         )
     ]
 
@@ -357,7 +341,7 @@ def amount_lines(amounts: Sequence[AmountChange]) -> list[VerdictLine]:
             sentence=amount.sentence,
             bar=_bar(changes[amount.name], amount.margin, widest, amount.word, 100),
             reasons=amount.reasons,
-            note=_write_margin(amount),
+            note=_write_note(amount.word, amount.sentence),
         )
         for amount in amounts
     ]

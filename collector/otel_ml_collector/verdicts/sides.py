@@ -11,18 +11,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from otel_ml.statistics.release import (
-    RELEASE_WORDS,
-    FigureUnits,
-    FigureVerdict,
-    ReleaseWord,
-    Unit,
-    judge_release,
-)
+from otel_ml.statistics.release import FigureUnits, FigureVerdict, Unit, judge_release
 from otel_ml.statistics.verdict import (
     AMOUNT_MARGIN,
     LEAST_CLUSTERS,
+    WORST_FIRST,
     AmountVerdict,
+    Word,
     write_versions,
 )
 from otel_ml_collector.filter.sql import compile_tests, compile_where
@@ -52,7 +47,6 @@ from otel_ml_collector.verdicts.verdicts import (
     AMOUNT_FIGURES,
     ERRORS,
     MISSING,
-    ComparisonWord,
     FigureChange,
     RecordedChange,
     choose_versions,
@@ -103,7 +97,7 @@ class SidesVerdict:
         shared: Number of runs on both sides. If there are any, the sides are not compared.
     """
 
-    word: ReleaseWord
+    word: Word
     first: FigureVerdict | None
     figures: Sequence[FigureVerdict]
     digests: Mapping[str, str]
@@ -126,25 +120,23 @@ class SidesVerdict:
             )
             for figure in self.figures
         ]
-        word: ComparisonWord = "watching" if is_release else "inconclusive"
-        changes += [leave_out(judge, word, reason) for judge, reason in self.unlike.items()]
+        changes += [leave_out(judge, reason) for judge, reason in self.unlike.items()]
         for change in changes:
             change.target = self.targets.get(change.name, "")
         return changes
 
     @property
     def change(self) -> RecordedChange:
-        """The verdict on chosen runs. Without a clear difference, it is inconclusive."""
+        """The verdict on chosen runs."""
         sentence = "no recorded runs of both"
         if self.first is not None:
             sentence = f"{self.first.name}: {self.first.comparison}"
-        word = "inconclusive" if self.word == "watching" else self.word
-        return make_recorded_change(word, sentence, self.describe())
+        return make_recorded_change(self.word, sentence, self.describe())
 
 
 def leave_open(counts: tuple[int, int], shared: int = 0) -> SidesVerdict:
     """Make the verdict on two sides that are not compared, see `SidesVerdict`."""
-    return SidesVerdict("watching", None, [], {}, {}, {}, "", 1.0, counts, shared)
+    return SidesVerdict("not enough data", None, [], {}, {}, {}, "", 1.0, counts, shared)
 
 
 def compare_sides(reader: Reader, project: str, sides: Sides) -> SidesVerdict:
@@ -262,12 +254,12 @@ def _judge_rows(read: SideRows) -> SidesVerdict:
     verdicts = sorted(judge_release(figures, *sides.names), key=_order)
     deciding = _choose_deciding(verdicts)
     first = next(iter(deciding), None)
-    if first is not None and first.word == "watching":
-        watched = [item for item in deciding if item.word == "watching"]
+    if first is not None and first.word == "not enough data":
+        watched = [item for item in deciding if item.word == "not enough data"]
         # Figures with a direction come first, then the one that needs the most runs.
         first = max(watched, key=lambda entry: (entry.has_direction, entry.needed or 0))
     return SidesVerdict(
-        word="watching" if first is None else first.word,
+        word="not enough data" if first is None else first.word,
         first=first,
         figures=verdicts,
         digests=judges.digests,
@@ -291,7 +283,7 @@ def _choose_deciding(verdicts: Sequence[FigureVerdict]) -> Sequence[FigureVerdic
     judges = [
         figure
         for figure in rated
-        if figure.name not in (ERRORS, MISSING) or figure.word == "watching"
+        if figure.name not in (ERRORS, MISSING) or figure.word == "not enough data"
     ]
     has_judge = any(figure.name not in (ERRORS, MISSING) for figure in rated)
     return worse or (judges if has_judge else rated) or verdicts
@@ -300,7 +292,7 @@ def _choose_deciding(verdicts: Sequence[FigureVerdict]) -> Sequence[FigureVerdic
 def _order(verdict: FigureVerdict) -> tuple[int, bool, float, str]:
     """Order figures by word; quality and errors come before latency, tokens and cost."""
     is_amount = isinstance(verdict.verdict, AmountVerdict)
-    return RELEASE_WORDS.index(verdict.word), is_amount, -verdict.stake, verdict.name
+    return WORST_FIRST.index(verdict.word), is_amount, -verdict.stake, verdict.name
 
 
 def compare_filters(

@@ -2,21 +2,22 @@
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Annotated, Final, Literal, Protocol
+from typing import Annotated, Final, Protocol
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from otel_ml.statistics.intervals import Estimate
 from otel_ml.statistics.release import FigureVerdict
-from otel_ml.statistics.verdict import FAILED_CALLS, AmountVerdict, Verdict
+from otel_ml.statistics.verdict import (
+    FAILED_CALLS,
+    WORST_FIRST,
+    AmountVerdict,
+    Verdict,
+    Word,
+)
 from otel_ml_collector.store.versions import Numbers
 from otel_ml_collector.wording import numbered
 
-# While a release is being watched, an open verdict is `watching`; otherwise it is `inconclusive`.
-ComparisonWord = Literal["worse", "watching", "inconclusive", "no different", "better"]
-COMPARISON_WORDS: Final[tuple[ComparisonWord, ...]] = (
-    *("worse", "watching", "inconclusive", "no different", "better"),
-)
 # Names of the figures that every recorded run has. Any other figure is a judge.
 ERRORS: Final = "errors"
 MISSING: Final = "missing outputs"
@@ -67,7 +68,7 @@ def _interval_of(estimate: Estimate | None) -> Interval | None:
 class JudgeChange(JudgeVersionName):
     """The change between two sides by a judge; pass rates are from 0 to 1."""
 
-    word: ComparisonWord
+    word: Word
     sentence: str
     is_rate: bool = Field(
         description="True if the values are pass rates, false if they are mean scores"
@@ -88,7 +89,7 @@ class JudgeChange(JudgeVersionName):
         "with 80 % power"
     )
     reasons: list[str] = Field(
-        description="Why the verdict is inconclusive, apart from the width of the interval"
+        description="Why there is not enough data, apart from the width of the interval"
     )
     target: str = Field(
         default="", description="Prediction target, if ground truth is compared; else empty"
@@ -101,7 +102,7 @@ class AmountChange(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     name: str
-    word: ComparisonWord
+    word: Word
     sentence: str
     ratio: Interval = Field(
         description="Candidate divided by baseline. In experiments, only items that both have are "
@@ -122,7 +123,7 @@ class FailureChange(BaseModel):
 
     model_config = ConfigDict(from_attributes=True)
 
-    word: ComparisonWord = Field(
+    word: Word = Field(
         description="`worse` if the share of failed calls rose by at least 2 points and the whole "
         "interval is above 0, or if every call fails now. `better` is the opposite. Either of "
         "them decides the whole verdict"
@@ -135,7 +136,7 @@ class FailureChange(BaseModel):
     )
     margin: float
     reasons: list[str] = Field(
-        description="Why the verdict is inconclusive, apart from the width of the interval"
+        description="Why there is not enough data, apart from the width of the interval"
     )
 
     @property
@@ -160,7 +161,7 @@ class FigureChange(BaseModel):
     judge_number: int | None = Field(
         default=None, description="Number of the judge's version; null without one"
     )
-    word: ComparisonWord
+    word: Word
     sentence: str
     is_rate: bool
     lower_is_better: bool
@@ -179,7 +180,7 @@ class FigureChange(BaseModel):
         description="Smallest difference that this many runs show with 80 % power"
     )
     reasons: list[str] = Field(
-        description="Why it is too early for a verdict, apart from the width of the interval"
+        description="Why there is not enough data, apart from the width of the interval"
     )
     runs: int = Field(description="Number of runs of the candidate that have this figure")
     needed: int | None = Field(
@@ -204,8 +205,8 @@ def make_figure_change(
         figure: The name of the figure, its values in both sets of runs, and the verdict on it.
         digest: Digest of the judge's version. Empty if the figure is not from a judge.
         number: Number of the judge's version. None if the figure is not from a judge.
-        is_release: Whether this is a release in production. More runs will follow then, so a
-            verdict that is not certain yet is `watching` instead of `inconclusive`.
+        is_release: Whether this is a release in production. More runs will follow then, so an
+            open verdict names the progress.
     """
     verdict = figure.verdict
     change = verdict.ratio if isinstance(verdict, AmountVerdict) else verdict.difference
@@ -214,7 +215,7 @@ def make_figure_change(
         name=figure.name,
         judge_version=digest,
         judge_number=number,
-        word=figure.word if is_release else verdict.word,
+        word=figure.word,
         sentence=figure.sentence if is_release else figure.comparison,
         is_rate=not isinstance(verdict, AmountVerdict) and verdict.is_rate,
         lower_is_better=isinstance(verdict, AmountVerdict) or verdict.lower_is_better,
@@ -250,12 +251,12 @@ def _list_means(verdict: AmountVerdict) -> tuple[Interval | None, Interval | Non
     return before, now
 
 
-def leave_out(judge: str, word: ComparisonWord, reason: str) -> FigureChange:
+def leave_out(judge: str, reason: str) -> FigureChange:
     """Describe a judge that is not compared, with the reason."""
     return FigureChange(
         name=judge,
         judge_version="",
-        word=word,
+        word="not enough data",
         sentence=reason,
         is_rate=False,
         lower_is_better=False,
@@ -274,7 +275,7 @@ def leave_out(judge: str, word: ComparisonWord, reason: str) -> FigureChange:
 class RecordedChange(BaseModel):
     """The verdict on two sets of recorded runs, which are not paired."""
 
-    word: ComparisonWord
+    word: Word
     sentence: str = Field(description="Sentence about the figure that decides")
     judges: list[JudgeChange]
     amounts: list[AmountChange]
@@ -287,7 +288,7 @@ class RecordedChange(BaseModel):
 
 
 def make_recorded_change(
-    word: ComparisonWord, sentence: str, figures: Iterable[FigureChange]
+    word: Word, sentence: str, figures: Iterable[FigureChange]
 ) -> RecordedChange:
     """Group the changes of figures into judges, amounts, and failed calls."""
     shares: dict[str, FailureChange] = {}
@@ -325,7 +326,7 @@ class JudgedSides(Protocol):
     """A comparison of two sides, of experiments or of recorded runs."""
 
     @property
-    def word(self) -> ComparisonWord:
+    def word(self) -> Word:
         """The verdict."""
 
     @property
@@ -341,7 +342,7 @@ class JudgedSides(Protocol):
         """The share of failed calls."""
 
 
-def find_worst(comparison: JudgedSides) -> tuple[ComparisonWord, str, float] | None:
+def find_worst(comparison: JudgedSides) -> tuple[Word, str, float] | None:
     """Find the figure that decides a comparison, such as the scores of a judge, and its verdict.
 
     If the share of failed calls is `worse` or `better`, and the whole comparison has the same
@@ -358,7 +359,7 @@ def find_worst(comparison: JudgedSides) -> tuple[ComparisonWord, str, float] | N
     if failures is not None and failures.is_decided and failures.word == comparison.word:
         size = abs(failures.difference.value) if failures.difference else 1.0
         return failures.word, failures.named, size
-    changes: list[tuple[ComparisonWord, str, float]] = [
+    changes: list[tuple[Word, str, float]] = [
         (judge.word, f"{judge.judge}: {judge.sentence}", abs(judge.difference.value))
         for judge in judges
         if judge.difference
@@ -366,9 +367,7 @@ def find_worst(comparison: JudgedSides) -> tuple[ComparisonWord, str, float] | N
         (amount.word, f"{amount.name}: {amount.sentence}", abs(amount.ratio.value - 1))
         for amount in comparison.amounts
     ]
-    return min(
-        changes, key=lambda entry: (COMPARISON_WORDS.index(entry[0]), -entry[2]), default=None
-    )
+    return min(changes, key=lambda entry: (WORST_FIRST.index(entry[0]), -entry[2]), default=None)
 
 
 # Fields that a verdict and an answer of the API share.
@@ -409,8 +408,8 @@ def choose_versions(
 ) -> dict[str, set[str]]:
     """Choose one version of each judge: the newest that scored all sets of runs to compare.
 
-    If no version scored all of them, all versions of the judge are returned, and the verdict is
-    inconclusive.
+    If no version scored all of them, all versions of the judge are returned, and there is
+    not enough data for a verdict.
 
     Args:
         sides: For each set of runs, the digests of the judge versions that scored it, by judge.

@@ -79,7 +79,7 @@ class VariabilityComparison(BaseModel):
 
     version: int
     against: int
-    word: str = Field(description="Steadier, less steady, no different or inconclusive")
+    word: str = Field(description="Steadier, less steady, no difference or not enough data")
     sentence: str
     before: Interval = Field(description="Agreement of the version that `against` names")
     after: Interval
@@ -93,7 +93,7 @@ class VariabilityComparison(BaseModel):
         "80 % power"
     )
     reasons: list[str] = Field(
-        description="Why the comparison is inconclusive, apart from the width of the interval"
+        description="Why there is not enough data, apart from the width of the interval"
     )
 
 
@@ -141,7 +141,7 @@ class ExperimentVariability(AnswerVariability):
         description="Comparison with the baseline in one sentence; empty unless both have "
         "repeated runs"
     )
-    word: str = Field(description="Steadier, less steady, no different, inconclusive or empty")
+    word: str = Field(description="Steadier, less steady, no difference, not enough data or empty")
     difference: Interval | None
 
 

@@ -154,7 +154,6 @@ TEMPLATES.filters.update(
     cut_id=view.cut_id,
     dollars=write_dollars,
     duration=wording.duration,
-    page_word=view.page_word,
     elapsed_ms=view.elapsed_ms,
     evidence=lambda sentence: wording.name_interval(wording.split_evidence(sentence)[1]),
     local=lambda time_ns, zone: write_local(time_ns, read_zone(zone)),

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 from urllib.parse import quote, urlencode
 
 from markupsafe import Markup, escape
@@ -104,35 +104,6 @@ def short(value: object, most: int = _SHORT_CHARS) -> str:
 def elapsed_ms(start_ns: int, now_ns: int | None = None) -> float:
     """Return how long ago something began, in milliseconds."""
     return max((now_ns or time.time_ns()) - start_ns, 0) / 1e6
-
-
-# Words of the API and the words that pages use instead.
-_PAGE_WORDS: Final[Mapping[str, str]] = {"no different": "unchanged", "watching": "collecting"}
-
-
-def page_word(verdict: Any) -> str:
-    """Return the word that pages show for a verdict, such as "too early".
-
-    An inconclusive verdict is shown as "too early" if there were too few runs or items. This is the
-    case if the verdict lists reasons, or if nothing was compared. Any other inconclusive verdict is
-    shown as "no visible difference".
-
-    Args:
-        verdict: A comparison, or only its verdict as text, such as "worse".
-    """
-    word = str(getattr(verdict, "word", verdict))
-    if word != "inconclusive":
-        return _PAGE_WORDS.get(word, word)
-    failures = getattr(verdict, "failures", None)
-    compared = [*getattr(verdict, "judges", ()), *([failures] if failures else ())]
-    parts = compared if hasattr(verdict, "judges") else [verdict]
-    reasons = [
-        reason
-        for part in (verdict, *parts)
-        if getattr(part, "word", "") == word
-        for reason in getattr(part, "reasons", ())
-    ]
-    return "too early" if reasons or not parts else "no visible difference"
 
 
 _TAG_TEST: Final = re.compile(r'tags\["([^"]+)"\] == "([^"]*)"')

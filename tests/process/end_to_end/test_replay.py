@@ -122,7 +122,7 @@ def test_worse_code_is_worse(collector: CollectorProcess) -> None:
     ids = record(collector, "replayed", as_judge(length))
     client = Client("replayed", endpoint=collector.endpoint, join=False)
     same = client.replay(answer, 'model == "answer"', [as_judge(length)], margin={"length": 0.2})
-    assert (same.verdict, same.errors, same.left_out) == ("no different", 0, {})
+    assert (same.verdict, same.errors, same.left_out) == ("no difference", 0, {})
     assert sorted(run.item for run in same.runs) == sorted(ids)
     worse = client.replay(answer_worse, 'model == "answer"', [as_judge(length)])
     assert worse.verdict == "worse"
@@ -330,7 +330,7 @@ def test_program_says_what_it_will_do(
     ended = program("app.py:answer", *WHERE, "--margin", "length=0.2", "--json", report)
     assert ended.stderr.startswith("40 recorded runs: 40 to replay\n")
     told = json.loads(Path(report).read_text())
-    assert (told["verdict"], told["runs"], told["left_out"]) == ("no different", 40, {})
+    assert (told["verdict"], told["runs"], told["left_out"]) == ("no difference", 40, {})
 
 
 def test_interrupted(collector: CollectorProcess, tmp_path: Path) -> None:

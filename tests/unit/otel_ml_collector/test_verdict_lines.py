@@ -2,10 +2,10 @@
 
 import pytest
 
+from otel_ml.statistics.verdict import Word
 from otel_ml_collector.verdicts.lines import make_banner, quote_judge, versus_lines
 from otel_ml_collector.verdicts.verdicts import (
     AmountChange,
-    ComparisonWord,
     FailureChange,
     Interval,
     JudgeChange,
@@ -35,8 +35,8 @@ JUDGE = JudgeChange(
     reasons=[],
 )
 FAILURES = FailureChange(
-    word="no different",
-    sentence="unchanged: 1 % both (± 0.5 pts; 400 runs with v1, 300 with v2)",
+    word="no difference",
+    sentence="no difference (at most 0.5 pts): 1 % both (± 0.5 pts; 400 runs with v1, 300 with v2)",
     baseline=interval(0.01),
     candidate=interval(0.01),
     difference=interval(0.0, 0.005),
@@ -45,8 +45,8 @@ FAILURES = FailureChange(
 )
 LATENCY = AmountChange(
     name="latency",
-    word="no different",
-    sentence="unchanged (1 to 4 %; 400 runs with v1, 300 with v2)",
+    word="no difference",
+    sentence="no difference (at most 0.36 ms): 5 % longer (4 to 6 %; 400 runs)",
     ratio=interval(1.05, 0.01),
     baseline=interval(6.0),
     candidate=interval(6.3),
@@ -79,8 +79,8 @@ def test_figures_have_one_order() -> None:
     ]
     assert [line.note for line in lines] == [
         "",
-        f"(differences below 2{THIN}pts are ignored)",
-        f"(differences below 3.0{THIN}ms are ignored)",
+        "(at most 0.5 pts)",
+        "(at most 0.36 ms)",
     ]
 
 
@@ -95,32 +95,32 @@ def test_figures_have_one_order() -> None:
             "10 pts worse (95 % interval: 6 to 14 pts); 400 runs with v1, 300 with v2",
         ),
         (
-            "watching",
-            "grounded: collecting data: 577 of about 6,700 runs",
-            "Too early to say whether v2 is better",
+            "not enough data",
+            "grounded: not enough data: 577 of about 6,700 runs",
+            "Not enough data to say whether v2 is better",
             "577 of about 6,700 runs",
             "",
         ),
         (
-            "no different",
-            "errors: unchanged: 0 % both (± 0.7 pts; 400 runs with v1, 300 with v2)",
-            "v2 fails as often as v1",
-            "0 % both, and no judge scored both versions",
-            "95 % interval: ± 0.7 pts; 400 runs with v1, 300 with v2",
+            "no difference",
+            "errors: no difference (at most 0.7 pts): 0 % both (± 0.7 pts; 400 runs with v1)",
+            "No difference in errors between v2 and v1 (at most 0.7 pts)",
+            "0 % both; no judge scored both",
+            "95 % interval: ± 0.7 pts; 400 runs with v1",
         ),
         (
-            "no different",
-            "grounded: unchanged: 90 % both (± 0.7 pts; 400 runs with v1, 300 with v2)",
-            "v2 is as good as v1",
+            "no difference",
+            "grounded: no difference (at most 0.7 pts): 90 % both (± 0.7 pts; 400 runs with v1)",
+            "No difference between v2 and v1 (at most 0.7 pts)",
             "90 % both",
-            "95 % interval: ± 0.7 pts; 400 runs with v1, 300 with v2",
+            "95 % interval: ± 0.7 pts; 400 runs with v1",
         ),
         (
-            "inconclusive",
-            "grounded: no visible difference: 65 % both (± 16 pts; 150 items)",
-            "No visible difference between v2 and v1",
-            "65 % both",
-            "95 % interval: ± 16 pts; 150 items",
+            "not enough data",
+            "grounded: not enough data: about 9,000 more items (65 % both; ± 16 pts; 150 items)",
+            "Not enough data to say whether v2 is better",
+            "about 9,000 more items",
+            "65 % both; ± 16 pts; 150 items",
         ),
         (
             "worse",
@@ -132,7 +132,7 @@ def test_figures_have_one_order() -> None:
     ],
 )
 def test_claim_before_evidence(
-    word: ComparisonWord, sentence: str, lead: str, claim: str, evidence: str
+    word: Word, sentence: str, lead: str, claim: str, evidence: str
 ) -> None:
     """The banner of a page has the verdict, the claim and the evidence."""
     banner = make_banner(word, sentence, [JUDGE], ("v1", "v2"))

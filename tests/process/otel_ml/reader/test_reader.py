@@ -201,7 +201,7 @@ def test_models_versions_and_projects(reader: Reader) -> None:
     assert told["definition"]["source"]
     assert len(list(reader.runs(told["where"]))) == told["evaluations"] == 2
     alone = reader.judge_strictness(judge["judge"], 1, 1)
-    assert (alone["word"], alone["version"], alone["against"]) == ("inconclusive", 1, 1)
+    assert (alone["word"], alone["version"], alone["against"]) == ("not enough data", 1, 1)
     assert [one.project for one in reader.projects("reader/shop")] == [PROJECT]
 
 

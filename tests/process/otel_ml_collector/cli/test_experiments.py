@@ -244,14 +244,14 @@ def test_compare_versions(versions: Reader, words: tuple[str, ...], status: int)
 
 
 def test_new_version(collector: CollectorProcess, capsys: pytest.CaptureFixture[str]) -> None:
-    """A version that is too new for a verdict is "collecting data", as on the pages."""
+    """A version that is too new for a verdict has "not enough data", as on the pages."""
     client = Client("tried", endpoint=collector.endpoint, join=False)
     for function in (right, wrong):
         client.trace(name="fresh")(function)(1)
     assert client.flush()
     client.close()
     assert main(["compare", "fresh:v1", "fresh:v2"]) == 0
-    assert capsys.readouterr().out.startswith("fresh:v2 vs fresh:v1: collecting data\n")
+    assert capsys.readouterr().out.startswith("fresh:v2 vs fresh:v1: not enough data\n")
 
 
 def test_versions_of_two_models(

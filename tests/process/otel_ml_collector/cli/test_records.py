@@ -309,7 +309,7 @@ def test_endpoint_of_the_settings(endpoint: str, tmp_path: Any) -> None:
 
 
 def test_release(collector: CollectorProcess) -> None:
-    """A new version is listed with the previous version, in the state of collecting data."""
+    """A new version is listed with the previous version, without enough data."""
     client = Client("released", endpoint=collector.endpoint)
 
     def make(text: str) -> None:
@@ -335,7 +335,7 @@ def test_release(collector: CollectorProcess) -> None:
             0,
             [
                 ["candidate", "baseline", "figure", "word", "sentence", "runs", "since"],
-                ["answer:v2", "answer:v1", "", "watching", release["sentence"], "", ""],
+                ["answer:v2", "answer:v1", "", "not enough data", release["sentence"], "", ""],
             ],
         )
     done = otel_ml(collector.endpoint, "compare", "answer:v1", "answer:v2", "--project", "released")

@@ -283,7 +283,7 @@ def test_nested_params(service: Service, ask_tool: Ask) -> None:
         service.store.take("nested", run, make_span("otel_ml.update", told))
     found = ask_tool("compare", project="nested", a="nested:v1", b="nested:v2")
     assert found["changed"]["params"] == ["llm.temperature: 0.2 → 0.9"]
-    assert found["verdict"] == "inconclusive"
+    assert found["verdict"] == "not enough data"
     assert found["because"].endswith("1 of 1 run had no output; v1: 1 of 1")
     page = ask(service.app, "/api/v1/projects/nested/compare?of=nested:v1&of=nested:v2").json
     assert page["differing"] == ["llm.temperature"]

@@ -91,7 +91,7 @@ def test_small_worst_value(service: Service) -> None:
     rows = page.partition("Version × client")[2].partition("</table>")[0].split("<tr")
     text = html.unescape(re.sub("<[^>]+>", " ", next(row for row in rows if ">x<" in row)))
     assert text.split()[-1] == "worse"
-    assert "too early" not in text
+    assert "not enough data" not in text
 
 
 def test_pair_of_an_old_input(service: Service) -> None:

@@ -143,11 +143,11 @@ def test_too_little_truth(service: Service) -> None:
     save(service, "few", positive="", probability="")
     release = get_release(service, "few")
     figure = get_figure(release)
-    assert figure["word"] == "watching"
+    assert figure["word"] == "not enough data"
     assert figure["sentence"] == (
         "ground truth for 50 % of runs with v1 and 100 % with v2; a comparison needs 90 %"
     )
-    assert release["word"] == "no different"
+    assert release["word"] == "no difference"
 
 
 def test_without_target(service: Service) -> None:

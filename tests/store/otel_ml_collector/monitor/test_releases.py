@@ -115,9 +115,9 @@ def test_worse(service: Service) -> None:
     assert "pts worse" in first["sentence"]
     others = {item["name"]: item["word"] for item in release["figures"][1:]}
     assert others == {
-        "errors": "no different",
-        "missing outputs": "no different",
-        "latency": "no different",
+        "errors": "no difference",
+        "missing outputs": "no difference",
+        "latency": "no difference",
     }
 
 
@@ -170,9 +170,9 @@ def test_found_unasked(service: Service) -> None:
 
 
 def test_undecided_version_is_named(service: Service) -> None:
-    """The list of new versions names a version that it is too early to judge."""
+    """The list of new versions names a version without enough data."""
     news = ask(service.app, "/projects/releases/news").text
-    assert ">Too early to say whether chat v2 is better: " in news.replace("\u202f", " ")
+    assert ">Not enough data to say whether chat v2 is better: " in news.replace("\u202f", " ")
 
 
 def test_model_page(service: Service) -> None:
@@ -186,7 +186,7 @@ def test_model_page(service: Service) -> None:
     (sentence,) = [item["sentence"] for item in findings if item["kind"] == "release"]
     shown = re.sub("<[^>]*>", "", html.unescape(parts["answer"])).replace("\u202f", " ")
     assert sentence in shown
-    assert "Too early to say whether chat v2 is better</strong>" in parts["chat"]
+    assert "Not enough data to say whether chat v2 is better</strong>" in parts["chat"]
     (opened,) = re.findall(r'<a href="([^"]*)">Show runs</a>', html.unescape(parts["answer"]))
     runs = ask(service.app, opened.replace("/projects", "/api/v1/projects") + "&limit=1000")
     (release,) = get(service, "models/answer/release")["releases"]
@@ -229,7 +229,7 @@ def test_one_verdict(service: Service) -> None:
     assert words["answer"] == ("worse", release["sentence"])
     (shown,) = [one["claim"] for one in newest if one["model"] == "answer"]
     assert shown.startswith("answer v2 is worse: ")
-    assert words["chat"][0] == "watching"
+    assert words["chat"][0] == "not enough data"
 
 
 def test_a_choice_is_no_release(service: Service) -> None:
@@ -274,7 +274,11 @@ def test_a_single_run(service: Service) -> None:
         "grounded": "0 of 1 run passed; v1: 463 of 514",
     }
     verdict = get(service, "models/one/versions/2/verdict?against=1", "one")
-    assert (release["word"], verdict["word"], verdict["amounts"]) == ("watching", "watching", [])
+    assert (release["word"], verdict["word"], verdict["amounts"]) == (
+        "not enough data",
+        "not enough data",
+        [],
+    )
     page = ask(service.app, "/projects/one/model-verdict?model=one&version=2&against=1").text
     assert "0 of 1 run passed; v1: 463 of 514" in page
 
@@ -371,13 +375,13 @@ def test_errors_alone_say_nothing_about_answers(service: Service) -> None:
     plain = [span for span in make_release("plain", 0.9) if "otel_ml.record" not in span.attributes]
     take(service.store, "plain", plain)
     (release,) = get(service, "models/plain/release", "plain")["releases"]
-    assert release["word"] == "no different"
+    assert release["word"] == "no difference"
     page = html.unescape(
         ask(
             service.app, "/projects/plain/model-verdict?model=plain&version=2&against=1&default=1"
         ).text
     )
-    assert "plain v2 fails as often as v1" in page
+    assert "No difference in errors between plain v2 and v1" in page
     assert "0 % both, and no judge scored both versions" in page.replace("\u202f", " ")
     assert page.count("800 runs with v1") == 1
 
@@ -392,7 +396,7 @@ def test_no_run_is_old_enough(service: Service) -> None:
     ]
     take(service.store, "young", [tell("a1"), *spans[0], *spans[1]])
     (release,) = get(service, "models/young/release", "young")["releases"]
-    assert (release["word"], release["figures"]) == ("watching", [])
+    assert (release["word"], release["figures"]) == ("not enough data", [])
     starts = r"100 runs so far, the comparison starts on \d+ \w+( \d\d:\d\d)? UTC"
     assert re.fullmatch(starts, release["sentence"])
     page = ask(service.app, "/projects/young/compare?of=young:v2&of=young:v1").text
@@ -404,8 +408,8 @@ def test_watching(service: Service) -> None:
     """For a version that is not worse, the sentence has the runs needed to see a smaller change."""
     (release,) = get(service, "models/chat/release")["releases"]
     grounded = next(item for item in release["figures"] if item["name"] == "grounded")
-    assert (release["word"], grounded["word"]) == ("watching", "watching")
-    assert re.search(r" to see a change of less than \d+ pts$", grounded["sentence"])
+    assert (release["word"], grounded["word"]) == ("not enough data", "not enough data")
+    assert re.search(r" can show a change of \d+ pts or more$", grounded["sentence"])
 
 
 def test_any_order_twice(service: Service) -> None:
@@ -511,7 +515,7 @@ def test_another_mix_of_clients(service: Service) -> None:
             )
     take(service.store, "mix", spans)
     (release,) = get(service, "releases", "mix")["releases"]
-    assert (release["stratum"], release["word"]) == ("client", "watching")
+    assert (release["stratum"], release["word"]) == ("client", "not enough data")
     grounded = next(item for item in release["figures"] if item["name"] == "grounded")
     # Of all runs, 92 % passed before and 74 % pass now: only the mix changed.
     assert grounded["candidate"]["value"] == pytest.approx(grounded["baseline"]["value"], abs=0.03)
@@ -564,7 +568,7 @@ def test_assistants(service: Service) -> None:
     told = answer("overview", {"project": "releases"}, reader, "", time.time_ns())["releases"]
     assert told["columns"] == ["new", "before", "word", "says", "changed"]
     words = [row[:3] for row in told["rows"]]
-    assert words == [["answer:v2", "answer:v1", "worse"], ["chat:v2", "chat:v1", "watching"]]
+    assert words == [["answer:v2", "answer:v1", "worse"], ["chat:v2", "chat:v1", "not enough data"]]
 
 
 def test_worst_client(service: Service) -> None:

@@ -167,7 +167,7 @@ def test_what_is_alike(service: Service) -> None:
     """A field with the same distribution everywhere differs in no slice."""
     answer = get(service, "drift inputs.size")
     assert {item["name"] for item in answer["slices"]} >= {f"client = {name}" for name in CLIENTS}
-    assert {item["word"] for item in answer["slices"]} == {"no different"}
+    assert {item["word"] for item in answer["slices"]} == {"no difference"}
 
 
 def test_figures_of_runs(service: Service) -> None:
@@ -187,7 +187,7 @@ def test_slices_of_nothing(service: Service, field: str) -> None:
 def test_few_runs(service: Service) -> None:
     """A slice with fewer than 100 values is not judged."""
     answer = get(service, "drift inputs.age", where="inputs.age < 25")
-    assert {item["word"] for item in answer["slices"]} == {"too few"}
+    assert {item["word"] for item in answer["slices"]} == {"not enough data"}
     assert answer["slices"][0]["cells"][0]["shown"].startswith("n ")
 
 
@@ -195,7 +195,7 @@ def test_where_narrows_both_sides(service: Service) -> None:
     """A filter applies to the slice and to all other runs."""
     slices = get(service, "drift inputs.age", where='tags["client"] != "Remax"')["slices"]
     assert {item["name"] for item in slices} == {"client = Century", "client = Zillow"}
-    assert {item["word"] for item in slices} == {"no different"}
+    assert {item["word"] for item in slices} == {"no difference"}
 
 
 @pytest.mark.parametrize("figure", ["drift inputs.nothing", "drift nothing", "drift "])

@@ -25,7 +25,7 @@ def test_page(service: Service) -> None:
     assert f"for the {here} of {len(FORETOLD)} predictions whose outcome is known" in page
     assert f">{wrong} wrong runs</a>" in page
     assert page.count("<title>fewer outcomes than usual</title>") >= 2
-    assert "<title>too early to judge</title>" in page
+    assert "<title>not enough ground truth yet</title>" in page
     assert 'id="calibration"' in page
     assert "probability of “yes” equals the share of runs whose outcome is “yes”" in page
     assert "actual: yes" in page

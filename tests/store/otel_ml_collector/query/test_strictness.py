@@ -88,7 +88,7 @@ def test_nothing_in_common(store: Store, project: str) -> None:
     store.take(project, tell("a1"))
     store.take(project, tell("b2"))
     found = find_strictness(store.reader, project, "grounded", 2, 1)
-    assert (found.word, found.runs, found.both_pass) == ("inconclusive", 0, None)
+    assert (found.word, found.runs, found.both_pass) == ("not enough data", 0, None)
     assert found.sentence == "No run was scored by both v2 and v1"
 
 

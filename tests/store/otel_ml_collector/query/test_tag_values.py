@@ -51,8 +51,8 @@ def test_each_value_as_if_alone(store: Store, project: str, turns: int) -> None:
     verdicts = compare_tag_values(store.reader, project, sides, tokens)
     assert {token: verdict.word for token, verdict in verdicts.items()} == {
         "client=Kessler": "worse",
-        "client=Tanaka": "watching",
-        "client=Nordwind": "watching",
+        "client=Tanaka": "not enough data",
+        "client=Nordwind": "not enough data",
     }
     assert verdicts["client=Nordwind"].counts == (0, 0)
     filters = 'model == "classify" and version == 1', 'model == "classify" and version == 2'

@@ -144,7 +144,7 @@ def test_judge_versions_are_never_mixed(service: Service) -> None:
     """Without a judge version that scored both versions, the verdict gives a reason."""
     found = verdict(service, "unlike")
     [judge] = found["judges"]
-    assert (judge["word"], judge["difference"]) == ("inconclusive", None)
+    assert (judge["word"], judge["difference"]) == ("not enough data", None)
     assert judge["reasons"] == [
         "no version of the judge scored both: a1 scored the baseline, b2 the candidate"
     ]

@@ -70,9 +70,9 @@ def test_turned_round_is_more_lenient() -> None:
 
 @pytest.mark.parametrize("runs", [1, 19])
 def test_too_few(runs: int) -> None:
-    """Fewer than 20 runs are inconclusive, however different they are."""
+    """Fewer than 20 runs are not enough data, however different they are."""
     change = compare_judge_versions(pairs({(True, False): runs}))
-    assert change.word == "inconclusive"
+    assert change.word == "not enough data"
     assert f"{runs} of 20 items" in change.sentence
 
 
@@ -159,9 +159,9 @@ def test_counted_clusters_as_items() -> None:
 
 
 def test_runs_without_a_pass_are_missing() -> None:
-    """If many runs have no pass from one version, the result is inconclusive, with the reason."""
+    """If many runs have no pass from one version, there is not enough data, with the reason."""
     silent = TwiceJudged(JudgeScore(True), JudgeScore(None, 0.5), "", 60)
     change = compare_judge_versions([*pairs(CELLS), silent])
-    assert change.word == "inconclusive"
+    assert change.word == "not enough data"
     assert "the judge scored 80 % of the candidate's runs" in change.sentence
     assert change.table == CELLS

@@ -46,7 +46,7 @@ def test_unknown_values() -> None:
         for windows in (known, [{**window, **unknown} for window in known])
     )
     (sure,), (open_,) = judge_release([whole]), judge_release([half])
-    assert (sure.word, open_.word) == ("worse", "watching")
+    assert (sure.word, open_.word) == ("worse", "not enough data")
     assert sure.runs == open_.runs == 1_000
     assert open_.verdict.sides == sure.verdict.sides
     assert open_.stake < sure.stake
@@ -190,26 +190,26 @@ def test_rise_of_errors() -> None:
 
 
 def test_better_and_no_different() -> None:
-    """The words "better" and "no different" come from the interval over the whole time."""
+    """The words "better" and "no difference" come from the interval over the whole time."""
     better = judge_one(alone(1_600, 2_000), alone(950, 1_000))
     same = judge_one(alone(18_000, 20_000), alone(18_000, 20_000))
     assert (better.word, better.since) == ("better", None)
-    assert (same.word, same.since) == ("no different", None)
+    assert (same.word, same.since) == ("no difference", None)
 
 
 def test_rounding_is_no_difference() -> None:
     """If all scores are equal, a difference in the last digit is neither better nor worse."""
     before, now = ({Unit("", value, 1, value): 500} for value in (0.3, 0.1 + 0.2))
     figure = FigureUnits(name="grade", kind="score", baseline=before, windows=[now])
-    assert [verdict.word for verdict in judge_release([figure])] == ["no different"]
+    assert [verdict.word for verdict in judge_release([figure])] == ["no difference"]
 
 
 def test_watching_says_how_many_runs() -> None:
     """Without a verdict, the sentence has the number of runs so far and the number needed."""
     verdict = judge_one(alone(18_000, 20_000), alone(360, 400))
-    assert verdict.word == "watching"
+    assert verdict.word == "not enough data"
     assert verdict.needed is not None
-    assert verdict.sentence == "collecting data: 400 of about 2,000 runs"
+    assert verdict.sentence == "not enough data: 400 of about 2,000 runs"
     # By the normal distribution: 0.09 (1.96 + 0.84)² / (0.02² - 0.09 (1.96 + 0.84)² / 20,000)
     assert 1_800 < verdict.needed < 2_200
 
@@ -217,16 +217,16 @@ def test_watching_says_how_many_runs() -> None:
 def test_small_baseline_says_what_it_can_show() -> None:
     """A baseline of 500 runs cannot show 2 points, however many runs the new version has."""
     verdict = judge_one(alone(450, 500), alone(90, 100))
-    assert (verdict.word, verdict.needed) == ("watching", None)
-    few = "too early: 500 runs before are too few to see a change of less than 4 pts"
+    assert (verdict.word, verdict.needed) == ("not enough data", None)
+    few = "not enough data: 500 runs before can show a change of 4 pts or more"
     assert verdict.sentence == few
 
 
 def test_clear_fall_is_named_before_it_is_certain() -> None:
     """The sentence names a drop that the interval shows before the repeated test confirms it."""
     verdict = judge_one(alone(750, 800), alone(354, 400))
-    assert verdict.word == "watching"
-    assert verdict.sentence.startswith("88 % pass, 94 % before: 5 pts worse, not certain yet (")
+    assert verdict.word == "not enough data"
+    assert "(88 % pass, 94 % before; −9.0 to −1.9 pts;" in verdict.sentence
 
 
 def test_counts_below_thirty_runs() -> None:
@@ -234,7 +234,7 @@ def test_counts_below_thirty_runs() -> None:
     verdict = judge_one(
         alone(2, 500), alone(12, 12), lower_is_better=True, passing="fail", name="v1"
     )
-    assert (verdict.word, verdict.verdict.word) == ("watching", "inconclusive")
+    assert (verdict.word, verdict.verdict.word) == ("not enough data", "not enough data")
     assert verdict.sentence == "12 of 12 runs failed; v1: 2 of 500"
     assert verdict.verdict.difference is None  # type: ignore[union-attr]
     slow = FigureUnits(
@@ -251,7 +251,7 @@ def test_counts_below_thirty_runs() -> None:
 def test_verdict_needs_a_hundred_runs() -> None:
     """Between 30 and 100 runs on a side there is an interval, and no verdict."""
     verdict = judge_one(alone(20, 2_000), alone(60, 60), lower_is_better=True, passing="fail")
-    assert (verdict.word, verdict.since) == ("watching", None)
+    assert (verdict.word, verdict.since) == ("not enough data", None)
     assert verdict.verdict.reasons == ["60 of 100 runs now"]
     assert "99 pts" in verdict.comparison
 

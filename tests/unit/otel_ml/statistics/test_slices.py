@@ -131,7 +131,7 @@ def test_too_few(inside: int) -> None:
     values = np.arange(4_000) % 2.0
     moments = sum_up(values, np.arange(4_000), np.arange(4_000) < inside)
     (verdict,) = judge_slices([SliceFigure("rate", True, *moments)])
-    assert (verdict.word, verdict.difference, verdict.n) == ("too few", None, 0)
+    assert (verdict.word, verdict.difference, verdict.n) == ("not enough data", None, 0)
 
 
 def test_few_sessions() -> None:
@@ -139,7 +139,7 @@ def test_few_sessions() -> None:
     sessions = np.repeat(np.arange(400), 100)
     moments = sum_up(np.arange(40_000) % 2.0, sessions, sessions < 11)
     (verdict,) = judge_slices([SliceFigure("rate", True, *moments)])
-    assert verdict.word == "too few"
+    assert verdict.word == "not enough data"
 
 
 def test_interval_of_rates_is_at_most_1() -> None:
@@ -154,7 +154,7 @@ def test_interval_of_rates_is_at_most_1() -> None:
 
 
 def test_small_effect_of_many() -> None:
-    """A difference below the margin is "no different", however many runs show it."""
+    """A difference below the margin is "no difference", however many runs show it."""
     draw = np.random.default_rng(7)
     inside = np.arange(1_000_000) < 400_000
     values = (draw.random(1_000_000) < 0.9 - 0.01 * inside).astype(float)
@@ -162,7 +162,7 @@ def test_small_effect_of_many() -> None:
         [SliceFigure("rate", False, *sum_up(values, np.arange(1_000_000), inside))]
     )
     assert verdict.p < 1e-12
-    assert (verdict.word, verdict.lost, verdict.strength) == ("no different", 0.0, 0)
+    assert (verdict.word, verdict.lost, verdict.strength) == ("no difference", 0.0, 0)
 
 
 def test_equal_scores() -> None:
@@ -175,7 +175,7 @@ def test_equal_scores() -> None:
         figures.append(
             SliceFigure("score", False, *sum_up(np.full(1_000, score), sessions, inside))
         )
-    assert {verdict.word for verdict in judge_slices(figures)} == {"no different"}
+    assert {verdict.word for verdict in judge_slices(figures)} == {"no difference"}
 
 
 def test_ratio() -> None:

@@ -84,7 +84,7 @@ def test_paired() -> None:
     expected = stats.t.interval(0.95, 119, np.mean(changes), stats.sem(changes))
     found = change.difference
     assert (found.low, found.high) == pytest.approx(expected, rel=1e-9)
-    assert (found.n, change.is_paired, change.word) == (120, True, "inconclusive")
+    assert (found.n, change.is_paired, change.word) == (120, True, "not enough data")
     assert "120 repeated inputs" in change.sentence
 
 
@@ -105,11 +105,11 @@ def test_unpaired() -> None:
 
 
 def test_too_few() -> None:
-    """Fewer than 20 inputs are inconclusive, however different the sides are."""
+    """Fewer than 20 inputs are not enough data, however different the sides are."""
     change = compare_variability(make_side([[2]] * 19), make_side([[1, 1]] * 19))
     assert change
-    assert change.word == "inconclusive"
-    assert change.sentence.startswith("too early: 19 of 20 repeated inputs (")
+    assert change.word == "not enough data"
+    assert change.sentence.startswith("not enough data: 19 of 20 repeated inputs (")
 
 
 def test_order_is_no_matter() -> None:

@@ -60,11 +60,11 @@ def words(verdict: Verdict) -> dict[str, Word]:
     [
         (0.03, 0.01, 0.05, "better"),
         (-0.03, -0.05, -0.01, "worse"),
-        (0.015, 0.005, 0.025, "inconclusive"),  # above 0, below the margin
-        (0.015, 0.011, 0.019, "no different"),
-        (0.0, -0.02, 0.02, "no different"),
-        (0.0, -0.021, 0.02, "inconclusive"),
-        (0.1, 0.0, 0.2, "inconclusive"),
+        (0.015, 0.005, 0.025, "not enough data"),  # above 0, below the margin
+        (0.015, 0.011, 0.019, "no difference"),
+        (0.0, -0.02, 0.02, "no difference"),
+        (0.0, -0.021, 0.02, "not enough data"),
+        (0.1, 0.0, 0.2, "not enough data"),
         (-0.02, -0.03, -0.001, "worse"),
     ],
 )
@@ -112,7 +112,7 @@ def test_too_little_in_common() -> None:
     """With under 90 % of items in common there is no verdict, unless `partial` is set."""
     before, after = items("+" * 80), items("-" * 100)
     found = compare_items(before, after)
-    assert (found.word, words(found)) == ("inconclusive", {"exact": "inconclusive"})
+    assert (found.word, words(found)) == ("not enough data", {"exact": "not enough data"})
     assert found.reasons == [
         "80 of 100 items are shared (20 new, 0 removed, 0 changed), 90 % are needed"
     ]
@@ -141,10 +141,10 @@ def test_too_little_in_common() -> None:
         (items("+" * 40), items("-" * 40, judges=()), "the judge has not scored the candidate yet"),
     ],
 )  # fmt: skip
-def test_inconclusive(before: list[ScoredRun], after: list[ScoredRun], reason: str) -> None:
-    """Too few or too different runs are inconclusive, with the reason."""
+def test_not_enough_data(before: list[ScoredRun], after: list[ScoredRun], reason: str) -> None:
+    """Too few or too different runs are not enough data, with the reason."""
     found = compare_items(before, after)
-    assert found.word == "inconclusive"
+    assert found.word == "not enough data"
     assert list(found.judges["exact"].reasons) == [reason]
     assert reason in found.judges["exact"].sentence
 
@@ -167,14 +167,13 @@ def test_too_few_clusters_are_named(cluster: str, reason: str) -> None:
 def test_how_many_would_narrow_it() -> None:
     """If only the interval is too wide, the sentence says how many items would narrow it."""
     found = compare_items(items("+-" * 20), items("-+" * 20)).judges["exact"]
-    assert (found.word, found.reasons) == ("inconclusive", [])
+    assert (found.word, found.reasons) == ("not enough data", [])
     assert found.detectable is not None
     assert found.needed is not None
     assert found.difference is not None
     half = 100 * (found.difference.high - found.difference.low) / 2
     assert found.sentence == (
-        f"no visible difference: 50 % both (± {half:.0f} pts; 40 items, "
-        "about 18,000 needed for ± 2 pts)"
+        f"not enough data: about 18,000 more items (50 % both; ± {half:.0f} pts; 40 items)"
     )
     assert found.needed == pytest.approx(40 * (found.detectable / 0.02) ** 2, rel=0.001)
 
@@ -193,7 +192,7 @@ def test_margin_is_told() -> None:
     """A given margin replaces the default of two points."""
     before, after = items("+" * 600), items("+" * 580 + "-" * 20)
     assert compare_items(before, after).word == "worse"
-    assert compare_items(before, after, margin={"exact": 0.06}).word == "no different"
+    assert compare_items(before, after, margin={"exact": 0.06}).word == "no difference"
 
 
 def test_unit_is_the_mean_of_repeats() -> None:
@@ -222,7 +221,7 @@ def scored(values: Sequence[float], latency: float = 1.0) -> list[ScoredRun]:
 @pytest.mark.parametrize(
     ("before", "after", "margin", "word"),
     [
-        (1.0, 2.0, None, "no different"),  # less than 10 ms
+        (1.0, 2.0, None, "no difference"),  # less than 10 ms
         (100.0, 200.0, None, "worse"),
         (1.0, 2.0, {"latency": 0.05}, "worse"),  # a given margin applies to small differences too
     ],
@@ -239,9 +238,9 @@ def test_least_amount(
     assert latency.means[1] == pytest.approx(2 * latency.means[0])
 
 
-@pytest.mark.parametrize(("time_share", "word"), [(0.02, "worse"), (0.3, "no different")])
+@pytest.mark.parametrize(("time_share", "word"), [(0.02, "worse"), (0.3, "no difference")])
 def test_time_share(time_share: float, word: str) -> None:
-    """A latency 20 % longer is worse with a `time_share` of 0.02 and no different with 0.3."""
+    """A latency 20 % longer is worse with a `time_share` of 0.02, no difference with 0.3."""
     groups = [
         ItemGroup(run.item, [run], [run], amounts={"latency": [(1_000.0, 1_200.0)]})
         for run in scored([1.0] * 30)
@@ -265,7 +264,7 @@ def test_scores() -> None:
     assert found.amounts["latency"].sentence == "100 % longer (100 to 100 %; 30 items)"
 
 
-@pytest.mark.parametrize(("now", "word"), [(0.3, "no different"), (0.31, "better")])
+@pytest.mark.parametrize(("now", "word"), [(0.3, "no difference"), (0.31, "better")])
 def test_rounding_is_no_difference(now: float, word: Word) -> None:
     """If all scores of the baseline are equal, a difference in the last digit does not matter."""
     before = [0.1 + 0.2] * 30
@@ -297,8 +296,8 @@ def test_slices() -> None:
 
 
 def test_nothing() -> None:
-    """Without runs the verdict is inconclusive."""
-    assert compare_items([], []).word == "inconclusive"
+    """Without runs there is not enough data."""
+    assert compare_items([], []).word == "not enough data"
 
 
 def with_failed(*scores: float | None) -> list[ScoredRun]:
@@ -346,8 +345,8 @@ def test_means_leave_out_failed_calls(lower: Sequence[str]) -> None:
         ([1.0], [None], "worse", "worse"),
         ([None, None, 1.0], [None] * 3, "worse", "worse"),
         # One failure of 200 may be chance, and so may two of five.
-        ([1.0] * 200, [1.0] * 199 + [None], "inconclusive", "no different"),
-        ([1.0] * 5, [1.0] * 3 + [None] * 2, "inconclusive", "inconclusive"),
+        ([1.0] * 200, [1.0] * 199 + [None], "not enough data", "no difference"),
+        ([1.0] * 5, [1.0] * 3 + [None] * 2, "not enough data", "not enough data"),
         # Fixed code is better: all failures fixed, one of five fixed, or half of the calls fixed.
         ([None] * 47, [1.0] * 47, "better", "better"),
         ([None] * 5, [1.0] + [None] * 4, "better", "better"),
@@ -355,7 +354,7 @@ def test_means_leave_out_failed_calls(lower: Sequence[str]) -> None:
         # This does not hold if the answers are worse.
         ([1.0, 0.9] * 50 + [None] * 50, [0.2, 0.1] * 75, "better", "worse"),
         # Every call fails on both sides.
-        ([None] * 30, [None] * 30, "inconclusive", "inconclusive"),
+        ([None] * 30, [None] * 30, "not enough data", "not enough data"),
     ],
 )
 def test_failed_calls_decide(
@@ -395,7 +394,7 @@ def test_failures_of_other_items() -> None:
     assert compare_items(items("+" * 40), [*half[:15], *other[15:]]).word == "worse"
     assert compare_items(items("+" * 40), other).word == "worse"
     assert compare_items(items("x" * 40), [*half[:15], *items("+" * 80)[40:]]).word == (
-        "inconclusive"
+        "not enough data"
     )
 
 
@@ -408,7 +407,7 @@ def test_failures_of_repeats_and_clusters() -> None:
     assert (found.word, found.difference.value) == ("worse", 0.25)
     one = compare_items(items("+" * 40, cluster=40), items("x" * 20 + "+" * 20, cluster=40))
     assert one.failures is not None
-    assert (one.failures.word, one.word) == ("inconclusive", "inconclusive")
+    assert (one.failures.word, one.word) == ("not enough data", "not enough data")
 
 
 def test_value_of_one_side() -> None:
@@ -510,31 +509,46 @@ def test_counted_is_one_by_one(drawn: list[tuple[Sides, int]], lower: bool) -> N
     ("word", "ratio", "margin", "sentence"),
     [
         (
-            "no different",
+            "no difference",
             (1.28, 1.2, 1.37),
             6.0,
-            "28 % longer, too small to matter (20 to 37 %; 9 items)",
+            "no difference (at most 37 %): 28 % longer (20 to 37 %; 9 items)",
         ),
         (
-            "no different",
+            "no difference",
             (0.8, 0.7, 0.9),
             6.0,
-            "20 % shorter, too small to matter (10 to 30 %; 9 items)",
+            "no difference (at most 30 %): 20 % shorter (-30 to -10 %; 9 items)",
         ),
-        ("no different", (1.01, 0.99, 1.03), 0.05, "unchanged (-1 to 3 %; 9 items)"),
         (
-            "inconclusive",
+            "no difference",
+            (1.01, 0.99, 1.03),
+            0.05,
+            "no difference (at most 3 %): 1 % longer (-1 to 3 %; 9 items)",
+        ),
+        (
+            "not enough data",
             (1.06, 1.02, 1.1),
             0.05,
-            "6 % longer, not certain yet (2 to 10 %; 9 items)",
+            "not enough data: about 23 more items (6 % longer; 2 to 10 %; 9 items)",
         ),
-        ("inconclusive", (1.06, 0.9, 1.2), 0.05, "no visible difference (-10 to 20 %; 9 items)"),
-        ("inconclusive", (4.0, 3.0, 5.0), 4.0, "4× as long, not certain yet (3× to 5×; 9 items)"),
+        (
+            "not enough data",
+            (1.06, 0.9, 1.2),
+            0.05,
+            "not enough data: about 1,700 more items (6 % longer; -10 to 20 %; 9 items)",
+        ),
+        (
+            "not enough data",
+            (4.0, 3.0, 5.0),
+            4.0,
+            "not enough data (4× as long; 3× to 5×; 9 items)",
+        ),
     ],
 )
 def test_sentence_of_an_amount(
     word: Word, ratio: tuple[float, float, float], margin: float, sentence: str
 ) -> None:
-    """The sentence does not call a latency unchanged if the interval shows that it changed."""
+    """The word comes first, then the change, its interval and the sample size."""
     verdict = AmountVerdict("latency", word, Estimate(*ratio, 100, 100), margin, "9", [])
     assert verdict.sentence == sentence.replace("-", "\N{MINUS SIGN}")
