@@ -9,9 +9,9 @@ from typing import Annotated, Final, Literal
 
 import orjson
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
 from pydantic import Field as Described
 
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import End, FromReader, Start
 from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.errors import suggest
@@ -141,7 +141,7 @@ _COUNT: Final = Sql("""
   GROUP BY text ORDER BY runs DESC, text LIMIT {limit:UInt32}""")
 
 
-class CompletionItem(BaseModel):
+class CompletionItem(AnswerBody):
     """One completion."""
 
     text: str = Described(description="What to show")
@@ -154,7 +154,7 @@ class CompletionItem(BaseModel):
     about: str = Described(default="", description="For a field: what the field contains")
 
 
-class Completion(BaseModel):
+class Completion(AnswerBody):
     """Completions at the end of a text, the likeliest first."""
 
     start: int = Described(

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Final, Literal
 
 import orjson
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     PlainValidator,
@@ -19,6 +18,7 @@ from pydantic import (
 from otel_ml import attributes as names
 from otel_ml.records import ACTUAL_NAME, write_actual
 from otel_ml_collector.access import INGEST, Access
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.decode.signals import Form, Signal
 from otel_ml_collector.errors import BadInput, Rejected
 from otel_ml_collector.mapping.filing import StartWindow
@@ -61,7 +61,7 @@ def _read_actual(value: object) -> object:
     return None if value is None else orjson.loads(write_actual(value))
 
 
-class WantedEvaluation(BaseModel):
+class WantedEvaluation(AnswerBody):
     """Feedback in a request, such as a thumbs-up for a run, or ground truth.
 
     Set exactly one of `run_id`, `trace_id`, `trace_key`, `session` and `tag` to choose what the
@@ -139,7 +139,7 @@ class WantedEvaluation(BaseModel):
         return self
 
 
-class StoredEvaluation(BaseModel):
+class StoredEvaluation(AnswerBody):
     """A stored evaluation."""
 
     id: str = Field(description="The ID that you sent; empty without one")

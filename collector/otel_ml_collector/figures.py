@@ -14,9 +14,10 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 from fastapi import Query
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from otel_ml_collector import wording
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import ZoneName
 from otel_ml_collector.filter.writing import narrow, quoted, where_of_group
 from otel_ml_collector.price import write_cost
@@ -61,14 +62,14 @@ _Bucket = TypeVar("_Bucket", StatsBucket, ProjectBucket)
 _Value = Callable[[RunFigures], float | None]
 
 
-class GroupTotal(BaseModel):
+class GroupTotal(AnswerBody):
     """The runs that have a value in common."""
 
     group: str
     total: RunFigures
 
 
-class GroupTotals(BaseModel):
+class GroupTotals(AnswerBody):
     """Runs by a value in common; all groups together are the total."""
 
     group: str = Field(
@@ -109,7 +110,7 @@ class FiguresQuery:
         }
 
 
-class ComparedFigures(BaseModel):
+class ComparedFigures(AnswerBody):
     """Figures of recorded runs in a recent period, and in an earlier period of the same length."""
 
     start_time: str

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from otel_ml_collector.access import Access
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import End, FromReader, Start
 from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.errors import BadInput
@@ -218,7 +219,7 @@ def _parameters(hours: Hours) -> dict[str, Any]:
     return {"first": first, "last": hours.last, "settled": complete, **whose}
 
 
-class LossCounts(BaseModel):
+class LossCounts(AnswerBody):
     """How many of the numbered spans of a process were received.
 
     otel-ml's own SDK gives each span of a process the next number, so a gap shows that a span is
@@ -259,7 +260,7 @@ class LossHour(LossCounts):
     process: str
 
 
-class RefusedSpans(BaseModel):
+class RefusedSpans(AnswerBody):
     """Spans of a project that were refused for one reason, with or without a number."""
 
     reason: str = Field(
@@ -269,7 +270,7 @@ class RefusedSpans(BaseModel):
     last_time: str = Field(description="When the last of these spans arrived, RFC 3339 in UTC")
 
 
-class Loss(BaseModel):
+class Loss(AnswerBody):
     """Received and missing spans, latest hour first. `totals` covers the whole time range."""
 
     start_time: str

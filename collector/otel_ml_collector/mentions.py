@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.store.mentions import (
@@ -27,7 +28,7 @@ _USERS_WORDS: Final = {"alert": "rule"}
 api = APIRouter(prefix="/api/v1", tags=["storage"], route_class=DeferredRoute)
 
 
-class Mention(BaseModel):
+class Mention(AnswerBody):
     """Something that contains the name."""
 
     kind: str = Field(
@@ -42,7 +43,7 @@ class Mention(BaseModel):
     time: str = Field(description="When it was last stored or changed, RFC 3339 in UTC")
 
 
-class Mentions(BaseModel):
+class Mentions(AnswerBody):
     """What contains a name; not the inputs and outputs of runs, which a filter finds."""
 
     mentions: list[Mention]

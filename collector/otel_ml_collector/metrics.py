@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.curves.overlay import Curve, Overlay, lay_over
@@ -62,7 +63,7 @@ api = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
-class MetricOwner(BaseModel):
+class MetricOwner(AnswerBody):
     """A run that logged metrics. Its model is empty until the run itself arrives."""
 
     run_id: str
@@ -72,7 +73,7 @@ class MetricOwner(BaseModel):
     last_time: str
 
 
-class MetricsPage(BaseModel):
+class MetricsPage(AnswerBody):
     """Metric series of a run or version, or the runs of a project that have any."""
 
     series: list[MetricSeries]

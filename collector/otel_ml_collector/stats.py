@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Final, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from otel_ml.records import LABELS, TOKENS, Tokens, tokens_of
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import FromReader, FromTime, Where
 from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.errors import BadInput
@@ -118,7 +119,7 @@ class JudgeFigures(JudgeVersionName):
     )
 
 
-class RunFigures(BaseModel):
+class RunFigures(AnswerBody):
     """Figures of some recorded runs; null where there are no values."""
 
     runs: int = Field(
@@ -144,7 +145,7 @@ class StatsBucket(RunFigures):
     start_ns: int
 
 
-class StatsGroup(BaseModel):
+class StatsGroup(AnswerBody):
     """The runs that have a value in common."""
 
     group: str
@@ -152,7 +153,7 @@ class StatsGroup(BaseModel):
     buckets: list[StatsBucket] = Field(description="Buckets that have runs, oldest first")
 
 
-class RunStats(BaseModel):
+class RunStats(AnswerBody):
     """Statistics by group and bucket."""
 
     start_time: str
@@ -167,7 +168,7 @@ class RunStats(BaseModel):
     other: StatsGroup | None
 
 
-class ProjectBucket(BaseModel):
+class ProjectBucket(AnswerBody):
     """The recorded runs of an hour."""
 
     start_time: str
@@ -180,7 +181,7 @@ class ProjectBucket(BaseModel):
     p99_ms: float | None
 
 
-class ProjectStats(BaseModel):
+class ProjectStats(AnswerBody):
     """The recorded runs of a project."""
 
     project: str
@@ -212,7 +213,7 @@ def cut_past(reader: Reader, last: Past, now_ns: int) -> Buckets:
 _Versioned = TypeVar("_Versioned", bound=JudgeVersionName)
 
 
-class AllStats(BaseModel):
+class AllStats(AnswerBody):
     """The recorded runs of all projects that may be read, the project with most runs first."""
 
     start_time: str

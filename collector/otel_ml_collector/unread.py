@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.mapping.dialects.shape import describe
@@ -73,7 +74,7 @@ _READ_SPANS: Final = Sql("""
 api = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 
 
-class ScopeSigns(BaseModel):
+class ScopeSigns(AnswerBody):
     """Why spans of an unknown instrumentation were not read as model calls.
 
     A span is read as a model call if it has everything that a call needs, such as a known model;
@@ -88,7 +89,7 @@ class ScopeSigns(BaseModel):
     missing: list[str] = Field(description="Signs of a model call that are missing from the span")
 
 
-class Unread(BaseModel):
+class Unread(AnswerBody):
     """The spans of a project, none of which was read as a run."""
 
     spans: int = Field(

@@ -4,9 +4,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Final
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from otel_ml_collector.alerts.find import find_rule, find_rules
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.settings.alert_targets import AlertTarget
 from otel_ml_collector.store.notifications import DeliveryState, read_deliveries
 from otel_ml_collector.store.reader import Reader, Row
@@ -15,7 +16,7 @@ from otel_ml_collector.times import to_rfc3339
 _SHOWN_DELIVERIES: Final = 20
 
 
-class NotificationDelivery(BaseModel):
+class NotificationDelivery(AnswerBody):
     """A notification to a receiver."""
 
     id: str = Field(
@@ -38,7 +39,7 @@ class NotificationDelivery(BaseModel):
     trouble: str = Field(description="Error of the last attempt; empty after a success")
 
 
-class ReceiverDeliveries(BaseModel):
+class ReceiverDeliveries(AnswerBody):
     """A receiver with its newest notifications."""
 
     name: str
@@ -57,7 +58,7 @@ class ReceiverDeliveries(BaseModel):
     )
 
 
-class Deliveries(BaseModel):
+class Deliveries(AnswerBody):
     """The receivers that rules name, by name, each with its newest notifications."""
 
     targets: list[ReceiverDeliveries]

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from otel_ml_collector.alerts.mutes import Mute, find_mutes, mute_of
 from otel_ml_collector.alerts.rule import (
@@ -19,6 +19,7 @@ from otel_ml_collector.alerts.rule import (
     narrow_filter,
 )
 from otel_ml_collector.alerts.states import STATES, read_state
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.store.alerts import (
     WHOLE_RULE,
@@ -46,7 +47,7 @@ _DAY_WORDS: Final[Mapping[str, DayWord]] = {
 _DAY_ORDER: Final[tuple[DayWord, ...]] = ("no data", "quiet", "pending", "fired")
 
 
-class AlertSlice(BaseModel):
+class AlertSlice(AnswerBody):
     """A slice of a rule with its state after its last window."""
 
     name: str = Field(
@@ -71,7 +72,7 @@ class AlertSlice(BaseModel):
     where: str = Field(description="Filter that lists the runs of the slice")
 
 
-class AlertState(BaseModel):
+class AlertState(AnswerBody):
     """A rule with its state."""
 
     rule: AlertRule
@@ -101,14 +102,14 @@ class AlertState(BaseModel):
     )
 
 
-class Alerts(BaseModel):
+class Alerts(AnswerBody):
     """The rules of a project with their states, the worst first, and the mutes."""
 
     alerts: list[AlertState]
     mutes: list[Mute]
 
 
-class AlertChange(BaseModel):
+class AlertChange(AnswerBody):
     """A change of the state of a slice."""
 
     rule: str

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from otel_ml_collector.alerts.conditions import OF_MONITOR
 from otel_ml_collector.alerts.find import name_slice
@@ -33,6 +33,7 @@ from otel_ml_collector.alerts.states import (
     forget_before,
     judge_window,
 )
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.errors import BadInput, Missing, StoreTimeout, Unavailable
 from otel_ml_collector.store.alerts import AlertStateName
 from otel_ml_collector.store.reader import Reader
@@ -54,7 +55,7 @@ _MOST_DRAWN: Final = 8
 _MOST_FIRINGS: Final = 500
 
 
-class AlertPoint(BaseModel):
+class AlertPoint(AnswerBody):
     """A window of a slice."""
 
     time: str = Field(description="End of the window, RFC 3339")
@@ -64,7 +65,7 @@ class AlertPoint(BaseModel):
     state: AlertStateName = Field(description="State after the window")
 
 
-class AlertFiring(BaseModel):
+class AlertFiring(AnswerBody):
     """A time in which a slice would have fired."""
 
     slice: str = Field(
@@ -76,7 +77,7 @@ class AlertFiring(BaseModel):
     worst: float | None = Field(description="Worst value while the alert fired")
 
 
-class AlertHistorySlice(BaseModel):
+class AlertHistorySlice(AnswerBody):
     """The windows of a slice, the oldest first."""
 
     name: str
@@ -84,7 +85,7 @@ class AlertHistorySlice(BaseModel):
     points: list[AlertPoint]
 
 
-class AlertPast(BaseModel):
+class AlertPast(AnswerBody):
     """How often a rule would have fired in a period."""
 
     start: str = Field(description="End of the first window that was checked, RFC 3339")
@@ -106,7 +107,7 @@ class AlertPast(BaseModel):
     )
 
 
-class AlertHistory(BaseModel):
+class AlertHistory(AnswerBody):
     """When a rule would have fired."""
 
     rule: AlertRule

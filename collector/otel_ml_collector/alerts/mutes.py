@@ -6,6 +6,7 @@ from typing import Annotated, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 from otel_ml_collector.alerts.rule import Dimension, SliceKey
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.errors import BadInput, Missing, suggest
 from otel_ml_collector.filter.grammar import (
     Both,
@@ -78,7 +79,7 @@ class Mute(EarlierMute):
         return tree is None or _is_of(tree, labels)
 
 
-class Mutes(BaseModel):
+class Mutes(AnswerBody):
     """The mutes of a project that have not ended, by name."""
 
     mutes: list[Mute]

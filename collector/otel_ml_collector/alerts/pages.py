@@ -8,7 +8,7 @@ from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError
 from starlette.responses import RedirectResponse, Response
 
 from otel_ml_collector.access import ADMIN, ANNOTATE, access_of
@@ -40,6 +40,7 @@ from otel_ml_collector.alerts.routes import (
 from otel_ml_collector.alerts.rule import BY_FIELDS
 from otel_ml_collector.alerts.sentences import describe_value, write_value
 from otel_ml_collector.alerts.trial import send_trial
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import DocumentName, FromReader
 from otel_ml_collector.completion import CompletionQuery, find_completion
 from otel_ml_collector.errors import BadInput, Conflict, Missing, StoreTimeout
@@ -92,7 +93,7 @@ def draw_days(days: Sequence[DayWord]) -> DayStrip:
     return DayStrip(bars("fired", 3, 16), bars("pending", 11, 8), bars("quiet", 17, 2), text)
 
 
-class MuteForm(BaseModel):
+class MuteForm(AnswerBody):
     """The fields of the form of a mute."""
 
     length: Annotated[str, Field(max_length=8)] = "1d"

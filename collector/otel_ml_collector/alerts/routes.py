@@ -6,7 +6,7 @@ import time
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from otel_ml_collector.access import ADMIN, ANNOTATE, Access
 from otel_ml_collector.alerts.deliveries import Deliveries, find_deliveries_of
@@ -46,6 +46,7 @@ from otel_ml_collector.alerts.rule import (
     make_rule,
 )
 from otel_ml_collector.alerts.trial import send_trial
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import DocumentName, FromReader, needs, reader_for
 from otel_ml_collector.api.receivers import TestedReceiver
@@ -86,7 +87,7 @@ FromStore = Annotated[Documents, Depends(service_of(Documents))]
 FromSettings = Annotated[Settings, Depends(service_of(Settings))]
 
 
-class AlertChanges(BaseModel):
+class AlertChanges(AnswerBody):
     """Changes of the states of rules, the newest first."""
 
     changes: list[AlertChange] = Field(description="The state changes, newest first, at most 500")

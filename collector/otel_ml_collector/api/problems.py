@@ -7,9 +7,10 @@ from typing import Any, Final
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.exceptions import HTTPException
 
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.errors import (
     BadInput,
     CollectorError,
@@ -50,7 +51,7 @@ _HTTP: Final = {
 }
 
 
-class Problem(BaseModel):
+class Problem(AnswerBody):
     """An error in a request."""
 
     code: str
@@ -62,7 +63,7 @@ class Problem(BaseModel):
     )
 
 
-class ErrorAnswer(BaseModel):
+class ErrorAnswer(AnswerBody):
     """The body of every error."""
 
     error: Problem

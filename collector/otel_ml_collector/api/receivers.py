@@ -1,9 +1,11 @@
 """Receivers of alerts, as the API returns them for alerts and for settings."""
 
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from otel_ml_collector.answer_body import AnswerBody
 
 
-class ProjectReceiver(BaseModel):
+class ProjectReceiver(AnswerBody):
     """A receiver of alerts, without its address and secrets."""
 
     name: str
@@ -24,7 +26,7 @@ class ProjectReceiver(BaseModel):
     )
 
 
-class TestedReceiver(BaseModel):
+class TestedReceiver(AnswerBody):
     """The result of a test notification."""
 
     receiver: str

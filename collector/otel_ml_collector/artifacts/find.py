@@ -13,9 +13,10 @@ from typing import Annotated, Any, Final
 
 import orjson
 from fastapi import Query
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from otel_ml.records import ListedArtifact, about
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import (
     TIMES,
     End,
@@ -78,14 +79,14 @@ class LoggedObject(LinkedArtifact):
     run_id: str | None
 
 
-class ObjectsPage(BaseModel):
+class ObjectsPage(AnswerBody):
     """One page of a list, newest first; `next_cursor` is null on the last page."""
 
     objects: list[LoggedObject]
     next_cursor: str | None
 
 
-class ObjectData(BaseModel):
+class ObjectData(AnswerBody):
     """An artifact with its document."""
 
     obj_id: str
@@ -97,7 +98,7 @@ class ObjectData(BaseModel):
     obj_data: JsonValue = Field(description='{"type": ..., "params": {...}}')
 
 
-class StoredArtifact(BaseModel):
+class StoredArtifact(AnswerBody):
     """A stored document."""
 
     sha256: str

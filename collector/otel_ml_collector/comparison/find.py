@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import Query
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from otel_ml.attributes import NUMBERED, RECORDED, RUN_ID
 from otel_ml.records import Infinite, ListedExperiment
 from otel_ml_collector import wording
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.curves.values import (
     flatten,
     is_lower,
@@ -61,7 +62,7 @@ _NAMED: Final = 8  # metrics in a message
 _LETTERS: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-class MetricFigures(BaseModel):
+class MetricFigures(AnswerBody):
     """A metric of one side. A step is null if the point has none."""
 
     count: int = Field(description="Number of points")
@@ -75,7 +76,7 @@ class MetricFigures(BaseModel):
     high_step: int | None
 
 
-class ComparedMetric(BaseModel):
+class ComparedMetric(AnswerBody):
     """A metric that at least one side has."""
 
     name: str
@@ -88,7 +89,7 @@ class ComparedMetric(BaseModel):
     )
 
 
-class ComparedRun(BaseModel):
+class ComparedRun(AnswerBody):
     """A run that is compared."""
 
     kind: str
@@ -110,7 +111,7 @@ class ComparedRun(BaseModel):
     )
 
 
-class ComparedVersion(BaseModel):
+class ComparedVersion(AnswerBody):
     """A version of a model that is compared."""
 
     model: str
@@ -131,7 +132,7 @@ class ComparedVersion(BaseModel):
     )
 
 
-class ComparedSide(BaseModel):
+class ComparedSide(AnswerBody):
     """A side that is compared: either `run`, `version` or `experiment` is present."""
 
     reference: str = Field(description="Name of this side, as in the request")
@@ -149,7 +150,7 @@ class ComparedSide(BaseModel):
     experiment: ExperimentDetail | None = None
 
 
-class SideComparison(BaseModel):
+class SideComparison(AnswerBody):
     """Some runs, versions of models, or experiments, side by side."""
 
     kind: Kind

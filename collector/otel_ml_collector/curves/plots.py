@@ -3,15 +3,16 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from otel_ml.records import Infinite, MetricPoint
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.runs.logs import LoggedMetric
 from otel_ml_collector.web import view
 from otel_ml_collector.web.view import spark
 
 
-class MetricSeries(BaseModel):
+class MetricSeries(AnswerBody):
     """The points of a metric of a run or version, in the order they were logged."""
 
     run_id: str = Field(

@@ -6,9 +6,10 @@ from functools import cached_property
 from operator import itemgetter
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, computed_field
+from pydantic import BeforeValidator, Field, computed_field
 
 from otel_ml.records import ListedExperiment
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import read_cursor, write_place
 from otel_ml_collector.evaluations.datasets import (
     LINES,
@@ -68,7 +69,7 @@ _FROM_RUNS: Final = Sql("""
     ORDER BY item LIMIT {limit:UInt32}""").fill(lines=LINES)
 
 
-class DatasetHistory(BaseModel):
+class DatasetHistory(AnswerBody):
     """The results of a data set version's items in the last experiments.
 
     An item with different results in its repeats counts as both passed and failed. Runs without

@@ -22,6 +22,7 @@ from otel_ml.items import (
 )
 from otel_ml.records import ACTUAL_NAME, DatasetVersion, TagValue
 from otel_ml_collector import feedback
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.errors import BadInput, Outdated
 from otel_ml_collector.evaluations.datasets import (
     find_newest,
@@ -60,7 +61,7 @@ def _check_id(value: object) -> str:
     return str(value)
 
 
-class WantedItem(BaseModel):
+class WantedItem(AnswerBody):
     """An item for the new version. It replaces an item with the same id."""
 
     model_config = ConfigDict(extra="forbid")
@@ -136,7 +137,7 @@ class WantedRuns(BaseModel):
     reason: Reason = ""
 
 
-class SavedRuns(BaseModel):
+class SavedRuns(AnswerBody):
     """The outcome of saving runs as items."""
 
     version: DatasetVersion

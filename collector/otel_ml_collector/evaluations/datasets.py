@@ -6,10 +6,10 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import orjson
-from pydantic import BaseModel
 
 from otel_ml.items import MANIFEST, digest_version, read_manifest
 from otel_ml.records import ChangedItem, DatasetDiff, DatasetItem, DatasetVersion
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import read_cursor, write_place
 from otel_ml_collector.errors import Missing, suggest
 from otel_ml_collector.owners import own_dataset
@@ -83,20 +83,20 @@ _ITEM_METRICS: Final = Sql("""
     GROUP BY owner, name ORDER BY owner, name LIMIT 1000 BY owner""").fill(point=IS_POINT)
 
 
-class Datasets(BaseModel):
+class Datasets(AnswerBody):
     """Data sets, each as its newest complete version, or as its newest if none is complete."""
 
     datasets: list[DatasetVersion]
 
 
-class DatasetVersions(BaseModel):
+class DatasetVersions(AnswerBody):
     """Versions of a data set, newest first."""
 
     versions: list[DatasetVersion]
     next_cursor: str | None
 
 
-class DatasetItems(BaseModel):
+class DatasetItems(AnswerBody):
     """Items of a version of a data set, ordered by ID."""
 
     version: DatasetVersion

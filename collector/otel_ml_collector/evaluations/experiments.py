@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from otel_ml import attributes as names
 from otel_ml.records import (
@@ -56,6 +56,7 @@ from otel_ml.statistics.verdict import (
     tag_of_cluster,
 )
 from otel_ml_collector import wording
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import read_cursor, write_place
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.filter.writing import narrow, quoted
@@ -114,7 +115,7 @@ BASELINE_TAG: Final = "baseline"
 Show = Literal["all", "regression", "fixed", "flaky", "error"]
 
 
-class ExperimentsPage(BaseModel):
+class ExperimentsPage(AnswerBody):
     """Experiments of a project, newest first."""
 
     experiments: list[ListedExperiment]
@@ -133,7 +134,7 @@ class JudgeOfItems(JudgeVersionName):
     failed: int = Field(description="Number of runs on which the judge itself raised an error")
 
 
-class SliceChange(BaseModel):
+class SliceChange(AnswerBody):
     """The change by a judge among the items with a tag's value."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -150,7 +151,7 @@ class SliceChange(BaseModel):
     )
 
 
-class ExperimentVerdict(BaseModel):
+class ExperimentVerdict(AnswerBody):
     """The verdict on an experiment compared with its baseline."""
 
     baseline: ListedExperiment
@@ -180,7 +181,7 @@ class ExperimentVerdict(BaseModel):
     fixed: int
 
 
-class ExperimentDetail(BaseModel):
+class ExperimentDetail(AnswerBody):
     """The results of an experiment, and its verdict."""
 
     experiment: ListedExperiment
@@ -199,7 +200,7 @@ class ExperimentDetail(BaseModel):
     notes: list[str] = Field(description="Remarks that readers need to interpret the numbers")
 
 
-class ExperimentRows(BaseModel):
+class ExperimentRows(AnswerBody):
     """Items of an experiment."""
 
     rows: list[ExperimentRow]

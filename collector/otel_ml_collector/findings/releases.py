@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from otel_ml.statistics.verdict import Word
 from otel_ml_collector import wording
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.grammar import FieldComparison, parse
 from otel_ml_collector.filter.sql import compile_where
@@ -87,7 +88,7 @@ _STAGES: Final = (
 )
 
 
-class Side(BaseModel):
+class Side(AnswerBody):
     """One side of a comparison: a version of a model, a release of the service, or an LLM."""
 
     name: str = Field(description="Name, such as answer:v3, or the name of the release or LLM")
@@ -115,7 +116,7 @@ class ReleaseFigure(FigureChange):
     )
 
 
-class Release(BaseModel):
+class Release(AnswerBody):
     """The comparison of a model's newest version, release or LLM with its baseline.
 
     For example, version 3 is usually compared with version 2. The verdict in `word` becomes "worse"
@@ -163,7 +164,7 @@ class Release(BaseModel):
         return make_recorded_change(self.word, self.sentence, self.figures)
 
 
-class Releases(BaseModel):
+class Releases(AnswerBody):
     """The releases of a model or a project, newest first."""
 
     releases: list[Release]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Final, Literal, TypeAlias
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from otel_ml.statistics.slices import (
     ClusterMoments,
@@ -22,6 +22,7 @@ from otel_ml.statistics.slices import (
 )
 from otel_ml.statistics.verdict import AMOUNT_MARGIN, Word
 from otel_ml_collector import wording
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.findings.findings import Finding, FindingsQuestion
 from otel_ml_collector.findings.slice_sums import (
@@ -75,7 +76,7 @@ MOST_SHOWN: Final = 500
 _MOST_FINDINGS: Final = 5
 
 
-class SlicesFigure(BaseModel):
+class SlicesFigure(AnswerBody):
     """A figure that slices are compared by."""
 
     name: str = Field(
@@ -112,7 +113,7 @@ class SlicesFigure(BaseModel):
         return "Prediction error" if self.lower_is_better else "Prediction quality"
 
 
-class SliceCell(BaseModel):
+class SliceCell(AnswerBody):
     """One figure of a slice, compared with all other runs."""
 
     figure: str
@@ -147,7 +148,7 @@ class SliceCell(BaseModel):
     )
 
 
-class RunSlice(BaseModel):
+class RunSlice(AnswerBody):
     """The runs of a model with one value of a tag or label, compared with all other runs."""
 
     model: str
@@ -171,7 +172,7 @@ class RunSlice(BaseModel):
     cells: list[SliceCell]
 
 
-class Slices(BaseModel):
+class Slices(AnswerBody):
     """Slices compared with all other runs, those with the most extra failures first."""
 
     start_time: str

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from otel_ml.records import ListedExperiment
 from otel_ml.statistics.verdict import Word
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.evaluations.experiments import (
     Compared,
     ExperimentDetail,
@@ -34,7 +35,7 @@ from otel_ml_collector.verdicts.verdicts import (
 from otel_ml_collector.versions.find import find_digest
 
 
-class PairedChange(BaseModel):
+class PairedChange(AnswerBody):
     """The verdict on experiments of two versions on one data set."""
 
     word: Word
@@ -47,7 +48,7 @@ class PairedChange(BaseModel):
     )
 
 
-class VersionsVerdict(BaseModel):
+class VersionsVerdict(AnswerBody):
     """The verdict on a version of a model compared with another."""
 
     model: str

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pydantic import BaseModel, Field, computed_field
+from pydantic import Field, computed_field
 
 from otel_ml.statistics.calibration import ConfidenceBin, expect_right
 from otel_ml.statistics.intervals import Estimate, benjamini_hochberg
@@ -26,6 +26,7 @@ from otel_ml.statistics.truth import (
     usual_course,
 )
 from otel_ml.statistics.verdict import WORST_FIRST, Word
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.filter.writing import quoted
@@ -83,7 +84,7 @@ _STEPS_NS: Final = (
 _USUAL_POINTS: Final = 70
 
 
-class QualityFigure(BaseModel):
+class QualityFigure(AnswerBody):
     """One figure of predictions with known outcome."""
 
     name: str = Field(description="accuracy, precision, recall, f1, brier, log_loss, mae, ...")
@@ -92,7 +93,7 @@ class QualityFigure(BaseModel):
     )
 
 
-class QualityPoint(BaseModel):
+class QualityPoint(AnswerBody):
     """The predictions of a bucket of time, or of a version."""
 
     start_time: str = Field(description="Start of the bucket, RFC 3339; empty for a version")
@@ -117,7 +118,7 @@ class QualityPoint(BaseModel):
     )
 
 
-class QualityClass(BaseModel):
+class QualityClass(AnswerBody):
     """One class: how often it was predicted and how often it occurred, with known outcome."""
 
     name: str
@@ -138,7 +139,7 @@ class QualityClass(BaseModel):
         return self.actual
 
 
-class ConfusedRuns(BaseModel):
+class ConfusedRuns(AnswerBody):
     """Runs with one predicted and one actual class."""
 
     predicted: str
@@ -153,7 +154,7 @@ class ConfusedRuns(BaseModel):
         return self.actual
 
 
-class CalibratedBin(BaseModel):
+class CalibratedBin(AnswerBody):
     """Runs with about the same predicted probability."""
 
     predicted: float = Field(description="Mean predicted probability")
@@ -166,14 +167,14 @@ class CalibratedBin(BaseModel):
         return self.actual
 
 
-class CoursePoint(BaseModel):
+class CoursePoint(AnswerBody):
     """The share of ground truth that has usually arrived at an age."""
 
     age_s: float
     share: float
 
 
-class QualitySlice(BaseModel):
+class QualitySlice(AnswerBody):
     """The runs with one value of a tag, compared with all other runs by the first figure."""
 
     name: str = Field(description="Name of the slice, such as plan = monthly")
@@ -194,7 +195,7 @@ class QualitySlice(BaseModel):
     )
 
 
-class TargetQuality(BaseModel):
+class TargetQuality(AnswerBody):
     """How good predictions were, by the time of the prediction."""
 
     target: SavedTarget
@@ -239,7 +240,7 @@ class TargetQuality(BaseModel):
     )
 
 
-class Targets(BaseModel):
+class Targets(AnswerBody):
     """The prediction targets of a project, and ground truth without a prediction target."""
 
     targets: list[SavedTarget]

@@ -12,8 +12,9 @@ from dataclasses import replace
 from itertools import count
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.jaeger.attributes import TRACE_STATE, SpanFacts, load_object, to_text
 
 TagType = Literal["string", "bool", "int64", "float64", "binary"]
@@ -35,7 +36,7 @@ _IN_JSON: Final = {
 _WARNINGS: Final = "@jaeger@warnings"
 
 
-class KeyValue(BaseModel):
+class KeyValue(AnswerBody):
     """A tag, or a field of a log."""
 
     key: str
@@ -43,7 +44,7 @@ class KeyValue(BaseModel):
     value: str | bool | int | float
 
 
-class SpanReference(BaseModel):
+class SpanReference(AnswerBody):
     """A reference from one span to another."""
 
     refType: Literal["CHILD_OF", "FOLLOWS_FROM"]
@@ -51,21 +52,21 @@ class SpanReference(BaseModel):
     spanID: str
 
 
-class JaegerLog(BaseModel):
+class JaegerLog(AnswerBody):
     """An event of a span."""
 
     timestamp: int = Field(description="Microseconds since the epoch")
     fields: list[KeyValue]
 
 
-class JaegerProcess(BaseModel):
+class JaegerProcess(AnswerBody):
     """The resource of spans: service name and tags."""
 
     serviceName: str
     tags: list[KeyValue]
 
 
-class JaegerSpan(BaseModel):
+class JaegerSpan(AnswerBody):
     """A span. Times are in microseconds."""
 
     traceID: str
@@ -80,7 +81,7 @@ class JaegerSpan(BaseModel):
     warnings: list[str] | None
 
 
-class JaegerTrace(BaseModel):
+class JaegerTrace(AnswerBody):
     """A trace with its spans, oldest first."""
 
     traceID: str
@@ -89,14 +90,14 @@ class JaegerTrace(BaseModel):
     warnings: list[str] | None
 
 
-class Operation(BaseModel):
+class Operation(AnswerBody):
     """An operation of a service."""
 
     name: str
     spanKind: str
 
 
-class Dependency(BaseModel):
+class Dependency(AnswerBody):
     """Number of calls from one service to another."""
 
     parent: str
@@ -104,21 +105,21 @@ class Dependency(BaseModel):
     callCount: int
 
 
-class JaegerError(BaseModel):
+class JaegerError(AnswerBody):
     """An error in Jaeger's format."""
 
     code: int
     msg: str
 
 
-class MissingTrace(BaseModel):
+class MissingTrace(AnswerBody):
     """A requested trace that does not exist or does not fit into the answer."""
 
     msg: str = "trace not found"
     traceID: str
 
 
-class Structured(BaseModel):
+class Structured(AnswerBody):
     """The envelope of every answer, including errors."""
 
     data: list[JaegerTrace] | list[Operation] | list[Dependency] | list[str] | None

@@ -9,6 +9,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from otel_ml.records import Tokens
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.errors import BadInput, Conflict, Missing
 from otel_ml_collector.judges.asking import RubricAsking
 from otel_ml_collector.judges.backfill import (
@@ -75,7 +76,7 @@ class WantedBackfill(BaseModel):
     )
 
 
-class BackfillPlan(BaseModel):
+class BackfillPlan(AnswerBody):
     """What a backfill will need. Nothing has been asked or stored yet."""
 
     judge: str
@@ -105,7 +106,7 @@ class BackfillPlan(BaseModel):
     )
 
 
-class RubricBackfill(BaseModel):
+class RubricBackfill(AnswerBody):
     """The newest backfill of a judge, and how far it has come."""
 
     id: str

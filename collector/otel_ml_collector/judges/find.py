@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from otel_ml.attributes import JUDGE_KIND, JUDGING, JUDGING_RUN, JUDGING_VERSION
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.errors import Missing, suggest
 from otel_ml_collector.filter.writing import quoted, write_judge_field
 from otel_ml_collector.measures.statistics import bucket_of, bucket_parameters
@@ -139,7 +140,7 @@ class JudgeNumbers(JudgeVersionName):
     )
 
 
-class ScoreBin(BaseModel):
+class ScoreBin(AnswerBody):
     """Number of scores from `low` to below `high`. The outer bins include all beyond them."""
 
     low: float
@@ -150,7 +151,7 @@ class ScoreBin(BaseModel):
     where: str = Field(description="The filter that lists these runs")
 
 
-class JudgeBucket(BaseModel):
+class JudgeBucket(AnswerBody):
     """The figures of a judge version over the runs that started in an interval."""
 
     start_time: str
@@ -189,7 +190,7 @@ class JudgeVersion(JudgeNumbers):
     buckets: list[JudgeBucket] = Field(description="Intervals with scores, oldest first")
 
 
-class ListedJudge(BaseModel):
+class ListedJudge(AnswerBody):
     """A judge, with the figures of its newest version and of the others."""
 
     judge: str
@@ -199,13 +200,13 @@ class ListedJudge(BaseModel):
     others: list[JudgeNumbers] = Field(description="Other versions, newest first")
 
 
-class Judges(BaseModel):
+class Judges(AnswerBody):
     """The judges of a project by name, without reviewers."""
 
     judges: list[ListedJudge]
 
 
-class JudgeVersions(BaseModel):
+class JudgeVersions(AnswerBody):
     """The versions of a judge, newest first. Scores without a version come last."""
 
     judge: str

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from pydantic import BaseModel, Field, JsonValue
 
 from otel_ml.records import ACTUAL_NAME
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.judge_budget import RUBRIC_JUDGE, day_start
@@ -95,7 +96,7 @@ class JudgeLease(BaseModel):
     )
 
 
-class LiveRubricJudge(BaseModel):
+class LiveRubricJudge(AnswerBody):
     """A rubric judge that has runs to judge: new runs, or the older runs of a backfill.
 
     A judge that is turned on and also has a running backfill appears twice, once for each. Both
@@ -121,7 +122,7 @@ class LiveRubricJudge(BaseModel):
         return self.model_copy(update=changes)
 
 
-class DueRuns(BaseModel):
+class DueRuns(AnswerBody):
     """Runs that a judge has to judge now, from the next 500 that arrived.
 
     For a backfill, these are its next 500 runs.
@@ -140,7 +141,7 @@ class DueRuns(BaseModel):
     )
 
 
-class DueRun(BaseModel):
+class DueRun(AnswerBody):
     """What a judge needs of a run, without what `judge_redact` removes."""
 
     run_id: str

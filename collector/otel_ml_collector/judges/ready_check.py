@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from otel_ml.rubric import Rubric, RubricVerdict
 from otel_ml.statistics.agreement import kappa_of_clusters
 from otel_ml.statistics.intervals import wilson
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.errors import BadInput, Conflict, Missing
 from otel_ml_collector.judges.asking import RubricAnswer, RubricAsking, write_trial_calls
 from otel_ml_collector.judges.job import RubricJudgeJob
@@ -48,7 +49,7 @@ class WantedReadyCheck(BaseModel):
     )
 
 
-class CheckedExample(BaseModel):
+class CheckedExample(AnswerBody):
     """A judge's answer to an example, and the example's label."""
 
     example: int = Field(description="Line of the file of examples, from 1")
@@ -66,7 +67,7 @@ class CheckedExample(BaseModel):
     cost: float | None
 
 
-class ReadyCheck(BaseModel):
+class ReadyCheck(AnswerBody):
     """The agreement of a judge with the labels of examples. No score was stored."""
 
     ready: str

@@ -6,11 +6,12 @@ from typing import Annotated, Any, Final
 
 import orjson
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError
 from starlette.responses import RedirectResponse, Response
 
 from otel_ml_collector import wording
 from otel_ml_collector.access import ADMIN, access_of
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.errors import BadInput, Conflict, Missing
 from otel_ml_collector.filter.writing import quoted
@@ -57,7 +58,7 @@ _INTEGER_FIELDS: Final = ("calls_per_minute", "calls_per_day")
 _TEXT_FIELDS: Final = ("instruction", "model", "connection", "answer", "where")
 
 
-class RubricForm(BaseModel):
+class RubricForm(AnswerBody):
     """The fields of the form, as texts."""
 
     name: _Short = ""
@@ -188,7 +189,7 @@ def show_trial(
     return show_page(request, "judge_trial.html", {"trial": trial, "problem": problem})
 
 
-class BackfillForm(BaseModel):
+class BackfillForm(AnswerBody):
     """The fields of the form for a backfill, as texts."""
 
     judge: _Short = ""

@@ -4,9 +4,10 @@ import time
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Path, Query
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from otel_ml_collector.access import ADMIN
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import FromReader, reader_for
 from otel_ml_collector.judge_budget import RUBRIC_JUDGE, day_start
@@ -70,7 +71,7 @@ class RubricJudgeState(SavedRubricJudge):
     dollars_today: float = Field(description="Known cost of these calls in US dollars")
 
 
-class RubricJudges(BaseModel):
+class RubricJudges(AnswerBody):
     """The rubric judges of a project, by name."""
 
     judges: list[RubricJudgeState]

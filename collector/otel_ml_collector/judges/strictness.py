@@ -2,10 +2,11 @@
 
 from collections import Counter, defaultdict
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from otel_ml.statistics.judge_change import JudgeVersionChange, TwiceJudged, compare_judge_versions
 from otel_ml.statistics.verdict import JudgeScore
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.filter.writing import write_judge_field
 from otel_ml_collector.store.reader import Reader
@@ -14,14 +15,14 @@ from otel_ml_collector.verdicts.sides import JUDGED_RUNS, read_judged
 from otel_ml_collector.verdicts.verdicts import Interval
 
 
-class JudgedRuns(BaseModel):
+class JudgedRuns(AnswerBody):
     """Runs by the results that two versions of a judge gave them."""
 
     runs: int
     where: str = Field(description="Filter that lists these runs")
 
 
-class JudgeStrictness(BaseModel):
+class JudgeStrictness(AnswerBody):
     """Two versions of a judge compared on the same runs."""
 
     judge: str

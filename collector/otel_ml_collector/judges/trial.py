@@ -11,6 +11,7 @@ from typing import Annotated, Final, TypeVar
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.errors import BadInput, Conflict
 from otel_ml_collector.judges.asking import (
     RubricAnswer,
@@ -51,7 +52,7 @@ class WantedTrial(BaseModel):
     )
 
 
-class TriedRun(BaseModel):
+class TriedRun(AnswerBody):
     """A judge's answer for a run, and a reviewer's label."""
 
     run_id: str
@@ -73,7 +74,7 @@ class TriedRun(BaseModel):
     cost: float | None
 
 
-class JudgeTrial(BaseModel):
+class JudgeTrial(AnswerBody):
     """The result of trying a judge. No score was stored."""
 
     judge: str

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel
 
 from otel_ml_collector.access import INGEST
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import TIMES, FromReader, reader_for
 from otel_ml_collector.errors import Conflict, Missing
@@ -55,7 +56,7 @@ class EndedBackfill(BaseModel):
     state: Literal["finished", "budget used up"]
 
 
-class LiveRubricJudges(BaseModel):
+class LiveRubricJudges(AnswerBody):
     """The rubric judges that are on, by project and name, and the running backfills."""
 
     judges: list[LiveRubricJudge]

@@ -44,6 +44,7 @@ from otel_ml.statistics.sketches import (
     script_of,
     write_value,
 )
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import FromReader, Where
 from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.errors import Missing
@@ -94,7 +95,7 @@ _PART_TITLES: Final[Mapping[str, str]] = {
 }
 
 
-class FieldSummary(BaseModel):
+class FieldSummary(AnswerBody):
     """A field of a model, compared with its reference."""
 
     field: str = Field(description="Path of the field, as in filters")
@@ -120,7 +121,7 @@ class FieldSummary(BaseModel):
     where: str = Field(description="The filter for runs with the new values")
 
 
-class ModelFields(BaseModel):
+class ModelFields(AnswerBody):
     """The fields of a model in the newest complete window, compared with a reference."""
 
     model: str
@@ -136,7 +137,7 @@ class ModelFields(BaseModel):
     )
 
 
-class FieldPart(BaseModel):
+class FieldPart(AnswerBody):
     """A part of a field: its values, their presence, their types, or a property of its texts."""
 
     part: str = Field(
@@ -166,7 +167,7 @@ class FieldPart(BaseModel):
     sentence: str
 
 
-class HistogramCell(BaseModel):
+class HistogramCell(AnswerBody):
     """An interval of numbers, or a value, with its share on both sides."""
 
     label: str
@@ -176,14 +177,14 @@ class HistogramCell(BaseModel):
     window: float
 
 
-class FieldHistogram(BaseModel):
+class FieldHistogram(AnswerBody):
     """Both distributions of a part, in the same cells."""
 
     part: str
     cells: list[HistogramCell]
 
 
-class FieldPoint(BaseModel):
+class FieldPoint(AnswerBody):
     """How far a window was from the reference."""
 
     start: str
@@ -194,7 +195,7 @@ class FieldPoint(BaseModel):
     is_judged: bool = Field(description="Whether the window is complete and was compared")
 
 
-class FieldMark(BaseModel):
+class FieldMark(AnswerBody):
     """When something began that may have changed a field."""
 
     time: str
@@ -202,7 +203,7 @@ class FieldMark(BaseModel):
     name: str
 
 
-class TypicalRun(BaseModel):
+class TypicalRun(AnswerBody):
     """A run with values that are typical now and were rare before."""
 
     run_id: str

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import RedirectResponse, Response
 
 from otel_ml_collector.access import ANNOTATE, Access
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import DocumentName, FromReader, needs
 from otel_ml_collector.errors import Missing, Unavailable
@@ -45,7 +46,7 @@ class WantedMark(BaseModel):
     last: Past = Field(default="24h", description="Time range in which it was found")
 
 
-class KnownProblems(BaseModel):
+class KnownProblems(AnswerBody):
     """The problems of a project that are marked as known."""
 
     known: list[KnownProblem] = Field(description="The marks, newest first")

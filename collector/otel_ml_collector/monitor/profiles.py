@@ -5,12 +5,13 @@ from typing import Any, Final, Literal
 
 import orjson
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError
 from starlette.responses import Response
 
 from otel_ml.statistics.distances import quantile
 from otel_ml.statistics.fields import write_number, write_share
 from otel_ml.statistics.sketches import Sketch
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.store.reader import Reader
@@ -24,7 +25,7 @@ api = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
-class ProfileComponent(BaseModel):
+class ProfileComponent(AnswerBody):
     """A value that a profile describes."""
 
     name: str
@@ -43,7 +44,7 @@ class ProfileComponent(BaseModel):
     high: float | None
 
 
-class StoredProfile(BaseModel):
+class StoredProfile(AnswerBody):
     """The newest version of a profile."""
 
     name: str
@@ -56,7 +57,7 @@ class StoredProfile(BaseModel):
     scores: list[str] = Field(description="Names of its scores")
 
 
-class StoredProfiles(BaseModel):
+class StoredProfiles(AnswerBody):
     """The profiles of a project."""
 
     profiles: list[StoredProfile] = Field(description="The newest version of each profile, by name")

@@ -4,8 +4,9 @@ import time
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.findings.find import find_project_findings
@@ -19,7 +20,7 @@ from otel_ml_collector.stats import Past
 api = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 
 
-class Findings(BaseModel):
+class Findings(AnswerBody):
     """What is wrong in a project or has changed, worst first."""
 
     findings: list[Finding] = Field(

@@ -6,10 +6,11 @@ In the API, the route of one project comes after all routes that continue its pa
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from otel_ml.records import ProjectCounts
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import (
     MAX_LIMIT,
     Cursor,
@@ -29,7 +30,7 @@ api = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
-class Projects(BaseModel):
+class Projects(AnswerBody):
     """Projects, the latest to run first."""
 
     projects: list[ProjectCounts]

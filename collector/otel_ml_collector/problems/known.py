@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.stats import Past
 from otel_ml_collector.store.documents import Document, DocumentKind, list_documents
 from otel_ml_collector.store.reader import Reader
@@ -30,7 +31,7 @@ class Harm:
     most: float
 
 
-class KnownProblem(BaseModel):
+class KnownProblem(AnswerBody):
     """A problem that a user marked as known."""
 
     name: str = Field(description="Name of the mark")

@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Final, Literal
 
 from fastapi import Depends
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from otel_ml.records import ListedExperiment
 from otel_ml.statistics.verdict import Word
 from otel_ml_collector import wording
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.evaluations.experiments import (
     find_experiment,
@@ -50,7 +51,7 @@ _WRONG: Final = ("firing", "worse", "new error", "crashed", "judge fails")
 _FINDING_WORDS: Final = (*_WRONG, "not enough data", "no difference", "better")
 
 
-class ProjectFinding(BaseModel):
+class ProjectFinding(AnswerBody):
     """A sentence about a project that leads to the runs that it is about."""
 
     word: Word | Literal["firing", "new error", "crashed", "judge fails"]
@@ -89,7 +90,7 @@ class ProjectFinding(BaseModel):
     )
 
 
-class NewestVersion(BaseModel):
+class NewestVersion(AnswerBody):
     """A model's newest version, if it replaced another one in the last 30 days."""
 
     model: str
@@ -112,7 +113,7 @@ class NewestVersion(BaseModel):
     )
 
 
-class OverviewNews(BaseModel):
+class OverviewNews(AnswerBody):
     """Messages about a project, worst first."""
 
     findings: list[ProjectFinding]

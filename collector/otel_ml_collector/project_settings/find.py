@@ -4,9 +4,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from otel_ml_collector.access import OPEN
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.receivers import ProjectReceiver, TestedReceiver
 from otel_ml_collector.evaluations.datasets import list_datasets
 from otel_ml_collector.mapping.prices import ListedPrice, Prices
@@ -29,7 +30,7 @@ _MOST_LLMS: Final = 100
 PriceSource = Literal["built in", "otel-ml.toml", "sender", "none"]
 
 
-class LlmPrice(BaseModel):
+class LlmPrice(AnswerBody):
     """The price of an LLM, in US dollars per million tokens, and its calls in 30 days."""
 
     provider: str = Field(description="Provider, as the runs name it; may be empty")
@@ -42,7 +43,7 @@ class LlmPrice(BaseModel):
     )
 
 
-class ProjectSettings(BaseModel):
+class ProjectSettings(AnswerBody):
     """Receivers, retention, sizes and prices of a project."""
 
     project: str

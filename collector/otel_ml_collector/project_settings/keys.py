@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import RedirectResponse, Response
 
 from otel_ml_collector.access import ANNOTATE, READ, Access, find_access_of
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import Admin
 from otel_ml_collector.api.route import DeferredRoute
@@ -79,13 +80,13 @@ class MadeKey(KeyAnswer):
     key: str
 
 
-class Keys(BaseModel):
+class Keys(AnswerBody):
     """Keys in order of creation, including revoked ones."""
 
     keys: list[KeyAnswer]
 
 
-class KeyChange(BaseModel):
+class KeyChange(AnswerBody):
     """The creation or the end of a key."""
 
     time: str = Field(description="RFC 3339, UTC")
@@ -100,7 +101,7 @@ class KeyChange(BaseModel):
     )
 
 
-class KeyChanges(BaseModel):
+class KeyChanges(AnswerBody):
     """The changes of keys, newest first."""
 
     changes: list[KeyChange]

@@ -16,6 +16,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from otel_ml_collector.access import ADMIN, OPEN, READ, Access, is_local
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import (
     TIMES,
     Admin,
@@ -122,7 +123,7 @@ def _count_rows(
     return count_rows
 
 
-class Share(BaseModel):
+class Share(AnswerBody):
     """The size on disk of a part of the store."""
 
     rows: int
@@ -151,7 +152,7 @@ class ProjectShare(Share):
     freed_payloads: int | None = Field(description="Bytes of payloads older than `days`, or null")
 
 
-class RetentionRun(BaseModel):
+class RetentionRun(AnswerBody):
     """The outcome of the last run of retention."""
 
     time: str = Field(description="RFC 3339, UTC")
@@ -159,7 +160,7 @@ class RetentionRun(BaseModel):
     error: str | None = Field(description="Why retention stopped early")
 
 
-class Deleted(BaseModel):
+class Deleted(AnswerBody):
     """A deletion. Once its state is `done`, no answer shows the deleted records."""
 
     project: str
@@ -182,7 +183,7 @@ class Deleted(BaseModel):
     trouble: str = Field(description="Why the last attempt failed; it is repeated within a minute")
 
 
-class Storage(BaseModel):
+class Storage(AnswerBody):
     """The size of the store on disk, by project, kind and model."""
 
     bytes: int = Field(
@@ -209,7 +210,7 @@ class Storage(BaseModel):
     deletions: list[Deleted] = Field(default=[], description="Deletions that are not finished")
 
 
-class Disk(BaseModel):
+class Disk(AnswerBody):
     """The disk of the collector's data directory. All values are null for a ClickHouse server."""
 
     folder: str | None = Field(description="The data directory")
@@ -217,7 +218,7 @@ class Disk(BaseModel):
     total_bytes: int | None
 
 
-class Purged(BaseModel):
+class Purged(AnswerBody):
     """The result of a purge: the tables that were rewritten without their deleted rows."""
 
     tables: list[str] = Field(description="Tables that contained deleted rows")
@@ -250,7 +251,7 @@ class WantedRetention(BaseModel):
     )
 
 
-class ConfirmedClock(BaseModel):
+class ConfirmedClock(AnswerBody):
     """The clock that was confirmed, and when retention ran before."""
 
     time: str = Field(description="Time of the collector's clock, RFC 3339, UTC")
@@ -267,7 +268,7 @@ class KeptFor(WantedRetention):
     )
 
 
-class Deletions(BaseModel):
+class Deletions(AnswerBody):
     """The unfinished deletions of a project."""
 
     deletions: list[Deleted] = Field(description="The oldest first")
@@ -516,7 +517,7 @@ def kept_for(project: str, retention: Retention) -> KeptFor:
     )
 
 
-class SeenFolder(BaseModel):
+class SeenFolder(AnswerBody):
     """A folder as the caller sees it."""
 
     model_config = ConfigDict(extra="forbid")
@@ -544,7 +545,7 @@ class WantedBackup(BaseModel):
     )
 
 
-class WrittenBackup(BaseModel):
+class WrittenBackup(AnswerBody):
     """A backup that is on disk."""
 
     folder: str

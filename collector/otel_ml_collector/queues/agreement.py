@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Final
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from otel_ml.statistics.agreement import Level, cohen_kappa, krippendorff_alpha
 from otel_ml.statistics.intervals import Estimate, bootstrap, cluster_mean, corrected_rate
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.queues.find import IS_WORD, write_draw
 from otel_ml_collector.queues.other_judges import OtherJudge, find_other_judges
 from otel_ml_collector.queues.queue import QUEUE, Queue, make_queue
@@ -75,7 +76,7 @@ _IN_SAMPLE: Final = Sql("""
       FROM (SELECT arrayJoin({run_ids:Array(String)}) AS run_id))""")
 
 
-class AgreementInterval(BaseModel):
+class AgreementInterval(AnswerBody):
     """A figure with its 95 % interval; null without enough data."""
 
     value: float | None
@@ -83,7 +84,7 @@ class AgreementInterval(BaseModel):
     high: float | None
 
 
-class Confusion(BaseModel):
+class Confusion(AnswerBody):
     """How often reviewers and the judge agree, by answer and verdict."""
 
     both_pass: int
@@ -96,7 +97,7 @@ class Confusion(BaseModel):
     both_fail: int
 
 
-class RunLabel(BaseModel):
+class RunLabel(AnswerBody):
     """A reviewer's answer about a run."""
 
     annotator: str
@@ -104,7 +105,7 @@ class RunLabel(BaseModel):
     passed: bool | None
 
 
-class DifferingRun(BaseModel):
+class DifferingRun(AnswerBody):
     """A run on which the judge and a reviewer differ."""
 
     run_id: str
@@ -132,7 +133,7 @@ class VersionAgreement(JudgeVersionName):
     )
 
 
-class SameAnswers(BaseModel):
+class SameAnswers(AnswerBody):
     """How many of some answers are the same."""
 
     name: str = Field(description="Name of the other reviewer; empty for the judge")
@@ -140,7 +141,7 @@ class SameAnswers(BaseModel):
     compared: int
 
 
-class ReviewerAgreement(BaseModel):
+class ReviewerAgreement(AnswerBody):
     """How often a reviewer agrees with the judge and with each other reviewer."""
 
     name: str
@@ -151,7 +152,7 @@ class ReviewerAgreement(BaseModel):
     others: list[SameAnswers] = Field(description="Comparison with each other reviewer, by name")
 
 
-class PeopleAgreement(BaseModel):
+class PeopleAgreement(AnswerBody):
     """How far reviewers agree with each other."""
 
     people: int
@@ -166,7 +167,7 @@ class PeopleAgreement(BaseModel):
     )
 
 
-class CorrectedRate(BaseModel):
+class CorrectedRate(AnswerBody):
     """A judge's pass rate, corrected by reviewers who labelled a random sample of its runs."""
 
     queue: str
@@ -180,7 +181,7 @@ class CorrectedRate(BaseModel):
     rate: AgreementInterval
 
 
-class ReviewerBenchmark(BaseModel):
+class ReviewerBenchmark(AnswerBody):
     """Whether reviewers agree with a judge as much as they agree with each other, on the same runs.
 
     These runs have answers of two or more reviewers and a verdict of the judge. Each run has the
@@ -201,7 +202,7 @@ class ReviewerBenchmark(BaseModel):
     )
 
 
-class Agreement(BaseModel):
+class Agreement(AnswerBody):
     """How far reviewers and a judge agree: on all runs of a judge, or on the runs of a queue."""
 
     judge: str

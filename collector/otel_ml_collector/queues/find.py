@@ -7,10 +7,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from otel_ml.attributes import JUDGE_KIND
 from otel_ml.records import Evaluation
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.queues.queue import QUEUE, Queue, QueueChoice, make_queue
 from otel_ml_collector.runs.answers import Run, RunSummary
@@ -65,7 +66,7 @@ _QUEUED: Final = Sql("""
     ORDER BY queued.disagreement DESC, queued.drawn, queued.trace_id, queued.span_id""")
 
 
-class QueueProgress(BaseModel):
+class QueueProgress(AnswerBody):
     """The progress of a queue."""
 
     runs: int = Field(description="Number of runs in the queue")
@@ -74,7 +75,7 @@ class QueueProgress(BaseModel):
     left: int = Field(description="Number of runs that this reviewer can still answer")
 
 
-class OwnAnswer(BaseModel):
+class OwnAnswer(AnswerBody):
     """The reviewer's own answer about a run."""
 
     run_id: str
@@ -89,13 +90,13 @@ class QueueState(Queue):
     progress: QueueProgress
 
 
-class Queues(BaseModel):
+class Queues(AnswerBody):
     """The labelling queues of a project, by name."""
 
     queues: list[QueueState]
 
 
-class JudgedSpan(BaseModel):
+class JudgedSpan(AnswerBody):
     """A span in the trace of a run to label."""
 
     name: str
@@ -105,7 +106,7 @@ class JudgedSpan(BaseModel):
     outcome: str
 
 
-class RunToJudge(BaseModel):
+class RunToJudge(AnswerBody):
     """A run as reviewers see it, without its scores and labels."""
 
     run_id: str
@@ -129,7 +130,7 @@ class RunToJudge(BaseModel):
     )
 
 
-class NextRun(BaseModel):
+class NextRun(AnswerBody):
     """The next run to label."""
 
     queue: Queue

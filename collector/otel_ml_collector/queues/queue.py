@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.feedback import identify
 from otel_ml_collector.store.documents import Document, DocumentKind, list_documents
 from otel_ml_collector.store.reader import Reader
@@ -23,7 +24,7 @@ _RunId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}-[0-9a-f]{16}$")]
 Text = Annotated[str, Field(min_length=1, max_length=256)]
 
 
-class QueueLabel(BaseModel):
+class QueueLabel(AnswerBody):
     """A label that reviewers can choose."""
 
     model_config = ConfigDict(extra="forbid")
@@ -39,7 +40,7 @@ class QueueLabel(BaseModel):
     )
 
 
-class QueueScale(BaseModel):
+class QueueScale(AnswerBody):
     """Whole numbers that reviewers can choose, at most nine."""
 
     model_config = ConfigDict(extra="forbid")
@@ -120,7 +121,7 @@ class WantedQueue(BaseModel):
         return self
 
 
-class QueueChoice(BaseModel):
+class QueueChoice(AnswerBody):
     """An answer to choose, with its key.
 
     Attributes:

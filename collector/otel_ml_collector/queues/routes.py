@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from otel_ml import attributes as names
 from otel_ml.records import DatasetVersion
 from otel_ml_collector.access import ANNOTATE, READ, Access
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import DocumentName, FromReader, needs, reader_for
 from otel_ml_collector.errors import BadInput
@@ -91,7 +92,7 @@ class WantedAnswer(BaseModel):
     )
 
 
-class SavedAnswer(BaseModel):
+class SavedAnswer(AnswerBody):
     """A saved answer."""
 
     run_id: str

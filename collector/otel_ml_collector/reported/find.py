@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.reported.quantiles import Intervals, add_buckets, find_quantile
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.sql import Sql
@@ -56,7 +57,7 @@ _COUNTERS: Final = "gen_ai.client.inference.usage."
 _HISTOGRAMS: Final = "gen_ai.client.inference.operation."
 
 
-class ReportedModel(BaseModel):
+class ReportedModel(AnswerBody):
     """Figures that services report about the calls of a model. Null: not reported."""
 
     model: str = Field(description="Model as the request named it; empty if it was not reported")
@@ -75,7 +76,7 @@ class ReportedModel(BaseModel):
     p99_ms: float | None
 
 
-class Reported(BaseModel):
+class Reported(AnswerBody):
     """Figures from metrics. They are never added to the figures of runs."""
 
     source: str = Field(default="metrics", description="Always `metrics`")

@@ -4,9 +4,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any, Final
 
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from otel_ml import attributes as names
 from otel_ml.records import (
@@ -22,6 +23,7 @@ from otel_ml.records import (
     about_field,
     tokens_of,
 )
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.artifacts.find import LinkedArtifact, find_artifacts
 from otel_ml_collector.owners import is_run, own_tag
 from otel_ml_collector.price import round_cost
@@ -65,7 +67,7 @@ NO_PARENT: Final = "0" * 16
 _AS_STORED: Final = tuple(field_.name for field_ in fields(RunFields))
 
 
-class TagDetail(BaseModel):
+class TagDetail(AnswerBody):
     """A tag with the user's own type and group."""
 
     name: str
@@ -182,9 +184,16 @@ class Run(RunSummary):
     dialect: str = field(metadata=about("Conventions by which it was read; `shape` if unknown"))
 
 
-# JSON as the API writes it.
-SUMMARY: Final = TypeAdapter(RunSummary)
-RUN: Final = TypeAdapter(Run)
+@cache
+def summary_writer() -> TypeAdapter[RunSummary]:
+    """Return the writer of a summary as the API's JSON. Its first use builds it."""
+    return TypeAdapter(RunSummary)
+
+
+@cache
+def run_writer() -> TypeAdapter[Run]:
+    """Return the writer of a run as the API's JSON. Its first use builds it."""
+    return TypeAdapter(Run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +274,7 @@ def _sum(numbers: Sequence[int | None]) -> int | None:
     return sum(items) if items else None
 
 
-class RunsPage(BaseModel):
+class RunsPage(AnswerBody):
     """A page of a list; `next_cursor` is null on the last page."""
 
     runs: list[RunSummary]
@@ -287,7 +296,7 @@ class RunsPage(BaseModel):
     )
 
 
-class Trace(BaseModel):
+class Trace(AnswerBody):
     """All runs of the traces with the same ID or key, oldest first."""
 
     key: str

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from otel_ml_collector.access import ADMIN
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import Cursor, FromReader, reader_for
 from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.api.streams import FromPlaces, Stream
@@ -19,7 +20,7 @@ from otel_ml_collector.artifacts.find import LinkedArtifact, open_document
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.export import Outgoing
 from otel_ml_collector.runs import find as runs
-from otel_ml_collector.runs.answers import RUN, Run, Trace
+from otel_ml_collector.runs.answers import Run, Trace, run_writer
 from otel_ml_collector.runs.find import find_whole_runs
 from otel_ml_collector.runs.traces import find_trace
 from otel_ml_collector.services import service_of
@@ -83,7 +84,7 @@ class _Bundle:
 
     def _add_run(self, run: Run) -> Iterator[None]:
         name = f"runs/{run.run_id}.json"
-        yield from self._write(name, [RUN.dump_json(run)])
+        yield from self._write(name, [run_writer().dump_json(run)])
         self._runs.append({"run_id": run.run_id, "project": run.project, "file": name})
         for artifact in run.artifacts:
             yield from self._add_artifact(artifact, run.project, run.run_id)
@@ -154,7 +155,7 @@ class UnwantedRuns(BaseModel):
     )
 
 
-class DeletedRuns(BaseModel):
+class DeletedRuns(AnswerBody):
     """A deletion of several runs that was carried out."""
 
     project: str

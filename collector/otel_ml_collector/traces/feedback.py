@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from otel_ml import attributes as names
 from otel_ml.records import TagValue
 from otel_ml_collector.access import ANNOTATE, Access
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import needs
 from otel_ml_collector.errors import Unavailable
@@ -71,7 +72,7 @@ class WantedTags(BaseModel):
     tags: Annotated[dict[_Name, _TagValue], Field(min_length=1, max_length=_MOST_TAGS)]
 
 
-class StoredTags(BaseModel):
+class StoredTags(AnswerBody):
     """The outcome of storing tags."""
 
     run_id: str
@@ -80,7 +81,7 @@ class StoredTags(BaseModel):
     )
 
 
-class StoredEvaluations(BaseModel):
+class StoredEvaluations(AnswerBody):
     """The outcome of storing evaluations, in their order."""
 
     evaluations: list[StoredEvaluation]
@@ -120,7 +121,7 @@ class WantedRunTags(WantedTags):
     run_ids: Annotated[list[_RunId], Field(min_length=1, max_length=_MOST_TAGGED)]
 
 
-class StoredRunTags(BaseModel):
+class StoredRunTags(AnswerBody):
     """The outcome of tagging several runs."""
 
     run_ids: list[str]

@@ -22,7 +22,7 @@ from otel_ml_collector.api.parameters import FromReader, Where
 from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.errors import BadInput, CollectorError, Unavailable
 from otel_ml_collector.filter.sql import compile_where
-from otel_ml_collector.runs.answers import SUMMARY, RunSummary, summarise
+from otel_ml_collector.runs.answers import RunSummary, summarise, summary_writer
 from otel_ml_collector.services import find_service
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import IDS, Reader, Row, run_id_of, winners
@@ -351,7 +351,7 @@ class Seat:
             if news.run.run_id not in self._sent:
                 self._sent[news.run.run_id] = None
                 self._id_ns = max(self._id_ns, news.arrived_ns)
-                summary = SUMMARY.dump_json(news.run)
+                summary = summary_writer().dump_json(news.run)
                 events.append(b"event: run\nid: %d\ndata: %b\n\n" % (self._id_ns, summary))
         while len(self._sent) > self._listening.pace.kept:
             del self._sent[next(iter(self._sent))]

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import BaseModel, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from otel_ml.orders import OLDEST
 from otel_ml.records import Evaluation, Tokens
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import (
     TIMES,
     Cursor,
@@ -122,7 +123,7 @@ _THESE: Final = Sql("{of_traces} AND {belongs} IN {wanted:Array(String)}").fill(
 )
 
 
-class SessionFigures(BaseModel):
+class SessionFigures(AnswerBody):
     """Figures of a session; the same sums as in the statistics of its runs."""
 
     session: str
@@ -144,14 +145,14 @@ class SessionFigures(BaseModel):
     judges: list[JudgeFigures]
 
 
-class SessionsPage(BaseModel):
+class SessionsPage(AnswerBody):
     """Sessions, those with the latest run first."""
 
     sessions: list[SessionFigures]
     next_cursor: str | None
 
 
-class CalledTool(BaseModel):
+class CalledTool(AnswerBody):
     """A tool or retriever that was called for an answer."""
 
     run_id: str
@@ -163,7 +164,7 @@ class CalledTool(BaseModel):
     latency_ms: float | None
 
 
-class Turn(BaseModel):
+class Turn(AnswerBody):
     """A turn: the question and the answer."""
 
     trace_id: str

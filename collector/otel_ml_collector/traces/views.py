@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from otel_ml_collector.access import ANNOTATE
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import DocumentName, FromReader, reader_for
 from otel_ml_collector.filter.sql import compile_where
@@ -45,7 +46,7 @@ class View(WantedView):
     saved_time: str = Field(description="When this version was saved, RFC 3339 in UTC")
 
 
-class Views(BaseModel):
+class Views(AnswerBody):
     """The saved views of a project, by name."""
 
     views: list[View]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Annotated, Final, Protocol
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from otel_ml.statistics.intervals import Estimate
 from otel_ml.statistics.release import FigureVerdict
@@ -15,6 +15,7 @@ from otel_ml.statistics.verdict import (
     Verdict,
     Word,
 )
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.store.versions import Numbers
 from otel_ml_collector.wording import numbered
 
@@ -31,7 +32,7 @@ def _finite(bound: float | None) -> float | None:
 _Bound = Annotated[float | None, BeforeValidator(_finite)]
 
 
-class JudgeVersionName(BaseModel):
+class JudgeVersionName(AnswerBody):
     """A version of a judge. Scores of different versions are never combined."""
 
     judge: str
@@ -49,7 +50,7 @@ class JudgeVersionName(BaseModel):
         return self.judge, -(self.version or 0), self.digest
 
 
-class Interval(BaseModel):
+class Interval(AnswerBody):
     """A number with its interval. A missing bound is null."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -96,7 +97,7 @@ class JudgeChange(JudgeVersionName):
     )
 
 
-class AmountChange(BaseModel):
+class AmountChange(AnswerBody):
     """The change in latency, tokens or cost of successful calls. Lower is better."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -118,7 +119,7 @@ class AmountChange(BaseModel):
     candidate: Interval | None = None
 
 
-class FailureChange(BaseModel):
+class FailureChange(AnswerBody):
     """The change of the share of failed calls. Lower is better."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -150,7 +151,7 @@ class FailureChange(BaseModel):
         return f"{FAILED_CALLS}: {self.sentence}"
 
 
-class FigureChange(BaseModel):
+class FigureChange(AnswerBody):
     """The change of one figure between two sets of recorded runs."""
 
     name: str = Field(
@@ -272,7 +273,7 @@ def leave_out(judge: str, reason: str) -> FigureChange:
     )
 
 
-class RecordedChange(BaseModel):
+class RecordedChange(AnswerBody):
     """The verdict on two sets of recorded runs, which are not paired."""
 
     word: Word

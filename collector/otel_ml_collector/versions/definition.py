@@ -1,25 +1,26 @@
 """The definition of a model's version, as it was sent: source, params, helpers and constants."""
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.store.reader import JsonValue
 
 
-class ArtifactContent(BaseModel):
+class ArtifactContent(AnswerBody):
     """The content that a version of a model was named by, such as its weights."""
 
     sha256: str
     bytes: int
 
 
-class VersionDefinition(BaseModel):
+class VersionDefinition(AnswerBody):
     """The definition of a version: its parts as they were sent."""
 
     source: str | None = None
     signature: str = ""
     params: JsonValue = None
-    helpers: dict[str, str] = {}
-    constants: dict[str, JsonValue] = {}
+    helpers: dict[str, str] = Field(default={})
+    constants: dict[str, JsonValue] = Field(default={})
     unseen: list[str] = Field(
         default=[],
         description="Descriptions of the parts of the function that can change without a new "

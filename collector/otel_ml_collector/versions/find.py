@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from otel_ml.records import Alias, Aliases, Infinite, LinkedRun, ListedVersion, ModelCounts, about
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.measures.statistics import (
@@ -45,7 +46,7 @@ _MOVES: Final = 1_000
 _LINKED: Final = 100
 
 
-class Models(BaseModel):
+class Models(AnswerBody):
     """The models of a project, the latest to run first."""
 
     models: list[ModelCounts]
@@ -82,7 +83,7 @@ class VersionDetail(LateRecords, ListedVersion):
     )
 
 
-class Versions(BaseModel):
+class Versions(AnswerBody):
     """The versions of a model, the newest first."""
 
     versions: list[VersionDetail]

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from otel_ml.attributes import RECORDED
 from otel_ml.records import ListedExperiment
@@ -14,6 +14,7 @@ from otel_ml.statistics.variability import (
     compare_variability,
     estimate_variability,
 )
+from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.runs.logs import add_contents
@@ -48,7 +49,7 @@ class ScoreSpread(JudgeVersionName):
     )
 
 
-class AnswerVariability(BaseModel):
+class AnswerVariability(AnswerBody):
     """How consistent the answers to the same inputs are."""
 
     runs: int = Field(description="Number of runs that were read, newest first")
@@ -74,7 +75,7 @@ class VersionVariability(AnswerVariability):
     version: int
 
 
-class VariabilityComparison(BaseModel):
+class VariabilityComparison(AnswerBody):
     """Which of two versions answers the same input more consistently."""
 
     version: int
@@ -97,7 +98,7 @@ class VariabilityComparison(BaseModel):
     )
 
 
-class GivenAnswer(BaseModel):
+class GivenAnswer(AnswerBody):
     """An answer to an input, and the runs that gave it."""
 
     outputs: str = Field(description="Preview in plain text")
@@ -105,7 +106,7 @@ class GivenAnswer(BaseModel):
     run_id: str = Field(description="ID of the newest run with this answer")
 
 
-class InputGroup(BaseModel):
+class InputGroup(AnswerBody):
     """The runs of a version with equal inputs."""
 
     digest: str = Field(description="Digest of the inputs: the field inputs_digest of a filter")
@@ -117,7 +118,7 @@ class InputGroup(BaseModel):
     where: str = Field(description="Filter that lists the runs with these inputs")
 
 
-class ModelVariability(BaseModel):
+class ModelVariability(AnswerBody):
     """The variability of a model's versions in live runs, with the groups of one version."""
 
     model: str

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from otel_ml_collector.errors import BadInput, Missing
-from otel_ml_collector.runs.answers import RUN
+from otel_ml_collector.runs.answers import run_writer
 from otel_ml_collector.runs.find import find_run
 from otel_ml_collector.runs.traces import find_trace
 from otel_ml_collector.span import Event, Link, Scope, Span
@@ -100,7 +100,9 @@ def test_find_run(store: Store, project: str) -> None:
     """A run is read with all its details."""
     call, story = make_story()
     store.take(project, *story)
-    assert RUN.dump_python(find_run(store.reader, id_of(call), project, now_ns=NOW_NS)) == {
+    assert run_writer().dump_python(
+        find_run(store.reader, id_of(call), project, now_ns=NOW_NS)
+    ) == {
         "run_id": f"{'0' * 31}1-{'0' * 15}2",
         "trace_id": f"{'0' * 31}1",
         "parent_run_id": f"{'0' * 31}1-{'0' * 15}1",

@@ -8,7 +8,7 @@ from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.measures import statistics
 from otel_ml_collector.measures.projects import find_projects
 from otel_ml_collector.metrics import find_metrics
-from otel_ml_collector.runs.answers import SUMMARY
+from otel_ml_collector.runs.answers import summary_writer
 from otel_ml_collector.runs.find import find_run
 from otel_ml_collector.span import Event, Value
 from otel_ml_collector.store.sql import ALWAYS
@@ -51,7 +51,7 @@ def test_running(line: Timeline) -> None:
     }
     line.take(make_start(run, told))
     (found,) = line.runs()
-    assert SUMMARY.dump_python(found) == {
+    assert summary_writer().dump_python(found) == {
         "run_id": id_of(run),
         "trace_id": run.trace_id.hex(),
         "parent_run_id": None,
