@@ -30,7 +30,7 @@ export UV_SYSTEM_CERTS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: check-image durations wheels neighbours test-clickhouse test-neighbours house site release changelog help demo test test-rest test-all test-nightly test-integrations pictures sheet check check-proto check-deploy bench soak recorded docs proto released-proto requirements format clean
+.PHONY: check-image durations wheels neighbours test-clickhouse test-neighbours house site release changelog help demo test test-rest test-all test-nightly test-touched test-integrations pictures sheet check check-proto check-deploy bench soak recorded docs proto released-proto requirements format clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -56,6 +56,9 @@ test-all: test test-rest ## All tests of CI, with Chromium
 
 test-nightly: $(VENV)/dev.stamp ## One part of the nightly run (PART=2/9); PART=list shows what each part contains
 	$(BIN)/python -m tests.nightly $(PART)
+
+test-touched: $(VENV)/dev.stamp ## Nightly tests that the changes since main can affect (SINCE=3d291aa: since a commit; LIST=1: only print them)
+	$(BIN)/python -m tests.touched $(if $(SINCE),--since $(SINCE)) $(if $(LIST),--list)
 
 test-clickhouse: $(VENV)/dev.stamp ## Test the store on your own ClickHouse server or cluster (STORE=clickhouse://…)
 	@$(BIN)/python -m tests.nightly.contract "$(STORE)"
