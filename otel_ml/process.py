@@ -119,16 +119,25 @@ class Ending(Protocol):
 
 
 class _End:
-    """Handles the end of this process. A forked child handles its own end."""
+    """Handles the end of this process. A forked child handles its own end.
+
+    Attributes:
+        has_begun: Whether the delivery at the end of the process has begun. From then on, nothing
+            waits for work in the background, except for this delivery.
+        is_over: Whether all threads of otel-ml have ended. No other thread may be started.
+    """
 
     def __init__(self) -> None:
         self._endings: list[Ending] = []
+        self._last: list[Callable[[], object]] = []
         self._is_asked = False
         self._notes_children = False
         self._finalizer: Any = None
         self._pipe: tuple[int, int] | None = None
         self._kept = threading.local()
         self._renew()
+        # Registered at the import, so it runs after the handlers of the program and of the clients.
+        atexit.register(self._finish)
         if hasattr(os, "register_at_fork"):  # not available on Windows
             os.register_at_fork(
                 before=self._keep_signal,
@@ -152,15 +161,37 @@ class _End:
 
     def close(self, *endings: Ending) -> None:
         """Deliver the data of these objects, or of all registered ones, before the process ends."""
+        self.has_begun = True
         for ending in self._endings:
             ending.hasten()
         for ending in endings or self._endings:
             ending.close()
         _stay_interrupted()
 
+    def call_last(self, function: Callable[[], object]) -> bool:
+        """Call a function when the interpreter exits, after all clients have delivered.
+
+        Returns:
+            False if it is not called, because that moment has passed or the process ends without
+            it, like the children of `multiprocessing`.
+        """
+        if self.is_over or self._finalizer is not None:
+            return False
+        self._last.append(function)
+        return True
+
+    def _finish(self) -> None:
+        self.close()
+        for function in self._last:
+            with quiet("exit"):
+                function()
+        self.is_over = True
+
     # Forked children.
 
     def _renew(self) -> None:
+        self.has_begun = False
+        self.is_over = False
         self._begun = itertools.count()
         self._is_ending = False
         self._is_loaded = threading.Event()
@@ -286,6 +317,7 @@ class _End:
 
     def _close_in_time(self) -> None:
         try:
+            self.has_begun = True
             with quiet("sigterm"):
                 for ending in self._endings:
                     ending.hasten()
@@ -306,7 +338,7 @@ def _make_thread(target: Callable[..., None], *arguments: int) -> threading.Thre
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
-    _END.begin_to_end(number)
+    END.begin_to_end(number)
 
 
 def _stay_interrupted() -> None:
@@ -330,6 +362,6 @@ def _restore_default(number: int) -> None:
 
 
 PROCESS: Final = Process()
-_END: Final = _End()
-deliver_at_end: Final = _END.add
-deliver_at_sigterm: Final = _END.ask_for_sigterm
+END: Final = _End()
+deliver_at_end: Final = END.add
+deliver_at_sigterm: Final = END.ask_for_sigterm

@@ -1,19 +1,27 @@
 """A background thread that starts at the first job, sleeps when idle and stops on time.
 
+All threads end before the interpreter does. A thread that is inside native code such as PyTorch at
+that moment would abort the process.
+
 Finalizers and signal handlers may wake it in the middle of any code, so it takes no lock.
 docs/design/024-interruptions.md lists the possible interruptions.
 """
 
 import threading
+import time
 import weakref
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import Final
 
 from otel_ml.errors import reraise_host_error
 from otel_ml.loading import start_detached
-from otel_ml.process import renew_each_in_child
+from otel_ml.process import END, renew_each_in_child
+
+_LAST_S: Final = 10.0  # wait for native code at exit, such as the copy of a large tensor
+_POLL_S: Final = 0.01
+_AWAY: Final[set[int]] = set()  # IDs of threads
 
 
 class Worker:
@@ -89,8 +97,23 @@ class Worker:
         if self._thread is not None and not self.is_this_thread:
             self._thread.join(timeout_s)
 
+    def end(self, deadline: float) -> None:
+        """Wait until the thread has ended, or waits for the network, where it may be left.
+
+        Args:
+            deadline: Longest time to wait, as a value of `time.monotonic`.
+        """
+        while self.is_alive and not self.is_this_thread and time.monotonic() < deadline:
+            thread = self._thread
+            if thread is None:  # it is being started
+                time.sleep(_POLL_S)
+            elif thread.ident in _AWAY:
+                return
+            else:
+                thread.join(_POLL_S)
+
     def _start(self) -> bool:
-        if self.is_stopping:
+        if self.is_stopping or END.is_over:
             return False
         # permission to start: taken by the new thread, or by the caller if the start failed
         right: list[None] = [None]
@@ -143,4 +166,25 @@ class Worker:
             self.is_asleep = True
 
 
+@contextmanager
+def away() -> Iterator[None]:
+    """Mark that this thread only waits for the network. The end of the process need not wait."""
+    ident = threading.get_ident()
+    _AWAY.add(ident)
+    try:
+        yield
+    finally:
+        _AWAY.discard(ident)
+
+
+def _end_all() -> None:
+    workers = list(_WORKERS)
+    for worker in workers:
+        worker.stop()
+    deadline = time.monotonic() + _LAST_S
+    for worker in workers:
+        worker.end(deadline)
+
+
+END.call_last(_end_all)
 _WORKERS: Final["weakref.WeakSet[Worker]"] = renew_each_in_child(Worker.renew)

@@ -27,6 +27,7 @@ from opentelemetry import context
 from otel_ml.export.answer import REFUSED, Answer, read_answer
 from otel_ml.export.settings import TRACES_PATH, ExportSettings, own_version
 from otel_ml.loading import LOADING
+from otel_ml.worker import away
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -128,17 +129,18 @@ class HttpSender:
             # failure: the second attempt opens a new connection, which replaces the closed one.
             for _ in range(2):
                 try:
-                    response = connections.urlopen(
-                        method,
-                        url,
-                        body=body,
-                        headers={**connections.headers, **headers},
-                        timeout=attempt.time_left(),
-                        retries=False,
-                        redirect=False,
-                        preload_content=False,
-                        decode_content=False,
-                    )
+                    with away():
+                        response = connections.urlopen(
+                            method,
+                            url,
+                            body=body,
+                            headers={**connections.headers, **headers},
+                            timeout=attempt.time_left(),
+                            retries=False,
+                            redirect=False,
+                            preload_content=False,
+                            decode_content=False,
+                        )
                 except (OSError, HTTPException, HTTPError) as error:
                     attempt.abandon()
                     answer = Answer(delivered=False, retry=True, message=describe(error))

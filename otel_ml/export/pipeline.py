@@ -19,7 +19,7 @@ from otel_ml.errors import quiet, report
 from otel_ml.export.answer import REFUSED, Answer
 from otel_ml.export.delivery import Counters, Delivery
 from otel_ml.loading import LOADING
-from otel_ml.process import renew_each_in_child
+from otel_ml.process import END, renew_each_in_child
 from otel_ml.worker import Worker
 
 # a busy receiver can store this in time, even metric points, which cost most per byte
@@ -45,6 +45,8 @@ _OWED_S: Final = 7.5
 _PROGRESS_S: Final = 1.0
 _JOIN_S: Final = 1.0
 _JOIN_IN_VAIN_S: Final = 0.2
+
+_LATE_S: Final = 2.0  # for all spans that end after the delivery at exit
 
 _WAIT_A_CALL_S: Final = 0.1
 _WAIT_A_MINUTE_S: Final = 5.0
@@ -270,6 +272,10 @@ class Pipeline(Generic[B]):
         self._asked_s = 0.0  # longest wait for a receiver's pauses, see `_TIMES_ASKED`
         self._asked_until = -math.inf
         self._left = 0  # number of spans given up at the end of the process
+        self._is_late = False  # True: closed at exit, so calls send their spans themselves
+        self._is_last_line_due = False
+        self._late = threading.Lock()
+        self._late_s = 0.0
         self._logged: set[str] = set()
         self._lock = threading.RLock()
         self._some_done = threading.Condition(self._lock)
@@ -315,7 +321,7 @@ class Pipeline(Generic[B]):
         It never waits while delivery fails, or in a thread with a running event loop.
         """
         if self._closed:
-            self.counters.lose("closed", 1)
+            self._put_late(span)
         elif not self._source.put(span) and not self._wait_for_room(span):
             self.counters.lose("queue full", 1)
             text = f"The queue is full: {self._what} are dropped, further drops are only counted"
@@ -332,7 +338,8 @@ class Pipeline(Generic[B]):
         """Start the background thread if necessary, and let it look for spans."""
         if self._sender.is_asleep:
             self._progress_at = time.monotonic()  # a thread that was asleep is not stuck
-        self._sender.wake()
+        if not self._sender.wake() and END.is_over:
+            self._send_late()
 
     def flush(self, timeout_s: float, *, is_hasty: bool = False) -> Delivery:
         """Wait until all queued spans are delivered or lost.
@@ -380,16 +387,70 @@ class Pipeline(Generic[B]):
             self._stop(timeout_s, is_patient=is_patient)
             self._closed = True
             lost = self._source.close()
-            away = "no connection" if self._destination.is_out_of_reach else ""
-            reason = self._stalled or away or "not delivered in time"
-            self.counters.lose(reason, lost)
-            if lost + self._left:
-                left, page = lost + self._left, self._destination.page
-                keep = "" if self.is_durable else "; Client(spool=DIR) keeps them"
-                text = "%d %s could not be delivered to %s: %s%s"
-                _logger.warning(text, left, self._what, page, reason, keep)
-            self._destination.close()
+            self.counters.lose(self._reason, lost)
+            self._left += lost
+            self._is_late = END.has_begun
+            self._is_last_line_due = self._is_late and END.call_last(self._finish)
+            if not self._is_last_line_due:
+                self._finish()
         return self._news(self.pending)
+
+    @property
+    def _reason(self) -> str:
+        """Why spans that are left could not be delivered."""
+        away = "no connection" if self._destination.is_out_of_reach else ""
+        return self._stalled or away or "not delivered in time"
+
+    def _finish(self) -> None:
+        """Log how many spans were not delivered, and close the connections."""
+        self._is_last_line_due = False
+        if self._left:
+            keep = "" if self.is_durable else "; Client(spool=DIR) keeps them"
+            text = "%d %s could not be delivered to %s: %s%s"
+            page = self._destination.page
+            _logger.warning(text, self._left, self._what, page, self._reason, keep)
+        self._destination.close()
+
+    def _put_late(self, span: Any) -> None:
+        """Take a span that ended after `close`. At the end of the process it is sent at once.
+
+        Exit handlers run in the reverse order of their registration. So handlers that were
+        registered before the first recorded call run after the delivery.
+        """
+        if sys.is_finalizing():  # in a `__del__` after the exit handlers, when nothing can be sent
+            self.counters.lose("closed", 1)
+        elif self._is_late and self._source.put(span):
+            self._send_late()
+        else:
+            self.counters.lose("closed", 1)
+
+    def _send_late(self) -> None:
+        """Send the queued spans from this thread, because there is no background thread any more.
+
+        All calls together wait for at most 2 s.
+        """
+        # If another thread sends, it sends this span too. A finalizer may also interrupt a request.
+        while self._source.pending and self._late.acquire(blocking=False):
+            began_s, left = time.monotonic(), self._left
+            self._give_up_at = began_s + max(_LATE_S - self._late_s, 0.0)
+            try:
+                batch = self._source.take(self._pace.batch_spans, _BATCH_BYTES)
+                if batch is None:
+                    return
+                if self._late_s < _LATE_S:
+                    self._deliver(batch)
+                else:
+                    self._leave(batch, Answer(delivered=False, message="not delivered in time"))
+            finally:
+                self._late_s += time.monotonic() - began_s
+                self._late.release()
+            if self._left > left and not self._is_last_line_due:
+                text = (
+                    f"{self._left - left} {self._what} that ended after the delivery at exit could "
+                    f"not be delivered to {self._destination.page}: {self._reason}; later ones are "
+                    "only counted"
+                )
+                self._log_once("late", text)
 
     def _stop(self, timeout_s: float, *, is_patient: bool) -> None:
         """Deliver the queued spans, then stop the thread."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from otel_ml.errors import quiet
-from otel_ml.process import renew_in_child
+from otel_ml.process import END, renew_in_child
 
 _MOST_PENDING: Final = 1_000
 _EXIT_S: Final = 2.0
@@ -42,11 +42,11 @@ class PendingRuns:
             give: Function that sends the run. It is called when the jobs are done.
 
         Returns:
-            False if the run is not kept, because the jobs are done already or too many runs wait.
-            Call `give` yourself in that case.
+            False if the run is not kept, because the jobs are done already, too many runs wait or
+            the process ends. Call `give` yourself in that case.
         """
         with self._changed:
-            if len(self._pending) >= _MOST_PENDING or _are_done(jobs):
+            if len(self._pending) >= _MOST_PENDING or _are_done(jobs) or END.has_begun:
                 return False
             self._pending.append((jobs, give))
             return True

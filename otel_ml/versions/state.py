@@ -25,6 +25,7 @@ from otel_ml.versions.uses import drop_uses, name_uses
 
 LEAVES: Final = frozenset({str, int, float, bool, bytes, complex, type(None)})
 _STATE_DEPTH: Final = 64
+_PIECE_BYTES: Final = 16 * 1024 * 1024  # hashed in 10 ms
 _MAX_PARTS: Final = 10_000_000
 _MAX_GAPS: Final = 32
 _MAX_NAMED: Final = 64  # maximum length of a key in a path
@@ -70,21 +71,33 @@ class Reading:
     The attributes are filled while the object is read. If the hash changes, a new model version is
     created.
 
+    Args:
+        check: Called between the parts. It raises `ReadingStopped` if the process ends.
+
     Attributes:
+        check: As above.
         gaps: Parts that cannot be read, at most 32.
         functions: The user's own functions in the object, by path such as ``.steps[0]``.
         kinds: Classes of all objects in it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, check: Callable[[], object] = lambda: None) -> None:
+        self.check = check
         self._hash = sha256()
         self.gaps: list[Gap] = []
         self.functions: dict[str, FunctionType] = {}
         self.kinds: set[type] = set()
 
     def update(self, data: Any, /) -> None:
-        """Add bytes to the hash."""
-        self._hash.update(data)
+        """Add bytes, or an array of bytes, to the hash."""
+        self.check()
+        if len(data) <= _PIECE_BYTES:
+            self._hash.update(data)
+            return
+        whole = memoryview(data)
+        for start in range(0, len(whole), _PIECE_BYTES):
+            self.check()
+            self._hash.update(whole[start : start + _PIECE_BYTES])
 
     def digest(self) -> str:
         """Return the hash of the state, 16 hex digits."""
@@ -114,6 +127,10 @@ class WeightKind:
     mark: Callable[[Any], object]
     feed: Callable[[Any, Reading], None] | None = None
     is_small: Callable[[Any], bool] | None = None
+
+
+class ReadingStopped(Exception):
+    """Raised if a model object is not read to its end, because the process ends."""
 
 
 class _TooManyParts(Exception):
@@ -177,7 +194,7 @@ class StateWalk:
         try:
             if not self._feed_data(value, kind, depth):
                 self._feed_whole(value, kind, depth)
-        except _TooManyParts:
+        except (_TooManyParts, ReadingStopped):
             raise
         except BaseException as error:  # noqa: BLE001 - code of libraries, see errors.py
             reraise_host_error(error)
@@ -253,7 +270,7 @@ class StateWalk:
             return text_of(item)
         if kind is tuple and LEAVES.issuperset(map(type, item)):
             return text_of(item)
-        inner = Reading()
+        inner = Reading(self._reading.check)
         StateWalk(inner, self._kind_of).feed(item)
         return f"{kind.__name__}:{inner.digest()}"
 

@@ -12,7 +12,7 @@ import functools
 import struct
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 _WORD_BYTES: Final = 8
@@ -44,9 +44,14 @@ _FACTORS: Final = (
 
 
 class TensorReader:
-    """Computes digests of tensors, one after another. It reuses its buffers."""
+    """Computes digests of tensors, one after another. It reuses its buffers.
 
-    def __init__(self) -> None:
+    Args:
+        check: Called before each piece of a tensor. It may raise to stop.
+    """
+
+    def __init__(self, check: Callable[[], object] = lambda: None) -> None:
+        self._check = check
         self._buffers: dict[Any, tuple[Any, Any]] = {}
         self._numbers: dict[Any, Any] = {}
         self._gpu_blocks: dict[Any, int] = {}
@@ -98,6 +103,7 @@ class TensorReader:
         """Return the sums of each piece: an int64 tensor with two numbers for each block."""
         size_bytes = piece_words * _WORD_BYTES
         for start in range(0, flat.numel(), size_bytes):
+            self._check()
             words = _words_of(torch, flat[start : start + size_bytes])
             whole = words.numel() // _BLOCK_WORDS * _BLOCK_WORDS
             add = self._add_at_once if flat.is_cuda else self._add_in_strips

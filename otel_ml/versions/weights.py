@@ -15,12 +15,13 @@ from types import FunctionType
 from typing import Any, Final
 
 from otel_ml.errors import report_named, untrusted
-from otel_ml.process import renew_in_child
+from otel_ml.process import END, renew_in_child
 from otel_ml.versions.pending_runs import PENDING_RUNS, Job
 from otel_ml.versions.state import (
     LEAVES,
     Gap,
     Reading,
+    ReadingStopped,
     StateWalk,
     WeightKind,
     fitted_attributes,
@@ -125,6 +126,8 @@ def weights_of(value: object, kind: WeightKind) -> Weights | WeightsJob:
         _known[id(value)] = _Known(_reference(value), mark, found)
         return found
     job = WeightsJob(value, kind)
+    if END.has_begun:  # nobody waits for it any more
+        return job
     # if two threads are here at the same time, the object is read twice
     _known[id(value)] = _Known(_reference(value), None, job)
     _jobs.append(job)
@@ -201,7 +204,10 @@ def _read_all() -> None:
         _reader.rest(lambda: _jobs)
         while _jobs:
             job = _jobs.popleft()
-            mark, weights = read(job.value, job.kind)
+            try:
+                mark, weights = read(job.value, job.kind, _stop_at_end)
+            except ReadingStopped:
+                return
             _known[id(job.value)] = _Known(_reference(job.value), mark, weights)
             job.value, job.mark = None, mark
             job.done.set()
@@ -209,15 +215,23 @@ def _read_all() -> None:
             PENDING_RUNS.send_ready()
 
 
-def read(value: object, kind: WeightKind) -> tuple[object, Weights]:
+def _stop_at_end() -> None:
+    """Stop reading if the process ends. A thread inside PyTorch would abort the process then."""
+    if _reader.is_stopping:
+        raise ReadingStopped
+
+
+def read(
+    value: object, kind: WeightKind, check: Callable[[], object] = lambda: None
+) -> tuple[object, Weights]:
     """Hash the weights of an object.
 
-    Returns the object's mark (see `WeightKind`) and the hash. Never raises.
+    Returns the object's mark (see `WeightKind`) and the hash. Raises only what `check` raises.
     """
     mark: object = None
     try:
         for _ in range(_READ_TRIES):
-            mark, reading = kind.mark(value), Reading()
+            mark, reading = kind.mark(value), Reading(check)
             if kind.feed is None:
                 StateWalk(reading, kind_of).feed(value)
             else:
@@ -227,6 +241,8 @@ def read(value: object, kind: WeightKind) -> tuple[object, Weights]:
         functions = {path: weakref.ref(function) for path, function in reading.functions.items()}
         kinds = frozenset(reading.kinds)
         return mark, Weights(reading.digest(), tuple(reading.gaps), functions, kinds)
+    except ReadingStopped:
+        raise
     except BaseException as error:  # noqa: BLE001 - code of third-party libraries, see errors.py
         report_named("weights", error)
         name = f"{type(value).__module__}.{type(value).__qualname__}"
@@ -291,7 +307,7 @@ def _feed_torch(module: Any, reading: Reading) -> None:
     config: Any = getattr(module, "config", None)
     if hasattr(config, "to_json_string"):  # Hugging Face models
         reading.update(config.to_json_string().encode())
-    reader = TensorReader()
+    reader = TensorReader(reading.check)
     for name, tensor in sorted(module.state_dict().items()):
         reading.update(f"{name}:".encode())
         if hasattr(tensor, "data_ptr"):
