@@ -11,7 +11,7 @@ import orjson
 
 from otel_ml import attributes as names
 from otel_ml.capture.fields import fields_of
-from otel_ml.capture.taker import TRUNCATED, UNSERIALISABLE
+from otel_ml.capture.taker import TRUNCATED, UNSERIALISABLE, name_key
 from otel_ml.capture.values import LIMIT_BYTES, PREVIEW_BYTES, clean
 from otel_ml.deferred_attributes import has_room
 from otel_ml.errors import quiet, untrusted
@@ -395,10 +395,11 @@ def _hide_node(node: Any, redaction: Redaction) -> Any:
         return node
     if TAG in node:
         return _hide_tagged(node, redaction)
-    return {
-        redaction.shown(key): REDACTED if redaction.is_secret(key) else _hide_node(item, redaction)
-        for key, item in node.items()
-    }
+    shown: dict[str, Any] = {}
+    for key, item in node.items():
+        part = REDACTED if redaction.is_secret(key) else _hide_node(item, redaction)
+        shown[name_key(key, shown, set(), redaction.shown(key))] = part
+    return shown
 
 
 def _hide_tagged(node: Form, redaction: Redaction) -> Any:

@@ -13,7 +13,7 @@ import orjson
 
 from otel_ml.arguments import check_callable, check_text, invalid
 from otel_ml.capture.snapshot import ALL, Taking
-from otel_ml.capture.taker import TRUNCATED, UNSERIALISABLE, ValueTaker
+from otel_ml.capture.taker import TRUNCATED, UNSERIALISABLE, ValueTaker, name_key
 from otel_ml.capture.values import (
     LIMIT_BYTES,
     Encoded,
@@ -256,14 +256,16 @@ class Redaction:
         `notes` are the notes on the text so far. The result includes them.
         """
         whole = orjson.loads(text)
-        shown = self._apply(whole, 0)
+        renamed: set[str] = set()
+        shown = self._apply(whole, 0, renamed)
+        notes |= renamed
         text, more = encode(shown, limit_bytes)
         return Encoded(text, notes | more if shown == whole else notes | more | {NOTE})
 
     def values(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return tags or other named values, including lists, with secrets hidden."""
         return {
-            key: REDACTED if self.is_secret(key) else self._apply(item, 0)
+            key: REDACTED if self.is_secret(key) else self._apply(item, 0, set())
             for key, item in given.items()
         }
 
@@ -300,19 +302,20 @@ class Redaction:
             lowered = left.decode("utf-8", "surrogatepass")
         return any(needle in lowered for needle in self._needles)
 
-    def _apply(self, value: Any, depth: int) -> Any:
+    def _apply(self, value: Any, depth: int, notes: set[str]) -> Any:
         if depth > _SEARCHED_DEPTH:
             return REDACTED
         if isinstance(value, dict):
             hidden = _FIRST_ROWS if self._has_secret_column(value) else ()
-            return {
-                self.shown(key): REDACTED
-                if key in hidden or self.is_secret(key)
-                else self._apply(item, depth + 1)
-                for key, item in value.items()
-            }
+            shown: dict[str, Any] = {}
+            for key, item in value.items():
+                is_secret = key in hidden or self.is_secret(key)
+                part = REDACTED if is_secret else self._apply(item, depth + 1, notes)
+                # the user's function may return the same text for several keys
+                shown[name_key(key, shown, notes, self.shown(key))] = part
+            return shown
         if isinstance(value, list):
-            return [self._apply(item, depth + 1) for item in value]
+            return [self._apply(item, depth + 1, notes) for item in value]
         return self.shown(value) if isinstance(value, str) else value
 
     def _has_secret_column(self, value: Mapping[str, Any]) -> bool:

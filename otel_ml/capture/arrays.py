@@ -33,6 +33,7 @@ _SMALL: Final = 64  # arrays up to this number of elements are shown completely
 _SMALL_BYTES: Final = 512
 _FLOAT_BYTES: Final = 8  # longer floats do not fit into Python's float
 _NUMBER_KINDS: Final = "fiub"
+_TIMES: Final = "mM"
 _TABLE_KINDS: Final = "biufUS"  # kinds of dtypes for which columns of an array are described
 
 
@@ -44,6 +45,8 @@ def way_of_numpy(kind: type) -> Way | None:
 
 
 def _take_scalar(value: Any, taker: Taker, depth: int) -> object:
+    if value.dtype.kind in _TIMES and value != value:  # noqa: PLR0124 - NaT differs from itself
+        return None
     plain = value.item()
     # `item` returns a long double unchanged, because no Python float is as exact
     return float(plain) if type(plain) is type(value) else taker.take(plain, depth)
@@ -64,7 +67,7 @@ def _take_elements(
 ) -> object:
     shape, dtype = array.shape, array.dtype
     if shape == () and not more:
-        return taker.take(array.item(), depth)
+        return taker.take(array.tolist(), depth)  # None if it is masked
     if dtype.hasobject or dtype.kind == "T":
         return _take_objects(array, taker, depth, kind, (describer, *more))
     size, item_bytes = array.size, dtype.itemsize

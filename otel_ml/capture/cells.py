@@ -21,7 +21,8 @@ _FEWEST_RUNS: Final = 32
 _LONGEST_CELL: Final = 64
 _HELD_ELEMENTS: Final = 500  # copies of more elements release the interpreter lock
 _PLAIN_CELLS: Final = frozenset({int, float, bool, type(None)})
-_NO_CELLS: Final = frozenset({"NAType", "NaTType"})
+_NO_CELLS: Final = frozenset({"NAType", "NaTType", "MaskedConstant"})
+_OF_NUMPY: Final = frozenset({"datetime64", "timedelta64", "float16", "float32"})
 
 
 @functools.lru_cache(maxsize=1_024)
@@ -124,10 +125,20 @@ def is_immutable(cell: Any) -> bool:
     )
 
 
+def is_missing(cell: Any) -> bool:
+    """Tell whether a cell that is no plain value is a missing one, such as NaT or a null."""
+    name = type(cell).__name__
+    if name in _OF_NUMPY:
+        return bool(cell != cell)  # noqa: PLR0124 - NaT and NaN differ from themselves
+    return name in _NO_CELLS or (name.endswith("Scalar") and getattr(cell, "is_valid", 0) is False)
+
+
 def keep_cell(cell: Any) -> Any:
     """Return a cell that never changes: the cell itself if it is immutable, else only its type."""
     if type(cell) is str:
         return cell[: _LONGEST_CELL + 1]
+    if not is_immutable(cell) and is_missing(cell):
+        return None
     return cell if is_immutable(cell) else Snapshot(type(cell), type_name_of, (type(cell),))
 
 

@@ -35,6 +35,7 @@ _MOST_NAMES: Final = 22_000  # more column names do not fit into a payload
 _LONGEST_TEXT: Final = 1_000  # characters kept of a cell; at most 50 are shown
 _CELL_BYTES: Final = 16  # estimated size of a sampled cell
 _POLARS_BYTES: Final = 16_384
+_MISSING: Final = frozenset({"NAType", "NaTType"})
 _CLASSES: Final = frozenset({"DataFrame", "Series"})
 _NUMBER_KINDS: Final = "fiub"
 _TEXT_DTYPES: Final = frozenset({"str", "string", "object"})
@@ -46,9 +47,15 @@ _TEXT_DTYPES: Final = frozenset({"str", "string", "object"})
 def way_of_pandas(kind: type) -> Way | None:
     """Return the function that takes snapshots of a pandas class; None if not supported."""
     name = kind.__name__
+    if name in _MISSING:
+        return _take_missing
     if name not in _CLASSES:
         return None
     return _take_frame if name == "DataFrame" else _take_series
+
+
+def _take_missing(value: Any, taker: Taker, depth: int) -> object:
+    return None
 
 
 class _Part(NamedTuple):
@@ -456,7 +463,15 @@ def way_of_arrow(kind: type) -> Way | None:
     """Return the function that takes snapshots of an Arrow class; None if not supported."""
     if hasattr(kind, "column_names"):
         return _take_arrow
+    if hasattr(kind, "as_py"):
+        return _take_arrow_scalar
     return _take_arrow_array if hasattr(kind, "null_count") else None
+
+
+def _take_arrow_scalar(value: Any, taker: Taker, depth: int) -> object:
+    """Take a single value. A list is taken as an array, because it may be long."""
+    elements = getattr(value, "values", None)
+    return taker.take(elements if hasattr(elements, "null_count") else value.as_py(), depth)
 
 
 def _take_arrow(table: Any, taker: Taker, depth: int) -> object:

@@ -12,7 +12,7 @@ import re
 import types
 import uuid
 from collections import UserDict, UserList, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, Final
 
@@ -31,6 +31,7 @@ from otel_ml.errors import reraise_host_error, untrusted
 
 TRUNCATED: Final = "truncated"
 UNSERIALISABLE: Final = "unserialisable"
+RENAMED: Final = "renamed_keys"  # keys of a dict that became the same text
 
 _PAYLOAD_BYTES: Final = 1024 * 1024  # for all samples of the inputs or outputs of a run
 _PAYLOAD_CHARS: Final = 70_000  # more characters do not fit into a payload
@@ -139,12 +140,16 @@ class ValueTaker:
         if count < size:
             items = islice(items, count)
         taken: dict[Any, object] = {}
+        is_mixed = False  # a dict of only texts cannot lose a key
         # as one list, because other threads may change the mapping
         for key, item in [*items]:
             kind = type(item)
             part = item if kind in _NUMBERS else self.field(item, depth)
             if part is not _OMIT:
-                taken[key if type(key) in _KEY_TYPES else self._key(key, taken)] = part
+                if is_mixed or type(key) is not str:
+                    is_mixed = True
+                    key = name_key(key, taken, self.notes)  # noqa: PLW2901 - its text
+                taken[key] = part
         return taken
 
     def elements(self, items: Any, depth: int) -> list[object]:
@@ -168,16 +173,6 @@ class ValueTaker:
         self._left -= kept + 1
         return kept
 
-    def _key(self, key: Any, taken: dict[Any, object]) -> object:
-        """Convert a dict key that is not a plain value to one that never changes."""
-        name = key_text(key)
-        number = len(taken)  # counting from 1 would be slow for many keys of one type
-        made = name
-        while made in taken:
-            number += 1
-            made = f"{name} {number}"
-        return made
-
 
 def key_text(key: Any) -> str:
     """Return a dict key as text.
@@ -189,9 +184,55 @@ def key_text(key: Any) -> str:
     if issubclass(kind, enum.Enum):
         key = key.value
         kind = type(key)
+    if kind in _WORDS:
+        return _WORDS[kind](key)
     if kind in _KEY_TYPES or (kind is tuple and _PLAIN_TYPES.issuperset(map(type, key))):
         return str(key)
+    if kind is datetime.datetime and type(key.tzinfo) in _ZONES:
+        return str(key.isoformat())
     return str.__str__(key) if issubclass(kind, str) else type_name(key)
+
+
+# as orjson writes these keys
+_WORDS: Final[dict[type, Callable[[Any], str]]] = {
+    bool: lambda key: "true" if key else "false",
+    type(None): lambda key: "null",
+    bytes: lambda key: str(key[:_FEWEST_CHARS]),
+}
+
+
+def name_key(
+    key: Any, taken: Mapping[Any, object], notes: set[str], name: str | None = None
+) -> str:
+    """Return a dict key as text that is not among the keys in `taken`.
+
+    If another key became the same text, the type is appended, as in ``1 (str)``. This is added to
+    the notes.
+
+    Args:
+        key: The key.
+        taken: The mapping so far.
+        notes: Notes on parts that were changed.
+        name: Text to use instead of the key's own.
+    """
+    name = key_text(key) if name is None else name
+    if name not in taken:
+        return name
+    notes.add(RENAMED)
+    made = name = f"{name} ({type(key).__name__})"
+    number = len(taken)  # counting from 1 would be slow for many keys of one type
+    while made in taken:
+        number += 1
+        made = f"{name} {number}"
+    return made
+
+
+def name_keys(items: Iterable[tuple[Any, Any]], notes: set[str]) -> dict[str, Any]:
+    """Return a mapping with its keys as texts, see `name_key`."""
+    named: dict[str, Any] = {}
+    for key, item in items:
+        named[name_key(key, named, notes)] = item
+    return named
 
 
 def describe(value: Any) -> object:
@@ -524,9 +565,14 @@ def _way_of_written(kind: type) -> Way | None:
     return _keep(write)
 
 
+def _way_of_decimal(kind: type) -> Way | None:
+    write: Any = kind.__str__
+    return _keep(lambda value: None if value.is_nan() else write(value))
+
+
 # By package name, so that no package is imported: values exist only if their package is loaded.
 _LIBRARIES: Final[dict[str, Callable[[type], Way | None]]] = {
-    "decimal": _way_of_written,
+    "decimal": _way_of_decimal,
     "pathlib": _way_of_written,
     "fractions": _way_of_represented,
     "ipaddress": _way_of_represented,

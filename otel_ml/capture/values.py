@@ -16,7 +16,14 @@ import orjson
 from otel_ml.capture.cells import HEAD
 from otel_ml.capture.description import is_placeholder, type_name, type_name_of
 from otel_ml.capture.snapshot import Snapshot
-from otel_ml.capture.taker import TRUNCATED, UNSERIALISABLE, describe, key_text
+from otel_ml.capture.taker import (
+    TRUNCATED,
+    UNSERIALISABLE,
+    describe,
+    key_text,
+    name_key,
+    name_keys,
+)
 from otel_ml.errors import reraise_host_error, untrusted
 
 LIMIT_BYTES: Final = 64 * 1024
@@ -50,9 +57,11 @@ _FLOAT_BYTES: Final = 16  # size of most floats; the exact size would require co
 
 # Not written by orjson alone: dates may have a user-defined time zone, dataclasses may have unset
 # or computed attributes.
-ALONE: Final = (
-    orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
-)
+ALONE: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+# for dicts whose keys cannot become the same text, see `_have_clear_keys`
+_ANY_KEYS: Final = ALONE | orjson.OPT_NON_STR_KEYS
+_TEXT: Final = frozenset({str})
+_CLEAR: Final[tuple[object, ...]] = (_TEXT, frozenset({int}))
 
 _CONTAINERS: Final = frozenset({dict, list, tuple})
 
@@ -286,12 +295,50 @@ def _dump_plain(value: object, seen: bool | None = None) -> bytes | None:
         raw = orjson.dumps(value, option=ALONE)
     except BaseException as error:  # noqa: BLE001 - the user's values, see errors.py
         reraise_host_error(error)
-        return None
+        again = _dump_with_keys(value)
+        if again is None:
+            return None
+        raw = again
     if seen or type(value) in _FINITE or (len(raw) < _SEARCHED and raw.rfind(_NULL) < 0):
         return raw
     if type(value) is dict and _FINITE.issuperset(map(type, value.values())):
         return raw
     return None if _has_null(raw) and _is_infinite_within(value) else raw
+
+
+def _dump_with_keys(value: object) -> bytes | None:
+    """Encode a value with keys that are numbers; None if keys could become the same text."""
+    try:
+        if _have_clear_keys(value):
+            return orjson.dumps(value, option=_ANY_KEYS)
+    except BaseException as error:  # noqa: BLE001 - the user's values, see errors.py
+        reraise_host_error(error)
+    return None
+
+
+def _have_clear_keys(value: object) -> bool:
+    """Tell whether each dict in a value has only texts as keys, or only integers.
+
+    Other keys could become the same text, such as 1 and "1". False if no dict has integers.
+    """
+    has_integers = False
+    level: list[Any] = [value]
+    for _ in range(_MOST_LEVELS):
+        below: list[Any] = []
+        for item in level:
+            kind = type(item)
+            if kind is dict and item:
+                kinds = {*map(type, item)}
+                if kinds not in _CLEAR:
+                    return False
+                has_integers = has_integers or kinds != _TEXT
+                below += item.values()
+            elif kind is list or kind is tuple:
+                below += item
+        level = [item for item in below if type(item) in _CONTAINERS]
+        if not level:
+            return has_integers
+    return False
 
 
 def _dump_alone(value: object) -> bytes | None:
@@ -327,6 +374,10 @@ def _dump_copy(value: object) -> bytes | None:
             reraise_host_error(error)
             return _TOO_LONG
     return None
+
+
+class _SameKeys(Exception):
+    """Raised if two keys of a dict become the same text. The slower `_Walker` renames one."""
 
 
 class _Copier:
@@ -385,6 +436,11 @@ class _Copier:
 
     def _items(self, items: dict[object, object], depth: int) -> object:
         self._count(len(items))
+        if not _TEXT.issuperset(map(type, items)):
+            notes: set[str] = set()
+            items = name_keys(items.items(), notes)  # type: ignore[assignment]  # of any keys
+            if notes:
+                raise _SameKeys
         return {
             key: item if type(item) in _AS_THEY_ARE else self.copy(item, depth)
             for key, item in items.items()
@@ -533,6 +589,10 @@ class _Cutter:
             if kind is list or kind is tuple:
                 return b"[%b]" % self._joined(value, False, limit_bytes, depth)
             if kind is dict:
+                if {*map(type, islice(value, limit_bytes))} not in _CLEAR:
+                    if self._is_plain:
+                        raise _NotPlain
+                    value = name_keys(islice(value.items(), limit_bytes), self.notes)
                 return b"{%b}" % self._joined(value.items(), True, limit_bytes, depth)
             if not issubclass(kind, _WALKED):
                 if self._is_plain:
@@ -677,6 +737,7 @@ class _Walker:
                     break
                 if is_dict:
                     name = self._string(key if isinstance(key, str) else key_text(key))
+                    name = name_key(key, named, self.notes, name)
                     named[name] = self.walk(item, depth + 1)
                 else:
                     listed.append(self.walk(item, depth + 1))

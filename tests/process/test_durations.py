@@ -9,17 +9,17 @@ from tests.support.durations import FOLDER, read_seconds
 from tests.support.folders import ROOT
 
 SLOW = """
+import time
 import pytest
-from tests.support.waiting import elapsed, wait_until
 
 @pytest.fixture(autouse=True)
 def prepared():
-    wait_until(elapsed(0.2))
+    time.sleep(0.2)
     yield
-    wait_until(elapsed(0.3))
+    time.sleep(0.3)
 
 def test_slow():
-    wait_until(elapsed(0.1))
+    time.sleep(0.1)
 
 def test_failing():
     assert False

@@ -15,10 +15,9 @@ from celery.exceptions import SoftTimeLimitExceeded
 import otel_ml
 from otel_ml import Client
 
-# Long enough for a task to begin on a busy machine.
-LIMIT_S: Final = 1.0
+LIMIT_S: Final = 0.1
 # Far longer than a task that its time limit has ended.
-LOST_S: Final = 60.0
+LOST_S: Final = 15.0
 
 client = Client()
 folder = Path(os.environ["BROKER"])
