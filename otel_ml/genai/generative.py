@@ -305,11 +305,20 @@ _FREE_TEXTS: Final[Mapping[str, _Reader]] = {
 
 # Token usage of a call.
 
+# Gemini does not count them as output
+_THOUGHTS: Final = ("thoughts_token_count", "thoughtsTokenCount")
+# Gemini's chunks repeat the counts so far, unlike LangChain's
+_GEMINI: Final = ("prompt_token_count", "promptTokenCount")
 # providers' names for each count, in the response's `usage`
 _FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
-    "prompt": ("prompt_tokens",),
+    "prompt": ("prompt_tokens", "prompt_token_count", "promptTokenCount"),
     "input": ("input_tokens",),
-    "output": ("completion_tokens", "output_tokens"),
+    "output": (
+        *("completion_tokens", "output_tokens"),
+        *("candidates_token_count", "candidatesTokenCount"),
+    ),
+    "cached": ("cached_content_token_count", "cachedContentTokenCount"),
+    "reasoning": _THOUGHTS,
     "read": ("cache_read_input_tokens",),
     "written": ("cache_creation_input_tokens",),
 }
@@ -366,7 +375,7 @@ def _pieces(output: object) -> Iterator[dict[str, int]]:
     """Return the counts of LangChain messages. Each message or chunk has only its own part."""
     for part in output if isinstance(output, list | tuple) else (output,):
         usage = None if isinstance(part, str | bytes) else read(part, "usage_metadata")
-        if usage is not None:
+        if usage is not None and read_count(usage, *_GEMINI) is None:
             counts = _read_usage(usage)
             # cached tokens are included
             yield {"prompt" if name == "input" else name: count for name, count in counts.items()}
@@ -381,6 +390,10 @@ def _usages(output: object) -> Iterator[tuple[object, object]]:
             usage = None if holder is None else read(holder, "usage")
             if usage is not None:
                 yield holder, usage
+        for name in ("usage_metadata", "usageMetadata"):
+            usage = read(part, name)
+            if read_count(usage, *_GEMINI) is not None:
+                yield part, usage
 
 
 def _read_usage(usage: object) -> dict[str, int]:
@@ -389,6 +402,9 @@ def _read_usage(usage: object) -> dict[str, int]:
         count = read_count(usage, *keys)
         if count is not None:
             entries[field] = count
+    thoughts = read_count(usage, *_THOUGHTS)
+    if thoughts is not None:
+        entries["output"] = entries.get("output", 0) + thoughts
     for field, (holders, keys) in _DETAILS.items():
         for holder in holders:
             count = read_count(read(usage, holder), *keys)

@@ -169,12 +169,15 @@ def read_message(value: object) -> Message | None:
     answered = read_name(value, "tool_call_id")
     if answered is not None:
         parts = [_response(answered, read(value, "content"))]
-    reasoning = read_text(value, "reasoning_content")
+    reasoning = read_text(value, "reasoning_content", "reasoning") or _read_details(value)
     if reasoning is not None:
         parts.insert(0, _reasoning(reasoning))
     refusal = read_text(value, "refusal")
     if refusal is not None:
         parts.append(_text(refusal))
+    transcript = read_text(read(value, "audio"), "transcript")
+    if transcript is not None:
+        parts.append(_text(transcript))
     known = [part["id"] for part in parts if part.get("type") == "tool_call" and part.get("id")]
     calls = map(_call, read_items(value, "tool_calls") or _former_calls(value))
     # some libraries list calls twice
@@ -182,6 +185,12 @@ def read_message(value: object) -> Message | None:
     if former is not None and not parts:
         parts.append(_call(former))
     return _message(role, parts, read_name(value, "name"), read_name(value, "stop_reason"))
+
+
+def _read_details(value: object) -> str | None:
+    """Return the reasoning that OpenRouter lists in details."""
+    details = read_items(value, "reasoning_details")
+    return "".join(read_text(detail, "text", "summary") or "" for detail in details) or None
 
 
 def _former_calls(value: object) -> Sequence[Any]:
@@ -510,38 +519,124 @@ class _Choice:
     """One choice of a chat completion, built from its deltas."""
 
     def __init__(self) -> None:
-        self._texts: dict[str, list[str]] = {}
-        self._calls: dict[int, dict[str, Any]] = {}
+        self._message: dict[str, Any] = {"role": "assistant"}
+        self._about: dict[str, Any] = {}  # fields next to the message, such as logprobs
+        self._calls: list[dict[str, Any]] = []
         self._reason: str | None = None
 
     def add(self, choice: object) -> None:
-        """Add the content of a chunk."""
+        """Add the content of a chunk. A field that is unknown here is kept under its name."""
         self._reason = read_name(choice, "finish_reason") or self._reason
+        for name, value in _fields(choice).items():
+            if name == "text":  # chunks of text completions have a text and no delta
+                _merge(self._message, {"content": value})
+            elif name not in _OF_CHOICE:
+                _merge(self._about, {name: value})
         delta = read(choice, "delta")
-        # chunks of text completions have a text and no delta
-        for name, value in (
-            ("content", read_text(delta, "content") or read_text(choice, "text")),
-            ("reasoning_content", read_text(delta, "reasoning_content")),
-            ("refusal", read_text(delta, "refusal")),
-        ):
-            if value is not None:
-                self._texts.setdefault(name, []).append(value)
-        for call in read_items(delta, "tool_calls"):
-            function = read(call, "function")
-            _add_call(self._calls, call, function, read_text(function, "arguments"))
+        for name, value in _fields(delta).items():
+            if name == "role" or value is None:
+                continue
+            if name != "tool_calls":
+                _merge(self._message, {name: value})
+                continue
+            for call in value if isinstance(value, list | tuple) else ():
+                self._add_call(_fields(call))
+
+    def _add_call(self, call: dict[str, Any]) -> None:
+        """Add a part of a tool call. Another ID at the same index is another call."""
+        at = call.get("index") or 0
+        same = [known for known in self._calls if (known.get("index") or 0) == at]
+        if same and (not call.get("id") or same[-1].get("id") in (None, "", call["id"])):
+            _merge(same[-1], call)
+        else:
+            self._calls.append(_merge({}, call))
 
     def whole(self) -> dict[str, Any]:
         """Return the choice as in an unstreamed response."""
-        message: dict[str, Any] = {name: "".join(value) for name, value in self._texts.items()}
-        calls = [
-            {
-                "id": call["id"],
-                "function": {"name": call["name"], "arguments": "".join(call["arguments"])},
-            }
-            for call in self._calls.values()
-        ]
-        message |= {"tool_calls": calls} if calls else {}
-        return {"message": {"role": "assistant", **message}, "finish_reason": self._reason}
+        message = _joined(self._message)
+        if self._calls:
+            calls = [_joined(call) for call in self._calls]
+            message["tool_calls"] = [
+                {name: item for name, item in call.items() if name != "index"} for call in calls
+            ]
+        return {**_joined(self._about), "message": message, "finish_reason": self._reason}
+
+
+# Merging of deltas: texts are joined, lists extended, objects merged; other values replaced.
+
+_OF_CHOICE: Final = frozenset({"delta", "index", "finish_reason"})
+# texts that providers repeat instead of extending them
+_REPEATED: Final = frozenset(
+    {"role", "id", "type", "name", "index", "call_id", "status", "format", "model", "object"}
+)
+
+
+class _Pieces(list[str]):
+    """Pieces of a text, joined at the end of the stream."""
+
+
+def _fields(value: object) -> dict[str, Any]:
+    """Return the fields of a chunk or of a part of it, which may be a pydantic model."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    dumped: object = None
+    with untrusted:
+        dump = getattr(value, "model_dump", None)
+        dumped = vars(value) if dump is None else dump()
+    return dumped if type(dumped) is dict else {}
+
+
+def _merge(whole: dict[str, Any], delta: Mapping[str, Any]) -> dict[str, Any]:
+    """Add a delta to what was received so far. Texts become `_Pieces`."""
+    for name, given in delta.items():
+        known, value = whole.get(name), _as_fields(given)
+        if value is None:
+            whole.setdefault(name, None)
+        elif isinstance(value, str) and name not in _REPEATED:
+            if type(known) is not _Pieces:
+                known = whole[name] = _Pieces()
+            known.append(value)
+        elif isinstance(value, dict):
+            whole[name] = _merge(known if type(known) is dict else {}, value)
+        elif isinstance(value, list | tuple):
+            listed = known if type(known) is list else []
+            whole[name] = listed
+            for item in value:
+                _merge_item(listed, item)
+        elif value != "":
+            whole[name] = value
+    return whole
+
+
+def _as_fields(value: object) -> object:
+    """Return an object of a library as a dict. Plain values stay as they are."""
+    if value is None or isinstance(value, str | int | float | dict | list | tuple):
+        return value
+    return _fields(value) or value
+
+
+def _merge_item(listed: list[Any], item: object) -> None:
+    item = _as_fields(item)
+    if not isinstance(item, dict):
+        listed.append(item)
+        return
+    at = item.get("index")
+    same = [known for known in listed if type(known) is dict and known.get("index") == at]
+    if at is not None and same:
+        _merge(same[0], item)
+    else:
+        listed.append(_merge({}, item))
+
+
+def _joined(value: Any) -> Any:
+    """Return merged deltas as plain data: pieces become texts, and empty fields are left out."""
+    if type(value) is _Pieces:
+        return "".join(value)
+    if type(value) is dict:
+        return {name: _joined(item) for name, item in value.items() if item is not None}
+    if type(value) is list:
+        return [_joined(item) for item in value]
+    return value
 
 
 def _add_call(
@@ -564,16 +659,25 @@ def _join_blocks(events: Sequence[tuple[str, object]]) -> dict[str, Any]:
             begun = read(event, "message")
             message |= {"id": read_name(begun, "id"), "model": read_name(begun, "model")}
         elif kind == "content_block_start":
-            begun = read(event, "content_block")
-            blocks[at] = {name: read(begun, name) for name in ("type", "id", "name")}
+            blocks[at] = _merge({}, _fields(read(event, "content_block")))
         elif kind == "content_block_delta":
-            _add_delta(blocks.setdefault(at, {"type": "text"}), read(event, "delta"))
+            _add_to_block(blocks.setdefault(at, {"type": "text"}), _fields(read(event, "delta")))
         elif kind == "message_delta":
-            message["stop_reason"] = read_name(read(event, "delta"), "stop_reason")
-    for block in blocks.values():
-        for name in block.keys() & {*_BLOCK_FIELDS, "input"}:
-            block[name] = "".join(block[name])
-    return {**message, "content": [blocks[at] for at in sorted(blocks)]}
+            message |= {k: v for k, v in _fields(read(event, "delta")).items() if v is not None}
+    return {**message, "content": [_joined(blocks[at]) for at in sorted(blocks)]}
+
+
+def _add_to_block(block: dict[str, Any], delta: dict[str, Any]) -> None:
+    """Add a delta to an Anthropic block. A field that is unknown here is kept under its name."""
+    for name, value in delta.items():
+        if name == "partial_json":
+            if type(block.get("input")) is not _Pieces:  # the start has an empty object
+                block["input"] = _Pieces()
+            block["input"].append(value or "")
+        elif name == "citation":
+            _merge(block, {"citations": [value]})
+        elif name != "type":
+            _merge(block, {name: value})
 
 
 def _add_delta(block: dict[str, Any], delta: object) -> None:
@@ -596,7 +700,7 @@ def _join_events(events: Sequence[tuple[str, object]]) -> object:
     calls: dict[int, dict[str, Any]] = {}
     for kind, event in events:
         text = read_text(event, "delta")
-        name = _DELTAS.get(kind)
+        name = _DELTAS.get(kind) or _name_of_delta(kind)
         if name is not None and text is not None:
             blocks.setdefault(name, []).append(text)
         at = read_count(event, "output_index") or 0
@@ -610,11 +714,21 @@ def _join_events(events: Sequence[tuple[str, object]]) -> object:
     return {"output": [*output, *({"type": "function_call", **call} for call in calls.values())]}
 
 
+def _name_of_delta(kind: str) -> str | None:
+    """Return the name under which the texts of an unknown kind of delta event are kept."""
+    is_known = kind in _CALL_DELTAS or not kind.startswith("response.")
+    return None if is_known or not kind.endswith(".delta") else kind[len("response.") : -6]
+
+
+_CALL_DELTAS: Final = frozenset({"response.function_call_arguments.delta"})
 # The field that each delta event of OpenAI's Responses API extends.
 _DELTAS: Final = {
     "response.output_text.delta": "output_text",
     "response.reasoning_text.delta": "reasoning",
     "response.reasoning_summary_text.delta": "reasoning",
+    "response.refusal.delta": "refusal",
+    "response.audio.transcript.delta": "output_text",
+    "response.output_audio_transcript.delta": "output_text",
 }
 
 
