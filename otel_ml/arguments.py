@@ -104,6 +104,11 @@ def check_optional_text(argument: str, value: object, most: int = NAME_CHARS) ->
 
 def check_key(value: object) -> str | None:
     """Return an API key, or None. Messages never show the key."""
+    if type(value) is str and value.strip().lower().startswith(("http://", "https://")):
+        raise InvalidArgumentError(
+            "Invalid api_key: expected a key, got an address; the second argument of Client is the "
+            "API key, so pass the address as endpoint="
+        )
     if value is None or issubclass(type(value), str):
         return value  # type: ignore[return-value]  # just checked
     raise InvalidArgumentError(

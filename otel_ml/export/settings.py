@@ -25,6 +25,8 @@ _DEFAULT_TIMEOUT_S: Final = 10.0
 _OWN_ENDPOINT: Final = "OTEL_ML_ENDPOINT"
 _TRACES_ENDPOINT: Final = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 _GENERAL_ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
+_ENDPOINTS: Final = (_OWN_ENDPOINT, _TRACES_ENDPOINT, _GENERAL_ENDPOINT)
+_SHOWN_CHARS: Final = 100
 TRACES_PATH: Final = "/v1/traces"
 
 # syntax of a header name: https://www.rfc-editor.org/rfc/rfc9110#name-tokens
@@ -122,18 +124,33 @@ def resolve(
 
 
 def _address(endpoint: str | None, protocol: Protocol) -> SplitResult | None:
-    base = (endpoint or "").strip() or _variable(_OWN_ENDPOINT)
-    if not base and (exact := _variable(_TRACES_ENDPOINT)):
-        return _parse(exact, protocol)
-    base = base or _variable(_GENERAL_ENDPOINT)
-    if protocol == "grpc":
-        return _parse(base or _DEFAULT_GRPC_ENDPOINT, protocol)
-    parts = _parse(base or DEFAULT_ENDPOINT, protocol)
-    return None if parts is None else _below_base(parts)
+    given = {
+        "endpoint": _unquoted(endpoint or ""),
+        **{name: _unquoted(_variable(name)) for name in _ENDPOINTS},
+    }
+    default = _DEFAULT_GRPC_ENDPOINT if protocol == "grpc" else DEFAULT_ENDPOINT
+    source, address = next(((name, text) for name, text in given.items() if text), ("", default))
+    parts = _parse(address, protocol, source)
+    if parts is None or protocol == "grpc" or source == _TRACES_ENDPOINT:
+        return parts
+    return _below_base(parts)
 
 
-def _parse(address: str, protocol: Protocol) -> SplitResult | None:
-    """Parse an address. Returns None, after one warning, if requests cannot be sent there."""
+def _unquoted(text: str) -> str:
+    """Return an address without the quotes that some shells and files of settings leave."""
+    text = text.strip()
+    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
+    return text[1:-1].strip() if is_quoted else text
+
+
+def _parse(address: str, protocol: Protocol, source: str) -> SplitResult | None:
+    """Parse an address. Returns None, after one warning, if requests cannot be sent there.
+
+    Args:
+        address: The address.
+        protocol: OTLP protocol.
+        source: Argument or environment variable that has the address, for the warning.
+    """
     if "://" not in address and protocol != "grpc":
         address = f"http://{address.lstrip('/')}"
     try:
@@ -144,11 +161,16 @@ def _parse(address: str, protocol: Protocol) -> SplitResult | None:
             return parts
     except ValueError:  # invalid port or IPv6 host; do not show it, it may contain a password
         pass
-    scheme, has_scheme, _ = address.partition("://")
-    is_other = has_scheme and scheme.isalpha() and scheme.lower() not in {"http", "https"}
-    shown = f" with {scheme[:20]}://" if is_other else ""
-    _log_once(f"Invalid endpoint{shown}: expected an address such as http://localhost:4318")
+    shown = _shown(address)
+    _log_once(f"Invalid {source} {shown!r}: expected an address such as http://localhost:4318")
     return None
+
+
+def _shown(address: str) -> str:
+    """Return an invalid address without its login and query, which may contain secrets."""
+    scheme, separator, rest = address.partition("://")
+    place = re.split("[?#]", rest.rpartition("@")[2], maxsplit=1)[0]
+    return f"{scheme if scheme.isalpha() else ''}{separator}{place}"[:_SHOWN_CHARS]
 
 
 def _below_base(parts: SplitResult) -> SplitResult:

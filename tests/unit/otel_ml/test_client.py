@@ -104,3 +104,11 @@ def test_changed_options_change_nothing(recording: Recording) -> None:
     tags["a"] = 2
     traced()
     assert attributes(recording.run())["otel_ml.tag.a"] == 1
+
+
+@pytest.mark.parametrize("address", ["http://localhost:4318", " HTTPS://me:hidden@collector"])
+def test_address_as_api_key(address: str) -> None:
+    """An address as the second argument is refused, because that is the API key."""
+    with pytest.raises(ValueError, match="second argument of Client is the API key") as raised:
+        Client("shop", address)
+    assert "hidden" not in str(raised.value)

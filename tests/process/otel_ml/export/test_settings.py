@@ -32,11 +32,11 @@ def test_odd_settings_are_said_once(tmp_path: Path) -> None:
     )
     assert result.stderr.splitlines() == [
         "OTEL_EXPORTER_OTLP_PROTOCOL asks for http/json: http/protobuf is sent instead",
-        "Invalid endpoint: expected an address such as http://localhost:4318",
+        "Invalid endpoint 'http://host:port': expected an address such as http://localhost:4318",
         "Header 2 of OTEL_EXPORTER_OTLP_HEADERS is not sent: "
         "expected name=value, the value percent-encoded",
         "The API key is not sent: expected printable ASCII",
-        "Invalid endpoint with ftp://: expected an address such as http://localhost:4318",
+        "Invalid endpoint 'ftp://host': expected an address such as http://localhost:4318",
     ]
     assert "secret" not in result.stdout
 

@@ -332,3 +332,40 @@ def test_settings_show_no_secret() -> None:
     """The repr of settings contains no key, password or query."""
     settings = resolve("https://me:secret@host/?key=secret", "shop", "secret")
     assert "secret" not in repr(settings)
+
+
+@pytest.mark.parametrize("quoted", ['"http://x:4318"', "'http://x:4318'", ' " http://x:4318 " '])
+@pytest.mark.parametrize(
+    "name",
+    ["endpoint", "OTEL_ML_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"],
+)
+def test_quoted_endpoint(monkeypatch: pytest.MonkeyPatch, name: str, quoted: str) -> None:
+    """An endpoint in quotes is read without them, as an argument and from the environment."""
+    if name != "endpoint":
+        monkeypatch.setenv(name, quoted)
+    settings = resolve(quoted if name == "endpoint" else None, "shop", None)
+    assert settings.url == "http://x:4318/v1/traces"
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "shown"),
+    [
+        ("OTEL_ML_ENDPOINT", "http://", "http://"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "htp://host", "htp://host"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://host:portx", "http://host:portx"),
+        ("OTEL_ML_ENDPOINT", "http://me:hid#den@host:p?key=hidden", "http://host:p"),
+    ],
+)
+def test_invalid_endpoint_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    given: str,
+    shown: str,
+) -> None:
+    """An invalid endpoint is reported with its variable and value, without secrets."""
+    monkeypatch.setenv(name, given)
+    assert resolve(None, "shop", None).url == ""
+    assert caplog.messages == [
+        f"Invalid {name} {shown!r}: expected an address such as http://localhost:4318"
+    ]
