@@ -1,4 +1,8 @@
-"""Twelve small defects, each one line of product code, and the tests that should detect them."""
+"""Small defects, each one line of product code, and the tests that should detect them.
+
+The last twelve are in functions that no test named when they were chosen: six in pages, six in
+statistics and verdicts.
+"""
 
 from dataclasses import dataclass
 from typing import Final
@@ -122,5 +126,101 @@ DEFECTS: Final = (
         new='return JudgedWindow(end_ns, "bad", value, measured.runs, total, distance)',
         packages=("otel_ml_collector/alerts/test_states.py",),
         others=("otel_ml_collector/alerts/test_evaluation.py",),
+    ),
+    Defect(
+        name="The links to the newer and the older run are swapped",
+        file="collector/otel_ml_collector/traces/page.py",
+        old="for newest_first in (False, True)",
+        new="for newest_first in (True, False)",
+        packages=("otel_ml_collector/web",),
+        others=("test_run_page.py",),
+    ),
+    Defect(
+        name="A labelling queue shows a skipped run again",
+        file="collector/otel_ml_collector/queues/pages.py",
+        old="skip=[*wanted.skip, state.run.run_id][-_MOST_SKIPPED:]",
+        new="skip=[state.run.run_id][-_MOST_SKIPPED:]",
+        packages=("otel_ml_collector/query/test_queue_form.py",),
+        others=("otel_ml_collector/api/test_queues.py", "test_labelling.py"),
+    ),
+    Defect(
+        name="Width and height of a JPEG are swapped",
+        file="collector/otel_ml_collector/web/images.py",
+        old="height, width = content[at + 5 : at + 7], content[at + 7 : at + 9]",
+        new="width, height = content[at + 5 : at + 7], content[at + 7 : at + 9]",
+        packages=("otel_ml_collector/query/test_image_head.py",),
+        others=("otel_ml_collector/query/test_objects.py",),
+    ),
+    Defect(
+        name="A part after the end of a list is empty",
+        file="collector/otel_ml_collector/web/view.py",
+        old="first = max(len(items) - 1, 0) // size * size",
+        new="first = len(items) // size * size",
+        packages=("otel_ml_collector/web",),
+        others=("otel_ml_collector/web/test_judges.py", "otel_ml_collector/web/test_artifacts.py"),
+    ),
+    Defect(
+        name="The last bar of a quality chart exceeds the chart",
+        file="collector/otel_ml_collector/quality/pages.py",
+        old="return min(step, 100 - _place(quality, point))",
+        new="return step",
+        packages=("otel_ml_collector/web",),
+        others=("otel_ml_collector/quality/test_pages.py",),
+    ),
+    Defect(
+        name="A reader mutes an alert in the name of another",
+        file="collector/otel_ml_collector/alerts/pages.py",
+        old="who=access.name or form.who",
+        new="who=form.who or access.name",
+        packages=("otel_ml_collector/alerts",),
+        others=("otel_ml_collector/alerts/test_pages.py", "otel_ml_collector/web/test_sign_in.py"),
+    ),
+    Defect(
+        name="A p-value of a rare error is half of the true one",
+        file="otel_ml/statistics/slices.py",
+        old="return min(2 * tail, 1.0)",
+        new="return min(tail, 1.0)",
+        packages=("otel_ml/statistics/test_slices.py",),
+        others=("otel_ml_collector/monitor/test_slices.py",),
+    ),
+    Defect(
+        name="A drift finding states twice the share of changed values",
+        file="otel_ml/statistics/fields.py",
+        old="abs(_gain(value, before, after)) for value in values)) / 2",
+        new="abs(_gain(value, before, after)) for value in values))",
+        packages=("otel_ml/statistics/test_fields.py", "otel_ml/statistics/test_drift.py"),
+        others=("otel_ml_collector/monitor/test_fields.py",),
+    ),
+    Defect(
+        name="Ranks count equal answers twice",
+        file="otel_ml/statistics/agreement.py",
+        old="places[value] = below + totals[value] / 2",
+        new="places[value] = below + totals[value]",
+        packages=("otel_ml/statistics/test_oracles.py",),
+        others=("otel_ml_collector/api/test_agreement.py",),
+    ),
+    Defect(
+        name="A percentile is one value too high",
+        file="otel_ml/statistics/intervals.py",
+        old="place = p * (len(ordered) - 1)",
+        new="place = p * len(ordered)",
+        packages=("otel_ml/statistics/test_oracles.py",),
+        others=("otel_ml_collector/test_experiments.py",),
+    ),
+    Defect(
+        name="The type of a field follows the number of hours, not of values",
+        file="otel_ml/statistics/sketches.py",
+        old="sizes[sketch.kind] += sketch.n",
+        new="sizes[sketch.kind] += 1",
+        packages=("otel_ml/statistics/test_fields.py", "otel_ml/statistics/test_distances.py"),
+        others=("otel_ml_collector/monitor/test_profiles.py",),
+    ),
+    Defect(
+        name="The smallest change decides a comparison",
+        file="collector/otel_ml_collector/verdicts/verdicts.py",
+        old="key=lambda entry: (WORST_FIRST.index(entry[0]), -entry[2])",
+        new="key=lambda entry: (WORST_FIRST.index(entry[0]), entry[2])",
+        packages=("otel_ml_collector/test_verdict_lines.py", "otel_ml_collector/test_claims.py"),
+        others=("otel_ml_collector/test_comparison.py",),
     ),
 )

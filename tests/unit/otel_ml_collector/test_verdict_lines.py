@@ -10,6 +10,7 @@ from otel_ml_collector.verdicts.verdicts import (
     Interval,
     JudgeChange,
     RecordedChange,
+    find_worst,
 )
 from otel_ml_collector.wording import THIN, split_evidence
 
@@ -53,6 +54,23 @@ LATENCY = AmountChange(
     margin=0.5,
     reasons=[],
 )
+
+
+def test_largest_change_decides() -> None:
+    """Of several judges with the same verdict, the one with the largest change decides."""
+    others = [
+        JUDGE.model_copy(update={"judge": "tone", "difference": interval(-0.3, 0.04)}),
+        JUDGE.model_copy(update={"judge": "length", "difference": interval(-0.2, 0.04)}),
+    ]
+    sides = RecordedChange(
+        word="worse",
+        sentence="",
+        judges=[JUDGE, *others],
+        amounts=[LATENCY],
+        failures=FAILURES,
+        missing=None,
+    )
+    assert find_worst(sides) == ("worse", f"tone: {JUDGE.sentence}", 0.3)
 
 
 def test_figures_have_one_order() -> None:

@@ -1,9 +1,11 @@
 """Labelling queues: remaining runs are computed when read, and answers are reviewers' labels."""
 
 import json
+import re
 from collections.abc import Sequence
+from html import unescape
 from typing import Any, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
 
@@ -275,6 +277,19 @@ def test_skipped(service: Service, project: str) -> None:
         skipped.append(next_of(service, project, "ann", skip=skipped)["run"]["run_id"])
     assert len(set(skipped)) == 3
     assert next_of(service, project, "ann", skip=skipped)["run"]["run_id"] == skipped[0]
+
+
+def test_page_skips_each_run_once(service: Service, project: str) -> None:
+    """The link Skip of the page leads through all runs before a skipped run is shown again."""
+    runs = take(service, project, 3)
+    save(service, project)
+    address = f"/projects/{quote(project, safe='')}/queues/q?as=ann"
+    for _ in runs:
+        page = ask(service.app, address).text
+        [link] = re.findall('id="skip" href="([^"]+)"', page)
+        address = unescape(link)
+    skipped = parse_qs(urlsplit(address).query)["skip"]
+    assert sorted(skipped) == sorted(map(id_of, runs))
 
 
 def test_order(service: Service, project: str) -> None:

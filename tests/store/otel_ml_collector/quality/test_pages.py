@@ -1,5 +1,7 @@
 """The quality pages."""
 
+import re
+
 from tests.store.otel_ml_collector.quality.test_quality import (
     FORETOLD,
     save,
@@ -44,6 +46,14 @@ def test_estimate(service: Service) -> None:
     other = read(service, f"{address}&figure=brier")
     assert "an estimate" not in other
     assert 'id="estimate"' not in other
+
+
+def test_last_bucket_stays_in_the_chart(service: Service) -> None:
+    """The bar of the last bucket, which the window cuts, ends within the chart."""
+    page = read(service, "churn/targets/churned?last=30d&bucket=day")
+    ends = [float(end) for end in re.findall(r"V[\d.]+H([\d.]+)V70z", page)]
+    assert len(ends) > 10
+    assert max(ends) <= 1_000.0
 
 
 def test_other_figure(service: Service) -> None:

@@ -14,13 +14,14 @@ from otel_ml.statistics.fields import (
     Reference,
     compare_fields,
     merge_fields,
+    moved_share,
     own_distances,
     sketch_field,
     subtract_sketch,
     write_number,
     write_share,
 )
-from otel_ml.statistics.sketches import Sketch, sketch_values
+from otel_ml.statistics.sketches import Sketch, merge_sketches, sketch_values
 
 DAYS: Final = 14
 RUNS: Final = 2_000
@@ -133,6 +134,19 @@ def test_kind(values: list[object], kind: str) -> None:
         for first in range(0, len(values), 10)
     ]
     assert merge_fields(hours).kind == kind
+
+
+def test_moved_share() -> None:
+    """If 30 % of the values changed from one category to others, the share is 0.3."""
+    before = sketch_values(["a"] * 50 + ["b"] * 50)
+    after = sketch_values(["a"] * 20 + ["b"] * 60 + ["c"] * 20)
+    assert moved_share(before, after) == pytest.approx(0.3)
+
+
+def test_merged_kind_is_that_of_most_values() -> None:
+    """Sketches of different kinds have the kind of most values, however many sketches there are."""
+    words, number = sketch_values(["a"] * 5), sketch_values([1.0])
+    assert merge_sketches([number, words, number]) == words
 
 
 def test_rest() -> None:

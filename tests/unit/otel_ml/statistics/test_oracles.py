@@ -251,6 +251,12 @@ def test_bootstrap() -> None:
     assert bounds(found) == pytest.approx(tuple(expected), rel=0.02)
 
 
+def test_bootstrap_interpolates() -> None:
+    """The bounds of a bootstrap are interpolated between the two nearest results."""
+    results = iter([7.0, *range(1, 1_001)])  # of all runs, then of each resample
+    assert bounds(bootstrap([0.0], lambda _: next(results))) == pytest.approx((25.975, 975.025))
+
+
 def test_power() -> None:
     """`detectable` and `needed` match the formula for a power of 80 %."""
     wide = wilson(500, 1_000)

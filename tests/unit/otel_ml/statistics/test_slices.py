@@ -125,6 +125,18 @@ def test_few_errors_are_no_finding() -> None:
     assert verdict.p > 20 * normal
 
 
+def test_few_errors_have_a_two_sided_p() -> None:
+    """If independent runs have few errors, p is twice the tail of the binomial distribution."""
+    inside = np.arange(10_030) < 30
+    values = np.zeros(10_030)
+    values[:4] = 1
+    values[30:230] = 1
+    (verdict,) = judge_slices(
+        [SliceFigure("rate", True, *sum_up(values, np.arange(10_030), inside))]
+    )
+    assert verdict.p == pytest.approx(2 * stats.binom.sf(3, 204, 30 / 10_030), rel=1e-4)
+
+
 @pytest.mark.parametrize("inside", [29, 4_000 - 29])
 def test_too_few(inside: int) -> None:
     """With fewer than 30 runs on a side there is no verdict."""
