@@ -55,6 +55,12 @@ class ComparisonOptions:
         return dict(left_out) if isinstance(left_out, Mapping) else {}
 
     @property
+    def duplicates(self) -> Sequence[str]:
+        """Ids of items that the data set had more than once."""
+        items = self.chosen.get("duplicates")
+        return [str(item) for item in items] if isinstance(items, list) else []
+
+    @property
     def clustered_by(self) -> str:
         """The key by which runs are grouped into clusters, such as ``tags["document"]``.
 

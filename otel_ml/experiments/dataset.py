@@ -139,6 +139,8 @@ class Dataset(HasCard, HasSubject):
         digest: Hash of the content, 64 hex digits. The same items give the same hash on every
             machine, and so the same version.
         left_out: Number of runs that `from_runs` skipped, by reason. Empty for other data sets.
+        duplicates: Ids of items that occurred more than once with the same content. They are kept
+            once.
 
     Raises:
         ValueError: An argument is invalid, or two different items have the same id.
@@ -150,7 +152,10 @@ class Dataset(HasCard, HasSubject):
             "description", description, _DESCRIPTION_CHARS, may_be_empty=True
         )
         check_rows("data", data, _EXPECTED_ROWS)
-        self.items: tuple[Item, ...] = _named([_item(row, at) for at, row in enumerate(data)])
+        items = [_item(row, at) for at, row in enumerate(data)]
+        self.items: tuple[Item, ...] = _named(items)
+        counts = Counter(item.id for item in items if item.is_named)
+        self.duplicates = [item for item, count in counts.items() if count > 1]
         self._by_id = {item.id: item for item in self.items}
         self.digest = digest_version({item.id: item.digest for item in self.items})
         self.left_out: Mapping[str, int] = {}

@@ -78,6 +78,7 @@ _BASELINE: Final = (
     "a result, a file that Result.save wrote, or an experiment on this data set by its run id, "
     "name:vN, name@alias or a tag"
 )
+_DUPLICATES: Final = 100  # ids of items that are recorded with an experiment
 _RESUME: Final = "'auto', the run id of a stored experiment, or False"
 _INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 
@@ -374,6 +375,9 @@ def prepare(
     for argument in ("margin", "lower_is_better"):
         _check_judge_names(argument, given[argument] or (), asked)
     items_of = dataset_of(dataset, recorder)
+    if items_of.duplicates:
+        chosen = {**comparison.chosen, "duplicates": items_of.duplicates[:_DUPLICATES]}
+        comparison = replace(comparison, chosen=chosen)
     target = _target_of(recorder, function, asked)
     items = choose_items(items_of, given["limit"], given["sample"])
     _check_inputs(asked, items)

@@ -257,6 +257,7 @@ class Result(HasCard):
             is_interrupted=self.is_interrupted,
             baseline_id="" if self.baseline is None else self.baseline.stored_id,
             left_out=self.left_out,
+            duplicates=self._comparison.duplicates,
             judge_errors={
                 judgement.judge: judgement.error
                 for run in reversed(self.runs)
@@ -402,7 +403,9 @@ class Result(HasCard):
         """Return the result as text: the verdict, a line per judge, regressions and errors."""
         heads, rows = self._report.table
         widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-        lines = [self.experiment.name, self.sentence, ""]
+        opening = self._report.opening
+        lines = [opening] if opening else []
+        lines += [self.experiment.name, self.sentence, ""]
         for row in (heads, *rows):
             cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             lines.append("  ".join(cells).rstrip())

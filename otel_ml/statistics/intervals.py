@@ -305,6 +305,11 @@ def log_ratio(
 
     Source: Bland and Altman, Transforming data, British Medical Journal 312 (1996).
     """
+    return exponential(cluster_mean(sum_logs(pairs), confidence=confidence))
+
+
+def sum_logs(pairs: Iterable[tuple[Hashable | None, float, float]]) -> list[ClusterSum]:
+    """Return the sum and number of the logarithms of ratios in each cluster, see `log_ratio`."""
     alone: list[ClusterSum] = []
     logs: dict[Hashable, list[float]] = {}
     for cluster, first, second in pairs:
@@ -315,9 +320,7 @@ def log_ratio(
             alone.append((log, 1))
         else:
             logs.setdefault(cluster, []).append(log)
-    sums = alone + [(math.fsum(of), len(of)) for of in logs.values()]
-    mean = cluster_mean(sums, confidence=confidence)
-    return exponential(mean)
+    return alone + [(math.fsum(of), len(of)) for of in logs.values()]
 
 
 def newcombe_paired(

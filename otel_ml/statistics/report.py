@@ -14,6 +14,7 @@ from otel_ml.statistics.verdict import (
     ItemStep,
     JudgeOutcome,
     JudgeVerdict,
+    write_open,
 )
 
 # Maximum number of regressions and flaky items that are listed.
@@ -70,6 +71,7 @@ class Report:
         baseline_id: Run id of the baseline. Empty if it is not stored in a collector.
         left_out: For a replay: number of recorded runs that were not replayed, by reason.
         judge_errors: The first error of each judge that failed, by judge.
+        duplicates: Ids of items that the data set had more than once.
     """
 
     name: str
@@ -90,12 +92,28 @@ class Report:
     baseline_id: str = ""
     left_out: Mapping[str, int] = field(default_factory=dict)
     judge_errors: Mapping[str, str] = field(default_factory=dict)
+    duplicates: Sequence[str] = ()
 
     @property
     def count(self) -> str:
         """The progress in words, such as ``40 of 100 runs`` or ``40 of 100 runs, interrupted``."""
         text = f"{self.runs:,} of {self.wanted:,} runs"
         return f"{text}, interrupted" if self.is_interrupted else text
+
+    @property
+    def opening(self) -> str:
+        """What so few data can show, to be printed first. Empty if they gave a verdict."""
+        if self.word != "not enough data":
+            return ""
+        claims = [
+            write_open([judge.why]) if judge.why else judge.sentence.split(" (")[0]
+            for judge in self.judges.values()
+            if judge.word == self.word
+        ]
+        if self.failures is not None and self.failures.word == self.word:
+            claims.append(self.failures.claim)
+        text = "; ".join(dict.fromkeys(claims)) or self.word
+        return f"{text[0].upper()}{text[1:]}"
 
     @property
     def sentence(self) -> str:
@@ -137,6 +155,8 @@ class Report:
         notes += advise_judging(self.judges, self.baseline_id)
         if self.left_out:
             notes.append(write_left_out(self.left_out))
+        if self.duplicates:
+            notes.append(write_duplicates(self.duplicates))
         if self.flaky:
             left = self.flaky_count - len(self.flaky)
             more = f" and {left:,} more" if left > 0 else ""
@@ -175,7 +195,8 @@ class Report:
 
         It has a table of judges, the verdict, and the first ten regressions with links.
         """
-        lines = [f"**{_escape(self.name)}**: {_escape(self.sentence)}", ""]
+        lines = [f"{_escape(self.opening)}.", ""] if self.opening else []
+        lines += [f"**{_escape(self.name)}**: {_escape(self.sentence)}", ""]
         heads, rows = self.table
         lines.append(f"| {' | '.join(heads)} |")
         lines.append(f"|{' --- |' * len(heads)}")
@@ -248,6 +269,12 @@ def write_left_out(left_out: Mapping[str, int]) -> str:
     reasons = sorted(left_out.items(), key=lambda entry: (-entry[1], entry[0]))
     text = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
     return f"{_runs(sum(left_out.values()))} left out: {text}"
+
+
+def write_duplicates(items: Sequence[str]) -> str:
+    """Return in words which items a data set had more than once."""
+    more = f" and {len(items) - NAMED:,} more" if len(items) > NAMED else ""
+    return f"left out as duplicates, with the same id and content: {', '.join(items[:NAMED])}{more}"
 
 
 def write_label(name: str, run_id: str, start_ns: int) -> str:

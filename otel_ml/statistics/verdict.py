@@ -14,6 +14,7 @@ from functools import cached_property
 from operator import attrgetter
 from typing import Final, Literal, TypeVar
 
+from otel_ml.statistics.exact import exact_difference, least_units, show_least, sign_flip_p
 from otel_ml.statistics.intervals import (
     CONFIDENCE,
     ClusterSum,
@@ -25,11 +26,12 @@ from otel_ml.statistics.intervals import (
     cluster_rate,
     count_clusters,
     detectable,
-    log_ratio,
+    exponential,
     mcnemar_mid_p,
     needed,
     newcombe_paired,
     sum_counted,
+    sum_logs,
     wilson,
 )
 
@@ -225,6 +227,9 @@ class JudgeVerdict:
         passing: Verb for sentences about a rate: "69 % pass" or "31 % fail".
         sides: Words for the baseline and the candidate in sentences, such as "with v1" and "with
             v2".
+        least: Smallest difference that an exact test of so few items shows with 80 % power. None
+            if there are enough items for a confidence interval of the usual kind, or too few for
+            any difference.
     """
 
     judge: str
@@ -243,10 +248,13 @@ class JudgeVerdict:
     directions: tuple[str, str] = ("better", "worse")
     passing: str = "pass"
     sides: tuple[str, str] = ("before", "now")
+    least: float | None = None
 
     @property
     def detectable(self) -> float | None:
         """Smallest difference that this sample size detects with 80 % power. None if unknown."""
+        if self.least is not None:
+            return self.least
         if self.difference is None or not math.isfinite(self.difference.high):
             return None
         return detectable(self.difference, confidence=self.confidence)
@@ -1271,6 +1279,11 @@ class _Judged:
             return [write_versions(before, after)]
         return []
 
+    @property
+    def unit(self) -> str:
+        """The unit of a change in sentences."""
+        return " points" if self.is_rate else ""
+
     def result(
         self,
         word: Word,
@@ -1280,6 +1293,7 @@ class _Judged:
         n: str,
         reasons: Sequence[str],
         p: float = 1.0,
+        least: float | None = None,
     ) -> JudgeVerdict:
         before, after, change = estimates
         return JudgeVerdict(
@@ -1296,6 +1310,7 @@ class _Judged:
             n=n,
             reasons=reasons,
             p=p,
+            least=least,
         )
 
 
@@ -1394,9 +1409,7 @@ def _paired_failures(groups: _Pairs, pairs: _Pairs, by: str) -> FailureVerdict |
     elif pairs and _has_all_failed(before, after):
         word = "better"
     elif change is not None:
-        word = decide(change, _FAILURE_MARGIN, lower_is_better=True)
-        if word == "no difference" and _too_few_items(change):
-            word = "not enough data"
+        word = _decide_pairs(change, _FAILURE_MARGIN, lower_is_better=True)
     failed = [part for part in pairs if any(run.is_error for run in part.before)]
     repaired = [part for part in failed if all(map(_has_passed, part.after))]
     return _failure_verdict(
@@ -1405,7 +1418,7 @@ def _paired_failures(groups: _Pairs, pairs: _Pairs, by: str) -> FailureVerdict |
         calls=(before, after),
         repaired=(sum(part.count for part in repaired), sum(part.count for part in failed)),
         n="0" if change is None else _count(change, by if sums.is_clustered else None),
-        reasons=[] if pairs else ["no shared items"],
+        reasons=_explain_failures(word, change, by),
         p=p,
     )
 
@@ -1481,16 +1494,21 @@ def _weigh(judged: _Judged, sums: _PairSums, confidence: float, by: str) -> Judg
             reasons=reasons or ["no shared items"],
         )
     change, p = _pair_difference(sums.change, sums.table, confidence, is_rate=judged.is_rate)
-    reasons += _too_few_items(change, by)
     own = [estimate_mean(side, is_rate=judged.is_rate) for side in (sums.before, sums.after)]
-    word = decide(change, judged.margin, lower_is_better=judged.lower_is_better)
+    word: Word = "not enough data"
+    if not reasons:
+        word = _decide_pairs(change, judged.margin, lower_is_better=judged.lower_is_better)
+    least = _show_least(change, confidence, is_rate=judged.is_rate) if _is_few(change) else None
+    if word == "not enough data" and _is_few(change):
+        reasons = [*reasons, _write_least(change, least, confidence, by, unit=judged.unit)]
     return judged.result(
-        "not enough data" if reasons else word,
+        word,
         (*own, change),
         confidence=confidence,
         n=_count(change, by if sums.is_clustered else None),
         reasons=reasons,
         p=p,
+        least=least,
     )
 
 
@@ -1547,6 +1565,11 @@ def _pair_difference(
     *,
     is_rate: bool,
 ) -> tuple[Estimate, float]:
+    counts = count_clusters(change)
+    n, clusters = sum(of * count for (_, of), count in counts.items()), sum(counts.values())
+    if n < LEAST_ITEMS or clusters < LEAST_CLUSTERS:
+        exact = exact_difference(change, confidence=confidence, of_rates=is_rate)
+        return exact, sign_flip_p(change)
     if table:
         both, first, second, neither = (table.get(cell, 0) for cell in _ALONE)
         paired = newcombe_paired(both, first, second, neither, confidence=confidence)
@@ -1607,7 +1630,9 @@ def _paired_amounts(
             for means in partner.amounts.get(name, ())
         ]
         if paired_amounts:
-            ratio = log_ratio(paired_amounts)
+            sums = sum_logs(paired_amounts)
+            logs_changed, _ = _pair_difference(sums, {}, CONFIDENCE, is_rate=False)
+            ratio = exponential(logs_changed)
             logs = [math.log(first) for _, first, _ in paired_amounts]
             before = math.exp(math.fsum(logs) / len(logs))
             share = time_share if name == "latency" else 0.0
@@ -1615,33 +1640,77 @@ def _paired_amounts(
             n = _count(
                 ratio, by if any(cluster is not None for cluster, *_ in paired_amounts) else None
             )
-            amount = _amount(name, ratio, margins.get(name, margin), n, _too_few_items(ratio, by))
+            amount = _amount(name, ratio, margins.get(name, margin), n, by)
             amounts[name] = replace(amount, means=(before, before * ratio.value))
     return amounts
 
 
-def _amount(
-    name: str, ratio: Estimate, margin: float, n: str, reasons: Sequence[str]
-) -> AmountVerdict:
+def _amount(name: str, ratio: Estimate, margin: float, n: str, by: str) -> AmountVerdict:
     change = Estimate(ratio.value - 1, ratio.low - 1, ratio.high - 1, ratio.n, ratio.clusters)
-    word: Word = "not enough data" if reasons else decide(change, margin, lower_is_better=True)
+    word = _decide_pairs(change, margin, lower_is_better=True)
+    reasons = []
+    if word == "not enough data" and _is_few(ratio):
+        least = None
+        if ratio.low > 0 and math.isfinite(ratio.high):
+            half = math.log(ratio.high / ratio.low) / 2
+            logs = Estimate(0.0, -half, half, ratio.n, ratio.clusters)
+            least = math.expm1(detectable(logs))
+        reasons = [_write_least(ratio, least, CONFIDENCE, by, unit=" %")]
     return AmountVerdict(name, word, ratio, margin, n, reasons)
 
 
-def _too_few_items(of: Estimate, by: str = "") -> list[str]:
-    """Return why there are too few items, or clusters such as sessions; empty if there are enough.
+def _is_few(of: Estimate) -> bool:
+    """Return whether there are so few pairs or clusters that an exact test decides."""
+    return of.n < LEAST_ITEMS or of.clusters < LEAST_CLUSTERS
+
+
+def _decide_pairs(change: Estimate, margin: float, *, lower_is_better: bool) -> Word:
+    """Turn the interval of paired values into a verdict. Few pairs never show "no difference"."""
+    word = decide(change, margin, lower_is_better=lower_is_better)
+    return "not enough data" if word == "no difference" and _is_few(change) else word
+
+
+def _explain_failures(word: Word, change: Estimate | None, by: str) -> list[str]:
+    """Return why there is not enough data to compare the shares of failed calls."""
+    if change is None:
+        return ["no shared items"]
+    if word != "not enough data" or not _is_few(change):
+        return []
+    least = show_least(change.clusters)
+    return [_write_least(change, least, CONFIDENCE, by, unit=" points")]
+
+
+def _show_least(change: Estimate, confidence: float, *, is_rate: bool) -> float | None:
+    """Return the smallest change that few pairs show with 80 % power. None if they show none."""
+    if is_rate:
+        return show_least(change.clusters, confidence=confidence)
+    shown = detectable(change, confidence=confidence)
+    return shown if math.isfinite(shown) else None
+
+
+def _write_least(
+    of: Estimate, least: float | None, confidence: float, by: str, *, unit: str
+) -> str:
+    """Return which change so few items or clusters can show.
 
     Args:
         of: The difference.
+        least: The smallest change that they show with 80 % power. None if they can show none.
+        confidence: Confidence level of the interval of the difference.
         by: What groups items into clusters, such as ` by session`.
+        unit: Unit of the change: ` points`, ` %` or empty.
     """
-    if of.n < LEAST_ITEMS:
-        return [f"{of.n} of {LEAST_ITEMS} items"]
-    if of.clusters < LEAST_CLUSTERS:
-        noun = by.removeprefix(" by ")
-        clusters = f"{noun}s" if noun in SOURCE_CLUSTERS.values() else f"clusters{by}"
-        return [f"{of.clusters} of {LEAST_CLUSTERS} {clusters}"]
-    return []
+    noun, key = "item", ""
+    if of.clusters < of.n:
+        name = by.removeprefix(" by ")
+        noun, key = (name, "") if name in SOURCE_CLUSTERS.values() else ("cluster", by)
+    units = f"{of.clusters:,} {noun}{'' if of.clusters == 1 else 's'}{key}"
+    if least is None:
+        return f"{units} cannot show any change, at least {least_units(confidence)} are needed"
+    if not least:  # all items changed by the same amount
+        return f"{of.n} of {LEAST_ITEMS} items"
+    size = f"{100 * least:.0f}" if unit else f"{least:.2g}"
+    return f"{units} can show a change of {size}{unit} or more"
 
 
 def _slices(

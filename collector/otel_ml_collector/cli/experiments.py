@@ -51,11 +51,11 @@ _FIGURES: Final = Vocabulary(
         **dict.fromkeys(("errors", "regressions", "flaky", "cost", "runs"), ""),
         **dict.fromkeys(("pass_rate", "score", "difference"), "judge"),
     },
-    frozenset({"worse", "maybe-worse"}),
+    frozenset({"worse", "maybe-worse", "not-enough-data"}),
 )
 _CONDITIONS: Final = (
     "Exit with status 1 if this condition holds: worse, maybe-worse (a worse result is not "
-    "ruled out), or a comparison such as 'errors > 3'. A comparison can use "
+    "ruled out), not-enough-data, or a comparison such as 'errors > 3'. A comparison can use "
     f"{', '.join(_FIGURES.forms[:-1])} and {_FIGURES.forms[-1]}"
 )
 _ENDS: Final = (
@@ -655,6 +655,9 @@ class _Condition:
 
 
 def _is_verdict(word: str, result: "Result | VersionResult") -> bool:
+    if word == "not-enough-data":
+        overall = result.word if isinstance(result, VersionResult) else result.verdict
+        return "not enough data" in {overall, *(one.word for one in result.judges.values())}
     if result.have_failures_risen or any(one.word == "worse" for one in result.judges.values()):
         return True
     return word != "worse" and not all(one.is_no_worse for one in result.judges.values())

@@ -31,6 +31,7 @@ from otel_ml.statistics.report import (
     cut_cell,
     label_item,
     write_change,
+    write_duplicates,
     write_failed,
     write_judge_failed,
     write_label,
@@ -693,9 +694,15 @@ def _comparison_of(text: object) -> dict[str, Any]:
         return {}
     document = document if isinstance(document, dict) else {}
     margin, lower = document.get("margin"), document.get("lower_is_better")
+    duplicates = document.get("duplicates")
     known = {
         "recorded": _window(document.get("recorded")),
         "left_out": _counts(document.get("left_out")),
+        "duplicates": [
+            item
+            for item in (duplicates if isinstance(duplicates, list) else [])
+            if isinstance(item, str)
+        ],
         "margin": {
             name: value
             for name, value in (margin if isinstance(margin, dict) else {}).items()
@@ -986,6 +993,7 @@ def report(reader: Reader, project: str, compared: Compared, page: str, now_ns: 
         url=f"{page}/experiments/{now.run_id}",
         baseline_id=_stored_id(before) if before else "",
         left_out=now.comparison.get("left_out", {}),
+        duplicates=now.comparison.get("duplicates", ()),
         judge_errors=_find_judge_errors(
             reader, project, now, (judge.failed for judge in judges.values())
         ),
@@ -1109,6 +1117,8 @@ def _notes(compared: Compared, kinds: set[bool]) -> list[str]:
         )
     if left_out := experiment.comparison.get("left_out"):
         notes.append(write_left_out(left_out))
+    if duplicates := experiment.comparison.get("duplicates"):
+        notes.append(write_duplicates(duplicates))
     if compared.missing:
         notes.append(f"The baseline is not stored: {compared.missing[:200]}")
     if read_cluster(_cluster_of(experiment)) is None:

@@ -285,9 +285,13 @@ class _FigureExpression(Expression[FigureLeaf]):
             _put_before(comparison.left, figure), sign, _put_before(comparison.right, figure)
         )
 
-    def read_bare(self, node: ast.expr) -> FigureLeaf:
+    def _read(self, node: ast.expr) -> FigureCondition:
+        # Python reads `not-enough-data` as `not (-enough - data)`.
         if (word := self.written(node)) in self._vocabulary.verdicts:
             return VerdictWord(word)
+        return super()._read(node)
+
+    def read_bare(self, node: ast.expr) -> FigureLeaf:
         match node:
             case ast.Name(id=name) if name not in self._vocabulary.figures:
                 raise self._unknown(node)

@@ -122,11 +122,15 @@ def test_too_little_in_common() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "reason"),
     [
-        (items("+" * 19), items("-" * 19), "19 of 20 items"),
         (
-            items("+" * 33, cluster=3),
-            items("-" * 33, cluster=3),
-            "11 of 12 clusters",
+            items("+" * 9),
+            items("-" * 3 + "+" * 6),
+            "9 items can show a change of 73 points or more",
+        ),
+        (
+            items("+" * 5),
+            items("-" * 5),
+            "5 items cannot show any change, at least 6 are needed",
         ),
         (
             items("+" * 30),
@@ -152,16 +156,57 @@ def test_not_enough_data(before: list[ScoredRun], after: list[ScoredRun], reason
 @pytest.mark.parametrize(
     ("cluster", "reason"),
     [
-        ("source_session", "11 of 12 sessions"),
-        ("source_run", "11 of 12 source runs"),
-        ('tags["client"]', '11 of 12 clusters by tags["client"]'),
+        ("source_session", "11 sessions"),
+        ("source_run", "11 source runs"),
+        ('tags["client"]', '11 clusters by tags["client"]'),
     ],
 )
 def test_too_few_clusters_are_named(cluster: str, reason: str) -> None:
     """The reason names the kind of cluster that there are too few of."""
-    before, after = items("+" * 33, cluster=3), items("-" * 33, cluster=3)
+    before, after = items("+" * 33, cluster=3), items("-" * 3 + "+" * 30, cluster=3)
     found = compare_items(before, after, cluster=cluster)
-    assert list(found.judges["exact"].reasons) == [reason]
+    # Six of 11 clusters get worse with a probability of 80 % if each does with one of 62 %.
+    shown = f"{reason} can show a change of 62 points or more"
+    assert list(found.judges["exact"].reasons) == [shown]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "word", "p"),
+    [
+        ("+" * 9, "-" * 8 + "+", "worse", 0.0078),
+        ("-" * 8 + "+", "+" * 9, "better", 0.0078),
+        ("+" * 9, "-" * 3 + "+" * 6, "not enough data", 0.25),
+        ("+" * 5, "-" * 5, "not enough data", 0.0625),
+        ("+" * 6, "-" * 6, "worse", 0.0312),
+        ("+" * 19, "+" * 19, "not enough data", 1.0),  # never "no difference"
+    ],
+)
+def test_few_items_are_tested_exactly(before: str, after: str, word: Word, p: float) -> None:
+    """With fewer than 20 items, the sign test decides, and the interval agrees with it."""
+    found = compare_items(items(before), items(after))
+    judge = found.judges["exact"]
+    assert (found.word, judge.word, round(judge.p, 4)) == (word, word, p)
+    assert judge.difference is not None
+    assert (judge.difference.low > 0 or judge.difference.high < 0) == (p < 0.05)
+
+
+def test_two_judges_share_the_level() -> None:
+    """Six of six broken items are worse for one judge, and undecided if there are two."""
+    judges = ("exact", "brief")
+    found = compare_items(items("+" * 6, judges=judges), items("-" * 6, judges=judges))
+    assert found.word == "not enough data"
+    assert list(found.judges["exact"].reasons) == [
+        "6 items cannot show any change, at least 7 are needed"
+    ]
+
+
+def test_few_failed_calls() -> None:
+    """Few failed calls are tested in the same way: six of nine are worse, five are not."""
+    six, five = (compare_items(items("+" * 9), items("x" * n + "+" * (9 - n))) for n in (6, 5))
+    assert six.failures is not None
+    assert five.failures is not None
+    assert (six.failures.word, six.word) == ("worse", "worse")
+    assert (five.failures.word, five.word) == ("not enough data", "not enough data")
 
 
 def test_how_many_would_narrow_it() -> None:

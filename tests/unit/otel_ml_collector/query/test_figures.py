@@ -24,7 +24,7 @@ VOCABULARY: Final = Vocabulary(
     "condition",
     "when",
     {"errors": "", "runs": "", "cost": "", "pass_rate": "judge", "p90": "number"},
-    frozenset({"worse", "maybe-worse"}),
+    frozenset({"worse", "maybe-worse", "not-enough-data"}),
 )
 WATCHED: Final = Vocabulary(
     "condition",
@@ -75,6 +75,8 @@ def number_of(figure: Figure) -> float:
         ("maybe-worse", False),
         ("worse and errors > 5", False),
         ("not maybe-worse", True),
+        ("not-enough-data", False),
+        ("not not-enough-data and worse", True),
         ("(worse or errors > 5) and runs == 100", True),
     ],
 )
@@ -91,7 +93,12 @@ def test_holds(text: str, expected: bool | None) -> None:
 @pytest.mark.parametrize(
     ("text", "column", "message"),
     [
-        ("colour > 1", 0, "Unknown measure 'colour': expected worse, maybe-worse, or a comparison"),
+        (
+            "colour > 1",
+            0,
+            "Unknown measure 'colour': expected worse, not-enough-data, maybe-worse, or a "
+            "comparison",
+        ),
         ("runs > 1 and erors > 1", 13, "Unknown measure 'erors': did you mean errors?"),
         ("  passrate['a'] > 1", 2, "Unknown measure 'passrate': did you mean pass_rate?"),
         ("wors", 0, "Unknown measure 'wors': did you mean worse?"),
