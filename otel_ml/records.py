@@ -271,6 +271,14 @@ class RunFields:
     cost: float | None = kept_field(
         None, "Cost, in the currency of the price list", "Nullable(Float64)", at_end=True
     )
+    cost_note: str = kept_field(
+        "",
+        'How the cost differs from the standard price, such as "flex price" or "standard price, '
+        'flex tier"; empty if it does not',
+        _NAME,
+        label="Cost note",
+        at_end=True,
+    )
     first_token_ms: float | None = kept_field(
         None,
         "Milliseconds to the first chunk of a streamed answer",

@@ -12,7 +12,10 @@ from functools import lru_cache
 from typing import Any, Final
 
 _MOST_PRICES: Final = 10_000
-_FIELDS: Final = ("input", "output", "cached", "reasoning", "cache_creation")
+_FIELDS: Final = (
+    *("input", "output", "cached", "reasoning", "cache_creation"),
+    *("audio_input", "audio_output", "cached_audio"),
+)
 _DIGITS: Final = 2  # significant digits of a cost below ten cents in a sentence
 _FROM_CENTS: Final = 0.1  # US dollars; from here on, two decimals are enough
 _EXACT_DIGITS: Final = 15  # significant digits; further ones are rounding errors of floats
@@ -96,6 +99,9 @@ class Price:
         reasoning: For reasoning tokens; None if they cost as much as other output tokens.
         cache_creation: For input tokens that are written to the cache; None if they cost as much as
             other input tokens.
+        audio_input: For input tokens that are audio; None if the model has no price for them.
+        audio_output: For output tokens that are audio; None if the model has no price for them.
+        cached_audio: For audio from the cache; None if it costs as much as other audio input.
     """
 
     provider: str
@@ -105,6 +111,9 @@ class Price:
     cached: float | None = None
     reasoning: float | None = None
     cache_creation: float | None = None
+    audio_input: float | None = None
+    audio_output: float | None = None
+    cached_audio: float | None = None
 
 
 def read_prices(text: str) -> tuple[Price, ...]:

@@ -41,6 +41,7 @@ def plain_run(run_id: str, start_ns: int, **fields: object) -> dict[str, object]
         "provider_model": "",
         "tokens": dict.fromkeys(("input", "output", "cached", "reasoning", "cache_creation")),
         "cost": None,
+        "cost_note": "",
         "first_token_ms": None,
         "stream_chunks": None,
         "tokens_per_second": None,

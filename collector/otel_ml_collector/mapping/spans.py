@@ -85,7 +85,8 @@ _SPECIAL: Final = frozenset({names.RECORD, names.PROCESS, PENDING_PARENT})
 # are handled separately.
 _NOT_RANKED: Final = {
     *("inputs", "outputs", "inputs_preview", "outputs_preview", "response_id"),
-    *("experiment", "dataset", "item", "item_digest"),  # newer than the formula of the rank
+    # newer than the formula of the rank
+    *("experiment", "dataset", "item", "item_digest", "cost_note"),
 }
 _TEXT_COLUMNS: Final = [f.name for f in fields(Run) if f.type is str and f.name not in _NOT_RANKED]
 _NUMBER_COLUMNS: Final = (
@@ -364,7 +365,7 @@ def _make_runs(alike: _Alike, batch: _SpanBatch) -> None:
     own_models = () if prices is None else prices.own_models
     run_columns = read_fields(spans, alike.plan, is_open=alike.is_open, own_models=own_models)
     if prices is not None:
-        add_costs(run_columns, prices, [span.start_ns for span in spans])
+        add_costs(run_columns, prices, spans)
     columns = _columns(alike, run_columns, _scope_texts(spans[0].scope, batch.scopes))
     columns["rank"] = _ranks(columns)
     alike.runs = [

@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 from otel_ml.records import TOKENS
 from otel_ml_collector.mapping.dialects.shape import SHAPE
 from otel_ml_collector.mapping.dialects.tables import DIALECTS
-from otel_ml_collector.mapping.prices import Prices
+from otel_ml_collector.mapping.prices import ADDED_UP, Prices
 from otel_ml_collector.mapping.values import find_member, read_structured, to_float
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.runs.answers import Run, has_tokens
@@ -88,6 +88,8 @@ def explain_price(run: Run, prices: Prices) -> str:
     if prices.find(provider, model) is None:
         whose = f"{provider} has no price of {model}" if provider else f"{model} has no price"
         return f"no cost: {whose} in the price table or the setting `prices`"
+    if run.cost_note:
+        return f"no cost: {run.cost_note}"
     if prices.cost(provider, model, run.tokens, run.start_ns) is None:
         return "no cost: the token counts contradict each other"
     return "no cost: there was no price when it was stored"
@@ -100,15 +102,24 @@ def _explain_known(run: Run, prices: Prices) -> str:
         if field == "cost"
     ):
         return "as reported by the sender"
+    if run.cost_note == ADDED_UP:
+        return f"as reported by the sender, {ADDED_UP}"
+    if run.cost_note:
+        return _explain_price(run, prices)
     if run.dialect == SHAPE and run.cost != round_cost(_price_of(run, prices)):
         return "as reported by the sender"
+    return _explain_price(run, prices)
+
+
+def _explain_price(run: Run, prices: Prices) -> str:
     listed = prices.find(run.provider, run.provider_model) if run.provider_model else None
     if listed is None:
-        return "from another record of the call" if run.also_recorded else ""
+        return "from another record of the call" if run.also_recorded else run.cost_note
     price = "your price" if listed.is_own else "the price"
+    note = f" ({run.cost_note})" if run.cost_note else ""
     if listed.is_named:
-        return f"at {price} of {run.provider_model} from {listed.provider}"
-    return f"at {price} of {listed.provider}, the only provider of {run.provider_model}"
+        return f"at {price} of {run.provider_model} from {listed.provider}{note}"
+    return f"at {price} of {listed.provider}, the only provider of {run.provider_model}{note}"
 
 
 def _price_of(run: Run, prices: Prices) -> float | None:

@@ -105,6 +105,7 @@ STEPS: Final[Sequence[Sequence[Sql]]] = (
             "'as made_by' AFTER made_by"
         ),
     ),
+    (),  # 30: notes on costs
     # Add new steps here. A step for declared tables, columns or indexes is empty.
 )
 

@@ -138,6 +138,7 @@ def test_find_run(store: Store, project: str) -> None:
         "provider_model": "",
         "tokens": dict.fromkeys(("output", "cached", "reasoning", "cache_creation")) | {"input": 7},
         "cost": None,
+        "cost_note": "",
         "first_token_ms": None,
         "stream_chunks": None,
         "tokens_per_second": None,

@@ -93,6 +93,7 @@ def test_running(line: Timeline) -> None:
             "cache_creation": None,
         },
         "cost": None,
+        "cost_note": "",
         "first_token_ms": None,
         "stream_chunks": None,
         "tokens_per_second": None,

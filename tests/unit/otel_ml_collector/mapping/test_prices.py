@@ -33,6 +33,19 @@ def cost(
     start_ns: int = NOW_NS,
 ) -> float | None:
     """Map a call with input and output tokens, and return the cost of its run."""
+    return charge(provider, model, tokens, attributes, own=own, start_ns=start_ns)[0]
+
+
+def charge(
+    provider: str,
+    model: str,
+    tokens: tuple[Any, Any],
+    attributes: dict[str, Value] | None = None,
+    *,
+    own: tuple[Price, ...] = (),
+    start_ns: int = NOW_NS,
+) -> tuple[float | None, str]:
+    """Map a call with input and output tokens, and return the cost of its run with its note."""
     told: dict[str, Value] = {
         "gen_ai.operation.name": "chat",
         "gen_ai.provider.name": provider,
@@ -44,7 +57,7 @@ def cost(
     span = make_span("chat", attributes=left, start_ns=start_ns, end_ns=start_ns + 1, scope=SCOPE)
     records = map_spans([span], Filing(None, start_ns, prices=Prices(own)))
     [run] = records.runs
-    return run.cost
+    return run.cost, run.cost_note
 
 
 def written(number: int, more: int = 0) -> dict[str, Value]:
@@ -146,6 +159,241 @@ def test_audio(tokens: tuple[Any, Any], attributes: dict[str, Value], expected: 
     """Audio tokens have their own price."""
     named = {f"gen_ai.usage.{name}": count for name, count in attributes.items()}
     assert cost("openai", "gpt-audio", tokens, named) == pytest.approx(expected / 1e6, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        # gpt-realtime, in US dollars per million tokens: text 4 and 16, audio 32 and 64, cached 0.4
+        {
+            "gen_ai.usage.audio.input_tokens": 400,
+            "gen_ai.usage.audio.output_tokens": 100,
+            "gen_ai.usage.audio.cache_read.input_tokens": 300,
+        },
+        {
+            "gen_ai.usage.details.input_audio_tokens": 400,
+            "gen_ai.usage.details.output_audio_tokens": 100,
+            "gen_ai.usage.details.cache_audio_read_tokens": 300,
+        },
+        {
+            "mlflow.spanOutputs": """{"usage": {
+                "input_token_details": {"cached_tokens": 300, "audio_tokens": 400,
+                    "cached_tokens_details": {"text_tokens": 0, "audio_tokens": 300}},
+                "output_token_details": {"text_tokens": 20, "audio_tokens": 100}}}"""
+        },
+        {
+            "response_data": """{"usage": {
+                "prompt_tokens_details": {"audio_tokens": 400,
+                    "cached_tokens_details": {"audio_tokens": 300}},
+                "completion_tokens_details": {"audio_tokens": 100}}}"""
+        },
+    ],
+)
+def test_cached_audio(attributes: dict[str, Value]) -> None:
+    """Cached audio has its own price, also if the counts are in the response of the provider."""
+    expected = (100 * 4 + 100 * 32 + 300 * 0.4 + 20 * 16 + 100 * 64) / 1e6
+    read = {**cached(300), **attributes}
+    assert cost("openai", "gpt-realtime", (500, 120), read) == pytest.approx(expected, rel=1e-9)
+
+
+def test_google_audio() -> None:
+    """Google lists token counts by modality: gemini-2.5-flash has 0.3 for text, 1 for audio."""
+    usage = """{"usage_metadata": {"prompt_tokens_details": [
+        {"modality": "TEXT", "token_count": 100}, {"modality": "AUDIO", "token_count": 900}]}}"""
+    found = cost("gcp.gemini", "gemini-2.5-flash", (1_000, 0), {"mlflow.spanOutputs": usage})
+    assert found == pytest.approx((100 * 0.3 + 900 * 1) / 1e6, rel=1e-9)
+
+
+@pytest.mark.parametrize("side", ["input", "output"])
+def test_audio_without_a_price(side: str) -> None:
+    """A call with audio tokens has no cost if the model has no price for audio."""
+    audio: dict[str, Value] = {f"gen_ai.usage.audio.{side}_tokens": 5}
+    assert charge("openai", "gpt-4o", (10, 10), audio) == (None, "no price for audio")
+    own = read_prices(
+        """{"openai": {"gpt-4o": {"input": 1, "output": 2, "audio_input": 10, "audio_output": 20,
+        "cached_audio": 5}}}"""
+    )
+    expected = {"input": 5 + 50 + 20, "output": 10 + 10 + 100}[side] / 1e6
+    assert cost("openai", "gpt-4o", (10, 10), audio, own=own) == pytest.approx(expected, rel=1e-9)
+
+
+# Prices of gpt-5-mini in US dollars per million tokens: 0.25 in, 0.025 cached and 2 out; in the
+# tiers flex and batch half as much, in the tier priority 0.45, 0.045 and 3.6.
+STANDARD: Final = (0.001275, "")
+FLEX: Final = (0.0006375, "flex price")
+
+
+@pytest.mark.parametrize(
+    ("attributes", "expected"),
+    [
+        ({}, STANDARD),
+        ({"openai.response.service_tier": "default"}, STANDARD),
+        ({"openai.request.service_tier": "auto"}, STANDARD),
+        ({"openai.response.service_tier": "flex"}, FLEX),
+        ({"gen_ai.openai.response.service_tier": "flex"}, FLEX),
+        ({"openai.service_tier": "flex"}, FLEX),
+        ({"llm.openai.serviceTier": "Flex"}, FLEX),
+        ({"usage.service_tier": "flex"}, FLEX),
+        ({"gen_ai.request.service_tier": "flex"}, FLEX),
+        ({"llm.invocation_parameters": '{"service_tier": "flex"}'}, FLEX),
+        ({"request_data": '{"model": "gpt-5-mini", "service_tier": "flex"}'}, FLEX),
+        ({"mlflow.spanOutputs": '{"model": "m", "service_tier": "flex"}'}, FLEX),
+        ({"ai.response.providerMetadata": '{"openai": {"serviceTier": "flex"}}'}, FLEX),
+        ({"openai.response.service_tier": "priority"}, (0.002295, "priority price")),
+        ({"openai.response.service_tier": "batch"}, (0.0006375, "batch price")),
+        ({"gen_ai.request.is_batch": True}, (0.0006375, "batch price")),
+        ({"openai.response.service_tier": "scale"}, (0.001275, "standard price, scale tier")),
+        # The response states the tier that was used.
+        (
+            {"openai.request.service_tier": "flex", "openai.response.service_tier": "default"},
+            STANDARD,
+        ),
+        (
+            {
+                "llm.invocation_parameters": '{"service_tier": "priority"}',
+                "output.value": '{"object": "chat.completion", "service_tier": "flex"}',
+            },
+            FLEX,
+        ),
+        # The product's own words
+        ({"customer.service_tier": "priority"}, STANDARD),
+        ({"output.value": '{"id": 7, "service_tier": "priority"}'}, STANDARD),
+        ({"llm.invocation_parameters": '{"messages": [{"service_tier": "flex"}]}'}, STANDARD),
+        ({"openai.response.service_tier": "x" * 100}, STANDARD),
+        ({"openai.response.service_tier": 7}, STANDARD),
+    ],
+)
+def test_tier(attributes: dict[str, Value], expected: tuple[float, str]) -> None:
+    """A call costs the price of the tier that the response, else the request, states."""
+    found, note = charge("openai", "gpt-5-mini", (2_000, 500), {**cached(1_000), **attributes})
+    assert found == pytest.approx(expected[0], rel=1e-9)
+    assert note == expected[1]
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "key", "tier", "expected"),
+    [
+        # 3 in and 15 out; batch half as much
+        ("anthropic", "claude-sonnet-4-5", "usage.service_tier", "batch", (0.009, "batch price")),
+        ("anthropic", "claude-sonnet-4-5", "usage.service_tier", "standard", (0.018, "")),
+        ("anthropic", "claude-sonnet-4-5", "request.service_tier", "standard_only", (0.018, "")),
+        (
+            *("anthropic", "claude-sonnet-4-5", "usage.service_tier", "priority"),
+            (0.018, "standard price, priority tier"),
+        ),
+        (
+            *("aws.bedrock", "amazon.nova-pro-v1:0", "aws.bedrock.service_tier", "flex"),
+            (0.004, "standard price, flex tier"),  # 0.8 in, 3.2 out
+        ),
+        # Azure has its own prices for tiers, and the table does not have them.
+        (
+            *("azure.ai.openai", "gpt-5-mini", "openai.response.service_tier", "priority"),
+            (0.00225, "standard price, priority tier"),
+        ),
+        (
+            *("gcp.vertex_ai", "gemini-2.5-flash", "usage_metadata.traffic_type"),
+            *("PROVISIONED_THROUGHPUT", (0.0028, "standard price, provisioned throughput tier")),
+        ),
+        (
+            *("gcp.vertex_ai", "gemini-2.5-flash", "usage_metadata.traffic_type", "ON_DEMAND"),
+            (0.0028, ""),
+        ),
+    ],
+)
+def test_tiers_of_providers(
+    provider: str, model: str, key: str, tier: str, expected: tuple[float, str]
+) -> None:
+    """Without a price for its tier, a call has the standard price and a note."""
+    found, note = charge(provider, model, (1_000, 1_000), {key: tier})
+    assert found == pytest.approx(expected[0], rel=1e-9)
+    assert note == expected[1]
+
+
+def test_tier_before_its_price() -> None:
+    """Before a tier has a price in the table, its calls have the standard price and a note."""
+    flex: dict[str, Value] = {"openai.response.service_tier": "flex"}
+    found = charge("openai", "gpt-5-mini", (1_000, 0), flex, start_ns=ns(2026, 10, 11))
+    assert found == (0.00025, "standard price, flex tier")
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"gen_ai.usage.input_cost": 0.1, "gen_ai.usage.output_cost": 0.2},
+        {"llm.cost.prompt": 0.1, "llm.cost.completion": "0.2"},
+        {"gen_ai.cost.output_cost": 0.2, "gen_ai.cost.input_cost": 0.1},
+        {"mlflow.llm.cost": '{"input_cost": 0.1, "output_cost": 0.2}'},
+        {"langfuse.observation.cost_details": '{"input": 0.1, "output": 0.15, "cached": 0.05}'},
+    ],
+)
+@pytest.mark.parametrize("model", ["gpt-4o", "unknown"])
+def test_sides_of_a_cost(attributes: dict[str, Value], model: str) -> None:
+    """The reported costs of input and output are added up."""
+    found, note = charge("openai", model, (1_000, 200), attributes)
+    assert found == pytest.approx(0.3, rel=1e-9)
+    assert note == "input and output cost added up"
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"gen_ai.usage.input_cost": 0.1},
+        {"gen_ai.usage.input_cost": 0.1, "gen_ai.usage.output_cost": -0.2},
+        {"gen_ai.usage.input_cost": 0, "gen_ai.usage.output_cost": 0},
+        {"input_cost_per_token": 0.1, "output_cost_per_token": 0.2},
+        {"input_cost_eur": 0.1, "output_cost_eur": 0.2},
+    ],
+)
+def test_no_sides(attributes: dict[str, Value]) -> None:
+    """Half a cost, an invalid one, a price and another currency do not count as a cost."""
+    assert charge("openai", "gpt-4o", (1_000, 200), attributes) == (0.0045, "")
+
+
+def test_reported_sum() -> None:
+    """A reported total takes precedence over the costs of input and output."""
+    sides: dict[str, Value] = {"llm.cost.prompt": 0.1, "llm.cost.completion": 0.2}
+    assert charge("openai", "gpt-4o", (1_000, 200), {**sides, "gen_ai.usage.cost": 0.5}) == (
+        0.5,
+        "",
+    )
+
+
+@pytest.mark.parametrize(
+    ("provider", "model"),
+    [
+        ("openai", "gpt-4o-mini-foo"),
+        ("", "gpt-4o-mini-foo"),
+        ("openai", "gpt-5-nano-turbo"),
+        ("anthropic", "claude-sonnet-4-5-ours"),
+        ("", "claude-sonnet-4-5x"),
+        ("aws.bedrock", "us.anthropic.claude-sonnet-4-5-ours"),
+        ("gcp.vertex_ai", "gemini-2.5-pro-ours"),
+        ("deepseek", "deepseek-r1-distill-qwen-7b"),
+        ("ollama", "deepseek-r1"),
+    ],
+)
+def test_longer_names(provider: str, model: str) -> None:
+    """A model whose name only begins like a known one has no price, nor has a self-hosted model."""
+    assert cost(provider, model, (1_000, 1_000)) is None
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "expected"),
+    [
+        ("openai", "gpt-5-mini-2031-02-01", 0.00225),
+        ("openai", "gpt-4o-latest", 0.0125),
+        ("openai", "gpt-4o-2024-05-13", 0.02),  # a snapshot with its own price
+        ("", "gpt-5-mini-20310201", 0.00225),
+        ("anthropic", "claude-sonnet-4-5-20310929", 0.018),
+        ("anthropic", "claude-sonnet-4-5-latest", 0.018),
+        ("aws.bedrock", "us.anthropic.claude-sonnet-4-5-20250929-v1:0", 0.0198),
+        ("gcp.vertex_ai", "claude-3-5-sonnet-v2@20241022", 0.018),
+        ("gcp.gemini", "gemini-2.5-pro-preview-06-05", 0.01125),
+    ],
+)
+def test_snapshots(provider: str, model: str, expected: float) -> None:
+    """A dated snapshot or an alias of a known model has its price."""
+    assert cost(provider, model, (1_000, 1_000)) == pytest.approx(expected, rel=1e-9)
 
 
 def test_more_audio_than_tokens() -> None:
