@@ -250,7 +250,7 @@ def _part(item: object) -> Part | None:
         if text is None and read_name(item, "name") is not None:
             return _tool_call(item, read(item, "arguments"))
         return None if text is None else _text(text)
-    reader = _PART_READERS.get(kind)
+    reader = _PART_READERS.get(kind) or (_NAMED_PARTS[kind] if kind in _TYPED else None)
     if reader is not None:
         return reader(item)
     if kind in _MEDIA:
@@ -429,6 +429,10 @@ _NAMED_PARTS: Final[dict[str, Callable[[object], Part]]] = {
     "toolResult": lambda item: _response(read_name(item, "toolUseId"), read(item, "content")),
     "json": lambda item: _text(orjson.dumps(item, default=str).decode()),
 }
+# some libraries write the same key as the type of the part, next to its fields
+_TYPED: Final = frozenset(
+    {"toolUse", "toolResult", "functionCall", "functionResponse", "toolRequest", "toolResponse"}
+)
 
 
 def _summary(item: object) -> Message:

@@ -39,7 +39,7 @@ _VECTORS: Final = ("data", "embeddings", "embedding", "vectors", "vector")
 _DOCUMENT: Final = ("content", "page_content", "text", *PROMPTS)
 # Members of a message that are not its content.
 _WHO: Final = frozenset({"role", "type", "name", "index", "finish_reason"})
-_CALLS: Final = ("tool_call", "tool-call", "tool_use", "function")
+_CALLS: Final = ("tool_call", "tool-call", "tool_use", "toolUse", "function", "function_call")
 # Members that hold the message of an answer, next to usage or what led to it.
 _ANSWER_MEMBERS: Final = ("message", "response")
 # Key of a framework's final answer, and keys of its own records that identify the framework.
@@ -100,7 +100,14 @@ def _flatten(entries: list[Any]) -> list[Any]:
 
 def line_in(value: object, kind: str = "") -> str:
     """Return the preview of a run's input: one line of plain text of at most 200 characters."""
+    if kind == "tool" and isinstance(value, dict) and _is_number_only(value):
+        return _line(_object(value))
     return _line(_embedded(value) if kind == "embedding" else _asked(value))
+
+
+def _is_number_only(value: dict[str, Any]) -> bool:
+    """Return whether an object has only one number, which says nothing without its name."""
+    return len(value) == 1 and isinstance(next(iter(value.values())), int | float)
 
 
 def line_out(value: object, kind: str = "") -> str:

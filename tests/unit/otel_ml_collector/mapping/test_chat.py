@@ -221,6 +221,8 @@ TEXT = '{"line":"M7","zones":3}'
         {"role": "model", "parts": [{"functionCall": {"name": "fare", "args": GIVEN}}]},
         {"role": "model", "parts": [{"function_call": {"name": "fare", "args": GIVEN}}]},
         {"role": "assistant", "content": [{"toolUse": {"name": "fare", "input": GIVEN}}]},
+        {"role": "assistant", "content": [{"type": "toolUse", "name": "fare", "input": GIVEN}]},
+        {"role": "model", "parts": [{"type": "functionCall", "name": "fare", "args": GIVEN}]},
         {
             "role": "assistant",
             "content": [{"tool_call": {"tool_name": "fare", "arguments": GIVEN}}],
