@@ -189,23 +189,36 @@ def find_call_events(
 
 
 def add_contents(reader: Reader, project: str, rows: Sequence[Row]) -> None:
-    """Add previews, session and user to the rows of runs for which they arrived as log records."""
-    lacking = {
-        run_id_of(row): row
-        for row in rows
-        if row["kind"] != "span" and not (row["inputs_preview"] and row["outputs_preview"])
-    }
+    """Add previews, errors, sessions and users that arrived as log records to the rows of runs."""
+    lacking = {run_id_of(row): row for row in rows if row["kind"] != "span" and _lacks_content(row)}
     if not lacking or not find_record_kinds(reader, project).contents:
         return
     for run_id, events in find_call_events(reader, project, list(lacking)).items():
         row, content = lacking[run_id], read_content(events)
         for name, text in read_names(events).items():
             row[name] = row[name] or text
-        failure = line_of_error(*read_error(events)) if row["outcome"] == "error" else ""
+        failure = _add_error(row, events) if row["outcome"] == "error" else ""
         if not row["inputs_preview"] and "inputs" in content:
             row["inputs_preview"] = line_in(content["inputs"][0], row["kind"])
-        if row["outputs_preview"] == "" and (failure or "outputs" in content):
-            row["outputs_preview"] = failure or line_out(content["outputs"][0], row["kind"])
+        if failure:
+            row["outputs_preview"] = failure
+        elif row["outputs_preview"] == "" and "outputs" in content:
+            row["outputs_preview"] = line_out(content["outputs"][0], row["kind"])
+
+
+def _lacks_content(row: Row) -> bool:
+    """Return whether a row lacks a preview, or the message of its error."""
+    is_whole = row["inputs_preview"] and row["outputs_preview"]
+    return not is_whole or (row["outcome"] == "error" and not row["error_message"])
+
+
+def _add_error(row: Row, events: Sequence[CallEvent]) -> str:
+    """Add the error of a failed run that its events state. Return its preview; empty if none."""
+    error_type, message = read_error(events)
+    if row["error_message"]:
+        return "" if row["outputs_preview"] else line_of_error(error_type, message)
+    row["error_message"], row["error_type"] = message, row["error_type"] or error_type
+    return line_of_error(error_type, message)
 
 
 def _by(rows: Iterable[Row], name: str) -> defaultdict[str, list[Row]]:

@@ -357,6 +357,17 @@ def test_exception(store: Store, project: str) -> None:
     assert read_run(store, project, fine).error_type == ""
 
 
+def test_exception_in_lists(store: Store, project: str) -> None:
+    """Lists show the error that arrived as an event, in place of the type alone."""
+    told: dict[str, Value] = {"exception.type": "Timeout", "exception.message": "60 s"}
+    attributes: dict[str, Value] = {**CHAT, "error.type": "timeout", "gen_ai.prompt": "Where?"}
+    span = make_span("chat", attributes, status_code=2)
+    store.take(project, span)
+    take(store, project, make_log(None, told, of=span, event="gen_ai.client.operation.exception"))
+    (run,) = find_runs(store.reader, RunsQuery(project), NOW_NS).runs
+    assert (run.error_type, run.error_message, run.outputs) == ("timeout", "60 s", "60 s")
+
+
 def test_content_of_other_spans(store: Store, project: str) -> None:
     """Messages about a span below a run are lines of the run, but not its inputs or outputs."""
     run, client = chat(), make_span("client", **place(2, 1))
