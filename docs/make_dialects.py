@@ -5,10 +5,15 @@ from pathlib import Path
 from typing import Final
 
 from docs.markdown import fill
+from otel_ml_collector.mapping.dialects.streams import (
+    FIRST_MOMENT,
+    FIRST_PIECE,
+    FIRST_TOKENS,
+    PIECE,
+)
 from otel_ml_collector.mapping.dialects.table import Dialect, Row
 from otel_ml_collector.mapping.dialects.tables import DIALECTS, GEN_AI
 from otel_ml_collector.mapping.dialects.usage import EXCLUSIVE
-from otel_ml_collector.mapping.streams import FIRST_MOMENT, FIRST_PIECE, FIRST_TOKENS, PIECE
 from otel_ml_collector.price import SPELLINGS
 
 ROOT: Final = Path(__file__).parents[1]
@@ -40,13 +45,15 @@ The kind of a run is found in this order:
 
 1. The kind that an attribute such as `gen_ai.operation.name` names. Every dialect below lists its
    words.
-2. `tool` if the span names a tool, else `agent` if it names an agent.
-3. `model` if the span names a model and has evidence of an answer: usage, messages, a response ID,
+2. The kind that [any other attribute](#names-that-no-table-lists) names. A chain or a call is one
+   only if the next steps find nothing else.
+3. `tool` if the span names a tool, else `agent` if it names an agent.
+4. `model` if the span names a model and has evidence of an answer: usage, messages, a response ID,
    a finish reason, or an event with content. Empty values do not count. A failed span that names a
    model needs no evidence, with one exception: the attribute of step 1 has a word that no dialect
    lists, and the span kind is not client.
-4. `chain` if the attribute of step 1 has a word that no dialect lists.
-5. `span` otherwise. A route or a framework's loop that only names a model is not a model call.
+5. `chain` if the attribute of step 1 has a word that no dialect lists.
+6. `span` otherwise. A route or a framework's loop that only names a model is not a model call.
 
 If `gen_ai.operation.name` is `execute_tool`, the span is a `tool`, whatever a framework calls it. A
 guardrail with token counts is a `model`."""
@@ -89,12 +96,38 @@ More rules:
 
 If no span of a project is read as a call, the project's pages show
 [which signs are missing](api.md#calls-for-projects-runs-and-traces)."""
+_SPARES: Final = """\
+A library may follow a convention for most attributes and name the others itself. What the tables do
+not find is read from other attributes, by the last words of their names. Dots, underscores and
+capital letters separate words.
+
+| what | names |
+| --- | --- |
+| kind | `*.kind`, `*.type`, `*.operation`, `*.operation.name`, `*.category` |
+| input and output of a call | `*.prompt`, `*.request.messages`; `*.output`, `*.response.text` |
+| input and output of a tool | `*.args`, `*.tool.input`; `*.result`, `*.tool.output` |
+| input and output of a retriever | `*.query`; `*.documents` |
+| tokens | `*.cache_input_tokens`, `*.input_tokens.cached`, `*.details.reasoning_tokens` |
+| all tokens | `*.usage`, if it holds an object |
+| name of a run | `*.tool.name`, `*.agent.name`, `*.workflow.name` |
+| model and provider | `*.model`, `*.model_name`; `*.provider` |
+
+* **Kind.** Known words are `TOOL`, `agent_run`, `retriever`, `LLM`, `workflow` and others, in any
+  spelling. A word such as `TOOL` is enough if the name is one of a span: `*.span.kind`,
+  `*.span.type`, `*.observation.type`. Other names count only next to an input, an output or a name
+  of the same library. A span that states to be a call needs a model, and a text or a count.
+* **Texts.** Each side is read for itself. `[]`, `{}` and `null` are empty. System prompts,
+  templates and descriptions are neither side.
+* Attributes of OpenTelemetry's general conventions, databases, queues and feature flags are left
+  out, and so are names that begin like those of a table above that is specific to one library.
+* What is read this way also stays an attribute, because it is a guess."""
 _PEOPLE: Final = """\
-If no dialect sets the session, these attributes do, in any dialect and on plain spans:
-`*.session.id`, `*.metadata.session_id`, `*.association.properties.session_id`, and the member
-`session_id` of `metadata` and `*.metadata`. Instead of `session`, the name may be `conversation`,
-`thread` or `chat`, and it may be written as `sessionId`. The user is read likewise, from `user`,
-`end_user` or `enduser`. `mcp.session.id` is a connection, not a session."""
+If no dialect sets the session, attributes whose names end like its ID do, in any dialect and on
+plain spans: `session_id`, `conversation.id`, `acme.threadId`, `x.properties.chat_id`, and the
+members of `metadata` and `*.metadata`. If there are several, `session` is preferred to
+`conversation`, `thread` and `chat`. The user is read likewise, from `user`, `end_user` or
+`enduser`. `mcp.session.id` is a connection, and a `thread_id` that is a number is a thread of a
+process. Neither is a session."""
 _TOKENS: Final = """\
 The input tokens of a run include tokens that were read from a cache or written to one. If an
 emitter leaves them out, they are added. These scopes are known to leave them out:"""
@@ -119,7 +152,9 @@ output, if the output is one of these:
 are not response IDs. If the output contains several responses, none of their IDs is used."""
 _STREAMS: Final = """\
 These rules apply to all dialects. `first_token_ms` is the first source below with a value from 0 to
-one day. If the value is greater than the duration of the run, it is read in a smaller unit.
+one day. If the value is greater than the duration of the run, it is read in a smaller unit. Other
+attributes whose names end in `ttft`, `ttfb`, `time_to_first_token` or `first_token_latency` come
+last. Their unit is the last word, such as `_ms`, else seconds.
 
 `stream_chunks` is `otel_ml.stream.chunks`, else the number of events whose name ends in
 `content.completion.chunk`. `tokens_per_second` is the number of output tokens divided by the time
@@ -133,7 +168,7 @@ def make() -> str:
     for dialect in DIALECTS:
         if dialect is not GEN_AI:
             parts += [f"## {dialect.name}", *_chapter(dialect)]
-    parts += ["## Read by shape", _SHAPE]
+    parts += ["## Names that no table lists", _SPARES, "## Read by shape", _SHAPE]
     scopes = "\n".join(f"* `{scope}*`" for scope in EXCLUSIVE)
     parts += ["## Sessions and users", _PEOPLE, "## Tokens", _TOKENS, scopes, _SIGNS]
     parts += ["## Response IDs", _RESPONSES]
@@ -224,7 +259,9 @@ def _providers() -> str:
     head = fill(
         "Provider names are converted to the spelling of the GenAI conventions. Upper and lower "
         "case are equal. For a known provider, everything after a dot is removed: `openai.chat` "
-        "becomes `openai`. Unknown names are kept."
+        "becomes `openai`. Words can be separated in any way, and words for an API or a client "
+        "are left out: `open_ai`, `openai-chat` and `ChatOpenAI` are `openai`. Unknown names are "
+        "kept."
     )
     return "\n".join([f"{head}\n", "| provider | other spellings |", "| --- | --- |", *rows])
 

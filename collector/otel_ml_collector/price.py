@@ -4,6 +4,7 @@ Spec: https://github.com/open-telemetry/semantic-conventions-genai
 """
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -41,6 +42,32 @@ SPELLINGS: Final = {
 _PROVIDER_OF_SPELLING: Final = {
     spelling: name for name, others in SPELLINGS.items() for spelling in (name, *others)
 }
+_WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_PROVIDER_CHARS: Final = 64
+# Names of providers without separators, and other ones of the same providers.
+_PROVIDER_OF_WORDS: Final = {
+    **{"".join(_WORD.findall(spelling)): name for spelling, name in _PROVIDER_OF_SPELLING.items()},
+    **dict.fromkeys(("amazon", "awsbedrock", "amazonaws", "bedrockruntime"), "aws.bedrock"),
+    **dict.fromkeys(("microsoft", "azureaiopenai", "openaiazure"), "azure.ai.openai"),
+    **dict.fromkeys(("azureaifoundry", "azurefoundry"), "azure.ai.inference"),
+    **dict.fromkeys(("googlegemini", "geminigoogle", "googleaigemini"), "gcp.gemini"),
+    **dict.fromkeys(("googlevertex", "vertexgoogle", "vertexgemini", "vertex"), "gcp.vertex_ai"),
+    **dict.fromkeys(("googlevertexai", "vertexaigemini"), "gcp.vertex_ai"),
+    **dict.fromkeys(("googlegen", "genaigoogle"), "gcp.gen_ai"),
+    **dict.fromkeys(("ibm", "ibmwatsonx", "watsonxai"), "ibm.watsonx.ai"),
+    **dict.fromkeys(("xaigrok", "grok"), "x_ai"),
+    **{f"{name}ai": name for name in ("anthropic", "cohere", "deepseek", "perplexity")},
+    "groqcloud": "groq",
+}
+# Words that clients and frameworks add to the name of a provider.
+_OF_CLIENTS: Final = frozenset(
+    {
+        *("chat", "completion", "completions", "responses", "response", "messages", "message"),
+        *("embedding", "embeddings", "api", "client", "sdk", "llm", "llms", "model", "models"),
+        *("converse", "provider", "service", "com", "inc", "async", "generative"),
+        *("langchain", "python", "js", "node", "java"),
+    }
+)
 # Names of provider APIs that frameworks append to the name of a model.
 _INTERFACES: Final = frozenset(
     {
@@ -50,11 +77,13 @@ _INTERFACES: Final = frozenset(
 )
 
 
+@lru_cache(1_024)
 def provider_of(text: str) -> str:
     """Return the name that the OpenTelemetry conventions use for a provider.
 
-    Other spellings are recognized: `Bedrock` becomes `aws.bedrock`. The name of an API after the
-    provider is removed: `openai.chat` becomes `openai`. An unknown name is returned unchanged.
+    Other spellings are recognized: `Bedrock` becomes `aws.bedrock`, and `AzureOpenAI` becomes
+    `azure.ai.openai`. The name of an API or client after the provider is removed: `openai-chat`
+    becomes `openai`. An unknown name is returned unchanged.
     """
     lower = text.strip().lower()
     head = lower
@@ -62,7 +91,9 @@ def provider_of(text: str) -> str:
         if head in _PROVIDER_OF_SPELLING:
             return _PROVIDER_OF_SPELLING[head]
         head = head.rpartition(".")[0]
-    return text
+    words = [word.lower() for word in _WORD.findall(text[:_PROVIDER_CHARS])]
+    names = [word for word in words if word not in _OF_CLIENTS]
+    return _PROVIDER_OF_WORDS.get("".join(names), text)
 
 
 def is_provider(name: str) -> bool:

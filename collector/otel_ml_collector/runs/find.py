@@ -23,9 +23,9 @@ from otel_ml_collector.mapping.dialects.gen_ai_events import (
     read_content,
     read_error,
 )
+from otel_ml_collector.mapping.dialects.streams import find_first_token_ms, find_stream_chunks
 from otel_ml_collector.mapping.dialects.tables import DIALECTS
 from otel_ml_collector.mapping.response_ids import find_response_id
-from otel_ml_collector.mapping.streams import find_first_token_ms, find_stream_chunks
 from otel_ml_collector.mapping.values import parse, read_structured
 from otel_ml_collector.measures.statistics import bound_runs
 from otel_ml_collector.records import UNCOUNTED

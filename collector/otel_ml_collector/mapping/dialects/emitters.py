@@ -398,6 +398,20 @@ MCP: Final = Dialect(
     notes=("All other requests are plain spans, such as lists of tools and pings.",),
 )
 
+# Agent2Agent protocol: requests of clients to agents, whatever the agent is called.
+# https://github.com/open-telemetry/semantic-conventions-genai
+A2A: Final = Dialect(
+    name="a2a",
+    marks=("a2a.method.name", "a2a.method", "a2a.operation.name", "a2a.operation"),
+    kind_sources=("a2a.method.name", "a2a.method", "a2a.operation.name", "a2a.operation"),
+    other_kind="span",
+    rows=(),
+    notes=(
+        "A request is a plain span, on both sides, although it names an agent. The agent's own "
+        "work is a span with `gen_ai.operation.name`.",
+    ),
+)
+
 # In order of precedence. A program's own names come before those of the conventions it also uses.
 FRAMEWORKS: Final = (
     _CLAUDE_CODE,

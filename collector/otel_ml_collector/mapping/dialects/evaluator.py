@@ -11,7 +11,9 @@ from typing import Any, Final, TypeGuard, cast
 
 from otel_ml.records import LABELS, TOKENS
 from otel_ml_collector.json_text import spell_numbers
+from otel_ml_collector.mapping.dialects.streams import join_pieces
 from otel_ml_collector.mapping.dialects.table import (
+    CALLS,
     AttributeColumns,
     Dialect,
     Failure,
@@ -23,7 +25,6 @@ from otel_ml_collector.mapping.dialects.table import (
 from otel_ml_collector.mapping.dialects.usage import read_usage
 from otel_ml_collector.mapping.response_ids import find_response_id
 from otel_ml_collector.mapping.run_columns import RunColumns
-from otel_ml_collector.mapping.streams import join_pieces
 from otel_ml_collector.mapping.values import (
     NAN,
     find_member,
@@ -49,9 +50,11 @@ NO_ID: Final = frozenset({"null", "None", "undefined"})
 _HALVES: Final = frozenset({"asked", "answered"})
 _CHOICE: Final = "gen_ai.choice"
 _PAYLOADS: Final = frozenset({"inputs", "outputs"})
-# An empty input or output, and its JSON text.
-_EMPTY: Final = ("", '""')
-_NO_PAYLOAD: Final = (None, _EMPTY)
+# JSON texts of empty inputs and outputs.
+_NO_TEXT: Final = '""'
+_EMPTY: Final = frozenset({_NO_TEXT, "[]", "{}", "null"})
+_NO_PAYLOAD: Final = _EMPTY | {None}
+_SPEAKING: Final = CALLS | {"agent"}
 
 
 def is_sent_by(dialect: Dialect, scope: Scope) -> bool:
@@ -157,10 +160,11 @@ def _read_field(
 ) -> None:
     """Fill a field from the first source with a readable value.
 
-    An empty text is used only if all sources are empty.
+    An empty value is used only if all sources are empty.
     """
     read, is_payload = _READERS[row.field], row.field in _PAYLOADS
-    spare: dict[int, FieldSource] = {}  # spans with only empty texts so far
+    # Spans with only empty values so far, and the first of these values.
+    spare: dict[int, tuple[FieldSource, tuple[object, str]]] = {}
     for source in sources:
         values_read = values.read(source, places)
         if source.text_if and source.text_if in values.names:
@@ -180,10 +184,16 @@ def _read_field(
             places = [at for at, value in zip(places, got, strict=True) if value is None]
         if not places:
             return
+    # For calls and agents, no messages mean that none were recorded. Others may have no arguments,
+    # or find nothing.
+    is_event = "kind" not in values.run_columns.columns
+    kinds = values.run_columns.column("kind")
     for at in places:
-        if at in spare:
-            values.run_columns.fill(row.field, [_EMPTY], [at])
-            _note_payload(row, spare[at], values, [at])
+        is_unknown = is_event or kinds[at] in _SPEAKING
+        if at in spare and (not is_unknown or spare[at][1][1] == _NO_TEXT):
+            source, payload = spare[at]
+            values.run_columns.fill(row.field, [payload], [at])
+            _note_payload(row, source, values, [at])
 
 
 def _take_payloads(
@@ -193,18 +203,18 @@ def _take_payloads(
     values: AttributeColumns,
     places: Sequence[int],
     *,
-    spare: dict[int, FieldSource],
+    spare: dict[int, tuple[FieldSource, tuple[object, str]]],
 ) -> Sequence[int]:
     """Fill inputs or outputs from one source. Return the indexes of spans where it has none."""
     there, left = places, list[int]()
-    if None in got or _EMPTY in got:
+    if not _NO_PAYLOAD.isdisjoint([payload and payload[1] for payload in got]):
         pairs = list(zip(places, got, strict=True))
-        there = [at for at, value in pairs if value not in _NO_PAYLOAD]
-        left = [at for at, value in pairs if value in _NO_PAYLOAD]
-        for at, value in pairs:
-            if value == _EMPTY:
-                spare.setdefault(at, source)
-        got = [payload for payload in got if payload not in _NO_PAYLOAD]
+        there = [at for at, payload in pairs if payload and payload[1] not in _EMPTY]
+        left = [at for at, payload in pairs if not payload or payload[1] in _EMPTY]
+        for at, payload in pairs:
+            if payload and payload[1] in _EMPTY:
+                spare.setdefault(at, (source, payload))
+        got = [payload for payload in got if payload and payload[1] not in _EMPTY]
     if there:
         values.run_columns.fill(row.field, got, there)
         _note_payload(row, source, values, there)

@@ -41,6 +41,8 @@ _CONTENT: Final = (
     *("content", "parts", "contents", "blocks", "text", "message", "msg", "body", "utterance"),
     "value",
 )
+# Members of a content that hold its text or its parts.
+_INNER: Final = ("parts", "text", "content", "message")
 _CALLS: Final = ("tool_calls", "toolCalls", "function_call")
 # Members that describe what a model may call or answer. They contain no data of this call.
 _LEFT_OUT: Final = frozenset(
@@ -126,7 +128,7 @@ class Leaves:
             opened = open_text(node)
             if isinstance(opened, Mapping | list):
                 self.add(opened, words, source, depth + 1)
-            elif node:
+            elif node and node != "null":
                 text = parse(node) if node[:1] == '"' else node
                 self.leaves.append(
                     NamedValue(words, text if isinstance(text, str) else node, source)
@@ -259,7 +261,9 @@ def read_message(value: object) -> dict[str, object] | None:
     content = value[name] if name is not None else None
     if isinstance(content, str):
         content = read_structured(content) if content[:1] == "[" else content
-    elif not isinstance(content, list | Mapping | None):
+    elif isinstance(content, Mapping):
+        content = _plain(content)
+    elif not isinstance(content, list | None):
         return None
     if name in {"parts", "content"} and value.get("role") == role:
         return {**value, name: content}
@@ -284,7 +288,8 @@ def role_of(text: str) -> str | None:
 def _plain(content: object) -> object:
     """Join the blocks of a content to one text, if all blocks are texts."""
     if isinstance(content, Mapping):
-        content = content.get("parts", content.get("text", content.get("content", content)))
+        inner = next((content[name] for name in _INNER if name in content), content)
+        content = read_structured(inner) if isinstance(inner, str) else inner
     if not isinstance(content, list):
         return content
     texts = [block.get("text") if isinstance(block, Mapping) else block for block in content]

@@ -6,6 +6,7 @@ each span would cost more than reading the values. So this is done once per set 
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from otel_ml import attributes as names
@@ -24,7 +25,31 @@ from otel_ml_collector.mapping.dialects.gen_ai_events import (
     read_event_dialect,
     read_span_events,
 )
-from otel_ml_collector.mapping.dialects.shape import ShapeNames, find_shape_names, read_shapes
+from otel_ml_collector.mapping.dialects.leaves import words_of
+from otel_ml_collector.mapping.dialects.shape import (
+    SHAPE,
+    ShapeNames,
+    find_shape_names,
+    is_general,
+    is_other,
+    read_shapes,
+)
+from otel_ml_collector.mapping.dialects.spares import (
+    EMPTY,
+    NO_SPARES,
+    SpareNames,
+    StatedKind,
+    find_spare_names,
+    is_call,
+    read_kinds,
+    read_spares,
+)
+from otel_ml_collector.mapping.dialects.streams import (
+    find_first_token_ms,
+    find_stream_chunks,
+    is_streamed,
+    join_pieces,
+)
 from otel_ml_collector.mapping.dialects.table import (
     CALLS,
     AttributeColumns,
@@ -48,12 +73,6 @@ from otel_ml_collector.mapping.dialects.tables import (
 from otel_ml_collector.mapping.dialects.usage import include_cached
 from otel_ml_collector.mapping.response_ids import find_response_id
 from otel_ml_collector.mapping.run_columns import RunColumns
-from otel_ml_collector.mapping.streams import (
-    STREAM_EVIDENCE,
-    find_first_token_ms,
-    find_stream_chunks,
-    join_pieces,
-)
 from otel_ml_collector.mapping.values import read_structured, to_json, to_text, to_type_name
 from otel_ml_collector.owners import RESPONSE_CHARS
 from otel_ml_collector.price import bare_model, without_interface
@@ -72,6 +91,8 @@ _STATUS_ERROR: Final = 2
 _SERVER: Final = 2
 _CLIENT: Final = 3
 _EXECUTE_TOOL: Final = "execute_tool"
+# Kinds that a word for a span means whatever else the span has.
+_ACTING: Final = frozenset({"agent", "retriever", "tool"})
 # Kinds of runs that may report usage which no other run reports.
 _REPORTING: Final = CALLS | {"agent"}
 # Fields with standard attributes, current name first.
@@ -88,13 +109,12 @@ _IDS: Final = {
     "user": ("user", "end_user", "enduser"),
 }
 _METADATA: Final = "metadata"
-_BELOW: Final = (f".{_METADATA}.", ".association.properties.")
-# These attributes end like a session but identify a connection.
-_NO_SESSION: Final = frozenset({"mcp.session.id"})
+# These attributes end like a session but identify a connection, or a project of LangSmith.
+_NO_SESSION: Final = frozenset({"mcp.session.id", "langsmith.trace.session_id"})
+# The ID of a thread is that of a conversation. A number is that of an operating system's thread.
+_THREAD: Final = ("thread", "id")
 # Standard attributes that always fill a field of a run.
 _FIELD_NAMES: Final = frozenset({names.SESSION_ID, names.USER_ID})
-# Empty values do not count as evidence.
-_NO_EVIDENCE: Final[tuple[Value, ...]] = (None, "", "[]", "{}", [], {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +130,8 @@ class Plan:
             that fill a field of the run are not stored again.
         shape: Attributes that may show that the span is a model call of an unknown library. None if
             the library is known (`tables.py`), or if the span cannot be a call.
+        spare: Attributes that no table lists, and what their names tell that they hold.
+        is_streamed: Whether an attribute may hold the time to the first token.
     """
 
     own: own.OwnNames | None
@@ -118,6 +140,8 @@ class Plan:
     identity: Mapping[str, Sequence[FieldSource]]
     rest: tuple[str, ...]
     shape: ShapeNames | None = None
+    spare: SpareNames = NO_SPARES
+    is_streamed: bool = False
 
 
 class Plans:
@@ -138,19 +162,7 @@ class Plans:
         keys = tuple(attributes)
         plan = self._plans.get(keys)
         if plan is None:
-            stored = own.stored_names(keys) | _FIELD_NAMES
-            presents = (find_present(dialect, keys) for dialect in DIALECTS)
-            dialects = tuple(present for present in presents if present is not None)
-            plan = Plan(
-                own.find_names(keys),
-                dialects,
-                find_evidence((present.dialect for present in dialects), keys),
-                find_identity(keys),
-                tuple(sorted(key for key in keys if key not in stored)),
-                find_shape_names(
-                    keys, [d.dialect for d in dialects if is_specific(d.dialect, keys)]
-                ),
-            )
+            plan = _make_plan(keys)
             if len(keys) <= _MAX_NAMES and sum(map(len, keys)) <= _MAX_CHARS:
                 if len(self._plans) >= _PLANS:
                     self._plans.clear()
@@ -158,35 +170,65 @@ class Plans:
         return plan
 
 
+def _make_plan(keys: Sequence[str]) -> Plan:
+    own_names = own.find_names(keys)
+    stored = own.stored_names(keys) | _FIELD_NAMES
+    presents = (find_present(dialect, keys) for dialect in DIALECTS)
+    dialects = tuple(present for present in presents if present is not None)
+    specific = [present.dialect for present in dialects if is_specific(present.dialect, keys)]
+    # What a library's own table leaves out is left out on purpose.
+    left_out = tuple(mark for dialect in specific for mark in dialect.marks if mark.endswith("."))
+    unlisted = [key for key in keys if not is_general(key) and not key.startswith(left_out)]
+    return Plan(
+        own_names,
+        dialects,
+        find_evidence((present.dialect for present in dialects), keys),
+        find_identity(keys),
+        tuple(sorted(key for key in keys if key not in stored)),
+        find_shape_names(keys, specific),
+        find_spare_names(unlisted, dialects)
+        if own_names is None and not is_other(keys)
+        else NO_SPARES,
+        is_streamed(keys),
+    )
+
+
 def find_identity(keys: Sequence[str]) -> dict[str, Sequence[FieldSource]]:
     """Find attributes that hold the session or the user under names that the sender chose.
 
-    These are ``*.session.id``, ``*.metadata.sessionId``, ``*.association.properties.session_id``,
-    and the members of ``metadata`` and ``*.metadata``, such as ``thread_id``.
+    These are attributes whose last words are those of an ID, such as ``conversation.id``,
+    ``acme.threadId`` and ``x.association.properties.user_id``, and the members of ``metadata`` and
+    ``*.metadata``. The preferred noun comes first, and then the shortest name.
     """
+    found = [(key, ids) for key in keys if (ids := _ids_of(key))]
+    found.sort(key=lambda pair: (len(words_of(pair[0])), pair[0]))
     identity: dict[str, Sequence[FieldSource]] = {}
     for field, nouns in _IDS.items():
         sources = []
         for noun in nouns:
             camel = "".join(word.title() if at else word for at, word in enumerate(noun.split("_")))
-            members = (f"{noun}_id", f"{camel}Id", f"{noun}.id")
-            ends = tuple(below + member for below in _BELOW for member in members)
-            sources += [
-                FieldSource((key,), key)
-                for key in keys
-                if (key.endswith((*ends, f".{noun}.id")) or key.startswith(f"{_METADATA}."))
-                and key.endswith(members)
-                and key not in _NO_SESSION
-            ]
-            sources += [
-                FieldSource((key,), member=(member,))
-                for key in keys
-                if key == _METADATA or key.endswith(f".{_METADATA}")
-                for member in members[:2]
-            ]
+            for key, ids in found:
+                if ids == _METADATA:
+                    members = (f"{noun}_id", f"{camel}Id")
+                    sources += [FieldSource((key,), member=(member,)) for member in members]
+                elif ids == noun:
+                    sources.append(FieldSource((key,), key))
         if sources:
             identity[field] = sources
     return identity
+
+
+@lru_cache(16_384)
+def _ids_of(key: str) -> str:
+    """Return whose ID an attribute holds, or ``metadata`` if IDs are members of it; else empty."""
+    if key == _METADATA or key.endswith(f".{_METADATA}"):
+        return _METADATA
+    *words, last = words_of(key) or ("",)
+    if last != "id" or key in _NO_SESSION or is_general(key) or is_other((key,)):
+        return ""
+    nouns = (noun for nouns in _IDS.values() for noun in nouns)
+    fitting = (noun for noun in nouns if words[-noun.count("_") - 1 :] == noun.split("_"))
+    return max(fitting, key=len, default="")
 
 
 def is_specific(dialect: Dialect, keys: Sequence[str]) -> bool:
@@ -230,7 +272,7 @@ def read_fields(
         if is_sent_by(dialect, spans[0].scope):
             read_event_dialect(spans, dialect, run_columns)
     unnamed = [*run_columns.missing("kind")]
-    _read_kinds(spans, plan, values)
+    stated = _read_kinds(spans, plan, values)
     if any(present.is_request for present in plan.dialects):
         _part_requests(spans, run_columns, unnamed)
     for present in plan.dialects:
@@ -241,16 +283,18 @@ def read_fields(
             _count_cached_input(values)
     if plan.shape is not None:
         read_shapes(spans, plan.shape, run_columns, own_models)
+    if plan.spare is not NO_SPARES:
+        _read_stated(spans, plan, values, stated)
+        read_spares(plan.spare, values)
     include_cached(run_columns, spans[0].scope.name)
     _read_response_ids(run_columns)
-    _read_streams(spans, values)
+    _read_streams(spans, plan, values)
     if spans[0].scope.name in _A_MESSAGE_A_PIECE and _CHOICES not in values.names:
         _join_cut_answers(run_columns)
     _read_general(spans, plan, values)
     _name_models(run_columns)
     _keep_own_usage(run_columns)
-    if names.JUDGING in values.names:
-        _mark_judges(run_columns, values)
+    _mark_judges(run_columns, values)
     return run_columns
 
 
@@ -272,9 +316,9 @@ def _read_response_ids(run_columns: RunColumns) -> None:
         )
 
 
-def _read_streams(spans: Sequence[Span], values: AttributeColumns) -> None:
+def _read_streams(spans: Sequence[Span], plan: Plan, values: AttributeColumns) -> None:
     """Fill the time to the first token and the number of chunks of streamed answers."""
-    if STREAM_EVIDENCE.isdisjoint(values.names) and not any(span.events for span in spans):
+    if not plan.is_streamed and not any(span.events for span in spans):
         return
     events = [[(event.name, event.time_ns) for event in span.events] for span in spans]
     pairs = list(zip(spans, events, strict=True))
@@ -294,10 +338,15 @@ def _join_cut_answers(run_columns: RunColumns) -> None:
             run_columns.fill("outputs", [(joined, to_json(joined))], [at])
 
 
-def _read_kinds(spans: Sequence[Span], plan: Plan, values: AttributeColumns) -> None:
+def _read_kinds(
+    spans: Sequence[Span], plan: Plan, values: AttributeColumns
+) -> Mapping[int, StatedKind]:
     """Find the kinds of runs: by an attribute that states the kind, else by other attributes.
 
     The rules are in docs/dialects.md, Kinds.
+
+    Returns:
+        By index: the kinds that attributes state which no table lists.
     """
     run_columns, unknown = values.run_columns, set[int]()
     for present in plan.dialects:
@@ -307,7 +356,7 @@ def _read_kinds(spans: Sequence[Span], plan: Plan, values: AttributeColumns) -> 
             continue
         places = run_columns.missing("kind")
         if not places:
-            return
+            return {}
         if present.dialect is not GEN_AI and names.GEN_AI_OPERATION in values.names:
             places = _part_tools(values, places)
         kinds = read_words(present, values, places, unknown)
@@ -317,15 +366,62 @@ def _read_kinds(spans: Sequence[Span], plan: Plan, values: AttributeColumns) -> 
                 for at, kind in zip(places, kinds, strict=True)
             ]
         run_columns.fill("kind", kinds, places)
-    places = run_columns.missing("kind") if plan.dialects else ()
-    if places:
+    places = run_columns.missing("kind")
+    stated = read_kinds(plan.spare, values, places) if places and plan.spare.kinds else {}
+    if places and plan.dialects:
         failures = [
             present.dialect.failure
             for present in plan.dialects
             if present.dialect.failure and is_sent_by(present.dialect, spans[0].scope)
         ]
-        kinds = [_weigh(spans[at], plan.evidence, failures, is_step=at in unknown) for at in places]
+        kinds = [
+            _choose(spans[at], plan, failures, stated.get(at), is_step=at in unknown)
+            for at in places
+        ]
         run_columns.fill("kind", kinds, places)
+    return stated
+
+
+def _choose(
+    span: Span,
+    plan: Plan,
+    failures: Sequence[Failure],
+    stated: StatedKind | None,
+    *,
+    is_step: bool,
+) -> str | None:
+    """Return the kind of a span with known attributes that state no known kind."""
+    if stated is not None and stated.kind in _ACTING:
+        return stated.kind
+    kind = _weigh(span, plan.evidence, failures, is_step=is_step)
+    if stated is None or kind not in {None, "chain"}:
+        return kind
+    if stated.kind not in CALLS:
+        return stated.kind
+    return stated.kind if is_call(span, plan.spare, plan.evidence.models, stated) else kind
+
+
+def _read_stated(
+    spans: Sequence[Span],
+    plan: Plan,
+    values: AttributeColumns,
+    stated: Mapping[int, StatedKind],
+) -> None:
+    """Set the kinds that spans of unknown libraries state.
+
+    A span that states to be a call without a sign of one is a step around calls.
+    """
+    run_columns = values.run_columns
+    for at in run_columns.missing("kind") if stated else ():
+        if at not in stated:
+            continue
+        kind = stated[at].kind
+        if kind in CALLS and not is_call(spans[at], plan.spare, plan.spare.models, stated[at]):
+            if not stated[at].is_clear:
+                continue
+            kind = "chain"
+        run_columns.fill("kind", [kind], [at])
+        run_columns.fill("dialect", [run_columns.column("dialect")[at] or SHAPE], [at])
 
 
 def _part_tools(values: AttributeColumns, places: Sequence[int]) -> Sequence[int]:
@@ -343,7 +439,7 @@ def _part_tools(values: AttributeColumns, places: Sequence[int]) -> Sequence[int
 
 def has_needed(span: Span, needed: Sequence[str]) -> bool:
     """Return whether a span failed, or has a value in an attribute that a model call needs."""
-    has_evidence = any(span.attributes[name] not in _NO_EVIDENCE for name in needed)
+    has_evidence = any(span.attributes[name] not in EMPTY for name in needed)
     return has_evidence or span.status_code == _STATUS_ERROR
 
 
@@ -373,7 +469,7 @@ def _weigh(
     attributes = span.attributes
 
     def has(those: Sequence[str]) -> bool:
-        return any(attributes[name] not in _NO_EVIDENCE for name in those)
+        return any(attributes[name] not in EMPTY for name in those)
 
     if has(evidence.tools):
         return "tool"
@@ -421,6 +517,8 @@ def _mark_judges(run_columns: RunColumns, values: AttributeColumns) -> None:
 
     Their tokens and cost belong to the judge. Tags name the judge and the judged model.
     """
+    if names.JUDGING not in values.names:
+        return
     kinds = run_columns.columns["kind"]
     places = [at for at, kind in enumerate(kinds) if kind != "span"]
     run_columns.fill("kind", [names.JUDGE_KIND] * len(places), places)
@@ -457,7 +555,11 @@ def _read_general(spans: Sequence[Span], plan: Plan, values: AttributeColumns) -
         for source in identity:
             if places := run_columns.missing(field):
                 ids = [to_text(value) for value in values.read(source, places)]
-                ids_known = [None if text in NO_ID else text or None for text in ids]
+                is_thread = words_of(source.name)[-2:] == _THREAD
+                ids_known = [
+                    None if text in NO_ID or (is_thread and text.isdigit()) else text or None
+                    for text in ids
+                ]
                 run_columns.fill(field, ids_known, places)
     resource = spans[0].scope.resource
     for field, carrying in RESOURCE_ATTRIBUTES.items():

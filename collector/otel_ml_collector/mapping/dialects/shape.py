@@ -12,10 +12,10 @@ model's name costs next to nothing.
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, cast
 
 from otel_ml import attributes as names
 from otel_ml_collector.mapping.dialects.leaves import open_leaves, words_of
@@ -133,9 +133,9 @@ def find_shape_names(keys: Sequence[str], dialects: Collection[Dialect]) -> Shap
     Returns:
         The attributes. None if the span cannot be a call, or if its instrumentation is known.
     """
-    if dialects or any(key.startswith(_OTHERS) for key in keys):
+    if dialects or is_other(keys):
         return None
-    special = tuple(key for key in keys if not _is_general(key))
+    special = tuple(key for key in keys if not is_general(key))
     return ShapeNames(
         tuple(key for key in special if not _MODEL_PARTS.isdisjoint(words_of(key))),
         special,
@@ -196,15 +196,19 @@ def _fill_missing(spans: Sequence[Span], run_columns: RunColumns) -> None:
     columns = [run_columns.column(name) for name in ("inputs", "outputs")]
     counts = [run_columns.column(name) for name in ("input_tokens", "output_tokens")]
     for at, span in enumerate(spans):
-        lacks_texts, lacks_counts = (
-            all(column[at] is None for column in those) for those in (columns, counts)
-        )
-        if kinds[at] not in CALLS or not (lacks_texts or lacks_counts):
+        lacks_texts = [column[at] is None for column in columns]
+        lacks_counts = all(column[at] is None for column in counts)
+        if kinds[at] not in CALLS or not (any(lacks_texts) or lacks_counts):
             continue
         signs = find_span_signs(span.attributes, span.events)
         fields: dict[str, object] = {**signs.counts} if lacks_counts else {}
-        if lacks_texts and signs.has_pair:
-            fields |= _payloads(signs)
+        is_whole = all(lacks_texts) and signs.has_pair
+        for (name, payload), is_lacking in zip(
+            (("inputs", signs.inputs), ("outputs", signs.outputs)), lacks_texts, strict=True
+        ):
+            is_list = isinstance(payload, list) and signs.has_messages
+            if payload is not None and is_lacking and (is_whole or is_list):
+                fields[name] = (payload, to_json(cast("Value", payload)))
         for field, value in fields.items():
             run_columns.fill(field, [value], [at])
 
@@ -218,7 +222,7 @@ def find_span_signs(
     attributes: Mapping[str, Value], events: Sequence[Event], own_models: Collection[str] = ()
 ) -> Signs:
     """Return the signs of a call in the attributes and events of a span."""
-    special = {key: value for key, value in attributes.items() if not _is_general(key)}
+    special = {key: value for key, value in attributes.items() if not is_general(key)}
     return find_signs(open_leaves(special, _special_events(events)), own_models)
 
 
@@ -255,14 +259,21 @@ def describe(span: Span, own_models: Collection[str] = ()) -> tuple[Sequence[str
 
 def _reason_for_none(span: Span) -> str:
     """Return why a span is not a call although it has all signs of one."""
-    if any(name.startswith(_OTHERS) for name in span.attributes):
+    if is_other(span.attributes):
         return "nothing, but it is the span of a database, a queue or a flag"
     if span.kind in {_SERVER, _CONSUMER}:
         return "a list of messages: it handles a request, and its texts may be those of a call"
     return "nothing, but another table knows it"
 
 
-def _is_general(key: str) -> bool:
+def is_other(keys: Iterable[str]) -> bool:
+    """Return whether attributes are those of a database, a queue or a flag."""
+    return any(key.startswith(_OTHERS) for key in keys)
+
+
+@lru_cache(16_384)
+def is_general(key: str) -> bool:
+    """Return whether an attribute is one of OpenTelemetry's general conventions."""
     head, dot, rest = key.partition(".")
     if head == "http" and rest.endswith(_BODIES):
         return False
@@ -335,7 +346,7 @@ def _spare_model(span: Span, names: Sequence[str], own: Collection[str]) -> str:
 def _open(span: Span, own: Collection[str]) -> Signs:
     signs = find_span_signs(span.attributes, span.events, own)
     if signs.models is None and signs.counts:
-        special = [key for key in span.attributes if not _is_general(key)]
+        special = [key for key in span.attributes if not is_general(key)]
         if name := _spare_model(span, special, own):
             signs.models = ModelNames(name, name, "")
     return signs

@@ -83,6 +83,13 @@ _OUT: Final = frozenset(
 _TOTAL: Final = frozenset({"total", "all", "sum"})
 _CACHE: Final = frozenset({"cache", "cached"})
 _CREATED: Final = frozenset({"creation", "created", "write", "written", "writes", "create"})
+# Words of a count that follow the first word for the cache. Any other word counts something else.
+_OF_CACHE: Final = frozenset(
+    {
+        *(*_TOKEN, *_IN, *_CACHE, *_CREATED, "read", "reads", "hit", "hits", "content", "audio"),
+        *("count", "total", "usage", "details", "num", "number", "billed", "used", "0"),
+    }
+)
 _THOUGHTS: Final = frozenset({"reasoning", "thinking", "thoughts", "thought"})
 # Last words of counts that do not name tokens, such as ``usage.prompt``.
 _COUNT_ENDS: Final = _IN | _OUT | _TOTAL | _CACHE | _CREATED | _THOUGHTS | {"read", "hit"}
@@ -92,9 +99,24 @@ _NO_COUNT: Final = frozenset(
         *("max", "min", "limit", "budget", "per", "second", "rate", "speed", "remaining", "window"),
         *("available", "ms", "duration", "latency", "time", "quota", "acc", "cumulative"),
         *("image", "video", "accepted", "rejected", "ephemeral", "no", "uncached", "miss"),
-        *("details", "tool", "reserved", "estimated", "average", "avg", "length", "5m", "1h"),
+        *(
+            "details",
+            "aggregated",
+            "aggregate",
+            "tool",
+            "reserved",
+            "estimated",
+            "average",
+            "avg",
+            "length",
+            "5m",
+            "1h",
+        ),
     }
 )
+# Before one of these words, a part of the input or output limits the count.
+_PARTS: Final = frozenset({"text", "document"})
+_OF_SIDES: Final = frozenset({"input", "output"})
 _MONEY: Final = frozenset({"cost", "costs", "price", "usd"})
 
 # Words of attributes with inputs and outputs. If several match, the earlier word is preferred.
@@ -370,8 +392,8 @@ def _find_counts(leaves: Leaves, signs: Signs) -> None:
     found: dict[str, tuple[int, int]] = {}
     has_tokens = False
     for leaf in leaves.leaves:
-        name = _count_name(leaf.words) if not isinstance(leaf.value, list | tuple) else ""
-        count = _whole_number(leaf.value) if name else None
+        name = count_name(leaf.words) if not isinstance(leaf.value, list | tuple) else ""
+        count = whole_number(leaf.value) if name else None
         if count is None:
             continue
         has_tokens = has_tokens or not _TOKEN.isdisjoint(leaf.words)
@@ -387,7 +409,7 @@ def _find_counts(leaves: Leaves, signs: Signs) -> None:
     signs.counts = counts | _anthropic_counts(leaves.objects)
 
 
-def _whole_number(value: Value) -> int | None:
+def whole_number(value: Value) -> int | None:
     """Return a count of tokens; None for a fraction, which is a cost or a share."""
     number = None if isinstance(value, bool) else to_float(value)
     return to_token_count(value) if number is not None and number.is_integer() else None
@@ -408,7 +430,7 @@ def _anthropic_counts(objects: Iterable[NamedValue]) -> dict[str, int]:
     return read_usage(usage)
 
 
-def _count_name(words: Words) -> str:
+def count_name(words: Words) -> str:
     """Return which count of a run a name means, such as ``input_tokens``; empty if none."""
     parts = frozenset(words)
     is_ollama = words[-2:] == ("eval", "count")
@@ -418,13 +440,24 @@ def _count_name(words: Words) -> str:
     if is_later or not (is_usage or is_ollama or parts & _TOKEN):
         return ""
     is_detail = not parts.isdisjoint(_CACHE | _THOUGHTS | {"audio"})
-    if not _NO_COUNT.isdisjoint(parts - {"details"} if is_detail else parts):
+    if not _NO_COUNT.isdisjoint(parts - {"details"} if is_detail else parts) or _is_of_part(words):
         return ""
     if is_ollama:
         return "input_tokens" if "prompt" in words[-3:] else "output_tokens"
     if parts & _CACHE:
+        first = next(at for at, word in enumerate(words) if word in _CACHE)
+        if not _OF_CACHE.issuperset(words[first:]) or "audio" in parts:
+            return ""
         return "cache_creation_tokens" if parts & _CREATED else "cached_tokens"
     return "reasoning_tokens" if parts & _THOUGHTS else _side_of_count(words)
+
+
+def _is_of_part(words: Words) -> bool:
+    """Return whether a count leaves out all but texts or documents, such as ``text_tokens``."""
+    return any(
+        first in _PARTS and (second in _TOKEN or second in _CACHE or second in _OF_SIDES)
+        for first, second in itertools.pairwise(words)
+    )
 
 
 def _side_of_count(words: Words) -> str:
@@ -455,7 +488,7 @@ def _find_messages(leaves: Leaves, signs: Signs) -> None:
         signs.inputs = list(inputs.messages)
         sources.append(inputs.source)
         if outputs is None and inputs in others:
-            signs.inputs, signs.outputs = _part(inputs.messages)
+            signs.inputs, signs.outputs = part_conversation(inputs.messages)
     if outputs is not None:
         signs.outputs = list(outputs.messages)
         sources.append(outputs.source)
@@ -473,7 +506,7 @@ def _find_messages(leaves: Leaves, signs: Signs) -> None:
         signs.inputs = _with_system(signs.inputs, texts.system)
 
 
-def _part(
+def part_conversation(
     messages: Sequence[Mapping[str, object]],
 ) -> tuple[list[Mapping[str, object]], list[Mapping[str, object]] | None]:
     """Split a conversation into the input and the answer at its end."""
@@ -523,16 +556,16 @@ def _side_of(words: Words) -> str:
 
 
 def _side_of_text(words: Words) -> str:
-    return _side_of_speaker(words) or _side_of(words) or _side_of_end(words)
+    return side_of_speaker(words) or _side_of(words) or side_of_end(words)
 
 
-def _side_of_end(words: Words) -> str:
+def side_of_end(words: Words) -> str:
     """Return the side for a name that ends in ``in`` or ``out``: ``x.out`` is ``answered``."""
     ends = words[-2:-1] if words and words[-1] in _TEXT_ENDS else words[-1:]
     return {"in": "asked", "out": "answered"}.get("".join(ends), "")
 
 
-def _side_of_speaker(words: Words) -> str:
+def side_of_speaker(words: Words) -> str:
     """Return ``asked`` or ``answered`` for names with a speaker, such as ``user_message``."""
     for first, second in itertools.pairwise(words):
         if second in _SPEECH and first in _SPEAKERS and first != words[0]:
@@ -589,7 +622,7 @@ class _Texts:
 
     def _add(self, leaf: NamedValue, *, is_whole: bool) -> None:
         words = _without_numbers(leaf.words)
-        if not words or (words[-1] in _NO_TEXT and not _side_of_speaker(words)):
+        if not words or (words[-1] in _NO_TEXT and not side_of_speaker(words)):
             return
         if isinstance(leaf.value, str) and _is_system(words):
             self.system = self.system or leaf.value

@@ -8,7 +8,7 @@ framework knows more about its own call than the SDK of a backend.
 from typing import Final
 
 from otel_ml import attributes as names
-from otel_ml_collector.mapping.dialects.emitters import BACKENDS, FRAMEWORKS, MCP
+from otel_ml_collector.mapping.dialects.emitters import A2A, BACKENDS, FRAMEWORKS, MCP
 from otel_ml_collector.mapping.dialects.table import (
     AROUND,
     CALLS,
@@ -39,6 +39,10 @@ _CALLED: Final = {
     "speech": "model",
     "transcription": "model",
     "translation": "model",
+    "speech_to_text": "model",
+    "text_to_speech": "model",
+    "realtime_inference": "model",
+    "generate_live_content": "model",
     "embed": "embedding",
     "embed_content": "embedding",
     "embedding": "embedding",
@@ -61,6 +65,8 @@ _MEMORY: Final = {
     ),
 }
 
+# Operations without inference: the answer of an earlier call, and what the user said.
+_NO_CALLS: Final = ("fetch_response", "user_speech", "user_input")
 _GUARDRAILS: Final = ("run_guardrail", "apply_guardrail", "guardrail")
 # Facts about a call that the conventions define, but that no field of a run holds.
 _NAMED_FACTS: Final = (
@@ -68,11 +74,12 @@ _NAMED_FACTS: Final = (
     *("gen_ai.tool.call.id", "gen_ai.tool.type", "gen_ai.tool.description"),
     *("gen_ai.data_source.id", "gen_ai.output.type", "gen_ai.embeddings.dimension.count"),
     *("gen_ai.prompt.name", "gen_ai.prompt.version", "gen_ai.memory.store.id"),
+    *("gen_ai.retrieval.top_k", "gen_ai.speech.voice", "gen_ai.speech.input.language"),
     *("gen_ai.memory.store.name", "gen_ai.memory.record.id", "gen_ai.memory.record.count"),
     *(
-        f"gen_ai.usage.{modality}.{side}_tokens"
+        f"gen_ai.usage.{modality}.{count}_tokens"
         for modality in ("text", "audio", "image", "video", "document")
-        for side in ("input", "output")
+        for count in ("input", "output", "cache_read.input", "cache_write.input")
     ),
     names.GEN_AI_SYSTEM,
 )
@@ -734,7 +741,7 @@ GEN_AI: Final = Dialect(
     name="gen_ai",
     marks=("gen_ai.",),
     kind_sources=(names.GEN_AI_OPERATION,),
-    kinds={**_CALL_WORDS, **_MEMORY, **dict.fromkeys(_GUARDRAILS, "chain")},
+    kinds={**_CALL_WORDS, **_MEMORY, **dict.fromkeys((*_GUARDRAILS, *_NO_CALLS), "chain")},
     counted=frozenset(_GUARDRAILS),
     evidence=Evidence(
         tools=(names.GEN_AI_TOOL_NAME,),
@@ -782,6 +789,8 @@ GEN_AI: Final = Dialect(
                 "gen_ai.completion",
                 "gen_ai.guardrail.security.content.output.value",
                 "gen_ai.guardrail.verdict.*",
+                "gen_ai.guardrail.result.*",
+                "gen_ai.guardrail.result",
             ),
             form="messages",
         ),
@@ -849,6 +858,7 @@ DIALECTS: Final = (
     *BACKENDS,
     *(_HAYSTACK, _OPENLIT, MCP),
     GEN_AI,
+    A2A,
 )
 # Dialects whose content is in the events of spans.
 EVENT_DIALECTS: Final = tuple(dialect for dialect in DIALECTS if dialect.events)

@@ -485,7 +485,7 @@ def test_embeddings(operation: str) -> None:
         ({"metadata.session_id": "s"}, "s", ""),
         ({"acme.ops.session.id": "s", "acme.user.id": "u"}, "s", "u"),
         ({"session.id": "s", "acme.session.id": "other"}, "s", ""),
-        ({"acme.metadata": "no JSON", "acme.thread_id": "t"}, "", ""),
+        ({"acme.metadata": "no JSON", "acme.thread_id": "t"}, "t", ""),
         ({"mcp.session.id": "connection"}, "", ""),
         # a missing value, written as a word
         ({"acme.session.id": "null", "acme.user.id": "undefined"}, "", ""),

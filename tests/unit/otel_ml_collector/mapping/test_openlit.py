@@ -53,9 +53,9 @@ def test_chat() -> None:
 
 
 def test_another_sender() -> None:
-    """The same attributes from another sender are read by the GenAI conventions alone."""
+    """OpenLIT's own attributes from another sender are read by their names, except the user."""
     run = map_call("chat gpt-5", CHAT)
-    assert (run.dialect, run.inputs, run.user) == ("gen_ai", "", "")
+    assert (run.dialect, run.inputs, run.user) == ("gen_ai", '"user: Where?"', "")
 
 
 def test_scores() -> None:

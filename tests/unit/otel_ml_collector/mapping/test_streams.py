@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import pytest
 
-from otel_ml_collector.mapping.streams import (
+from otel_ml_collector.mapping.dialects.streams import (
     find_first_token_ms,
     find_stream_chunks,
     join_pieces,
@@ -32,6 +32,16 @@ MOMENT: Final = "langfuse.observation.completion_start_time"
         ({}, [("other", START_NS + 1), FIRST], 1.5),
         ({}, PIECES, 2.0),
         ({"otel_ml.stream.first_chunk_ms": "soon"}, [FIRST], 1.5),
+        ({"metrics.ttfb": 0.25}, [], 250.0),
+        ({"llm.ttft": "0.25"}, [], 250.0),
+        ({"acme.time_to_first_token": 0.25}, [], 250.0),
+        ({"acme.timeToFirstTokenMs": 250}, [], 250.0),
+        ({"acme.time_to_first_token_s": 0.25}, [], 250.0),
+        ({"acme.first_token_latency_ms": 250}, [], 250.0),
+        ({"acme.ttft_seconds": 0.25}, [], 250.0),
+        ({"acme.time_to_first_token_ns": 250_000_000}, [], 250.0),
+        ({"acme.time_to_first_token.timestamp": 0.25}, [], None),
+        ({"acme.first_token": 0.25}, [], None),
         ({"ttft_ms": True}, [], None),
         ({"ttft_ms": -1}, [], None),
         ({"ttft_ms": 1e300}, [], None),
@@ -55,6 +65,8 @@ def test_first_token(
         ("gen_ai.server.time_to_first_token", 0.25, 250.0),
         ("gen_ai.server.time_to_first_token", 250, 250.0),
         ("gen_ai.response.time_to_first_chunk", 250_000, 250.0),
+        ("metrics.ttfb", 0.25, 250.0),
+        ("metrics.ttfb", 250, 250.0),
         ("ttft_ms", 250, 250.0),
         ("ttft_ms", 250_000_000, 250.0),
         ("ttft_ms", 1_000.5, 1_000.5),

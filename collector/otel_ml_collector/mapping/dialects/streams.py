@@ -1,11 +1,13 @@
 """Streamed answers: finds the time to the first token and joins chunks into messages."""
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from itertools import groupby
 from typing import Any, Final
 
 from otel_ml import attributes as names
 from otel_ml_collector.errors import BadInput
+from otel_ml_collector.mapping.dialects.leaves import words_of
 from otel_ml_collector.mapping.values import parse, to_float, to_int
 from otel_ml_collector.span import Value
 from otel_ml_collector.times import from_rfc3339
@@ -29,13 +31,43 @@ _LEAST_PIECES: Final = 2
 _JOINED: Final = ("text", "reasoning")
 # A day: no call takes longer.
 _LONGEST_MS: Final = 86_400_000
-STREAM_EVIDENCE: Final = frozenset({*FIRST_TOKENS, FIRST_MOMENT, names.STREAM_CHUNKS})
-
+_STREAM_EVIDENCE: Final = frozenset({*FIRST_TOKENS, FIRST_MOMENT, names.STREAM_CHUNKS})
+# Words of other attributes with the time to the first token: the last ones, and the unit after
+# them in milliseconds. Without a unit it is in seconds, like all times of the conventions.
+_FIRST: Final = frozenset({"ttft", "ttfb", "ttfc"})
+_FIRST_NOUNS: Final = frozenset({"token", "chunk", "byte"})
+_TIMES: Final = frozenset({"latency", "time", "delay", "duration"})
+_UNITS: Final = {
+    **dict.fromkeys(("ms", "millis", "milliseconds", "msec"), 1.0),
+    **dict.fromkeys(("s", "sec", "secs", "seconds"), 1_000.0),
+    **dict.fromkeys(("us", "micros", "microseconds"), 1e-3),
+    **dict.fromkeys(("ns", "nanos", "nanoseconds"), 1e-6),
+}
+_SECONDS: Final = 1_000.0
 
 # Emitters confuse units, such as milliseconds labelled as seconds. Factors to try.
 _FINER: Final = (1, 1e-3, 1e-6, 1e-9)
 # Tolerance: span times and the time to the first token come from different clocks.
 _SLACK_MS: Final = 1.0
+
+
+def is_streamed(names: Iterable[str]) -> bool:
+    """Return whether one of the attributes may show how an answer was streamed."""
+    return not _STREAM_EVIDENCE.isdisjoint(names) or any(map(_unit_of, names))
+
+
+@lru_cache(8_192)
+def _unit_of(name: str) -> float:
+    """Return the unit of an attribute with the time to the first token; 0 for any other."""
+    words = words_of(name)
+    unit = _UNITS.get(words[-1], 0.0) if words else 0.0
+    core = words[:-1] if unit else words
+    is_time = bool(unit) or not _TIMES.isdisjoint(core) or "ms" in core
+    unit = unit or (1.0 if "ms" in core else _SECONDS)
+    while core and core[-1] in _TIMES:
+        core = core[:-1]
+    is_first = core[-2:-1] == ("first",) and core[-1] in _FIRST_NOUNS and is_time
+    return unit if core and (core[-1] in _FIRST or is_first) and "relative" not in core else 0.0
 
 
 def find_first_token_ms(
@@ -59,7 +91,12 @@ def find_first_token_ms(
     """
     has_ended = end_ns > start_ns
     longest_ms = (end_ns - start_ns) / 1e6 + _SLACK_MS if has_ended else _LONGEST_MS
-    for name, unit in FIRST_TOKENS.items():
+    spare = sorted((len(name), name) for name in attributes if _unit_of(name))
+    units = {
+        **FIRST_TOKENS,
+        **{name: _unit_of(name) for _, name in spare if name not in FIRST_TOKENS},
+    }
+    for name, unit in units.items():
         latency_ms = to_float(attributes.get(name))
         if latency_ms is not None and latency_ms >= 0:
             finer = _FINER if has_ended and name != names.STREAM_FIRST_CHUNK_MS else (1,)
