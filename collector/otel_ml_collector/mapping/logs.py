@@ -9,11 +9,12 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from otel_ml import attributes as names
 from otel_ml_collector.mapping.dialects.emitters import CLAUDE_CODE_SCOPE
-from otel_ml_collector.mapping.dialects.gen_ai_events import CONTENT_EVENTS
+from otel_ml_collector.mapping.dialects.gen_ai_events import CONTENT_EVENTS, DETAILS
+from otel_ml_collector.mapping.dialects.shape import find_span_signs
 from otel_ml_collector.mapping.evaluations import (
     BAD_EVALUATION,
     EVALUATION,
@@ -32,6 +33,7 @@ from otel_ml_collector.mapping.late_records import NO_TRACE_ID, RequestBatch
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.mapping.values import (
     parse,
+    read_structured,
     to_float,
     to_json,
     to_sorted_json,
@@ -146,7 +148,9 @@ def _event_of(log: Log) -> str:
 
 
 def _read_text(log: Log, event: str) -> tuple[Log, str]:
-    """Convert a log record with a text of a span to a GenAI event; return others unchanged."""
+    """Convert a log record with texts of a span to a GenAI event; return others unchanged."""
+    if any(log.span_id) and event not in _OF_SPANS and (both := _texts_of_body(log)):
+        return replace(log, attributes={**log.attributes, **both}), DETAILS
     texts = next((of for name, of in _TEXTS.items() if log.scope.name.startswith(name)), {})
     content, name = texts.get(event, ("", ""))
     text = log.attributes.get(name)
@@ -443,6 +447,25 @@ ANYBODY: Final = CallRecord(
     },
     needed=(_ANY_MODEL, _ANY_INPUT, _ANY_OUTPUT),
 )
+# OpenLIT sends a span for each call, also if the details of a stream lost its ID.
+_WITH_SPANS: Final = frozenset({"openlit"})
+# The details of a call may be recorded without its span. They have the attributes of the span.
+_OF_DETAILS: Final = CallRecord(
+    "chat", {names.GEN_AI_OPERATION: (names.GEN_AI_OPERATION,)}, needed=(_ANY_MODEL,)
+)
+# Members of a body with the input and the output of a call.
+_SIDES: Final = {
+    **dict.fromkeys(("input", "inputs", "prompt", "request", "messages"), "asked"),
+    **dict.fromkeys(("output", "outputs", "completion", "response", "choices"), "answered"),
+}
+# Attributes of the conventions, by the count of a run that they fill.
+_COUNTED: Final = {
+    "input_tokens": names.GEN_AI_INPUT_TOKENS,
+    "output_tokens": names.GEN_AI_OUTPUT_TOKENS,
+    "cached_tokens": names.GEN_AI_CACHE_READ_TOKENS,
+    "cache_creation_tokens": names.GEN_AI_CACHE_WRITE_TOKENS,
+    "reasoning_tokens": names.GEN_AI_REASONING_TOKENS,
+}
 _ERROR_TYPES: Final = (names.ERROR_TYPE, "error_type")
 _ERRORS: Final = ("error.message", "error", "error_message")
 _STATUS_ERROR: Final = 2
@@ -457,6 +480,52 @@ def _is_delta(log: Log, event: str) -> bool:
     return event.startswith("codex.") and isinstance(kind, str) and kind.endswith(".delta")
 
 
+def _texts_of_body(log: Log) -> Mapping[str, Value]:
+    """Return input and output if the body of a log record has both, as attributes; else nothing."""
+    body = _members(log.body)
+    if not {_SIDES.get(name) for name in body} >= set(_SIDES.values()):
+        return {}
+    signs = find_span_signs({"body": body}, ())
+    texts = {names.GEN_AI_INPUT_MESSAGES: signs.inputs, names.GEN_AI_OUTPUT_MESSAGES: signs.outputs}
+    return {} if None in texts.values() else cast("Mapping[str, Value]", texts)
+
+
+def _read_unknown(log: Log, event: str, time_ns: int) -> Span | None:
+    """Return the span of a log record of an unknown program, if it describes a model call.
+
+    It has no trace ID, but a model and either both token counts or an input and an output.
+    """
+    if event == DETAILS:
+        if log.scope.resource.get("telemetry.sdk.name") in _WITH_SPANS:
+            return None
+        log = replace(log, attributes={**log.attributes, **_members(log.body)})
+        is_call = _fits(_OF_DETAILS, log.attributes)
+        return _make_span(log, _OF_DETAILS, event, time_ns) if is_call else None
+    if event in _OF_SPANS:
+        return None
+    texts = _texts_of_body(log)
+    log = replace(log, attributes={**log.attributes, **texts}) if texts else log
+    if _fits(ANYBODY, log.attributes):
+        return _make_span(log, ANYBODY, event, time_ns)
+    if not texts:
+        return None
+    signs = find_span_signs({**log.attributes, "body": log.body}, ())
+    if signs.models is None:
+        return None
+    call: dict[str, Value] = {
+        names.GEN_AI_REQUEST_MODEL: signs.models.requested,
+        names.GEN_AI_RESPONSE_MODEL: signs.models.answered,
+        **{_COUNTED[name]: count for name, count in signs.counts.items() if name in _COUNTED},
+    }
+    log = replace(log, attributes={**call, **log.attributes})
+    return _make_span(log, replace(ANYBODY, fields={}), event, time_ns)
+
+
+def _members(body: Value) -> Mapping[str, Value]:
+    document = read_structured(body)
+    return cast("Mapping[str, Value]", document) if isinstance(document, Mapping) else {}
+
+
 def _read_call(log: Log, event: str, time_ns: int) -> Span | None:
     """Return the span that a log record describes; None if it describes none."""
     known, is_alone = _records_of(log), not any(log.trace_id)
@@ -464,8 +533,7 @@ def _read_call(log: Log, event: str, time_ns: int) -> Span | None:
         records = (item for item in known.get(event, ()) if is_alone or not item.is_alone)
         anybody = next((item for item in records if _fits(item, log.attributes)), None)
     else:
-        is_call = is_alone and event not in _OF_SPANS and _fits(ANYBODY, log.attributes)
-        anybody = ANYBODY if is_call else None
+        return _read_unknown(log, event, time_ns) if is_alone else None
     return None if anybody is None else _make_span(log, anybody, event, time_ns)
 
 

@@ -16,6 +16,7 @@ from tests.support.otel_ml_collector.spans import (
     SCOPE,
     SECOND_NS,
     make_call,
+    make_span,
     map_one,
 )
 
@@ -335,3 +336,75 @@ def test_times_of_a_trace() -> None:
 def test_nothing() -> None:
     """An empty list of log records gives no records."""
     assert map_logs([], Filing(None, NOW_NS)) == Records()
+
+
+CALLED: dict[str, Value] = {
+    "gen_ai.operation.name": "chat",
+    "gen_ai.request.model": "gpt-4o-mini",
+    "gen_ai.usage.input_tokens": 61,
+    "gen_ai.usage.output_tokens": 18,
+    "gen_ai.input.messages": [{"role": "user", "content": "Where?"}],
+    "gen_ai.output.messages": [{"role": "assistant", "content": "In Oslo."}],
+}
+DETAILS: Final = "gen_ai.client.inference.operation.details"
+TALK: dict[str, Value] = {
+    "input": {"messages": [{"role": "user", "content": {"content": '[{"text": "Where?"}]'}}]},
+    "output": {"messages": [{"role": "assistant", "content": {"message": "In Oslo."}}]},
+}
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        pytest.param(make_log(None, CALLED, event=DETAILS), id="attributes"),
+        pytest.param(make_log(CALLED, event=DETAILS), id="body"),
+        pytest.param(
+            make_log(
+                TALK,
+                {"model": "gpt-4o-mini", "prompt_tokens": 61, "completion_tokens": 18},
+            ),
+            id="texts in the body",
+        ),
+        pytest.param(
+            make_log(
+                {
+                    "model": "gpt-4o-mini",
+                    "prompt": "Where?",
+                    "response": "In Oslo.",
+                    "usage": {"prompt_tokens": 61, "completion_tokens": 18},
+                }
+            ),
+            id="everything in the body",
+        ),
+    ],
+)
+def test_call_without_span(log: Log) -> None:
+    """The details of a call, or a body with its input and output, are a run without a span."""
+    (run,) = map_all(log).runs
+    assert (run.kind, run.model, run.input_tokens, run.output_tokens) == (
+        *("model", "gpt-4o-mini"),
+        *(61, 18),
+    )
+    assert (run.inputs_preview, run.outputs_preview) == ("Where?", "In Oslo.")
+
+
+def test_details_that_lost_their_span() -> None:
+    """Details of OpenLIT without an ID are no run, because it also sends the span."""
+    scope = Scope({"telemetry.sdk.name": "openlit"}, "openlit", "1", {})
+    records = map_all(make_log(None, CALLED, event=DETAILS, scope=scope))
+    assert (records.runs, records.rejected) == ([], {"no_trace": 1})
+
+
+def test_body_of_a_span() -> None:
+    """A body with input and output is the content of its span."""
+    (line,) = map_all(make_log(TALK, of=make_span("chat", {}))).logs
+    assert line.event == DETAILS
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"input": "a", "output": "b"}, {"model": "gpt-4o-mini", "input": "a"}, "input and output"],
+)
+def test_body_that_is_no_call(body: Value) -> None:
+    """A body without a known model, or with one side only, is no call."""
+    assert map_all(make_log(body, {"session.id": "s"})).runs == []
