@@ -6,7 +6,7 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from otel_ml_collector.access import ANNOTATE, READ, Access
+from otel_ml_collector.access import ADMIN, ANNOTATE, READ, Access
 from otel_ml_collector.keyring import Keyring
 from otel_ml_collector.project_settings.keys import Attempts, local_path
 from tests.support.otel_ml_collector.asgi import Answered, ask
@@ -218,3 +218,25 @@ def test_reviewer_of_several_projects(closed: Service, projects: tuple[str, ...]
     answered = ask(closed.app, "/projects/theirs/runs", headers={"cookie": cookie})
     assert answered.headers["location"] == "/projects/theirs/queues"
     assert ask(closed.app, "/", headers={"cookie": cookie}).headers["location"] == "/queues"
+
+
+def test_mute_names_its_key(closed: Service) -> None:
+    """A mute names the key that set it, whatever name the form contains."""
+    ring: Keyring = closed.app.state.services.find(Keyring)
+    scopes = frozenset({READ, ANNOTATE, ADMIN})
+    key = ring.add(Access("", "ann", scopes, ("ours",))).text
+    bearer = {"authorization": f"Bearer {key}"}
+    rule = json.dumps({"when": "runs > 3"}).encode()
+    api, page = "/api/v1/projects/ours", "/projects/ours/alerts/many/mute"
+    saved = ask(
+        closed.app,
+        f"{api}/alerts/many",
+        method="PUT",
+        headers={**bearer, "content-type": "application/json"},
+        body=[rule],
+    )
+    assert saved.status == 200, saved.text
+    form = [urlencode({"length": "1h", "who": "bob"}).encode()]
+    assert ask(closed.app, page, method="POST", headers=FORM | bearer, body=form).status == 303
+    mutes = ask(closed.app, f"{api}/mutes", headers=bearer).json["mutes"]
+    assert [mute["who"] for mute in mutes] == ["ann"]
