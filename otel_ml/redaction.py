@@ -12,6 +12,7 @@ from typing import Any, Final
 import orjson
 
 from otel_ml.arguments import check_callable, check_text, invalid
+from otel_ml.capture.fields import PLAIN_TYPES
 from otel_ml.capture.snapshot import ALL, Taking
 from otel_ml.capture.taker import TRUNCATED, UNSERIALISABLE, ValueTaker, name_key
 from otel_ml.capture.values import (
@@ -45,8 +46,7 @@ SECRET_KEYS: Final = (
 
 Redact = Callable[[str], str]
 
-_LEAVES: Final = frozenset({str, int, float, bool, type(None)})
-_PLAIN: Final = _LEAVES | {list, tuple}
+_PLAIN: Final = PLAIN_TYPES | {list, tuple}
 _SCALARS: Final = frozenset({int, bool, type(None)})  # no floats: JSON has no infinities
 _MARGIN_BYTES: Final = 4_096  # so that a secret at the size limit is seen completely
 _CONTAINERS: Final = 64  # checked one by one; larger values are searched as text
@@ -147,7 +147,7 @@ class Redaction:
                 if self._harmless.issuperset(fields) and (
                     is_flat
                     or text.find("{", 1) < 0
-                    or _LEAVES.issuperset(map(type, fields.values()))
+                    or PLAIN_TYPES.issuperset(map(type, fields.values()))
                 ):
                     return False
             elif "{" not in text and type(value) in _PLAIN:
@@ -341,8 +341,8 @@ class Redaction:
                 if not harmless.issuperset(container) and any(map(self.is_secret, container)):
                     return False
                 items = container.values()
-            if not _LEAVES.issuperset(map(type, items)):
-                containers += [item for item in items if type(item) not in _LEAVES]
+            if not PLAIN_TYPES.issuperset(map(type, items)):
+                containers += [item for item in items if type(item) not in PLAIN_TYPES]
         return True
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from otel_ml.errors import reraise_host_error, untrusted
 
-_LEAVES: Final = frozenset({str, int, float, bool, type(None)})
+PLAIN_TYPES: Final = frozenset({str, int, float, bool, type(None)})
 _SEQUENCES: Final = (list, tuple, deque)
 _PLAIN_CONTAINERS: Final = (list, dict, typing.Union, types.UnionType)
 _NONE: Final = object()
@@ -114,7 +114,7 @@ def _is_flat(kind: Any) -> bool:
 
 
 def _is_plain(annotation: Any) -> bool:
-    if annotation in _LEAVES or annotation is None:
+    if annotation in PLAIN_TYPES or annotation is None:
         return True
     is_container = typing.get_origin(annotation) in _PLAIN_CONTAINERS
     return is_container and all(map(_is_plain, typing.get_args(annotation)))
@@ -200,21 +200,21 @@ def match_dump(dumped: Any, original: Any, *, with_hidden: bool) -> Any:
         with_hidden: Add fields with ``exclude=True`` instead of removing hidden ones.
     """
     kind = type(dumped)
-    if dumped is original or kind in _LEAVES:
+    if dumped is original or kind in PLAIN_TYPES:
         return dumped
     while getattr(type(original), "__pydantic_root_model__", False):
         original = original.root
     if kind is dict:
         if not isinstance(original, dict):
             _match_object(dumped, original, with_hidden)
-        elif not _LEAVES.issuperset(map(type, dumped.values())):
+        elif not PLAIN_TYPES.issuperset(map(type, dumped.values())):
             for key, item in dumped.items():
                 dumped[key] = match_dump(item, original.get(key, item), with_hidden=with_hidden)
     elif (
         isinstance(original, _SEQUENCES)
         and issubclass(kind, _SEQUENCES)
         and len(dumped) == len(original)
-        and not _LEAVES.issuperset(map(type, dumped))
+        and not PLAIN_TYPES.issuperset(map(type, dumped))
     ):
         pairs = zip(dumped, original, strict=True)
         return [match_dump(item, own, with_hidden=with_hidden) for item, own in pairs]
@@ -233,7 +233,7 @@ def _match_object(dumped: dict[str, Any], original: Any, with_hidden: bool) -> N
         return
     own_names = {alias: name for name, alias in aliases.items()} if aliases else aliases
     for key, item in dumped.items():
-        if type(item) in _LEAVES or type(key) is not str:
+        if type(item) in PLAIN_TYPES or type(key) is not str:
             continue
         try:
             own = getattr(original, own_names.get(key, key))
