@@ -1,11 +1,14 @@
 """Defines all errors of the collector. Each tells the sender whether to send again.
 
-``except Exception`` and `log.going_on` are only used at these places. Each of them counts the
-error, logs it once and answers `Unavailable`. It never answers "unknown", because OTLP clients drop
-their data on that.
+``except Exception``, `log.going_on` and `log.contained` are only used at these places. Each of them
+counts the error, logs it once and answers `Unavailable`. It never answers "unknown", because OTLP
+clients drop their data on that.
 
 * `receive`: the edge of a request, including uploads
 * `api.problems`: unexpected errors in an API request
+* `web.render`: a page, or a part of it, which then shows a note
+* `findings.findings`: a source of findings, so that the others are shown
+* `overview.home`: the check of a project, so that the others are checked
 * `serve.app`: the loop of background jobs, which tries again later
 * `store.sketches`: a day whose sketches fail, so that other days can continue
 * `forward.otlp`: the send loop, which keeps the request
@@ -89,6 +92,20 @@ class OverQuota(Unavailable):
 
 class StoreTimeout(Unavailable):
     """A query took longer than allowed. A narrower query may succeed."""
+
+
+class InternalError(Unavailable):
+    """A part of the collector has a bug. The log has the traceback; other parts are not affected.
+
+    Args:
+        part: What failed, such as `slices`.
+        kind: The type of the unexpected error.
+    """
+
+    def __init__(self, part: str, kind: str) -> None:
+        super().__init__(
+            f"An internal error ({kind}) in {part}. The collector's log has the details"
+        )
 
 
 class BadInput(CollectorError):

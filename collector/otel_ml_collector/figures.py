@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from re import fullmatch
-from statistics import fmean, stdev
 from typing import Annotated, Any, Final, Literal, TypeVar
 from zoneinfo import ZoneInfo
 
 from fastapi import Query
 from pydantic import Field
 
+from otel_ml.statistics import floats
 from otel_ml_collector import wording
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import ZoneName
@@ -630,8 +630,8 @@ def _is_usual(pairs: _Pairs) -> bool:
     ]
     if len(differences) < _FEWEST_PAIRS:
         return False
-    error = stdev(differences) / math.sqrt(len(differences))
-    return abs(fmean(differences)) < _SURE * error
+    error = floats.deviation(differences) / math.sqrt(len(differences))
+    return abs(floats.mean(differences)) < _SURE * error
 
 
 def _count_passed(judge: JudgeFigures, figures: RunFigures) -> tuple[float, int]:

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Final
 
+from otel_ml_collector.errors import CollectorError, InternalError
+
 LINES: Final = 300
 WINDOW_S: Final = 60.0
 _LINE_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+_logger = logging.getLogger(__name__)
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
@@ -23,6 +26,28 @@ def going_on(report: Callable[[Exception], object]) -> Iterator[None]:
         yield
     except Exception as error:  # noqa: BLE001 - the only place: `errors` lists who uses it
         report(error)
+
+
+@contextmanager
+def contained(part: str, *passed: type[Exception]) -> Iterator[None]:
+    """Log an unexpected error in this block, and raise it as `InternalError`.
+
+    Args:
+        part: What the block computes, as a noun such as `slices`. It is logged and shown, and is a
+            constant in the code.
+        passed: Further types of errors that the caller handles.
+
+    Raises:
+        InternalError: The block raised an error that is none of the collector's own.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, (CollectorError, *passed)):
+            raise
+        if _PARTS.is_due(f"{part} {type(error).__name__}"):
+            _logger.exception("An internal error in %s; other parts are not affected", part)
+        raise InternalError(part, type(error).__name__) from error
 
 
 class OnceAMinute:
@@ -52,6 +77,9 @@ class _Line:
     until_s: float
     lines: int = 0
     left_out: int = 0
+
+
+_PARTS: Final = OnceAMinute()
 
 
 class LogRate(logging.Filter):

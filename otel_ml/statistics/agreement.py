@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any, Final, Literal, TypeVar
 
+from otel_ml.statistics import floats
 from otel_ml.statistics.intervals import CONFIDENCE, Estimate, student_quantile, sum_counted
 
 Label = TypeVar("Label", bound=Hashable)
@@ -105,7 +106,7 @@ def kappa_of_tables(
         return Estimate(value, -1.0, 1.0, n, groups)
     counts = [count for _, count in without]
     mean = sum_counted((value for value, _ in without), counts) / groups
-    squares = sum_counted(((value - mean) ** 2 for value, _ in without), counts)
+    squares = sum_counted((floats.square(value - mean) for value, _ in without), counts)
     half = student_quantile((1 + confidence) / 2, groups - 1) * math.sqrt(
         squares * (groups - 1) / groups
     )
@@ -172,4 +173,4 @@ def _distance(
         for value in sorted(places, key=places.__getitem__):
             places[value] = below + totals[value] / 2
             below += totals[value]
-    return lambda entry, other: (places[entry] - places[other]) ** 2
+    return lambda entry, other: floats.square(places[entry] - places[other])

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import accumulate, pairwise
-from statistics import fmean, stdev, variance
 from typing import Final, Literal, TypeAlias
 
+from otel_ml.statistics import floats
 from otel_ml.statistics.intervals import benjamini_hochberg, student_p, student_quantile
 from otel_ml.statistics.projections import PROJECTED
 from otel_ml.statistics.sketches import Sketch, bounds_of, moments_of
@@ -182,7 +182,7 @@ def distance(reference: Sketch, window: Sketch) -> float:
         return jensen_shannon(_seen(0.0, window.n), _seen(unseen(reference, window), window.n))
     if reference.kind == "embedding":
         gaps = distances_of_projections(reference, window)
-        return fmean(gaps.values()) if gaps else 0.0
+        return floats.mean(gaps.values()) if gaps else 0.0
     return max(
         (
             distance(part, window.parts[name])
@@ -301,7 +301,7 @@ def _resample(
         measure(_draw(pooled, first, generator), _draw(pooled, second, generator))
         for _ in range(_RESAMPLINGS)
     ]
-    return gamma_tail(measure(before, after), fmean(drawn), variance(drawn))
+    return gamma_tail(measure(before, after), floats.mean(drawn), floats.variance(drawn))
 
 
 def _draw(shares: Sequence[float], size: float, generator: random.Random) -> list[float]:
@@ -333,8 +333,8 @@ def chance_among(gap: float, own: Sequence[float]) -> float:
         own: The drift scores of at least two earlier windows, from the reference period.
     """
     logarithms = [math.log(max(value, _SMALLEST)) for value in own]
-    above = math.log(max(gap, _SMALLEST)) - fmean(logarithms)
-    spread = stdev(logarithms) * math.sqrt(1 + 1 / len(own))
+    above = math.log(max(gap, _SMALLEST)) - floats.mean(logarithms)
+    spread = floats.deviation(logarithms) * math.sqrt(1 + 1 / len(own))
     if above <= 0:
         return 1.0
     return student_p(above / spread, len(own) - 1) / 2 if spread > 0 else 0.0
@@ -503,12 +503,12 @@ def usual_distance(own: Sequence[float]) -> float | None:
     """
     if len(own) < CALIBRATED:
         return None
-    usual = fmean(own) + 3 * stdev(own)
+    usual = floats.mean(own) + 3 * floats.deviation(own)
     weekday = own[-_WEEK::-_WEEK]
     if len(weekday) < _FEWEST_WEEKS:
         return usual
-    reach = _reach(len(weekday)) * stdev(weekday)
-    return max(usual, fmean(weekday) + reach)
+    reach = _reach(len(weekday)) * floats.deviation(weekday)
+    return max(usual, floats.mean(weekday) + reach)
 
 
 @cache

@@ -10,9 +10,10 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from statistics import fmean, median, stdev
+from statistics import median
 from typing import Any, Final, Literal, TypeAlias
 
+from otel_ml.statistics import floats
 from otel_ml.statistics.distances import (
     CALIBRATED,
     FEWEST_VALUES,
@@ -571,7 +572,7 @@ def _find_intervals(window: Sketch, windows: Sequence[Sketch]) -> Iterator[int]:
     from_it = _distances_between(window, windows)
     for lately in range(longest, 0, -1):
         before = from_it[:-lately]
-        if max(from_it[-lately:]) < fmean(before) - stdev(before):
+        if max(from_it[-lately:]) < floats.mean(before) - floats.deviation(before):
             yield lately
 
 
@@ -581,7 +582,7 @@ def _distances_between(window: Sketch, windows: Sequence[Sketch]) -> list[float]
         return [distance(sketch, window) for sketch in windows]
     unit = scale(window)
     keys = sorted(window.bins.keys() | {key for sketch in windows for key in sketch.bins})
-    middles = [fmean(bounds_of(key)) for key in keys]
+    middles = [floats.mean(bounds_of(key)) for key in keys]
     distances = []
     for sketch in windows:
         gap = area = 0.0

@@ -15,6 +15,8 @@ from itertools import accumulate, chain, repeat
 from statistics import NormalDist
 from typing import Final, TypeVar
 
+from otel_ml.statistics import floats
+
 T = TypeVar("T")
 
 # One cluster: sum and number of its values.
@@ -315,12 +317,12 @@ def sum_logs(pairs: Iterable[tuple[Hashable | None, float, float]]) -> list[Clus
     for cluster, first, second in pairs:
         if not (first > 0 and second > 0):
             raise ValueError(f"Invalid amounts {first!r} and {second!r}: expected numbers above 0")
-        log = math.log(second / first)
+        log = math.log(second) - math.log(first)
         if cluster is None:
             alone.append((log, 1))
         else:
             logs.setdefault(cluster, []).append(log)
-    return alone + [(math.fsum(of), len(of)) for of in logs.values()]
+    return alone + [(floats.add(of), len(of)) for of in logs.values()]
 
 
 def newcombe_paired(
@@ -379,9 +381,9 @@ def blend(parts: Sequence[tuple[float, Estimate]]) -> Estimate:
 
     Source: Zou and Donner (2008) for any linear combination, see `difference`.
     """
-    value = math.fsum(weight * part.value for weight, part in parts)
+    value = floats.add(weight * part.value for weight, part in parts)
     below, above = (
-        math.sqrt(math.fsum((weight * half) ** 2 for weight, half in halves))
+        math.sqrt(floats.add(floats.square(weight * half) for weight, half in halves))
         for halves in (
             [(weight, part.value - part.low) for weight, part in parts],
             [(weight, part.high - part.value) for weight, part in parts],
@@ -577,7 +579,7 @@ def sum_counted(values: Iterable[float], counts: Iterable[int]) -> float:
 
     For example, the values 0.5 and 2 with the counts 3 and 1 give 3.5.
     """
-    return math.fsum(chain.from_iterable(map(repeat, values, counts)))
+    return floats.add(chain.from_iterable(map(repeat, values, counts)))
 
 
 def _jackknife(sums: Mapping[ClusterSum, int]) -> _Mean:
@@ -591,7 +593,7 @@ def _jackknife(sums: Mapping[ClusterSum, int]) -> _Mean:
     if clusters == 1:
         return _Mean(mean, math.inf, n, 1, alike)
     # Leaving out a cluster changes the mean by (sum - size * mean) / (n - size).
-    squares = sum_counted((((one - of * mean) / (n - of)) ** 2 for one, of in sums), counts)
+    squares = sum_counted((floats.square((one - of * mean) / (n - of)) for one, of in sums), counts)
     return _Mean(mean, squares * (clusters - 1) / clusters, n, clusters, alike)
 
 
@@ -609,9 +611,9 @@ def _square_and_add(
 ) -> Estimate:
     value = second.value - first.value
     down, up = second.value - second.low, first.high - first.value
-    low = value - math.sqrt(max(down**2 - 2 * phi * down * up + up**2, 0.0))
+    low = value - math.sqrt(max(down * down - 2 * phi * down * up + up * up, 0.0))
     up, down = second.high - second.value, first.value - first.low
-    high = value + math.sqrt(max(up**2 - 2 * phi * up * down + down**2, 0.0))
+    high = value + math.sqrt(max(up * up - 2 * phi * up * down + down * down, 0.0))
     return Estimate(value, low, high, n, clusters)
 
 
@@ -632,15 +634,8 @@ def score_bounds(rate: float, n: float, z: float) -> tuple[float, float]:
 
 def exponential(of: Estimate) -> Estimate:
     """Convert an estimated difference of logarithms, with its bounds, to a ratio."""
-    low, high = (_exp(bound) for bound in (of.low, of.high))
-    return Estimate(math.exp(of.value), low, high, of.n, of.clusters)
-
-
-def _exp(number: float) -> float:
-    try:
-        return math.exp(number)
-    except OverflowError:
-        return math.inf
+    value, low, high = (floats.exp(part) for part in (of.value, of.low, of.high))
+    return Estimate(value, low, high, of.n, of.clusters)
 
 
 def _percentile(ordered: Sequence[float], p: float) -> float:

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
+from otel_ml.statistics import floats
 from otel_ml.statistics.betting import bets_up_to, log_stakes, mix
 from otel_ml.statistics.intervals import (
     CONFIDENCE,
@@ -293,7 +294,7 @@ class _Compared:
         bound = cluster_rate(every, confidence=1 - 2 * share)
         slack = max(bound.value - bound.low, 0.0)
         limits = {
-            stratum: math.fsum(mean * count for mean, count in counts.items()) / sizes[stratum]
+            stratum: floats.add(mean * count for mean, count in counts.items()) / sizes[stratum]
             - slack
             for stratum, counts in means.items()
         }
@@ -463,10 +464,10 @@ class _Compared:
         if figure.margin is not None:
             return figure.margin
         n = sum(unit.n * count for unit, count in self.baseline.items())
-        mean = math.fsum(unit.total * count for unit, count in self.baseline.items()) / n
+        mean = floats.add(unit.total * count for unit, count in self.baseline.items()) / n
         # Standard deviation between units, which is at most that of single runs.
-        squares = math.fsum(
-            unit.n * (unit.total / unit.n - mean) ** 2 * count
+        squares = floats.add(
+            unit.n * floats.square(unit.total / unit.n - mean) * count
             for unit, count in self.baseline.items()
             if unit.n
         )
@@ -493,7 +494,7 @@ class _Compared:
                 margin=margin,
                 n=n,
                 reasons=reasons,
-                means=(math.exp(sides[0].value), math.exp(sides[1].value)),
+                means=(floats.exp(sides[0].value), floats.exp(sides[1].value)),
                 sides=names,
             )
         return JudgeVerdict(
@@ -550,7 +551,7 @@ def _count_runs(units: Units) -> int:
 
 
 def _sum_values(units: Units) -> float:
-    return math.fsum(unit.total * count for unit, count in units.items())
+    return floats.add(unit.total * count for unit, count in units.items())
 
 
 def _runs_by_stratum(sides: Sequence[Units]) -> Counter[str]:
@@ -567,5 +568,5 @@ def _only(units: Units, strata: set[str]) -> Units:
 
 def _write_size(size: float, verdict: JudgeVerdict | AmountVerdict) -> str:
     if isinstance(verdict, AmountVerdict):
-        return f"{100 * math.expm1(size):.0f} %"
+        return f"{100 * (floats.exp(size) - 1):.0f} %"
     return f"{100 * size:.0f} pts" if verdict.is_rate else f"{size:.3g}"

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Final, Literal, TypeAlias, cast
 
+from otel_ml.statistics import floats
 from otel_ml.statistics.projections import NORM, PROJECTED, Projected
 
 Kind: TypeAlias = Literal["number", "category", "text", "vocabulary", "embedding"]
@@ -128,15 +129,15 @@ class Sketch:
     @property
     def mean(self) -> float:
         """Mean of the numbers. NaN if there is none."""
-        total = math.fsum(count * mean for count, mean, _ in _moments(self.bins).values())
+        total = floats.add(count * mean for count, mean, _ in _moments(self.bins).values())
         return total / self.n if self.n else math.nan
 
     @property
     def deviation(self) -> float:
         """Standard deviation of the numbers. NaN if there is none."""
         mean = self.mean
-        squares = math.fsum(
-            count * ((of_bin - mean) ** 2 + variance)
+        squares = floats.add(
+            count * (floats.square(of_bin - mean) + variance)
             for count, of_bin, variance in _moments(self.bins).values()
         )
         return math.sqrt(squares / self.n) if self.n else math.nan

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple, TypeAlias
 
+from otel_ml.statistics import floats
 from otel_ml.statistics.intervals import (
     CONFIDENCE,
     Estimate,
@@ -202,8 +203,8 @@ class _Squares(NamedTuple):
 def _vary(part: ClusterMoments, every: ClusterMoments, rest: _Squares) -> MeanVariances:
     n_rest = every.n - part.n
     mean, mean_of_rest = part.t / part.n, (every.t - part.t) / n_rest
-    own = part.tt - 2 * mean * part.tn + mean**2 * part.nn
-    other = rest.tt - 2 * mean_of_rest * rest.tn + mean_of_rest**2 * rest.nn
+    own = part.tt - 2 * mean * part.tn + floats.square(mean) * part.nn
+    other = rest.tt - 2 * mean_of_rest * rest.tn + floats.square(mean_of_rest) * rest.nn
     both = (
         (part.t_to_all - part.tt)
         - mean_of_rest * (part.t_of_all - part.tn)
@@ -275,7 +276,7 @@ class _Comparison:
         if is_rate and difference and abs(ratio) >= _LIKELY:
             chance = _few_events_p(part, every, effects)
             p = p if chance is None else chance
-        spread = max(every.squares / every.n - (every.t / every.n) ** 2, 0.0)
+        spread = max(every.squares / every.n - floats.square(every.t / every.n), 0.0)
         return cls(
             value=value,
             rest=rest,
@@ -336,7 +337,7 @@ def _degrees(variances: tuple[float, float], alike: tuple[float, float]) -> floa
     """
     own, other = variances
     below = own * own / max(alike[0] - 1, 1.0) + other * other / max(alike[1] - 1, 1.0)
-    return max((own + other) ** 2 / below, 1.0) if below else 1.0
+    return max(floats.square(own + other) / below, 1.0) if below else 1.0
 
 
 def _few_events_p(
@@ -406,7 +407,7 @@ def _conclude(figure: SliceFigure, compared: _Comparison | None, adjusted: float
     means = (compared.value, compared.rest)
     shown = Estimate(value, *bounds, compared.n, compared.clusters)
     if figure.kind == "amount":
-        means = (math.exp(means[0]), math.exp(means[1]))
+        means = (floats.exp(means[0]), floats.exp(means[1]))
         shown = exponential(shown)
     are_equal = compared.deviation <= _ROUNDING * abs(compared.rest)
     is_small = are_equal or max(-bounds[0], bounds[1]) <= margin

@@ -14,6 +14,7 @@ from itertools import accumulate, pairwise
 from operator import add
 from typing import Final, TypeVar
 
+from otel_ml.statistics import floats
 from otel_ml.statistics.intervals import (
     CONFIDENCE,
     Estimate,
@@ -245,7 +246,7 @@ def explained_of(sums: SpreadSums, *, confidence: float = CONFIDENCE) -> Estimat
     Returns:
         R² and its confidence interval. R² is 1 for perfect predictions. It is 0 if they are only as
         good as the mean, predicted for every run, and negative if they are worse. None if all
-        ground truth is equal.
+        ground truth is equal, or so large that its squares are infinite.
 
     Source: For R², Cohen, Cohen, West, Aiken, Applied multiple regression (2003), section 3.6.2.
     For the interval, the delta method with variances over clusters: Oehlert, A note on the delta
@@ -253,16 +254,16 @@ def explained_of(sums: SpreadSums, *, confidence: float = CONFIDENCE) -> Estimat
     """
     n = sums.n
     # If all ground truth is equal, the remaining difference is rounding.
-    spread = sums.squares - sums.truth**2 / n if n else 0.0
-    if spread <= 1e-12 * sums.squares:
+    spread = sums.squares - floats.square(sums.truth) / n if n else 0.0
+    if not math.isfinite(spread) or spread <= 1e-12 * sums.squares:
         return None
     value = 1 - sums.error / spread
     if sums.clusters == 1:
         return Estimate(value, -math.inf, 1.0, round(n), 1)
     mean = sums.truth / n
-    share = sums.error / spread**2
+    share = sums.error / floats.square(spread)
     # Derivatives by runs, squared errors, ground truth and squared ground truth.
-    slopes = (share * mean**2, -1 / spread, -2 * share * mean, share)
+    slopes = (share * floats.square(mean), -1 / spread, -2 * share * mean, share)
     products = (
         (sums.nn, sums.ne, sums.nt, sums.ns),
         (sums.ne, sums.ee, sums.et, sums.es),
@@ -270,7 +271,7 @@ def explained_of(sums: SpreadSums, *, confidence: float = CONFIDENCE) -> Estimat
         (sums.ns, sums.es, sums.ts, sums.ss),
     )
     # The linearized parts of the clusters add up to 0, because R² does not depend on the size.
-    squares = math.fsum(
+    squares = floats.add(
         first * second * products[row][column]
         for row, first in enumerate(slopes)
         for column, second in enumerate(slopes)
@@ -423,5 +424,7 @@ def _degrees(sums: RatioSums) -> float:
 
 def _ratio_variance(sums: RatioSums) -> float:
     ratio = sums.first / sums.second
-    squares = sums.first_squares - 2 * ratio * sums.products + ratio**2 * sums.second_squares
+    squares = (
+        sums.first_squares - 2 * ratio * sums.products + floats.square(ratio) * sums.second_squares
+    )
     return max(squares, 0.0) / sums.second**2 * sums.clusters / (sums.clusters - 1)

@@ -6,9 +6,9 @@ Each input counts once: inputs with many runs have no more weight than others.
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from math import fsum
 from typing import Final
 
+from otel_ml.statistics import floats
 from otel_ml.statistics.intervals import (
     Estimate,
     cluster_mean,
@@ -73,7 +73,7 @@ class RepeatedInput:
             (after - before) * place * (n - place)
             for place, (before, after) in enumerate(pairwise(scores), 1)
         )
-        return 2 * fsum(steps) / (n * (n - 1))
+        return 2 * floats.add(steps) / (n * (n - 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from functools import cached_property
 from operator import attrgetter
 from typing import Final, Literal, TypeVar
 
+from otel_ml.statistics import floats
 from otel_ml.statistics.exact import exact_difference, least_units, show_least, sign_flip_p
 from otel_ml.statistics.intervals import (
     CONFIDENCE,
@@ -1231,7 +1232,7 @@ class _Judged:
     def mean(self, runs: Sequence[ScoredRun]) -> float | None:
         """Return the mean value over the repeats of an item."""
         values = [value for run in runs if (value := self.value(run)) is not None]
-        return math.fsum(values) / len(values) if values else None
+        return floats.mean(values) if values else None
 
     def step(self, before: Sequence[ScoredRun], after: Sequence[ScoredRun]) -> ItemStep | None:
         """Return how an item changed. None if the baseline or the candidate has no value."""
@@ -1634,7 +1635,7 @@ def _paired_amounts(
             logs_changed, _ = _pair_difference(sums, {}, CONFIDENCE, is_rate=False)
             ratio = exponential(logs_changed)
             logs = [math.log(first) for _, first, _ in paired_amounts]
-            before = math.exp(math.fsum(logs) / len(logs))
+            before = floats.exp(floats.mean(logs))
             share = time_share if name == "latency" else 0.0
             margin = max(AMOUNT_MARGIN, share, least.get(name, 0.0) / before)
             n = _count(
@@ -1794,7 +1795,7 @@ def _decide_overall(
 
 
 def _mean(values: Sequence[float]) -> float | None:
-    return math.fsum(values) / len(values) if values else None
+    return floats.mean(values) if values else None
 
 
 def _counted_mean(values: Sequence[tuple[float, int]]) -> float:
@@ -1819,7 +1820,9 @@ def _deviation(values: Sequence[tuple[float, int]]) -> float:
     if n <= 1:
         return 0.0
     mean = sum_counted((value for value, _ in values), counts) / n
-    return math.sqrt(sum_counted(((value - mean) ** 2 for value, _ in values), counts) / (n - 1))
+    return math.sqrt(
+        sum_counted((floats.square(value - mean) for value, _ in values), counts) / (n - 1)
+    )
 
 
 def _number(number: float, digits: int) -> str:

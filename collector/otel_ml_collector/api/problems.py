@@ -15,6 +15,7 @@ from otel_ml_collector.errors import (
     BadInput,
     CollectorError,
     Conflict,
+    InternalError,
     Missing,
     NotPermitted,
     Outdated,
@@ -40,6 +41,7 @@ _ANSWERS: Final[dict[type[CollectorError], tuple[int, str]]] = {
     Rejected: (400, "bad_request"),
     OverQuota: (429, "over_quota"),
     StoreTimeout: (503, "store_timeout"),
+    InternalError: (503, "internal_error"),
     CollectorError: (503, "unavailable"),
 }
 # Code and message of errors that FastAPI raises itself. An empty message keeps FastAPI's.
@@ -121,9 +123,7 @@ def _answer_error(error: Exception) -> JSONResponse:
             message = f"{field}: {_describe_fault(first)}"
             return _answer(400, Problem(code="bad_query", message=message, field=field))
     # The server logs the traceback.
-    return _answer_error(
-        Unavailable(f"The collector had an internal error: {type(error).__name__}")
-    )
+    return _answer_error(InternalError("this request", type(error).__name__))
 
 
 def _describe_fault(fault: Mapping[str, Any]) -> str:

@@ -5,7 +5,6 @@ whose runs have the same results, so 100,000 items become a few groups. Only ite
 are read as rows.
 """
 
-import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -23,6 +22,7 @@ from otel_ml.records import (
     ListedExperiment,
     ListedItemRun,
 )
+from otel_ml.statistics import floats
 from otel_ml.statistics.report import (
     NAMED,
     Report,
@@ -904,7 +904,7 @@ def _means(values: Sequence[float], repeats: int) -> Sequence[float]:
     means = []
     for place in range(0, len(values), repeats):
         known = [value for value in values[place : place + repeats] if value > 0]
-        means.append(math.fsum(known) / len(known) if known else 0.0)
+        means.append(floats.mean(known) if known else 0.0)
     return means
 
 

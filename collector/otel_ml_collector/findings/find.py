@@ -1,7 +1,7 @@
 """Gathers the findings of a project for the API, the pages and assistants."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from otel_ml_collector.findings import drift, releases, slices, tag_values
@@ -67,13 +67,14 @@ class MonitorState:
 
     Attributes:
         findings: All findings, worst first.
-        missing: Names of the sources, such as `slices`, for which the store did not answer in
-            time.
+        missing: Names of the sources, such as `slices`, that could not be checked.
+        failed: Those of them that failed with an internal error; the store was too slow for the
+            others.
         checked: How many of the days have been checked for drift. After an import, the summaries
             of some days are still being computed; these days are compared later.
-        slices: All slices; None if the store did not answer in time.
+        slices: All slices; None if they could not be checked.
         releases: Verdicts on the model versions, releases and LLMs that are new in the last 14
-            days; empty if the store did not answer in time.
+            days; empty if they could not be checked.
         made_ns: When the content was computed, in nanoseconds since 1970.
     """
 
@@ -83,6 +84,7 @@ class MonitorState:
     slices: Slices | None
     releases: list[Release]
     made_ns: int
+    failed: list[str] = field(default_factory=list)
 
 
 # The content of a page is cached for 5 minutes. A longer time would delay verdicts on new versions,
@@ -269,4 +271,5 @@ def _find_monitor(question: FindingsQuestion) -> MonitorState:
         None if SLICES.subject in gathered.missing else asked_slices.result(),
         [] if NEW_VERSIONS.subject in gathered.missing else asked_releases.result(),
         question.now_ns,
+        gathered.failed,
     )

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from typing import Any, Final, Literal, TypeVar
 
-from otel_ml_collector.errors import Unavailable
+from otel_ml_collector.errors import InternalError, Unavailable
+from otel_ml_collector.log import contained
 from otel_ml_collector.stats import Past, cut_past
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import DAY_NS
@@ -144,12 +145,14 @@ class GatheredFindings:
     """The findings of all sources (such as slices, releases and drift), worst first.
 
     Attributes:
-        missing: Names of the sources, such as `slices`, for which the store did not answer in
-            time.
+        missing: Names of the sources, such as `slices`, that could not be checked: the store did
+            not answer in time, or the source failed.
+        failed: Those of them that failed with an internal error.
     """
 
     findings: list[Finding]
     missing: list[str]
+    failed: list[str] = dataclass_field(default_factory=list)
 
 
 def make_question(
@@ -186,8 +189,8 @@ def _ask(_: Reader, contributor: Contributor, question: FindingsQuestion) -> lis
 def gather_findings(asked: Mapping[str, Callable[[], list[Finding]]]) -> GatheredFindings:
     """Wait for the findings of several sources, and order them, worst first.
 
-    If the store is too slow for a source, its findings are left out and its name is returned in
-    `missing`.
+    If the store is too slow for a source, or the source fails with an unexpected error, its
+    findings are left out and its name is returned in `missing`.
 
     Args:
         asked: For each subject, such as `slices`, a function that waits for its findings and
@@ -200,12 +203,14 @@ def gather_findings(asked: Mapping[str, Callable[[], list[Finding]]]) -> Gathere
     troubles: dict[str, Unavailable] = {}
     for subject, wait in asked.items():
         try:
-            findings += wait()
+            with contained(subject):
+                findings += wait()
         except Unavailable as error:
             troubles[subject] = error
     if troubles and len(troubles) == len(asked):
         raise next(iter(troubles.values()))
-    return GatheredFindings(order_findings(findings), [*troubles])
+    failed = [name for name, error in troubles.items() if isinstance(error, InternalError)]
+    return GatheredFindings(order_findings(findings), [*troubles], failed)
 
 
 def order_findings(findings: Iterable[Finding]) -> list[Finding]:

@@ -13,6 +13,7 @@ from typing import Final, Literal, TypeAlias
 
 from pydantic import Field
 
+from otel_ml.statistics import floats
 from otel_ml.statistics.slices import (
     ClusterMoments,
     FigureKind,
@@ -270,7 +271,7 @@ class _Ratios:
         """Return the margin of a figure of a model."""
         if figure.kind != "amount" or not of_all.n:
             return figure.margin
-        mean = math.exp(of_all.t / of_all.n)
+        mean = floats.exp(of_all.t / of_all.n)
         return self.margins.find_ratio(
             figure.name, mean, AMOUNT_MARGIN, self.request_ms.get(model, 0.0)
         )
@@ -432,11 +433,15 @@ def _make_cell(figure: FigureColumn, verdict: RestVerdict, n: int, runs: int) ->
         rest=_digits(verdict.rest),
         difference=None if difference is None else Interval.model_validate(difference),
         excess=_measure_excess(figure, verdict, n, runs),
-        margin=_digits(math.expm1(verdict.margin) if figure.kind == "amount" else verdict.margin)
-        or 0.0,
+        margin=_digits(_margin_of(figure, verdict)) or 0.0,
         strength=verdict.strength,
         shown=f"n {n:,}" if difference is None else _show(figure.kind, difference.value),
     )
+
+
+def _margin_of(figure: FigureColumn, verdict: RestVerdict) -> float:
+    """Return the smallest difference that matters: of an amount, its ratio; else as it is."""
+    return math.expm1(verdict.margin) if figure.kind == "amount" else verdict.margin
 
 
 def _digits(value: float | None) -> float | None:
@@ -499,7 +504,7 @@ def _write_evidence(
         write_difference(cell.difference, figure.kind, of=name),
         f"Also {verdict.word}: {also}" if also else "",
         write_extra(round(cell.excess or 0)) if figure.name == "errors" else "",
-        write_margin(figure.name, math.expm1(verdict.margin), cell.rest or 0.0),
+        write_margin(figure.name, cell.margin, cell.rest or 0.0),
     )
 
 

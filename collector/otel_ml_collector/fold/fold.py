@@ -16,6 +16,7 @@ import orjson
 
 from otel_ml.attributes import JUDGE_KIND, METRIC_SOURCES_KNOWN
 from otel_ml.records import TOKENS, Tokens
+from otel_ml.statistics import floats
 from otel_ml_collector.fold.contents import group_events, read_contents
 from otel_ml_collector.fold.facts import Facts, LastPoint, SpanFact
 from otel_ml_collector.fold.rows import NO_AMOUNTS, Amounts, FoldedRun, FoldedScore, RunRef
@@ -338,7 +339,7 @@ def _sum(amounts: Sequence[Amounts]) -> Amounts:
         for column in zip(*[_counts_of(item.tokens) for item in amounts], strict=True)
     ]
     costs = [item.cost for item in amounts if item.cost is not None]
-    return Amounts(Tokens(*counts), round_cost(math.fsum(costs)) if costs else None)
+    return Amounts(Tokens(*counts), round_cost(floats.add(costs)) if costs else None)
 
 
 def _find_places(nodes: Sequence[_Node]) -> dict[_SpanKey, tuple[bool, bool]]:

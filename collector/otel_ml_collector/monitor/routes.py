@@ -28,8 +28,8 @@ class Findings(AnswerBody):
         "first"
     )
     missing: list[str] = Field(
-        description="What was not checked because the store was too slow, such as slices; empty if "
-        "everything was checked"
+        description="What was not checked because the store was too slow or because of an internal "
+        "error, such as slices; empty if everything was checked"
     )
 
 

@@ -4,7 +4,6 @@ Fields are compared with stored summaries (sketches) of the values of the 28 day
 payloads of other runs are not read.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
@@ -12,6 +11,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
+from otel_ml.statistics import floats
 from otel_ml.statistics.distances import quantile
 from otel_ml.statistics.fields import TABLES, FieldSketch, write_number, write_share
 from otel_ml.statistics.sketches import Sketch, bounds_of
@@ -208,7 +208,7 @@ def _share_of_rare(usual: Sketch, count: int) -> float:
     that often (Good, The population frequencies of species, Biometrika 40, 1953).
     """
     most = max(count, 1)
-    return math.fsum(item for item in usual.values.values() if item <= most) / usual.n
+    return floats.add(item for item in usual.values.values() if item <= most) / usual.n
 
 
 def _describe_number(value: float, usual: Sketch, unit: str) -> str:

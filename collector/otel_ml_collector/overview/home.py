@@ -11,8 +11,9 @@ from starlette.responses import Response
 
 from otel_ml.records import ProjectCounts
 from otel_ml_collector.api.parameters import FromReader
-from otel_ml_collector.errors import Missing, Unavailable
+from otel_ml_collector.errors import InternalError, Missing, Unavailable
 from otel_ml_collector.figures import draw_curve
+from otel_ml_collector.log import contained
 from otel_ml_collector.loss import find_gaps, find_refused
 from otel_ml_collector.measures.projects import find_projects, select_projects
 from otel_ml_collector.problems.news import FromSources
@@ -140,11 +141,13 @@ class CheckedProject:
     Attributes:
         place: Its index in the list of projects to check.
         problems: Its problems, the most important first; None if it could not be checked.
+        trouble: Why it could not be checked; empty if it was.
     """
 
     name: str
     place: int
     problems: Sequence[ProjectProblem] | None
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +191,12 @@ def show_status(
     checked = []
     for place, (name, future) in enumerate(asked, query.of - len(query.project)):
         try:
-            problems = future.result().problems
-        except (Missing, Unavailable):
-            checked.append(CheckedProject(name, place, None))
+            with contained("the check of this project"):
+                problems = future.result().problems
+        except InternalError as error:
+            checked.append(CheckedProject(name, place, None, str(error)))
+        except (Missing, Unavailable) as error:
+            checked.append(CheckedProject(name, place, None, str(error)))
         else:
             checked.append(CheckedProject(name, place, problems))
     wrong = [f"{len(item.problems)} {item.name}" for item in checked if item.problems]

@@ -60,8 +60,14 @@ def write_checked(found: FoundProblems) -> str:
             f" Still checking fields: {state.checked.done} of {state.checked.days} days are done."
         )
     missing = state.missing if state else [contributor.subject for contributor in CONTRIBUTORS]
-    if missing:
-        text += f" Not checked, because the store was too slow: {', '.join(missing)}."
+    failed = state.failed if state else []
+    if slow := [name for name in missing if name not in failed]:
+        text += f" Not checked, because the store was too slow: {', '.join(slow)}."
+    if failed:
+        text += (
+            f" Not checked, because of an internal error that the collector's log describes: "
+            f"{', '.join(failed)}."
+        )
     return text.strip()
 
 

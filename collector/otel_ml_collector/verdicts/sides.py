@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from otel_ml.statistics import floats
 from otel_ml.statistics.release import FigureUnits, FigureVerdict, Unit, judge_release
 from otel_ml.statistics.verdict import (
     AMOUNT_MARGIN,
@@ -543,7 +544,7 @@ def _find_mean(figure: FigureUnits) -> float:
     """Return the geometric mean of the baseline: ms of a latency, $ of a cost."""
     units = figure.baseline.items()
     runs = sum(unit.n * count for unit, count in units)
-    return math.exp(math.fsum(unit.total * count for unit, count in units) / runs)
+    return floats.exp(floats.add(unit.total * count for unit, count in units) / runs)
 
 
 def _explain_unlike(before: Collection[str], after: Collection[str]) -> str:

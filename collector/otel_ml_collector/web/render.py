@@ -12,6 +12,8 @@ from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -25,6 +27,7 @@ from otel_ml_collector.clock import ClockTracker
 from otel_ml_collector.errors import BadInput, CollectorError, NotPermitted
 from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.keyring import SESSION_COOKIE
+from otel_ml_collector.log import contained
 from otel_ml_collector.measures.statistics import explain_missing, has_project
 from otel_ml_collector.price import write_cost, write_dollars
 from otel_ml_collector.services import find_service
@@ -179,6 +182,10 @@ def python_call(method: str, *values: object, **named: object) -> str:
     return f"reader.{method}({', '.join(given)})"
 
 
+# Errors that are answered here or by the application.
+_HANDLED: Final = (RequestValidationError, HTTPException, ClientDisconnect)
+
+
 class PageRoute(DeferredRoute):
     """Answers errors with a page that explains the error and how to fix it."""
 
@@ -188,8 +195,10 @@ class PageRoute(DeferredRoute):
 
         async def answer(request: Request) -> Response:
             try:
-                await run_sync(_check_project, request)
-                return await handler(request)
+                part = "this part" if "hx-request" in request.headers else "this page"
+                with contained(part, *_HANDLED):
+                    await run_sync(_check_project, request)
+                    return await handler(request)
             except CollectorError as error:
                 if isinstance(error, NotPermitted) and (queues := _queues_of(request)):
                     return RedirectResponse(queues, 303)

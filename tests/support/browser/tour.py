@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlencode
+from urllib.request import Request, urlopen
 
 from playwright.sync_api import Locator, Page
 
@@ -14,6 +15,7 @@ from otel_ml_collector.span import Span, Value
 from tests.support.browser.trips import TRIPS, send_trips
 from tests.support.collector import CollectorProcess, running
 from tests.support.keys import WRONG, run_keys
+from tests.support.otel_ml_collector.houses import MODEL, TARGET, make_houses
 from tests.support.otel_ml_collector.spans import (
     SECOND_NS,
     id_of,
@@ -79,6 +81,7 @@ def open_tour(demo: CollectorProcess, folder: Path) -> Iterator[list[Stop]]:
             *_of_unfinished(nightly),  # unfinished runs count as running for five minutes only
             *_of_trips(nightly),
             *_of_trainings(nightly),
+            *_of_houses(nightly),
             *_over_demo(demo),
             Stop("sign-in", f"{locked.endpoint}/sign-in"),
             Stop("sign-in-wrong", f"{locked.endpoint}/projects/shop/runs", _try_wrong_key),
@@ -276,6 +279,26 @@ def _of_trips(collector: CollectorProcess) -> list[Stop]:
         Stop("embedding", f"{pages}/runs/{id_of(trips.embed)}"),
         Stop("model-tokens", f"{pages}/models/reply"),
         Stop("session-chat", f"{pages}/sessions/trip-208"),
+    ]
+
+
+def _of_houses(collector: CollectorProcess) -> list[Stop]:
+    """Send predictions of house prices, whose figures are large; return their pages."""
+    headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": "houses"}
+    collector.deliver(encode(make_houses(time.time_ns())), headers)
+    saved = Request(
+        f"{collector.endpoint}/api/v1/projects/houses/targets/price",
+        json.dumps(TARGET).encode(),
+        {"content-type": "application/json"},
+        method="PUT",
+    )
+    urlopen(saved).close()
+    pages = f"{collector.endpoint}/projects/houses"
+    return [
+        Stop("houses", f"{pages}?last=7d"),
+        Stop("houses-monitor", f"{pages}/monitor?last=7d"),
+        Stop("houses-model", f"{pages}/models/{MODEL}"),
+        Stop("houses-target", f"{pages}/targets/price"),
     ]
 
 
