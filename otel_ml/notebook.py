@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from otel_ml.addresses import write_segment
+
 _JOINERS: Final = "\u200c\u200d"  # parts of words and of emoji
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _SCHEMES: Final = ("http://", "https://")
@@ -107,9 +109,9 @@ def page_address(base: str, *parts: str, **asked: str | None) -> str:
     """
     if not base.startswith(_SCHEMES):
         return ""
-    from urllib.parse import quote, urlencode  # slow to import, and not needed to record
+    from urllib.parse import urlencode  # slow to import, and not needed to record
 
-    path = "/".join(quote(part, safe="", errors="replace") for part in parts)
+    path = "/".join(map(write_segment, parts))
     query = urlencode({name: text for name, text in asked.items() if text}, errors="replace")
     return f"{base}/projects/{path}{f'?{query}' if query else ''}"
 

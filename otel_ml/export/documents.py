@@ -12,8 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Final
-from urllib.parse import quote
 
+from otel_ml.addresses import write_segment
 from otel_ml.errors import report
 from otel_ml.export.delivery import Counters, Delivery
 from otel_ml.export.pipeline import AnyDestination, LateDestination, Pace, Pipeline
@@ -239,7 +239,7 @@ class DocumentUploads:
         make: Callable[[str, Callable[[str], None]], AnyDestination[HashedText]],
         spool: Path | None = None,
     ) -> None:
-        below = f"/api/v1/projects/{quote(project, safe='')}/artifacts/"
+        below = f"/api/v1/projects/{write_segment(project)}/artifacts/"
         self._address = settings.page + below
         self._uploaded = uploaded = _Uploaded()
         destination = LateDestination(settings.page, lambda: make(below, uploaded.note))

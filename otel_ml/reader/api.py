@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import orjson
 
+from otel_ml.addresses import write_segment
 from otel_ml.export.http import HttpConnections, Unusable, attempt_until, describe, open_connections
 from otel_ml.export.settings import resolve
 from otel_ml.loading import LOADING
@@ -96,7 +97,7 @@ class Question:
         """The percent-encoded path and query."""
         known = {name: value for name, value in self.parameters.items() if value is not None}
         query = f"?{urlencode(known, doseq=True, errors='replace')}" if known else ""
-        return "/".join(quote(part, safe="", errors="replace") for part in self.path) + query
+        return "/".join(map(write_segment, self.path)) + query
 
 
 class Api:

@@ -58,7 +58,7 @@ _SHOWN_DAYS: Final = 30
 _LISTED_GROUPS: Final = 50
 # The condition of a new form. With it, the form shows past windows immediately.
 FIRST_CONDITION: Final = "surely(error_share > 0.05)"
-_RULE_NAME: Final = re.compile(r"[^/\x00-\x1f\x7f]{1,64}")
+_RULE_NAME: Final = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
 MUTE_LENGTHS: Final = {"1h": HOUR_NS, "4h": 4 * HOUR_NS, "1d": DAY_NS, "7d": 7 * DAY_NS}
 
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -228,10 +228,10 @@ def _check_name(name: str) -> None:
     """Refuse a name that a rule cannot have.
 
     Raises:
-        BadInput: The name is empty, too long, or has a slash or a control character.
+        BadInput: The name is empty, too long, or has a control character.
     """
     if not _RULE_NAME.fullmatch(name):
-        message = f"Invalid name {name!r}: expected 1 to 64 characters without a slash"
+        message = f"Invalid name {name!r}: expected 1 to 64 characters, none of them a control character"
         raise BadInput(message, "name")
 
 

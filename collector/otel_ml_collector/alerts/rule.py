@@ -38,7 +38,7 @@ _JUDGED_FIELDS: Final = {
 # Placeholders in annotations, such as `{{ by }}`.
 TEMPLATE_NAMES: Final = ("by", "value", "window", "rule")
 
-AlertName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^/\x00-\x1f\x7f]+$")]
+AlertName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
 _Length = Annotated[str, Field(max_length=20)]
 _Name = Annotated[str, Field(min_length=1, max_length=64)]
 

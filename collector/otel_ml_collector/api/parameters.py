@@ -82,7 +82,7 @@ Where = Annotated[
 ]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 # The name of a saved document, such as an alert rule, as a part of a path.
-DocumentName = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[^/\x00-\x1f\x7f]+$")]
+DocumentName = Annotated[str, Path(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Cursor = Annotated[str | None, Query(max_length=800, description="`next_cursor` of a page")]
 Time = Annotated[
     str | None,

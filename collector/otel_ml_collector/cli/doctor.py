@@ -17,7 +17,7 @@ from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final, Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import click
@@ -27,6 +27,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, TraceFlags
 
 from otel_ml import attributes as names
+from otel_ml.addresses import write_segment
 from otel_ml.export.answer import read_partial_success
 from otel_ml.export.encoder import encode_spans
 from otel_ml.export.http import HttpSender
@@ -474,7 +475,7 @@ class Visit:
     def find_key(self) -> list[DoctorLine]:
         """Check that the key may read the project."""
         has_key = "authorization" in self._settings.headers
-        reply = self._get(f"/api/v1/projects/{quote(self._project, safe='')}/runs?limit=1")
+        reply = self._get(f"/api/v1/projects/{write_segment(self._project)}/runs?limit=1")
         if reply.status == HTTPStatus.OK:
             self._reads = True
             named = "The key may read" if has_key else "No key is needed to read"
@@ -515,7 +516,7 @@ class Visit:
         items = [
             (project, reply.json["sentence"])
             for project in silent[:_UNREAD]
-            for reply in [self._get(f"/api/v1/projects/{quote(project, safe='')}/unread")]
+            for reply in [self._get(f"/api/v1/projects/{write_segment(project)}/unread")]
             if reply.status == HTTPStatus.OK
         ]
         return [
@@ -557,7 +558,7 @@ class Visit:
             text = f"A test span sent over {road} was accepted, but the key may not read it back"
             return DoctorLine("warn", check, text)
         started_s = time.monotonic()
-        path = f"/api/v1/projects/{quote(self._project, safe='')}/runs/{run_id}"
+        path = f"/api/v1/projects/{write_segment(self._project)}/runs/{run_id}"
         while True:
             reply = self._get(path)
             waited_s = time.monotonic() - started_s

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
 
 import click
 
+from otel_ml.addresses import write_segment
 from otel_ml_collector.cli.failure import DONE, HELP, NOTHING, UNREACHABLE, CommandFailed
 from otel_ml_collector.cli.place import PlaceOptions, Workplace, with_place, with_project
 from otel_ml_collector.errors import BadSetting
@@ -341,7 +341,7 @@ def _import(
             click.echo(f"Not in the export: {', '.join(absent)}")
         _report_rejected(done.rejected, done.rejected_file)
         if place.is_served and project:
-            click.echo(f"{place.endpoint.rstrip('/')}/projects/{quote(project)}")
+            click.echo(f"{place.endpoint.rstrip('/')}/projects/{write_segment(project)}")
         return DONE if done else NOTHING
 
 
@@ -446,7 +446,7 @@ def _report(done: "TableImport", project: str, model: str, endpoint: str) -> Non
         {f"rows: {reason}": count for reason, count in done.rejected.items()}, done.rejected_file
     )
     if endpoint:
-        click.echo(f"{endpoint.rstrip('/')}/projects/{project}/monitor")
+        click.echo(f"{endpoint.rstrip('/')}/projects/{write_segment(project)}/monitor")
 
 
 def _report_rejected(rejected: Mapping[str, int], file: Path | None) -> None:

@@ -6,11 +6,11 @@ from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
 from uuid import uuid4
 
 import click
 
+from otel_ml.addresses import write_segment
 from otel_ml.notebook import show_unseen
 from otel_ml.orders import NEWEST, ORDER_NAMES, read_order
 from otel_ml_collector.cli.failure import (
@@ -878,7 +878,7 @@ def open_run(asked: PlaceOptions, project: str | None, run: str) -> int:
         )
         where = f"run_id == {run!r}" if "-" in run else f"{run!r} in run_id"
         pages = [
-            f"{api.page}/projects/{quote(name, safe='')}/runs/{run['run_id']}"
+            f"{api.page}/projects/{write_segment(name)}/runs/{run['run_id']}"
             for name in named
             for run in api.get("projects", name, "runs", where=f'{where} and kind != ""', limit=2)[
                 "runs"

@@ -15,7 +15,7 @@ _SCALE: Final = re.compile(
 _LABEL_PASSES: Final = {"pass": True, "fail": False}
 _FIRST_QUESTION: Final = "Is this output right?"
 _QUEUE_NAME_CHARS: Final = 64
-_NOT_IN_QUEUE_NAME: Final = re.compile(r"[/\x00-\x1f\x7f]+")
+_NOT_IN_QUEUE_NAME: Final = re.compile(r"[\x00-\x1f\x7f]+")
 
 _Text = Annotated[str, Field(max_length=4_000)]
 

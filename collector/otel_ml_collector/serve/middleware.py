@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Collection
 from contextlib import suppress
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
@@ -139,7 +139,11 @@ class BasePath:
         if scope["type"] == "http" and path:
             BASE_PATH.set(path)
             if f"{scope['path']}/".startswith(f"{path}/"):
-                scope = {**scope, "path": scope["path"].removeprefix(path) or "/"}
+                raw = scope.get("raw_path") or quote(scope["path"]).encode()
+                for sent in (path.encode(), quote(path).encode()):
+                    raw = raw.removeprefix(sent)
+                own = scope["path"].removeprefix(path) or "/"
+                scope = {**scope, "path": own, "raw_path": raw or b"/"}
         await self._app(scope, receive, send)
 
 

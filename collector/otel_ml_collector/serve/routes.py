@@ -1,6 +1,8 @@
 """All routes of the JSON API and of the pages, in the order in which they are matched.
 
-The name of a project can contain any path, so a route that ends with a project comes last.
+`SegmentRoute` comes first: it finds the route by the segments of the address. The routes themselves
+match only addresses in which the slashes of a name are not percent-encoded. The name of a project
+can then be any path, so a route that ends with a project comes last.
 """
 
 from typing import Final
@@ -39,6 +41,7 @@ from otel_ml_collector.quality import routes as quality
 from otel_ml_collector.queues import pages as queue_pages
 from otel_ml_collector.queues import routes as queues
 from otel_ml_collector.reported import routes as reported
+from otel_ml_collector.serve.addresses import SegmentRoute
 from otel_ml_collector.traces import api as traces
 from otel_ml_collector.traces import feedback, live, sessions, views
 from otel_ml_collector.traces import objects as artifacts
@@ -121,8 +124,9 @@ def favicon() -> Response:
 
 # Not with `include_router`: it analyses each route again at the first request, which takes 0.2 s,
 # and each request passes through one more router.
-ROUTES: Final = (
+_EVERY: Final = (
     *jaeger.ROUTES,
     *(route for topic in _ROUTERS for route in topic.routes),
     *router.routes,
 )
+ROUTES: Final = (SegmentRoute(_EVERY), *_EVERY)

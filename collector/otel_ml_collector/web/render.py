@@ -271,7 +271,7 @@ def show_page(request: Request, name: str, context: dict[str, Any], status: int 
     user = signed_on.name if signed_on and not has_other else ""
     defaults: dict[str, Any] = {
         "project": project,
-        "part": _part(request.url.path, project),
+        "part": _part(request),
         "parts": PARTS,
         "api": None,
         "python": None,
@@ -286,10 +286,11 @@ def show_page(request: Request, name: str, context: dict[str, Any], status: int 
     return _PAGES.TemplateResponse(request, name, defaults | context, status)
 
 
-def _part(path: str, project: str | None) -> str:
+def _part(request: Request) -> str:
     """Return the part of a project to which a page belongs; empty for its overview."""
-    rest = path.removeprefix("/projects/").removeprefix(project or "").removeprefix("/")
-    if project and not rest:
+    path = getattr(request.scope.get("route"), "path", "")  # no route: an unknown address
+    rest = path.removeprefix("/projects/{project:path}").removeprefix("/")
+    if path and not rest:
         return ""
     if rest.startswith("settings"):
         return "settings"

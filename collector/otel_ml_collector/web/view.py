@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from markupsafe import Markup, escape
 from starlette.requests import Request
 
+from otel_ml.addresses import write_segment
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.wording import THIN, bound, visible
 
@@ -162,7 +163,7 @@ def link_to(*parts: str, **parameters: object) -> str:
 
 def path_of(*parts: str, **parameters: object) -> str:
     """Return a link without the base path, to append to the setting ``public_url``."""
-    return Exact(f"/{'/'.join(quote(part, safe='') for part in parts)}{query(parameters)}")
+    return Exact(f"/{'/'.join(map(write_segment, parts))}{query(parameters)}")
 
 
 def query(parameters: Mapping[str, object]) -> str:

@@ -41,9 +41,9 @@ def test_attribute_that_no_route_has() -> None:
 
 
 def test_all_routes_are_deferred() -> None:
-    """All routes of the collector are deferred when it starts."""
+    """All routes behind the one that finds them are deferred when the collector starts."""
     assert len(ROUTES) > 200
-    assert [route for route in ROUTES if not isinstance(route, DeferredRoute)] == []
+    assert [route for route in ROUTES[1:] if not isinstance(route, DeferredRoute)] == []
 
 
 def test_parameters_are_built_with_their_route() -> None:

@@ -2,6 +2,11 @@
 
 import { say } from "./toast.js";
 
+/** Return a name as a segment of an address; browsers remove the segments `.` and `..`. */
+export function segment(name) {
+  return encodeURIComponent(/^~*\.{1,2}$/.test(name) ? `~${name}` : name);
+}
+
 /** Send JSON. Return isOk, and either the answer or the problem. isFinal: a retry cannot help. */
 export async function call(method, address, content, more = {}) {
   let problem = "The collector does not answer";

@@ -1,6 +1,6 @@
 // The form that saves runs as items of a data set: one run, ticked runs, or all that match.
 
-import { readTyped, send } from "./api.js";
+import { readTyped, segment, send } from "./api.js";
 import { count, selected } from "./selection.js";
 import { say } from "./toast.js";
 
@@ -52,7 +52,7 @@ async function save(form) {
   const more = { expected: expected.value, reason: reason.value };
   if (expected.value === "given") more.given = readTyped(form.elements.given.value);
   for (const runs of requestsOf(form)) {
-    const address = `${form.dataset.save}/${encodeURIComponent(set)}/runs`;
+    const address = `${form.dataset.save}/${segment(set)}/runs`;
     if (!(await send("POST", address, { ...runs, ...more }))) return;
   }
   localStorage.setItem(LAST, set);

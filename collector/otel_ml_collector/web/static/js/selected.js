@@ -1,6 +1,6 @@
 // Actions on ticked rows: add them to a labelling queue, tag them, delete them.
 
-import { readTyped, request } from "./api.js";
+import { readTyped, request, segment } from "./api.js";
 import { count, selected } from "./selection.js";
 import { offer, say } from "./toast.js";
 
@@ -31,7 +31,7 @@ function open(name) {
 
 async function addToQueue(form) {
   const queue = form.elements.queue.value;
-  const address = `${form.dataset.queues}/${encodeURIComponent(queue)}/runs`;
+  const address = `${form.dataset.queues}/${segment(queue)}/runs`;
   const runIds = selected();
   if (!(await request("POST", address, { add: runIds }))) return false;
   offer(`Added ${count(runIds.length)} to ${queue}`, "Undo", () =>

@@ -1,11 +1,11 @@
 // Saved views: the filter, time range and columns of a list under a name.
 
-import { send } from "./api.js";
+import { segment, send } from "./api.js";
 
 const KEPT = ["where", "last", "start", "end", "order", "group", "live"];
 
 function addressOf(name) {
-  return `${document.querySelector("#views").dataset.views}/${encodeURIComponent(name)}`;
+  return `${document.querySelector("#views").dataset.views}/${segment(name)}`;
 }
 
 /** Return the query parameters that a view keeps. */

@@ -1,0 +1,115 @@
+"""Names that are words of an address, or have slashes and dots, have pages and routes."""
+
+import json
+import time
+from typing import Any, Final
+from urllib.parse import quote
+
+import pytest
+
+from otel_ml.addresses import write_segment
+from tests.support.otel_ml_collector.asgi import Answered, ask
+from tests.support.otel_ml_collector.spans import make_call
+from tests.support.otel_ml_collector.stores import Service
+
+NAMES: Final = (
+    *("runs", "models/1", "runs/1", "models", "sessions", "datasets", "new", "api", "versions"),
+    *("..", ".", "~..", "/a", "a//b", "a/", "back\\slash", "what?now=1&b=2", "feature/x#1"),
+    *("100% sure", "%2F", "größe ☃", "monitor/findings", "..;/x", "../../settings"),
+)
+JSON: Final = {"content-type": "application/json"}
+
+
+def send(service: Service, method: str, path: str, body: Any = None) -> Answered:
+    raw = [json.dumps(body).encode()] if body is not None else [b""]
+    return ask(service.app, path, method=method, headers=JSON, body=raw)
+
+
+@pytest.fixture
+def named(service: Service, project: str) -> str:
+    """A project with a model, a session and a user of each name."""
+    now_ns = time.time_ns()
+    spans = [
+        make_call(
+            name,
+            {
+                "otel_ml.model.version": f"{number:016x}",
+                "otel_ml.model.definition": '{"source": "def f(): pass"}',
+                "session.id": name,
+                "otel_ml.score.value": 1.0,
+                "otel_ml.trace_key": f"{project} {name}",
+            },
+            start_ns=now_ns - number,
+        )
+        for number, name in enumerate(NAMES)
+    ]
+    service.store.take(project, *spans, now_ns=now_ns)
+    return project
+
+
+def test_records_of_any_name(service: Service, named: str) -> None:
+    """The pages and the API answer about the session or the model that the address names."""
+    api = f"/api/v1/projects/{write_segment(named)}"
+    pages = f"/projects/{write_segment(named)}"
+    for name in NAMES:
+        plain = quote(name, safe="")
+        for segment in {write_segment(name), plain} if name != "~.." else {"~~.."}:
+            session = send(service, "GET", f"{api}/sessions/{segment}")
+            assert (session.status, session.json.get("session")) == (200, name), name
+            versions = send(service, "GET", f"{api}/models/{segment}/versions")
+            assert (versions.status, len(versions.json["versions"])) == (200, 1), name
+            trace = send(service, "GET", f"/api/v1/traces/{write_segment(f'{named} {name}')}")
+            assert (trace.status, len(trace.json["runs"])) == (200, 1), name
+            for kind in ("sessions", "models"):
+                page = send(service, "GET", f"{pages}/{kind}/{segment}")
+                assert page.status == 200, (kind, name)
+
+
+def test_links_of_any_name(service: Service, named: str) -> None:
+    """Lists link to addresses that browsers leave as they are."""
+    models = send(service, "GET", f"/projects/{write_segment(named)}/models").text
+    links = [f'/models/{write_segment(name)}"' for name in NAMES]
+    assert [link for link in links if link not in models] == []
+
+
+@pytest.mark.parametrize("kind", ["views", "alerts", "queues", "targets"])
+def test_documents_of_any_name(service: Service, project: str, kind: str) -> None:
+    """Views, alert rules, queues and prediction targets can have any name."""
+    bodies: dict[str, Any] = {
+        "views": {"page": "runs", "parameters": {"where": "latency_ms > 1"}},
+        "alerts": {"when": "runs > 1"},
+        "queues": {"judge": "helpful", "labels": [{"label": "yes"}, {"label": "no"}]},
+        "targets": {"model": "answer"},
+    }
+    for name in NAMES:
+        path = f"/api/v1/projects/{write_segment(project)}/{kind}/{write_segment(name)}"
+        saved = send(service, "PUT", path, bodies[kind])
+        assert saved.status == 200, (name, saved.text)
+        read = send(service, "GET", path)
+        assert read.status == 200, (name, read.text)
+    listed = send(service, "GET", f"/api/v1/projects/{write_segment(project)}/{kind}")
+    assert listed.status == 200
+    assert all(json.dumps(name) in json.dumps(listed.json) for name in NAMES)
+
+
+def test_projects_of_any_name(service: Service, project: str) -> None:
+    """Projects have pages and routes, even if one is called like a page of another."""
+    now_ns = time.time_ns()
+    names = [f"{project}/runs", f"{project}/models/answer", "runs", "models", "api", "new", "..a"]
+    for name in names:
+        service.store.take(name, make_call(f"of {name}", start_ns=now_ns), now_ns=now_ns)
+    for name in names:
+        segment = write_segment(name)
+        counts = send(service, "GET", f"/api/v1/projects/{segment}")
+        assert (counts.status, counts.json.get("project")) == (200, name), counts.text
+        for page in ("", "/runs", "/models", "/monitor", "/settings"):
+            assert send(service, "GET", f"/projects/{segment}{page}").status == 200, (name, page)
+        [run] = send(service, "GET", f"/api/v1/projects/{segment}/runs").json["runs"]
+        assert run["model"] == f"of {name}"
+
+
+def test_a_name_deletes_only_itself(service: Service, named: str) -> None:
+    """Deleting a session called like a page leaves the project."""
+    path = f"/api/v1/projects/{write_segment(named)}"
+    assert send(service, "DELETE", f"{path}/sessions/runs").status == 200
+    assert send(service, "GET", f"{path}/sessions/models").status == 200
