@@ -231,7 +231,9 @@ def _check_name(name: str) -> None:
         BadInput: The name is empty, too long, or has a control character.
     """
     if not _RULE_NAME.fullmatch(name):
-        message = f"Invalid name {name!r}: expected 1 to 64 characters, none of them a control character"
+        message = (
+            f"Invalid name {name!r}: expected 1 to 64 characters, none of them a control character"
+        )
         raise BadInput(message, "name")
 
 
