@@ -111,5 +111,5 @@ def test_projects_of_any_name(service: Service, project: str) -> None:
 def test_a_name_deletes_only_itself(service: Service, named: str) -> None:
     """Deleting a session called like a page leaves the project."""
     path = f"/api/v1/projects/{write_segment(named)}"
-    assert send(service, "DELETE", f"{path}/sessions/runs").status == 200
+    assert send(service, "DELETE", f"{path}/sessions/runs").status in {200, 202}
     assert send(service, "GET", f"{path}/sessions/models").status == 200
