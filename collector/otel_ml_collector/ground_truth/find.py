@@ -1,7 +1,8 @@
 """Finds how good predictions were: figures by time, version and class, from ground truth."""
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
@@ -53,7 +54,9 @@ from otel_ml_collector.store.documents import Documents, list_documents, read_do
 from otel_ml_collector.store.predictions import (
     COLUMNS,
     PredictionRule,
+    list_words,
     read_kept_days,
+    read_meaning,
     write_rows,
 )
 from otel_ml_collector.store.reader import Reader, Row
@@ -204,6 +207,11 @@ class TargetQuality(AnswerBody):
     bucket_s: float
     runs: int = Field(description="Runs with a prediction, without experiments")
     here: int = Field(description="Number of these runs with ground truth")
+    not_compared: int = Field(
+        description="Number of runs whose ground truth cannot be compared with the prediction, "
+        "such as a text with a list. They do not count as runs with ground truth"
+    )
+    notes: list[str] = Field(description="Why ground truth cannot be compared; empty if it can")
     coverage: Interval | None
     delay_s: float | None = Field(description="Median time from prediction to ground truth")
     figures: list[QualityFigure] = Field(description="Figures of all runs with ground truth")
@@ -238,6 +246,9 @@ class TargetQuality(AnswerBody):
         description="Tag values with at least 30 known outcomes, at most 50, sorted by the "
         "first figure, the worst first; empty unless `slices` is set"
     )
+
+
+_UNLIKE: Final = {"not_compared": TruthFigure(Sql("unlike"), Sql("1"))}
 
 
 class Targets(AnswerBody):
@@ -349,7 +360,7 @@ def find_quality(reader: Reader, question: QualityQuestion) -> TargetQuality:
     figures = target.figures
     # The sums of all runs, of each bucket and of each version.
     groups: dict[str, list[Row]] = {_WHOLE: [], _BUCKETS: [], _VERSIONS: []}
-    for row in _sum(rows, {**COVERAGE, **figures}, _GROUPS):
+    for row in _sum(rows, {**COVERAGE, **figures, **_UNLIKE}, _GROUPS):
         groups[row["place"][0]].append({**row, "place": row["place"][1:]})
     groups[_BUCKETS].sort(key=lambda row: int(row["place"]))
     total = next(iter(groups[_WHOLE]), None)
@@ -373,6 +384,10 @@ def find_quality(reader: Reader, question: QualityQuestion) -> TargetQuality:
     filters = [pair.where for pair in confusion if pair.predicted != pair.actual]
     # There is no filter if the filter language cannot express one of the pairs.
     any_of = " or ".join(f"({condition})" for condition in filters) if all(filters) else ""
+    not_compared = 0 if total is None else int(_read(total, len(figures) + 1).first)
+    notes = _note_types(target, confusion, not_compared)
+    if confusion and notes and not any(pair.predicted == pair.actual for pair in confusion):
+        own = [QualityFigure(name=figure.name, value=None) for figure in own]
     right = next((item.value for item in own if item.name == "accuracy"), None)
     return TargetQuality(
         target=target,
@@ -381,6 +396,8 @@ def find_quality(reader: Reader, question: QualityQuestion) -> TargetQuality:
         bucket_s=question.step_ns / 1e9,
         runs=0 if total is None else int(_read(total, 0).second),
         here=here,
+        not_compared=not_compared,
+        notes=notes,
         coverage=_interval(coverage),
         delay_s=delay_s,
         figures=own,
@@ -418,7 +435,7 @@ def write_predictions(reader: Reader, question: QualityQuestion) -> Predictions:
         "start": question.window.start_ns,
         "end": question.window.end_ns,
         "step": question.step_ns,
-        "positive": question.target.positive,
+        "positive": read_meaning(question.target.positive),
         "least": LEAST_CHANCE,
         "now": question.now_ns,
         "ages": [*_AGES_NS],
@@ -706,9 +723,12 @@ def _find_classes(
     """Return the classes, pairs of predicted and actual class, and the most frequent class."""
     counts = rows.ask(
         Sql("""
-          SELECT predicted, actual, count() AS n FROM ({rows}) GROUP BY predicted, actual
+          SELECT predicted, actual, count() AS n, topK(1)(predicted_word)[1] AS predicted_word,
+            topK(1)(actual_word)[1] AS actual_word
+          FROM ({rows}) GROUP BY predicted, actual
           ORDER BY n DESC, predicted, actual LIMIT 10000""").fill(rows=rows.sql)
     )
+    names = _name_classes(counts)
     predicted = Counter[str]()
     checked = Counter[str]()
     actual = Counter[str]()
@@ -722,7 +742,7 @@ def _find_classes(
     chosen = sorted(
         {*predicted, *actual}, key=lambda entry: (-predicted[entry] - actual[entry], entry)
     )[:_MOST_CLASSES]
-    positive = question.target.positive
+    positive = read_meaning(question.target.positive)
     chosen.sort(key=lambda entry: entry != positive)
     figures = {
         "precision": TruthFigure(Sql("predicted = actual"), Sql("predicted = class")),
@@ -741,29 +761,71 @@ def _find_classes(
     by_class = {row["place"]: _estimate(figures, row, 0) for row in sums}
     classes = [
         QualityClass(
-            name=name,
+            name=names[name],
             predicted=checked[name],
             actual=actual[name],
             right=right[name],
             runs=predicted[name],
             coverage=checked[name] / predicted[name] if predicted[name] else None,
             figures=by_class.get(name, []),
-            where=_where_predicted(question.target, name),
+            where=_where_predicted(question.target, names[name]),
         )
         for name in chosen
     ]
     confusion = [
         ConfusedRuns(
-            predicted=row["predicted"],
-            actual=row["actual"],
+            predicted=names[row["predicted"]],
+            actual=names[row["actual"]],
             runs=row["n"],
-            where=_where(question.target, row["predicted"], row["actual"]),
+            where=_where(question.target, names[row["predicted"]], names[row["actual"]]),
         )
         for row in counts
         if row["actual"] and row["predicted"] in chosen and row["actual"] in chosen
     ]
     most = max(actual, key=lambda entry: (actual[entry], entry), default=None)
-    return classes, confusion, None if most is None else (most, actual[most])
+    return classes, confusion, None if most is None else (names[most], actual[most])
+
+
+def _note_types(
+    target: SavedTarget, confusion: Sequence[ConfusedRuns], not_compared: int
+) -> list[str]:
+    """Write why ground truth cannot be compared with predictions; empty if it can."""
+    notes = []
+    if not_compared:
+        runs = f"{not_compared:,} {'run' if not_compared == 1 else 'runs'}"
+        expected = "a number" if target.kind == "number" else "the same type as the prediction"
+        notes.append(f"The ground truth of {runs} cannot be compared: expected {expected}")
+    sides = ([pair.predicted for pair in confusion], [pair.actual for pair in confusion])
+    are_numbers = [{_is_number(name) for name in side} for side in sides]
+    if are_numbers in ([{True}, {False}], [{False}, {True}]):
+        types = ["numbers" if True in side else "text" for side in are_numbers]
+        notes.append(
+            f"The types differ: predictions are {types[0]}, such as {sides[0][0]}, and ground "
+            f"truth is {types[1]}, such as {sides[1][0]}. So accuracy cannot be computed"
+        )
+    return notes
+
+
+def _is_number(name: str) -> bool:
+    try:
+        return math.isfinite(float(read_meaning(name)))
+    except ValueError:
+        return False
+
+
+def _name_classes(counts: Iterable[Row]) -> dict[str, str]:
+    """Name each class as most runs predicted it; else, as the ground truth does."""
+    predicted: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    actual: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for row in counts:
+        predicted[row["predicted"]][row["predicted_word"]] += row["n"]
+        if row["actual"]:
+            actual[row["actual"]][row["actual_word"]] += row["n"]
+    words = {**actual, **predicted}
+    return {
+        meaning: max(of_class, key=lambda word: (of_class[word], word))
+        for meaning, of_class in words.items()
+    }
 
 
 def _calibrate(rows: Predictions) -> list[CalibratedBin]:
@@ -844,14 +906,18 @@ def _where(target: SavedTarget, text: str, actual: str) -> str:
 
 def _equals(field: str, text: str) -> str:
     """Write a condition that a part of JSON equals a class: a text, a number or a bool."""
-    others = {"true": "True", "false": "False"}
-    try:
-        number = f"{float(text):g}" if float(text) == float(f"{float(text):g}") else text
-    except ValueError:
-        number = others.get(text, "")
-    if not number or number in {"inf", "-inf", "nan"}:
-        return f"{field} == {quoted(text)}"
-    return f"({field} == {quoted(text)} or {field} == {number})"
+    tests = [f"{field} == {quoted(word)}" for word in list_words(text)]
+    with suppress(ValueError):
+        number = float(read_meaning(text))
+        if math.isfinite(number):
+            written = f"{number:g}" if number == float(f"{number:g}") else read_meaning(text)
+            tests.append(f"{field} == {written}")
+    if read_meaning(text) in _BOOLS:
+        tests.append(f"{field} == {_BOOLS[read_meaning(text)]}")
+    return tests[0] if len(tests) == 1 else f"({' or '.join(tests)})"
+
+
+_BOOLS: Final = {"1": "True", "0": "False"}
 
 
 def save_target(  # noqa: PLR0917 - what a save needs

@@ -5,6 +5,7 @@ arrival does not matter. Predictions of past days are materialized so that paylo
 once. Ground truth is not part of them, so it can arrive at any time.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -33,6 +34,7 @@ PredictionKind = Literal["class", "number", "ranking"]
 # Maximum length of a prediction in bytes, enough for the name of a class. Longer text becomes its
 # first 32 characters and a hash.
 _LONGEST: Final = 64
+_WHOLE: Final = re.compile(r"-?(0|[1-9][0-9]*)\.0+", re.ASCII)
 _WORD_OF: Final = Sql("""multiIf(
     {raw} IN ('', 'null'), '',
     startsWith({raw}, '"'), JSONExtractString({raw}),
@@ -40,15 +42,36 @@ _WORD_OF: Final = Sql("""multiIf(
     {raw})""")
 _CUT: Final = Sql("""if(length({text} AS text_of_{n}) <= {longest}, text_of_{n},
     concat(substringUTF8(text_of_{n}, 1, 32), '… ', lower(hex(sipHash64(text_of_{n})))))""")
-_NUMBER_OF: Final = Sql("""if(JSONType({raw}) IN ('Int64', 'UInt64', 'Double')
-    AND isFinite(JSONExtractFloat({raw})), toNullable(JSONExtractFloat({raw})), NULL)""")
+# A number, a text with a number, or a bool, which is 1 or 0.
+_NUMBER_OF: Final = Sql("""multiIf(
+    JSONType({raw}) IN ('Int64', 'UInt64', 'Double') AND isFinite(JSONExtractFloat({raw})),
+    toNullable(JSONExtractFloat({raw})),
+    {raw} IN ('true', 'false'), toNullable(toFloat64({raw} = 'true')),
+    JSONType({raw}) = 'String' AND match(JSONExtractString({raw}), '^\\s*[-+]?[0-9.]')
+      AND isFinite(toFloat64OrNull(trimBoth(JSONExtractString({raw})))),
+    toFloat64OrNull(trimBoth(JSONExtractString({raw}))),
+    NULL)""")
+# What a class means: 1, 1.0, "1", true and "True" are one class, as `1 == True` in Python. Texts
+# such as "01" or "1.10" are no numbers, because they are names as a rule: of postcodes, versions.
+_MEANING_OF: Final = Sql("""multiIf(
+    {word} IN ('true', 'True', 'TRUE'), '1',
+    {word} IN ('false', 'False', 'FALSE', '-0', '-0.0'), '0',
+    match({word}, '^-?(0|[1-9][0-9]*)\\.0+$'), splitByChar('.', {word})[1],
+    {word})""")
+# Whether the prediction is a list or an object (123 is a brace) and the ground truth is not, or the
+# other way round.
+_IS_UNLIKE: Final = Sql("""(actual_word != ''
+    AND (substring(run.predicted, 1, 1) IN ('[', char(123)))
+      != (substring(actual_word, 1, 1) IN ('[', char(123))))""")
 _ITEMS_OF: Final = Sql("""arrayMap(item -> {text}, if(JSONType({raw}) = 'Array',
     JSONExtractArrayRaw({raw}), [{raw}]))""")
 # The prediction of a run as text (`predicted`) and number (`amount`), and its ground truth as text
-# (`actual`, empty without ground truth) and number (`truth`). `truth_ns` is when the ground truth
-# was first recorded.
+# (`actual`, empty without ground truth) and number (`truth`). Two texts are equal if they mean the
+# same class; `predicted_word` and `actual_word` are the texts as recorded. `truth_ns` is when the
+# ground truth was first recorded. `unlike` is whether there is ground truth that cannot be compared
+# with the prediction; `actual` is then empty.
 COLUMNS: Final = Sql("""start_ns, trace_id, span_id, model, digest, structure, unit, predicted,
-  amount, actual, truth, truth_ns""")
+  amount, actual, truth, truth_ns, predicted_word, actual_word, unlike""")
 # The columns that are known without ground truth, and the items of a ranking.
 _PREDICTION_COLUMNS: Final = Sql("""
   start_ns, trace_id, span_id, model, digest, structure, unit, predicted,
@@ -83,8 +106,10 @@ _KEPT: Final = Sql("""
 _JOINED: Final = Sql("""
   SELECT run.start_ns AS start_ns, run.trace_id AS trace_id, run.span_id AS span_id,
     run.model AS model, run.digest AS digest, run.structure AS structure, run.unit AS unit,
-    run.predicted AS predicted, {amount} AS amount, {truth_number} AS actual, {truth} AS truth,
-    if(actual = '', 0, truths.first_ns) AS truth_ns
+    {meaning} AS predicted, {amount} AS amount, {unlike} AS unlike,
+    if(unlike, '', {actual_meaning}) AS actual, {truth} AS truth,
+    if(actual = '', 0, truths.first_ns) AS truth_ns,
+    run.predicted AS predicted_word, {word} AS actual_word
   FROM ({predictions}) AS run
   {join} JOIN ({truths}) AS truths
     ON truths.trace_id = run.trace_id AND truths.span_id = run.span_id""")
@@ -94,6 +119,8 @@ _WINDOW: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
 # The part of a window that is not on a materialized day.
 _REST: Final = Bounds(start=Sql("{unkept:Int64}"), end=Sql("{end:Int64}"), days=_NOT_KEPT)
 
+# Changes with `_NUMBER_OF`, so that stored predictions are computed again.
+_NUMBERS: Final = "numbers, texts and bools"
 _QUIET_NS: Final = MINUTE_NS
 _REPLACED_NS: Final = 10 * MINUTE_NS
 _MOST_DAYS: Final = 1_000
@@ -196,6 +223,8 @@ class PredictionRule:
         """A hash of everything that its predictions depend on. The name has no effect."""
         k = self.k if self.kind == "ranking" else 0
         parts = [self.model, self.kind, [*self.path], self.chance and [*self.chance], k]
+        if self.kind == "number" or self.chance:
+            parts.append(_NUMBERS)
         return sha256(orjson.dumps(parts)).hexdigest()[:16]
 
 
@@ -283,12 +312,15 @@ def write_rows(
     )
     if has_kept:
         predictions = join_sql(" UNION ALL ", [_KEPT, predictions])
-    amount, truth_number, truth = _TRUTHS[rule.kind]
+    amount, word, truth, unlike = _TRUTHS[rule.kind]
     return _JOINED.fill(
         predictions=predictions,
         amount=amount,
-        truth_number=truth_number,
+        meaning=_MEANING_OF.fill(word=Sql("run.predicted")),
+        word=word,
+        actual_meaning=_MEANING_OF.fill(word=Sql("actual_word")),
         truth=truth,
+        unlike=unlike,
         # Without a prediction target, select only runs that have ground truth.
         join=Sql("LEFT") if rule.model else Sql("INNER"),
         truths=words(Sql("{truth:String}"), Sql("'actual'"), kinds),
@@ -413,6 +445,23 @@ def _at(name: Literal["path", "chance"], path: Sequence[str | int]) -> Sql:
     return Sql("JSONExtractRaw(outputs, {steps})").fill(steps=join_sql(", ", steps))
 
 
+def read_meaning(word: str) -> str:
+    """Return what a class means, as `_MEANING_OF` does in SQL."""
+    if word in {"true", "True", "TRUE"}:
+        return "1"
+    if word in {"false", "False", "FALSE", "-0", "-0.0"}:
+        return "0"
+    return word.partition(".")[0] if _WHOLE.fullmatch(word) else word
+
+
+def list_words(word: str) -> list[str]:
+    """List the texts that mean the same class as a word; the word itself comes first."""
+    meaning = read_meaning(word)
+    others = {"1": ("true", "True", "TRUE"), "0": ("false", "False", "FALSE")}.get(meaning, ())
+    number = (f"{meaning}.0",) if _WHOLE.fullmatch(f"{meaning}.0") else ()
+    return [*dict.fromkeys((word, meaning, *number, *others))]
+
+
 def _word(raw: Sql, n: int) -> Sql:
     return _CUT.fill(text=_WORD_OF.fill(raw=raw), n=n, longest=_LONGEST)
 
@@ -445,20 +494,33 @@ _FORMS: Final[Mapping[PredictionKind, tuple[Sql, Sql, Sql]]] = {
         Sql("arraySlice({items}, 1, {k:UInt32})").fill(items=_items(_RAW)),
     ),
 }
-# By kind, after joining ground truth: the number of the prediction, and the ground truth as text
-# and as number. The number of a ranking is the share of its first k items that are relevant.
-_TRUTHS: Final[Mapping[PredictionKind, tuple[Sql, Sql, Sql]]] = {
-    "class": (Sql("run.amount"), _word(_RAW_TRUTH, 2), _NO_NUMBER),
+_IS_GIVEN: Final = Sql("{raw} NOT IN ('', 'null')").fill(raw=_RAW_TRUTH)
+# By kind, after joining ground truth: the number of the prediction, the ground truth as text and as
+# number, and whether they cannot be compared. The number of a ranking is the share of its first k
+# items that are relevant.
+_TRUTHS: Final[Mapping[PredictionKind, tuple[Sql, Sql, Sql, Sql]]] = {
+    "class": (
+        Sql("run.amount"),
+        _word(_RAW_TRUTH, 2),
+        _NO_NUMBER,
+        _IS_UNLIKE,
+    ),
     "number": (
         Sql("run.amount"),
         _IS_NUMBER.fill(number=_NUMBER_OF.fill(raw=_RAW_TRUTH)),
         _NUMBER_OF.fill(raw=_RAW_TRUTH),
+        Sql("{given} AND isNull({number})").fill(
+            given=_IS_GIVEN, number=_NUMBER_OF.fill(raw=_RAW_TRUTH)
+        ),
     ),
     "ranking": (
-        Sql("""toNullable(length(arrayIntersect(run.items, {relevant})) / {k:UInt32})""").fill(
-            relevant=_items(_RAW_TRUTH)
+        Sql("""toNullable(length(arrayIntersect(
+            arrayMap(item -> {meaning}, run.items), arrayMap(item -> {meaning}, {relevant})
+          )) / {k:UInt32})""").fill(
+            meaning=_MEANING_OF.fill(word=Sql("item")), relevant=_items(_RAW_TRUTH)
         ),
-        Sql("if({raw} IN ('', 'null'), '', '1')").fill(raw=_RAW_TRUTH),
+        Sql("if({given}, '1', '')").fill(given=_IS_GIVEN),
         _NO_NUMBER,
+        Sql("0"),
     ),
 }

@@ -252,6 +252,97 @@ def gather(foretold: Sequence[Foretold]) -> list[tuple[float, float, int]]:
     ]
 
 
+# Predictions and ground truth of four runs, of which three are right; and the name of each class.
+SAME: Final[dict[str, tuple[list[Any], list[Any], set[str]]]] = {
+    "bools, numbers": ([True, False, True, True], [1, 0, 1, 0], {"true", "false"}),
+    "bools, texts": ([True, False, True, True], ["true", "False", "True", "0"], {"true", "false"}),
+    "numbers, texts": ([0, 1, 0, 2], ["0", "1", "0.0", "1"], {"0", "1", "2"}),
+    "texts, numbers": (["0", "1.0", "0", "2"], [0, 1, 0.0, 1], {"0", "1.0", "2"}),
+    "numbers, bools": ([1.0, 0, 1, 1], [True, False, True, False], {"1", "0"}),
+    "mixed": ([1, True, "1", "x"], [True, "1", 1.0, 1], {"1", "x"}),
+}
+
+
+@pytest.mark.parametrize("kind", [*SAME, "positive"])
+def test_classes_of_mixed_types(service: Service, project: str, kind: str) -> None:
+    """Classes are compared by meaning: True, 1, 1.0, "true" and "1" are one class, with one row."""
+    predicted, actual, names = SAME["bools, numbers" if kind == "positive" else kind]
+    chosen = {"positive": "True" if kind == "positive" else "", "probability": ""}
+    save(service, project, **chosen)
+    runs = [make_run(TODAY_NS + n, {"label": label}) for n, label in enumerate(predicted)]
+    truths = [tell(run, value, TODAY_NS + 9) for run, value in zip(runs, actual, strict=True)]
+    service.store.take(project, *runs, *truths, now_ns=TODAY_NS + HOUR_NS)
+    answer = get(service, f"{project}/targets/churned", last="7d")
+    figures = {one["name"]: (one["value"] or {}).get("value") for one in answer["figures"]}
+    assert (figures["accuracy"], answer["here"], answer["notes"]) == (0.75, 4, [])
+    assert {one["name"] for one in answer["classes"]} == names
+    assert sum(one["runs"] for one in answer["confusion"]) == 4
+    if kind == "positive":
+        assert (figures["precision"], figures["recall"]) == (pytest.approx(2 / 3), 1.0)
+    for cell in answer["confusion"]:
+        listed = get(service, f"{project}/runs", where=cell["where"])["runs"]
+        assert len(listed) == cell["runs"], cell
+
+
+def test_postcodes_stay_different(service: Service, project: str) -> None:
+    """Texts that only look like one number are different classes: 01 and 1, 1.10 and 1.1."""
+    save(service, project, positive="", probability="")
+    runs = [make_run(TODAY_NS + n, {"label": label}) for n, label in enumerate(["01", "1.10", "1"])]
+    truths = [
+        tell(run, value, TODAY_NS + 9) for run, value in zip(runs, ["1", "1.1", "1"], strict=True)
+    ]
+    service.store.take(project, *runs, *truths, now_ns=TODAY_NS + HOUR_NS)
+    answer = get(service, f"{project}/targets/churned", last="7d")
+    assert answer["figures"][0]["value"]["value"] == pytest.approx(1 / 3)
+
+
+def test_numbers_as_texts(service: Service, project: str) -> None:
+    """Numbers in texts are numbers; ground truth that is no number is counted and named."""
+    save(service, project, kind="number", positive="", probability="")
+    outputs = ["3.0", 4, " 5.5 ", True, 7]
+    runs = [make_run(TODAY_NS + n, {"label": label}) for n, label in enumerate(outputs)]
+    truths = [
+        tell(run, value, TODAY_NS + 9)
+        for run, value in zip(runs, [3, "4.0", 5.5, 1, "seven"], strict=True)
+    ]
+    service.store.take(project, *runs, *truths, now_ns=TODAY_NS + HOUR_NS)
+    answer = get(service, f"{project}/targets/churned", last="7d")
+    assert (answer["figures"][0]["name"], answer["figures"][0]["value"]["value"]) == ("mae", 0.0)
+    assert (answer["here"], answer["not_compared"]) == (4, 1)
+    assert answer["notes"] == ["The ground truth of 1 run cannot be compared: expected a number"]
+
+
+@pytest.mark.parametrize(
+    ("predicted", "actual", "note"),
+    [
+        (
+            [1, 0],
+            ["cat", "dog"],
+            "The types differ: predictions are numbers, such as 1, and ground truth is text, such "
+            "as cat. So accuracy cannot be computed",
+        ),
+        (
+            [["cat"], {"name": "dog"}],
+            ["cat", "dog"],
+            "The ground truth of 2 runs cannot be compared: expected the same type as the "
+            "prediction",
+        ),
+    ],
+    ids=["types", "shapes"],
+)
+def test_classes_that_cannot_be_compared(
+    service: Service, project: str, predicted: list[Any], actual: list[str], note: str
+) -> None:
+    """Ground truth of another type is named, and is not 0 % right."""
+    save(service, project, positive="", probability="")
+    runs = [make_run(TODAY_NS + n, {"label": label}) for n, label in enumerate(predicted)]
+    truths = [tell(run, value, TODAY_NS + 9) for run, value in zip(runs, actual, strict=True)]
+    service.store.take(project, *runs, *truths, now_ns=TODAY_NS + HOUR_NS)
+    answer = get(service, f"{project}/targets/churned", last="7d")
+    assert answer["figures"] == [{"name": "accuracy", "value": None}]
+    assert (answer["wrong"], answer["notes"]) == (None, [note])
+
+
 def test_wrong_runs(service: Service) -> None:
     """Wrong runs, and the runs of a cell of the confusion matrix, open as lists."""
     answer = get(service, "churn/targets/churned")
