@@ -318,8 +318,8 @@ def test_numbers_as_texts(service: Service, project: str) -> None:
         (
             [1, 0],
             ["cat", "dog"],
-            "The types differ: predictions are numbers, such as 1, and ground truth is text, such "
-            "as cat. So accuracy cannot be computed",
+            "The types differ: predictions are numbers, such as 0, and ground truth is text, such "
+            "as dog. So accuracy cannot be computed",
         ),
         (
             [["cat"], {"name": "dog"}],
