@@ -370,32 +370,6 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
     return _square_and_add(first, second, 0.0, n, clusters)
 
 
-def blend(parts: Sequence[tuple[float, Estimate]]) -> Estimate:
-    """Return the weighted sum of independent estimates, with its confidence interval.
-
-    Use it to combine the pass rates of several clients, with each client's share of the traffic as
-    weight.
-
-    Args:
-        parts: Weight (from 0 to 1) and estimate of each part. At least one.
-
-    Source: Zou and Donner (2008) for any linear combination, see `difference`.
-    """
-    value = floats.add(weight * part.value for weight, part in parts)
-    below, above = (
-        math.sqrt(floats.add(floats.square(weight * half) for weight, half in halves))
-        for halves in (
-            [(weight, part.value - part.low) for weight, part in parts],
-            [(weight, part.high - part.value) for weight, part in parts],
-        )
-    )
-    n, clusters = (
-        sum(counts)
-        for counts in zip(*((value.n, value.clusters) for _, value in parts), strict=True)
-    )
-    return Estimate(value, value - below, value + above, n, clusters)
-
-
 def corrected_rate(
     passed: float, n: float, differences: ClusterSums, *, confidence: float = CONFIDENCE
 ) -> Estimate:

@@ -1,37 +1,35 @@
-"""Judges a new model version while its runs arrive: is anything worse than the baseline?
+"""Judges a new model version while its runs arrive: is it better or worse than another?
 
-A version is judged by its error share, the pass rate or mean score of each judge, and its latency.
-The new version is checked after each time window, such as an hour. Sessions are the independent
-observations; a trace without a session counts as one.
+Versions are compared by their error share, missing outputs, the pass rate or mean score of each
+judge, ground truth, latency, tokens and cost. Sessions are the independent observations; a trace
+without a session counts as one.
 
-*Worse* is decided by a test that may be repeated (`otel_ml.statistics.betting`). You may check as
-often as you like: of a hundred releases that change nothing, at most one is ever called worse.
-*Better* and *no difference* are decided by the confidence interval of the whole period, as in
-`otel_ml.statistics.verdict`.
+Each measure has one confidence sequence of the difference (`otel_ml.statistics.sequence`): an
+interval that holds at all looks together. It decides all four words, and it is the interval that is
+shown. You may look as often as you like: of a hundred comparisons of versions without a difference,
+at most one is ever called better or worse. If you swap the two versions, the result is mirrored.
 
 The versions are compared within strata, such as clients, that both have. Each stratum has the
-weight that it has in the baseline, so a different mix of clients does not look like a change of the
-version.
+weight that it has in the traffic of both, so a different mix of clients does not look like a change
+of the version.
 """
 
 import math
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, TypeAlias
+from itertools import groupby
+from statistics import NormalDist
+from typing import Final, Literal, NamedTuple
 
 from otel_ml.statistics import floats
-from otel_ml.statistics.betting import bets_up_to, log_stakes, mix
-from otel_ml.statistics.intervals import (
-    CONFIDENCE,
-    ClusterSum,
-    Estimate,
-    blend,
-    cluster_rate,
-    detectable,
-    difference,
-    exponential,
-    needed,
+from otel_ml.statistics.intervals import Estimate, exponential, normal_quantile
+from otel_ml.statistics.sequence import (
+    CellKey,
+    Comparison,
+    Moments,
+    Pair,
+    StratumSums,
+    compare_sums,
 )
 from otel_ml.statistics.verdict import (
     AMOUNT_MARGIN,
@@ -41,24 +39,24 @@ from otel_ml.statistics.verdict import (
     AmountVerdict,
     JudgeVerdict,
     Word,
+    add_evidence,
     decide,
-    estimate_mean,
     round_count,
     score_margin,
+    write_open,
 )
 
 # With fewer runs on a side there is no interval, only counts.
 LEAST_INTERVAL: Final = 30
-
-# Largest probability that a version that changes nothing is ever called worse. Half of it is spent
-# on the bound of the baseline, half on the bets.
-FALSE_WORSE: Final = 0.01
-_HALF: Final = FALSE_WORSE / 2
-# Windows are joined until all strata are present, or until they have this many sessions.
-_MOST_WAITING: Final = 2_000
-# A stratum is left out if its share in the new version is less than this fraction of its baseline
-# share.
-_LEAST_SHARE: Final = 0.1
+# Largest probability that two versions without a difference are ever called better or worse.
+FALSE_WORDS: Final = 0.01
+# Probability that is shared over the measures. The rest is kept for what is only approximate: the
+# variances are estimated, and the weights of strata change while runs arrive.
+SPENT: Final = FALSE_WORDS / 2
+# Typical differences. Intervals are narrowest when such a difference can be seen: 8 points of a
+# rate, and 20 % of an amount.
+_EXPECTED: Final[Mapping[str, float]] = {"rate": 0.08, "amount": math.log(1.2)}
+_POWER: Final = normal_quantile(0.8)
 # Past tense of the verbs that name rates.
 _PAST: Final[Mapping[str, str]] = {
     "fail": "failed",
@@ -66,50 +64,20 @@ _PAST: Final[Mapping[str, str]] = {
     "are right": "were right",
     "have no output": "had no output",
 }
-
-
-class Unit(NamedTuple):
-    """The values of one session for one measure, such as latency, when two versions are compared.
-
-    A trace without a session counts as a session.
-
-    Attributes:
-        stratum: The session's group, such as a client. Only sessions of the same group are compared
-            with each other.
-        total: Sum of the values of the session's runs.
-        n: Number of runs with a value. 0 if there is none yet, for example because the ground truth
-            is missing. Means and confidence intervals then leave the session out.
-        first: Mean of the values in the session's first time window, without later runs. It is only
-            used to test whether the new version is worse. If ground truth is missing, this mean
-            assumes the worst value for runs of the baseline and the best value for runs of the new
-            version.
-    """
-
-    stratum: str
-    total: float
-    n: int
-    first: float
-
-
-# Number of equal units.
-Units: TypeAlias = Mapping[Unit, int]
+_NOTHING: Final = Moments()
+# Largest confidence level that can be told from 1.
+_SURE: Final = 1 - 1e-12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FigureUnits:
-    """The data of one measure, such as error share or latency, for a baseline and a new version.
+class FigureSums:
+    """The data of one measure, such as error share or latency, of two versions.
 
     Attributes:
         name: Name of the measure, such as the name of a judge.
         kind: `rate` if values are 0 or 1, `score` for numbers, `amount` for logarithms of
             latencies, tokens or costs.
-        baseline: Sessions of the baseline, as a dictionary. A key is a `Unit`, which describes the
-            values of a session. The value is the number of sessions with these values.
-        windows: Sessions of the new version: one dictionary like `baseline` for each time window in
-            which sessions started, oldest first. The current window is not included.
-        low: Lower limit of the values. Smaller values are raised to it, because the test needs a
-            limited range.
-        high: Upper limit of the values. Larger values are lowered to it.
+        cells: The sums over the sessions of both versions, by stratum (such as a client) and hour.
         lower_is_better: Whether lower values are better.
         passing: Verb for sentences about a rate, such as `pass` or `fail`.
         margin: Smallest difference that matters. None for the default of `kind`.
@@ -117,10 +85,7 @@ class FigureUnits:
 
     name: str
     kind: Literal["rate", "score", "amount"]
-    baseline: Units
-    windows: Sequence[Units]
-    low: float = 0.0
-    high: float = 1.0
+    cells: Mapping[CellKey, Pair]
     lower_is_better: bool = False
     passing: str = "pass"
     margin: float | None = None
@@ -128,21 +93,20 @@ class FigureUnits:
 
 @dataclass(frozen=True, slots=True)
 class FigureVerdict:
-    """Whether a new version is worse in one measure, such as error share or latency.
+    """Whether a version is better or worse in one measure, such as error share or latency.
 
     Attributes:
         verdict: Estimates, margin and reasons. The difference is missing if either version has
             fewer than 30 runs.
-        word: The result. ``not enough data`` means that more runs are needed to decide.
-        runs: Number of runs of the new version with a value.
-        needed: Approximate number of runs that suffice to detect the margin (80 % power). None if
-            the baseline is too small for that.
-        smallest: Smallest difference that can be detected with this baseline, however many runs the
-            new version has (80 % power). None if unknown.
-        stake: Largest evidence for "worse" so far, see `otel_ml.statistics.betting`. The evidence
-            starts at 1. It rarely grows much if the version is not worse.
-        since: Index of the window in which the evidence for "worse" first sufficed. None if the
-            version is not worse.
+        word: The result.
+        runs: Number of runs with a value, of the version that is still collecting them.
+        needed: Approximate number of runs of that version that suffice for a verdict. None if the
+            other version has too few runs for that.
+        smallest: Smallest difference that can be detected with the runs of the other version,
+            however many runs this one has (80 % power). None if unknown, or if both still grow.
+        strength: The difference, in half widths of its interval. From 1 on, the direction is
+            certain.
+        since: The hour from which the measure was worse. None if it is not worse.
         counts: How many runs of each version failed or passed, in words. Empty if both versions
             have at least 30 runs.
     """
@@ -153,245 +117,191 @@ class FigureVerdict:
     runs: int
     needed: int | None
     smallest: float | None
-    stake: float
+    strength: float
     since: int | None
     counts: str = ""
+    missing: str = ""
 
     @property
     def has_direction(self) -> bool:
-        """Whether the confidence interval shows a direction, even if nothing is decided."""
+        """Whether the interval shows a direction, even if nothing is decided."""
         return self.verdict.is_sure and not self.verdict.reasons
 
     @property
     def sentence(self) -> str:
-        """The verdict in words. Without enough data, the progress, such as the number of runs."""
-        if self.word != "not enough data" or self.counts or self.has_direction:
-            return self.comparison
-        if self.needed is not None and self.needed > self.runs:
-            return f"not enough data: {self.runs:,} of about {round_count(self.needed):,} runs"
-        if self.smallest is None or self.needed is not None:
-            return f"not enough data: {self.runs:,} runs"
-        shown = _write_size(self.smallest, self.verdict)
-        before, runs = self.verdict.sides[0], self.verdict.n.partition("/")[0]
-        return f"not enough data: {runs} runs {before} can show a change of {shown} or more"
-
-    @property
-    def comparison(self) -> str:
-        """The values of both versions in words, even without enough data for a verdict."""
-        return self.counts or self.verdict.sentence
+        """The verdict in words. Without enough data, what is missing."""
+        if self.counts:
+            return self.counts
+        if self.word != "not enough data" or self.verdict.reasons:
+            return self.verdict.sentence
+        missing = [self.missing] if self.missing else []
+        return add_evidence(write_open(missing), self.verdict.evidence)
 
 
 def judge_release(
-    figures: Sequence[FigureUnits], baseline: str = "", candidate: str = ""
+    figures: Sequence[FigureSums],
+    baseline: str = "",
+    candidate: str = "",
+    *,
+    is_hourly: bool = False,
+    growing: int | None = 1,
 ) -> list[FigureVerdict]:
-    """Decide for each measure, such as error share or latency, whether a new version is worse.
+    """Decide for each measure, such as error share or latency, whether a version is worse.
 
-    A verdict needs 100 runs of each version. With 30 to 99 runs, confidence intervals are returned
-    without a verdict. If a version has fewer than 30 runs, a rate is reported as counts, and other
-    measures are left out.
+    A verdict needs 100 runs of each version. With 30 to 99 runs, intervals are returned without a
+    verdict. If a version has fewer than 30 runs, a rate is reported as counts, and other measures
+    are left out.
 
     Args:
         figures: The data of each measure.
         baseline: Name of the baseline in sentences, such as `v1`. Default: "before".
         candidate: Name of the new version in sentences, such as `v2`. Default: "now".
+        is_hourly: Whether runs are only compared with runs of the same hour.
+        growing: Which version still collects runs: 0 for the baseline, 1 for the candidate. None if
+            both do.
 
     Returns:
         The verdicts, in the order of `figures`. A measure is left out if one of the versions
-        has no values of it. It is also left out if sessions are grouped, for example by client, and
-        no group has sessions of both versions.
+        has no values of it. It is also left out if no stratum has sessions of both versions.
     """
-    compared = [item for item in map(_Compared.of, figures) if item is not None]
-    if not compared:
-        return []
-    share = _HALF / len(compared)
-    logs = [item.log_stakes(share) for item in compared]
-    since = _find_onsets(logs)
-    judges = sum(item.figure.kind != "amount" for item in compared)
-    confidence = 1 - (1 - CONFIDENCE) / max(judges, 1)
+    compared = [
+        item
+        for figure in figures
+        if (item := _Compared.of(figure, is_hourly=is_hourly)) is not None
+    ]
     names = (
         f"with {baseline}" if baseline else "before",
         f"with {candidate}" if candidate else "now",
     )
-    return [
-        verdict
-        for place, item in enumerate(compared)
-        if (verdict := item.judge(since[place], logs[place], confidence, names))
-    ]
+    error = SPENT / max(len(compared), 1)
+    verdicts = (item.judge(error, growing, names) for item in compared)
+    return [verdict for verdict in verdicts if verdict is not None]
 
 
-def _find_onsets(logs: Sequence[Sequence[float]]) -> list[int | None]:
-    """Return for each measure the first window with enough evidence for "worse", or None.
+@dataclass(slots=True)
+class _Sums:
+    """The sums of one measure up to an hour, to which the next hours can be added."""
 
-    A stake is the evidence for "worse" in one measure, such as error share. The measure with the
-    largest stake is worse if the mean of all stakes reaches 200. Any measure is worse if its own
-    stake reaches 200 times the number of measures.
-    """
-    enough, own = math.log(1 / _HALF), math.log(len(logs) / _HALF)
-    since: list[int | None] = [None] * len(logs)
-    for place, stakes in enumerate(zip(*logs, strict=True)):
-        largest = max(stakes) if mix(stakes) >= enough else math.inf
-        for figure, stake in enumerate(stakes):
-            if since[figure] is None and (stake >= own or stake >= largest):
-                since[figure] = place
-    return since
+    is_hourly: bool
+    hourly: dict[str, StratumSums]
+    every: dict[str, Pair]
+
+    @classmethod
+    def start(cls, *, is_hourly: bool) -> "_Sums":
+        return cls(is_hourly, {}, {})
+
+    def add(self, stratum: str, pair: Pair) -> None:
+        if self.is_hourly:
+            self.hourly.setdefault(stratum, StratumSums()).add(pair)
+            return
+        known = self.every.get(stratum, (_NOTHING, _NOTHING))
+        self.every[stratum] = known[0].add(pair[0]), known[1].add(pair[1])
+
+    def list_strata(self) -> list[StratumSums]:
+        if self.is_hourly:
+            return [*self.hourly.values()]
+        strata = []
+        for pair in self.every.values():
+            sums = StratumSums()
+            sums.add(pair)
+            strata.append(sums)
+        return strata
 
 
 @dataclass(frozen=True, slots=True)
 class _Compared:
-    """One measure, such as error share, limited to the strata that both versions have."""
+    """One measure, such as error share, of two versions that both have values of it."""
 
-    figure: FigureUnits
-    baseline: Units
-    windows: Sequence[Units]
+    figure: FigureSums
+    sums: _Sums
+    is_hourly: bool
 
     @classmethod
-    def of(cls, figure: FigureUnits) -> "_Compared | None":
-        sides = [_runs_by_stratum([figure.baseline]), _runs_by_stratum(figure.windows)]
-        totals = [sum(side.values()) for side in sides]
-        if not all(totals):
+    def of(cls, figure: FigureSums, *, is_hourly: bool) -> "_Compared | None":
+        sums = _Sums.start(is_hourly=is_hourly)
+        for (stratum, _), pair in sorted(figure.cells.items()):
+            sums.add(stratum, pair)
+        if not any(item.weight for item in sums.list_strata()):
             return None
-        strata = {
-            stratum
-            for stratum, runs in sides[0].items()
-            if sides[1].get(stratum, 0) / totals[1] >= _LEAST_SHARE * runs / totals[0]
-        }
-        strata &= sides[1].keys()
-        if not strata:
-            return None
-        return cls(
-            figure,
-            _only(figure.baseline, strata),
-            [_only(window, strata) for window in figure.windows],
+        return cls(figure, sums, is_hourly)
+
+    def compare(self, strata: Iterable[StratumSums], error: float) -> Comparison | None:
+        figure = self.figure
+        return compare_sums(
+            strata,
+            is_rate=figure.kind == "rate",
+            error=error,
+            expected=_EXPECTED.get(figure.kind),
         )
 
-    def good(self, value: float) -> float:
-        """Convert a value to the range from 0 to 1, where a higher number is better."""
-        figure = self.figure
-        width = figure.high - figure.low
-        share = min(max((value - figure.low) / width, 0.0), 1.0) if width > 0 else 0.5
-        return 1 - share if figure.lower_is_better else share
-
-    def log_stakes(self, share: float) -> list[float]:
-        """Return the evidence that the new version is worse, after each time window.
-
-        The larger a number, the stronger the evidence. 0 or less means no evidence. The numbers are
-        logarithms of a sequential test's statistic, see `betting.log_stakes`. Sessions are
-        weighted, so that each stratum, such as a client, has the same share as in the baseline.
-
-        Args:
-            share: The new version is compared with the lower end of a one-sided confidence interval
-                of the baseline's mean. `share` is 1 minus the interval's confidence level.
-        """
-        # Safe: the product of the means is at most the power of their weighted mean.
-        means: defaultdict[str, Counter[float]] = defaultdict(Counter)
-        for unit, count in self.baseline.items():
-            means[unit.stratum][self.good(unit.first)] += count
-        sizes = {stratum: sum(counts.values()) for stratum, counts in means.items()}
-        units = sum(sizes.values())
-        every = Counter[ClusterSum]()
-        for counts in means.values():
-            every.update({(mean, 1): count for mean, count in counts.items()})
-        bound = cluster_rate(every, confidence=1 - 2 * share)
-        slack = max(bound.value - bound.low, 0.0)
-        limits = {
-            stratum: floats.add(mean * count for mean, count in counts.items()) / sizes[stratum]
-            - slack
-            for stratum, counts in means.items()
-        }
-        bets = bets_up_to(1 - max(bound.low, 0.0))
-        stakes = [0.0] * len(bets)
-        waiting: Counter[tuple[str, float]] = Counter()
-        logs = []
-        for window in self.windows:
-            for unit, count in window.items():
-                waiting[unit.stratum, self.good(unit.first)] += count
-            inside: Counter[str] = Counter()
-            for (stratum, _), count in waiting.items():
-                inside[stratum] += count
-            total = sum(inside.values())
-            if waiting and (len(inside) == len(sizes) or total >= _MOST_WAITING):
-                weights = {
-                    stratum: sizes[stratum] / units * total / count
-                    for stratum, count in inside.items()
-                }
-                gains: Counter[float] = Counter()
-                for (stratum, mean), count in waiting.items():
-                    gains[weights[stratum] * (limits[stratum] - mean)] += count
-                most_lost = max(weights[item] * (1 - limits[item]) for item in inside)
-                grown = log_stakes(gains, most_lost, bets)
-                stakes = [stake + more for stake, more in zip(stakes, grown, strict=True)]
-                waiting.clear()
-            logs.append(mix(stakes))
-        return logs
+    def decide(self, comparison: Comparison) -> tuple[Word, Sequence[tuple[str, int]]]:
+        """Return the word, and why there is none, as far as it is not the interval's width."""
+        reasons = _too_few(comparison)
+        if reasons:
+            return "not enough data", reasons
+        margin = self.margin(comparison)
+        change = comparison.difference
+        return decide(change, margin, lower_is_better=self.figure.lower_is_better), []
 
     def judge(
-        self,
-        since: int | None,
-        logs: Sequence[float],
-        confidence: float,
-        names: tuple[str, str],
+        self, error: float, growing: int | None, names: tuple[str, str]
     ) -> FigureVerdict | None:
-        """Return the verdict on this measure, from the evidence and the confidence intervals.
+        """Return the verdict on this measure.
 
         Args:
-            since: Index of the time window after which there was enough evidence that the new
-                version is worse. None if there is not enough.
-            logs: Evidence that the new version is worse, one number per time window, as returned by
-                `log_stakes`.
-            confidence: Confidence level of intervals of rates and scores.
-            names: Words for the baseline and the new version in sentences, such as "with v1".
+            error: Probability that the interval ever misses the true difference.
+            growing: Which version still collects runs, see `judge_release`.
+            names: Words for the two versions in sentences, such as "with v1".
 
         Returns:
             The verdict. If there are too few runs for an interval, the verdict on a rate contains
             only counts of runs. For other measures, None is returned.
         """
         figure = self.figure
-        stake = math.exp(min(max(logs, default=0.0), 700.0))
-        if min(map(_count_runs, (self.baseline, self._candidate()))) < LEAST_INTERVAL:
-            return self._count(stake, names) if figure.kind == "rate" else None
-        is_amount = figure.kind == "amount"
-        confidence = CONFIDENCE if is_amount else confidence
-        sides = (
-            self._estimate(self.baseline, confidence),
-            self._estimate(self._candidate(), confidence),
-        )
-        change = difference(*sides)
-        margin = self._margin()
-        least = -abs(margin) if not figure.lower_is_better else abs(margin)
-        passes = change.value <= least if least < 0 else change.value >= least
-        reasons = _too_few(sides, names)
-        word: Word = decide(change, margin, lower_is_better=figure.lower_is_better)
-        is_enough = min(side.n for side in sides) >= LEAST_RUNS
-        is_worse = since is not None and passes and is_enough
-        if is_worse:
-            word, reasons = "worse", []
-        elif word == "worse" or reasons:
-            word = "not enough data"
-        smallest, runs_needed = _plan(*sides, margin, confidence)
+        comparison = self.compare(self.sums.list_strata(), error)
+        if (
+            comparison is None
+            or min(comparison.baseline.n, comparison.candidate.n) < LEAST_INTERVAL
+        ):
+            return self._count(growing, names) if figure.kind == "rate" else None
+        word, few = self.decide(comparison)
+        change = comparison.difference
+        plan = _plan(comparison, self.margin(comparison), growing)
+        half = (change.high - change.low) / 2
         return FigureVerdict(
             name=figure.name,
             word=word,
-            verdict=self._verdict(
-                word,
-                sides=sides,
-                change=change,
-                reasons=reasons,
-                confidence=confidence,
-                names=names,
-            ),
-            runs=sides[1].n,
-            needed=runs_needed,
-            smallest=smallest,
-            stake=stake,
-            since=since if is_worse else None,
+            verdict=self._verdict(word, comparison, few, names),
+            runs=plan.runs,
+            needed=plan.needed,
+            smallest=plan.smallest,
+            strength=abs(change.value) / half if half else math.inf * bool(change.value),
+            since=self._find_onset(error) if word == "worse" else None,
+            missing=_write_missing(plan, figure.kind, names),
         )
 
-    def _count(self, stake: float, names: tuple[str, str]) -> FigureVerdict:
+    def _find_onset(self, error: float) -> int | None:
+        """Return the hour from which the measure was worse."""
+        sums = _Sums.start(is_hourly=self.is_hourly)
+        cells = sorted(self.figure.cells.items(), key=lambda cell: (cell[0][1], cell[0][0]))
+        since = None
+        for hour, of_hour in groupby(cells, key=lambda cell: cell[0][1]):
+            for (stratum, _), pair in of_hour:
+                sums.add(stratum, pair)
+            comparison = self.compare(sums.list_strata(), error)
+            is_worse = comparison is not None and self.decide(comparison)[0] == "worse"
+            since = (hour if since is None else since) if is_worse else None
+        return since
+
+    def _count(self, growing: int | None, names: tuple[str, str]) -> FigureVerdict:
         """Return a rate as counts, without a verdict."""
         figure = self.figure
-        before, after = figure.baseline, _join(figure.windows)
         (had, of), (has, runs) = (
-            (round(_sum_values(part)), _count_runs(part)) for part in (before, after)
+            (
+                round(math.fsum(pair[place].total for pair in figure.cells.values())),
+                round(math.fsum(pair[place].runs for pair in figure.cells.values())),
+            )
+            for place in range(2)
         )
         did = _PAST.get(figure.passing, figure.passing)
         verdict = JudgeVerdict(
@@ -401,10 +311,10 @@ class _Compared:
             baseline=Estimate(had / of, -math.inf, math.inf, of, of),
             candidate=Estimate(has / runs, -math.inf, math.inf, runs, runs),
             difference=None,
-            margin=self._margin(),
+            margin=RATE_MARGIN if figure.margin is None else figure.margin,
             lower_is_better=figure.lower_is_better,
             versions=((), ()),
-            confidence=CONFIDENCE,
+            confidence=1 - FALSE_WORDS,
             n=f"{of:,}/{runs:,}",
             reasons=[f"{min(of, runs):,} of {LEAST_INTERVAL} runs"],
             passing=figure.passing,
@@ -414,43 +324,16 @@ class _Compared:
             name=figure.name,
             word="not enough data",
             verdict=verdict,
-            runs=runs,
+            runs=of if growing == 0 else runs,
             needed=None,
             smallest=None,
-            stake=stake,
+            strength=0.0,
             since=None,
             counts=f"{has:,} of {runs:,} {'run' if runs == 1 else 'runs'} {did}; "
             f"{names[0].removeprefix('with ')}: {had:,} of {of:,}",
         )
 
-    def _candidate(self) -> Units:
-        return _join(self.windows)
-
-    def _estimate(self, side: Units, confidence: float) -> Estimate:
-        """Return the mean of one version, with strata weighted as in the baseline."""
-        sums: defaultdict[str, Counter[ClusterSum]] = defaultdict(Counter)
-        for unit, count in side.items():
-            if unit.n:
-                sums[unit.stratum][unit.total, unit.n] += count
-        runs = _runs_by_stratum([self.baseline])
-        every = sum(runs.values())
-        is_rate = self.figure.kind == "rate"
-        if len(sums) == 1 or side is self.baseline:
-            whole: Counter[ClusterSum] = Counter()
-            for counts in sums.values():
-                whole.update(counts)
-            return estimate_mean(whole, is_rate=is_rate, confidence=confidence)
-        return blend(
-            [
-                (
-                    runs[stratum] / every,
-                    estimate_mean(counts, is_rate=is_rate, confidence=confidence),
-                )
-                for stratum, counts in sums.items()
-            ]
-        )
-
-    def _margin(self) -> float:
+    def margin(self, comparison: Comparison) -> float:
         """Return the smallest difference that matters.
 
         For scores it is in their own range, for amounts it is a logarithm.
@@ -463,35 +346,26 @@ class _Compared:
                 return math.log1p(AMOUNT_MARGIN if figure.margin is None else figure.margin)
         if figure.margin is not None:
             return figure.margin
-        n = sum(unit.n * count for unit, count in self.baseline.items())
-        mean = floats.add(unit.total * count for unit, count in self.baseline.items()) / n
-        # Standard deviation between units, which is at most that of single runs.
-        squares = floats.add(
-            unit.n * floats.square(unit.total / unit.n - mean) * count
-            for unit, count in self.baseline.items()
-            if unit.n
-        )
-        return score_margin(math.sqrt(squares / n), mean)
+        means = comparison.baseline.value, comparison.candidate.value
+        return score_margin(comparison.deviation, *means)
 
     def _verdict(
         self,
         word: Word,
-        *,
-        sides: Sequence[Estimate],
-        change: Estimate,
-        reasons: Sequence[str],
-        confidence: float,
+        comparison: Comparison,
+        few: Sequence[tuple[str, int]],
         names: tuple[str, str],
     ) -> JudgeVerdict | AmountVerdict:
-        figure = self.figure
+        figure, change = self.figure, comparison.difference
+        sides = comparison.baseline, comparison.candidate
         n = "/".join(f"{side.n:,}" for side in sides)
+        reasons = [f"{reason} {names[side]}" for reason, side in few]
         if figure.kind == "amount":
-            margin = AMOUNT_MARGIN if figure.margin is None else figure.margin
             return AmountVerdict(
                 name=figure.name,
                 word=word,
                 ratio=exponential(change),
-                margin=margin,
+                margin=AMOUNT_MARGIN if figure.margin is None else figure.margin,
                 n=n,
                 reasons=reasons,
                 means=(floats.exp(sides[0].value), floats.exp(sides[1].value)),
@@ -504,10 +378,10 @@ class _Compared:
             baseline=sides[0],
             candidate=sides[1],
             difference=change,
-            margin=self._margin(),
+            margin=self.margin(comparison),
             lower_is_better=figure.lower_is_better,
             versions=((), ()),
-            confidence=confidence,
+            confidence=min(2 * NormalDist().cdf(comparison.width) - 1, _SURE),
             n=n,
             reasons=reasons,
             passing=figure.passing,
@@ -515,58 +389,71 @@ class _Compared:
         )
 
 
-def _plan(
-    baseline: Estimate, candidate: Estimate, margin: float, confidence: float
-) -> tuple[float | None, int | None]:
-    """Return the smallest detectable difference, and how many runs detect the margin."""
-    if not math.isfinite(baseline.high - baseline.low):
-        return None, None
-    smallest = detectable(baseline, confidence=confidence)
-    if not smallest < margin or not math.isfinite(candidate.high - candidate.low):
-        return smallest, None
-    # Variance that remains for the new version after the baseline's part.
-    return smallest, needed(candidate, math.sqrt(margin**2 - smallest**2), confidence=confidence)
+class _Plan(NamedTuple):
+    """How many runs suffice for a verdict, see `FigureVerdict`.
+
+    Attributes:
+        side: The version that needs them: 0 for the baseline, 1 for the candidate.
+    """
+
+    side: int
+    runs: int
+    needed: int | None
+    smallest: float | None
 
 
-def _too_few(sides: Sequence[Estimate], names: tuple[str, str]) -> list[str]:
+def _plan(comparison: Comparison, margin: float, growing: int | None) -> _Plan:
+    """Return how many runs suffice to show a difference as large as the margin (80 % power).
+
+    If there are as many already, the difference is close to the margin. Then as many are needed as
+    tell it from the margin or from 0.
+    """
+    sides, change = (comparison.baseline, comparison.candidate), comparison.difference
+    side = growing
+    if side is None:
+        side = min(range(2), key=lambda place: (sides[place].n, place == 0))
+    runs = sides[side].n
+    half = (change.high - change.low) / 2
+    if not (comparison.width > 0 and math.isfinite(half) and margin > 0):
+        return _Plan(side, runs, None, None)
+    power = 1 + _POWER / comparison.width
+    fixed = 0.0 if growing is None else (sides[1 - side].high - sides[1 - side].low) / 2
+    smallest = None if growing is None else fixed * power
+    own = math.sqrt(max(half * half - fixed * fixed, 0.0))
+    size = abs(change.value)
+    undecided = size if size >= margin else max(margin - size, margin / 4)
+    for target, factor in ((margin, power), (undecided, 1.0)):
+        room = target * target - floats.square(fixed * factor)
+        most = runs * floats.square(own * factor)
+        if room <= 0 or not math.isfinite(most / room):
+            continue
+        needed = math.ceil(most / room)
+        if needed > runs:
+            return _Plan(side, runs, needed, smallest)
+    return _Plan(side, runs, None, smallest)
+
+
+def _write_missing(plan: _Plan, kind: str, names: tuple[str, str]) -> str:
+    """Write about how many more runs suffice, or what the other version's runs can show."""
+    if plan.needed is not None:
+        more = round_count(plan.needed - plan.runs)
+        return f"about {more:,} more {'run' if more == 1 else 'runs'} {names[plan.side]}"
+    if plan.smallest is None:
+        return ""
+    size = f"{plan.smallest:.3g}"
+    if kind != "score":
+        size = f"{100 * (floats.exp(plan.smallest) - 1 if kind == 'amount' else plan.smallest):.0f}"
+    unit = {"rate": " pts", "amount": " %"}.get(kind, "")
+    return f"the runs {names[1 - plan.side]} can show a change of {size}{unit} or more"
+
+
+def _too_few(comparison: Comparison) -> list[tuple[str, int]]:
     """Return why there is no verdict: how many runs or sessions the smaller side has."""
+    sides = comparison.baseline, comparison.candidate
     few = min(range(2), key=lambda side: sides[side].n)
     if sides[few].n < LEAST_RUNS:
-        return [f"{sides[few].n:,} of {LEAST_RUNS} runs {names[few]}"]
+        return [(f"{sides[few].n:,} of {LEAST_RUNS} runs", few)]
     few = min(range(2), key=lambda side: sides[side].clusters)
     if sides[few].clusters < LEAST_CLUSTERS:
-        return [f"{sides[few].clusters} of {LEAST_CLUSTERS} sessions or traces {names[few]}"]
+        return [(f"{sides[few].clusters} of {LEAST_CLUSTERS} sessions or traces", few)]
     return []
-
-
-def _join(windows: Iterable[Units]) -> Units:
-    every: Counter[Unit] = Counter()
-    for window in windows:
-        every.update(window)
-    return every
-
-
-def _count_runs(units: Units) -> int:
-    return sum(unit.n * count for unit, count in units.items())
-
-
-def _sum_values(units: Units) -> float:
-    return floats.add(unit.total * count for unit, count in units.items())
-
-
-def _runs_by_stratum(sides: Sequence[Units]) -> Counter[str]:
-    runs: Counter[str] = Counter()
-    for units in sides:
-        for unit, count in units.items():
-            runs[unit.stratum] += unit.n * count
-    return runs
-
-
-def _only(units: Units, strata: set[str]) -> Units:
-    return {unit: count for unit, count in units.items() if unit.stratum in strata}
-
-
-def _write_size(size: float, verdict: JudgeVerdict | AmountVerdict) -> str:
-    if isinstance(verdict, AmountVerdict):
-        return f"{100 * (floats.exp(size) - 1):.0f} %"
-    return f"{100 * size:.0f} pts" if verdict.is_rate else f"{size:.3g}"

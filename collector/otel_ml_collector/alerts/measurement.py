@@ -5,12 +5,13 @@ queries of their own.
 """
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from otel_ml.statistics.release import Unit, judge_release
+from otel_ml.statistics.release import judge_release
+from otel_ml.statistics.sequence import moments_of
 from otel_ml.statistics.truth import is_early, usual_at
 from otel_ml.statistics.verdict import LEAST_RUNS
 from otel_ml_collector.alerts.conditions import (
@@ -473,14 +474,14 @@ def _add_verdicts(
         for key, known in of_window.items():
             value, runs = math.nan, 0
             for kind, _ in kinds:
-                old, new = (side.get((key, kind), Counter()) for side in sides)
-                if old.total() and new.total():
-                    units_of = make_figure(figure.of, kind, old, [new])
+                old, new = (moments_of(side.get((key, kind), [])) for side in sides)
+                if old.runs and new.runs:
+                    compared = make_figure(figure.of, kind, {("", 0): (old, new)})
                     if kind == "scored" and figure.of in lower:
-                        units_of = replace(units_of, lower_is_better=True)
-                    runs = sum(unit.n * count for unit, count in new.items())
-                    if sum(unit.n * count for unit, count in old.items()) >= LEAST_RUNS:
-                        verdicts = judge_release([units_of])
+                        compared = replace(compared, lower_is_better=True)
+                    runs = round(new.runs)
+                    if old.runs >= LEAST_RUNS:
+                        verdicts = judge_release([compared])
                         value = float(any(verdict.word == "worse" for verdict in verdicts))
                     break
             of_window[key] = replace(
@@ -492,16 +493,19 @@ def _add_verdicts(
 
 def _read_units(
     reader: Reader, asked: Measurement, side: Window, kinds: Sequence[tuple[str, Figure]]
-) -> Mapping[tuple[SliceKey, str], Counter[Unit]]:
-    """Read the values of sessions in a period, by slice and kind. Equal sessions are counted."""
+) -> Mapping[tuple[SliceKey, str], Sequence[tuple[float, int, int]]]:
+    """Read the sessions of a period, by slice and kind.
+
+    Returns:
+        Sum and number of the values in a session, and how many sessions are equal.
+    """
     length_ns = side.end_ns - side.start_ns
     windows = MeasuredWindows(side.end_ns, length_ns, 1, length_ns)
     question = _Question.of(reader, asked, windows, [figure for _, figure in kinds])
-    units: defaultdict[tuple[SliceKey, str], Counter[Unit]] = defaultdict(Counter)
+    units: defaultdict[tuple[SliceKey, str], list[tuple[float, int, int]]] = defaultdict(list)
     for row in question.ask(question.write_units()):
-        mean = row["total"] / MILLIONTHS
         of_slice = SliceKey.of(row["slices"]), kinds[row["column"]][0]
-        units[of_slice][Unit("", mean, row["n"], mean / row["n"])] += row["units"]
+        units[of_slice].append((row["total"] / MILLIONTHS, row["n"], row["units"]))
     return units
 
 

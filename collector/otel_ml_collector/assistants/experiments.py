@@ -25,18 +25,16 @@ from otel_ml_collector.evaluations.datasets import find_datasets
 from otel_ml_collector.evaluations.experiments import Compared, ExperimentVerdict
 from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.filter.writing import narrow, quoted
-from otel_ml_collector.findings.releases import Release
+from otel_ml_collector.findings.releases import Release, compare_pair
 from otel_ml_collector.findings.versions import (
     PairedVerdict,
     find_paired,
-    find_release_of,
-    find_version_releases,
 )
 from otel_ml_collector.runs.find import RunsQuery, write_cursor
 from otel_ml_collector.stats import RunFigures
 from otel_ml_collector.store.runs import Key
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, to_rfc3339
-from otel_ml_collector.verdicts.sides import compare_filters, compare_versions
+from otel_ml_collector.verdicts.sides import compare_filters
 from otel_ml_collector.verdicts.verdicts import (
     AmountChange,
     FailureChange,
@@ -177,21 +175,14 @@ def compare(call: ToolCall) -> Digest:
         _experiments_of(call, b),
         now_ns=call.now_ns,
     )
-    release = _find_release(call, a, b)
-    if release is not None:
-        return _answer_release(call, (a, b), release, paired)
+    if a.version is not None and b.version is not None and a.version[0] == b.version[0]:
+        model, pair = a.version[0], (a.version[1], b.version[1])
+        release, is_release = compare_pair(call.reader, call.project, model, pair, call.now_ns)
+        if release is not None and (is_release or paired is None):
+            return _answer_release(call, (a, b), release, paired)
     if paired is not None:
         return _answer_paired(call, a, b, paired)
     return _compare_production(call, a, b)
-
-
-def _find_release(call: ToolCall, a: _Side, b: _Side) -> Release | None:
-    """Return the release if b is a new version and a the one that it is compared with."""
-    if a.version is None or b.version is None or a.version[0] != b.version[0]:
-        return None
-    (model, old), (_, new) = a.version, b.version
-    releases = find_version_releases(call.reader, call.project, call.now_ns, model)
-    return find_release_of(releases, model, new, old)
 
 
 def _answer_release(
@@ -387,9 +378,8 @@ class _Production:
 def _judge_production(call: ToolCall, a: _Side, b: _Side) -> _Production:
     """Compare the recorded runs of two sides.
 
-    Two versions are compared by the runs of all time, as on their page. Otherwise only runs
-    since the argument ``since`` are compared. If a side has too few of them, the runs of all time
-    are compared.
+    Only runs since the argument ``since`` are compared. If a side has too few of them, the runs of
+    all time are compared.
     """
     since_ns = read_time(call.given["since"], "since", call.now_ns) or 0
     since = f"{to_rfc3339(since_ns)[:16]}Z"
@@ -411,11 +401,7 @@ def _judge_production(call: ToolCall, a: _Side, b: _Side) -> _Production:
     if not all(figure.runs for figure in figures):
         because = Own(f"no verdict: {'b' if figures[0].runs else 'a'} matches no run")
         return _Production(None, because, how, figures, None, window)
-    if a.version is not None and b.version is not None and a.version[0] == b.version[0]:
-        (model, old), (_, new) = a.version, b.version
-        compared = compare_versions(call.reader, call.project, model, old, new)
-    else:
-        compared = compare_filters(call.reader, call.project, a.where, b.where, window)
+    compared = compare_filters(call.reader, call.project, a.where, b.where, window)
     if compared.shared:
         text = f"{compared.shared:,} runs match both sides: choose filters that exclude each other"
         return _Production(None, Own(f"no verdict: {text}"), how, figures, None, window)

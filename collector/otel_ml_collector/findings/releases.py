@@ -7,11 +7,21 @@ answer.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Final, Literal
 
 from pydantic import Field
 
+from otel_ml.statistics.rollout import (
+    CALLS,
+    LEAST_SHARE,
+    Choice,
+    Stretch,
+    choose_baseline,
+    choose_runs,
+    find_rollout,
+)
 from otel_ml.statistics.verdict import Word
 from otel_ml_collector import wording
 from otel_ml_collector.answer_body import AnswerBody
@@ -24,13 +34,13 @@ from otel_ml_collector.findings.slice_sums import is_requested_name
 from otel_ml_collector.findings.slice_truths import find_outcomes, name_target
 from otel_ml_collector.findings.slices import find_worst_slices, narrow_to_failed
 from otel_ml_collector.measures.measures import HAS_FAILED
-from otel_ml_collector.measures.units import BOUNDS, VERSION_LABEL, Sides
+from otel_ml_collector.measures.units import BOUNDS, HOUR, VERSION_LABEL, Sides
 from otel_ml_collector.store.counted import RECORDED
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.record_kinds import find_counted
-from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, join_sql
+from otel_ml_collector.store.sql import ALWAYS, Condition, Sql
 from otel_ml_collector.store.versions import all_version_numbers, read_current_aliases
-from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, from_rfc3339, to_rfc3339
+from otel_ml_collector.times import DAY_NS, HOUR_NS, from_rfc3339, to_rfc3339
 from otel_ml_collector.verdicts.claims import (
     Claim,
     ComparedValues,
@@ -46,7 +56,6 @@ from otel_ml_collector.verdicts.claims import (
 )
 from otel_ml_collector.verdicts.lines import make_banner
 from otel_ml_collector.verdicts.sides import (
-    SideRows,
     SidesVerdict,
     compare_sides,
     compare_tag_values,
@@ -69,23 +78,21 @@ _NEW_NS: Final = 14 * DAY_NS
 _BEFORE_NS: Final = 7 * DAY_NS
 # The alias of the version that other versions are compared with.
 _PRODUCTION: Final = "production"
-_MOST_LABELS: Final = 10_000
+# Maximum number of hours, times versions, that are counted.
+_MOST_HOURS: Final = 500_000
 # Maximum number of combinations of version, release and LLM.
 _MOST_COMBINED: Final = 50_000
 _NO_VERSION: Final = ":"
 # Maximum number of releases of a project that are judged, the latest.
 _MOST_JUDGED: Final = 20
-# Delay after the end of a window, until its slow runs have arrived.
-_LEAST_DELAY_NS: Final = MINUTE_NS
+# Newest runs are left out for as long as slow runs take to arrive, at most this long.
 _MOST_DELAY_NS: Final = HOUR_NS
-# Stages after the start of a new version: start, length of windows, and end.
-_STAGES: Final = (
-    (0, MINUTE_NS, 15 * MINUTE_NS),
-    (15 * MINUTE_NS, 5 * MINUTE_NS, 2 * HOUR_NS),
-    (2 * HOUR_NS, 30 * MINUTE_NS, 12 * HOUR_NS),
-    (12 * HOUR_NS, 2 * HOUR_NS, 2 * DAY_NS),
-    (2 * DAY_NS, 12 * HOUR_NS, _NEW_NS),
-)
+# A p99 of the latency needs this many runs.
+_LEAST_FOR_P99: Final = 100
+# Maximum number of calls whose order is read, to find a rollout.
+_MOST_ORDERED: Final = 200_000
+# If both sides ran in at most as many hours, a rollout may decide which runs are compared.
+_FEW_HOURS: Final = 2
 
 
 class Side(AnswerBody):
@@ -96,7 +103,7 @@ class Side(AnswerBody):
         description="Number of the model version; null for a release or LLM"
     )
     where: str = Field(description="Filter that lists the runs of this side")
-    runs: int
+    runs: int = Field(description="Number of compared runs")
 
 
 class ReleaseFigure(FigureChange):
@@ -128,6 +135,15 @@ class Release(AnswerBody):
     dimension: Dimension
     word: Word
     sentence: str
+    compared: str = Field(description="Which runs are compared, in words, with their numbers")
+    left_out: str = Field(
+        description="Which runs of the newer version are not compared, in words; empty if all are"
+    )
+    kind: Literal["hours", "rollout", "none"] = Field(
+        description="`hours`: the runs of hours in which both ran. `rollout`: the older version's "
+        "runs of the 7 days before the rollout, and the newer version's runs since then. `none`: "
+        "neither gives enough runs"
+    )
     candidate: Side
     baseline: Side
     change: str = Field(
@@ -135,7 +151,6 @@ class Release(AnswerBody):
     )
     began: str = Field(description="Start of its first run, RFC 3339")
     began_ns: int = Field(exclude=True)
-    slow_ns: int = Field(exclude=True)
     since: str | None = Field(
         description="When it first became certain that this is worse, RFC 3339"
     )
@@ -152,11 +167,8 @@ class Release(AnswerBody):
 
     @property
     def heading(self) -> str:
-        """A heading that names the new version and its baseline, and the compared periods."""
-        return (
-            f"{self.candidate.name} vs {self.baseline.name}: recorded runs since "
-            f"{self.began[:16].replace('T', ' ')} UTC, compared with the 7 days before"
-        )
+        """A heading that names both sides, and which of their runs are compared."""
+        return f"{self.candidate.name} vs {self.baseline.name}: {self.compared}"
 
     @property
     def recorded(self) -> RecordedChange:
@@ -181,23 +193,23 @@ class Change:
         baseline: Name of the baseline.
         before: Values by which the store finds the runs of the baseline.
         began_ns: Start of the first run with the new version, release or LLM.
-        runs: Two numbers of runs: of the baseline in the 7 days before `began_ns`, and of the new
-            version, release or LLM since then.
-        slow_ns: 99th percentile of the baseline's latency, in nanoseconds. A comparison waits this
-            long for slow runs to arrive.
+        end_ns: End of the compared time. Later runs may still be arriving.
+        choice: Which runs are compared.
+        is_reversed: Whether the baseline is newer than the other side.
     """
 
     model: str
     dimension: Dimension
     name: str
-    labels: Sequence[str]
+    labels: tuple[str, ...]
     version: int | None
     baseline: str
-    before: Sequence[str]
+    before: tuple[str, ...]
     baseline_version: int | None
     began_ns: int
-    runs: tuple[int, int]
-    slow_ns: int
+    end_ns: int
+    choice: Choice
+    is_reversed: bool = False
 
     @property
     def names(self) -> tuple[str, str]:
@@ -206,7 +218,55 @@ class Change:
             return self.baseline, self.name
         return f"v{self.baseline_version}", f"v{self.version}"
 
+    @property
+    def runs(self) -> tuple[int, int]:
+        """Number of compared runs, of the baseline and of the other side."""
+        older, newer = self.choice.runs
+        return (newer, older) if self.is_reversed else (older, newer)
 
+    def reverse(self) -> "Change":
+        """Exchange the two sides."""
+        return replace(
+            self,
+            name=self.baseline,
+            labels=self.before,
+            version=self.baseline_version,
+            baseline=self.name,
+            before=self.labels,
+            baseline_version=self.version,
+            is_reversed=not self.is_reversed,
+        )
+
+    @property
+    def compared(self) -> str:
+        """Which runs are compared, in words."""
+        older, newer = reversed(self.names) if self.is_reversed else self.names
+        runs = self.choice.runs
+        if self.choice.rollout is not None:
+            start = write_moment(self.choice.rollout * HOUR_NS)
+            return (
+                f"rollout of {newer} on {start} UTC: {runs[0]:,} runs with {older} before it, "
+                f"{runs[1]:,} with {newer} since then"
+            )
+        counts = [f"{count:,}" for count in self.runs]
+        return f"hours with both {_PLURALS[self.dimension]}: {' and '.join(counts)} runs"
+
+    @property
+    def left_out(self) -> str:
+        """Which runs of the newer side are not compared, in words. Empty if all are."""
+        count = self.choice.left_out
+        if not count:
+            return ""
+        newer = self.names[0 if self.is_reversed else 1]
+        where = "before the rollout" if self.choice.rollout is not None else "in other hours"
+        return f"{count:,} {'run' if count == 1 else 'runs'} with {newer} {where} not counted"
+
+
+_PLURALS: Final[Mapping[Dimension, str]] = {
+    "version": "versions",
+    "release": "releases",
+    "provider_model": "LLMs",
+}
 _LABELS: Final[Mapping[Dimension, Sql]] = {
     "version": VERSION_LABEL,
     "release": Sql("toString(release)"),
@@ -257,6 +317,50 @@ def find_releases(
     return releases
 
 
+def compare_pair(
+    reader: Reader,
+    project: str,
+    model: str,
+    versions: tuple[int, int],
+    now_ns: int,
+) -> tuple[Release | None, bool]:
+    """Compare any two versions of a model as a release is compared.
+
+    It does not matter which of them is the baseline: the answer is mirrored exactly.
+
+    Args:
+        reader: The store.
+        project: The project.
+        model: Name of the model.
+        versions: Numbers of the baseline and of the version that is compared with it.
+        now_ns: Time of the comparison, in nanoseconds since 1970. Later runs are ignored.
+
+    Returns:
+        The comparison, and whether it is that of a release. No comparison if one of the versions
+        has no run.
+    """
+    older, newer = min(versions), max(versions)
+    changes = find_changes(reader, project, now_ns, model, dimensions=("version",))
+    change = next(
+        (item for item in changes if (item.baseline_version, item.version) == (older, newer)), None
+    )
+    is_release = change is not None
+    if change is None:
+        numbers = all_version_numbers(reader, project, "model")
+        names: dict[str, str | int] = {
+            f"{digest}:{structure}": number
+            for (own, digest, structure), number in numbers.items()
+            if own == model
+        }
+        new = _Newest(model, "version", newer, 0, names)
+        change = _find_baseline(reader, project, new, numbers, now_ns, against=older, start_ns=0)
+    if change is None:
+        return None, False
+    if versions == (newer, older):
+        change = change.reverse()
+    return _judge(reader, project, change, now_ns, ""), is_release
+
+
 def find_changes(
     reader: Reader,
     project: str,
@@ -270,13 +374,14 @@ def find_changes(
     A version, release or LLM is new if the model's first run with it was in the last 14 days. Only
     the newest version, the newest release and the newest LLM of each model are considered.
 
-    The baseline is an older version, release or LLM that ran in the 7 days before this first run:
-    the version that is marked as production, or else the one with the most runs. A new version,
-    release or LLM without a baseline is left out.
+    The baseline is an older version, release or LLM: the version that is marked as production, or
+    else the one with the most runs in the compared hours or days. A new version, release or LLM
+    without a baseline is left out.
     """
     numbers = all_version_numbers(reader, project, "model")
     changes = []
-    for (of, dimension), labels in _find_firsts(reader, project, now_ns, model, numbers).items():
+    firsts, slow_ns = _find_firsts(reader, project, now_ns, model, numbers)
+    for (of, dimension), labels in firsts.items():
         if dimension not in dimensions:
             continue
         first_ns: dict[str | int, int] = {}
@@ -288,7 +393,7 @@ def find_changes(
         )
         if len(first_ns) > 1 and first_ns[newest] >= now_ns - _NEW_NS:
             names = {label: name for label, (name, _) in labels.items()}
-            new = _Newest(of, dimension, newest, first_ns[newest], names)
+            new = _Newest(of, dimension, newest, first_ns[newest], names, slow_ns[of])
             change = _find_baseline(reader, project, new, numbers, now_ns)
             if change is not None:
                 changes.append(change)
@@ -299,10 +404,6 @@ def find_changes(
 class VersionWords:
     """Finds out whether a model's newest version was worse than its baseline at past times.
 
-    Use it for many past times at once: the runs of each version are read only once. They are
-    divided into time windows of one minute at first, and of up to 12 hours later. A verdict can
-    change only at the end of a window.
-
     Args:
         reader: The store.
         project: The project.
@@ -312,9 +413,8 @@ class VersionWords:
     reader: Reader
     project: str
     model: str
-    _changes: dict[tuple[object, ...], Change | None] = field(default_factory=dict)
-    _rows: dict[tuple[object, ...], SideRows] = field(default_factory=dict)
-    _verdicts: dict[tuple[tuple[object, ...], int], SidesVerdict] = field(default_factory=dict)
+    _changes: dict[int, Change | None] = field(default_factory=dict)
+    _verdicts: dict[tuple[Change, str], SidesVerdict] = field(default_factory=dict)
 
     def find(self, figure: str, where: str, times_ns: Sequence[int]) -> dict[int, tuple[bool, int]]:
         """Return for each time whether the newest version was worse than its baseline then.
@@ -330,35 +430,21 @@ class VersionWords:
             no baseline, or if a judge had scored runs of only one of the two versions.
         """
         words = {}
-        for time_ns, change in reversed(self._find_changes(times_ns).items()):
-            changes = self._compare(change, where, time_ns).describe(is_release=True)
+        for time_ns, change in self._find_changes(times_ns).items():
+            key = change, where
+            if key not in self._verdicts:
+                self._verdicts[key] = _compare(self.reader, self.project, change, where)
+            changes = self._verdicts[key].describe()
             own = next((item for item in changes if item.name == figure and item.runs), None)
             if own is not None:
                 words[time_ns] = own.word == "worse", own.runs
         return words
 
-    def _compare(self, change: Change, where: str, time_ns: int) -> SidesVerdict:
-        """Compare a version with its baseline, using only runs before a time.
-
-        Call it with the newest time first, so that the runs are read only once.
-        """
-        windows = _count_windows(_find_elapsed(change, time_ns))
-        key = where, change.began_ns, *change.labels, "", *change.before
-        known = self._rows.get(key)
-        if known is None or known.sides.windows < windows:
-            sides = _find_sides(self.reader, self.project, change, time_ns, where)
-            if sides is None:
-                return leave_open(change.runs)
-            known = self._rows[key] = SideRows.read(self.reader, self.project, sides)
-        verdict = self._verdicts.get((key, windows))
-        if verdict is None:
-            verdict = self._verdicts[key, windows] = known.compare(windows)
-        return verdict
-
     def _find_changes(self, times_ns: Sequence[int]) -> dict[int, Change]:
         """Find the newest version at each time, as `find_changes` does for one time."""
         numbers = all_version_numbers(self.reader, self.project, "model")
         firsts = _find_first_days(self.reader, self.project, self.model, times_ns)
+        _, slow_ns = _find_firsts(self.reader, self.project, times_ns[-1], self.model, numbers)
         changes = {}
         for time_ns in times_ns:
             names: dict[str, str | int] = {}
@@ -372,13 +458,19 @@ class VersionWords:
                     first_ns[number] = min(first_ns.get(number, time_ns), *starts)
             newest = max(first_ns, default=0)
             if len(first_ns) > 1 and first_ns[newest] >= time_ns - _NEW_NS:
-                new = _Newest(self.model, "version", newest, first_ns[newest], names)
-                key = newest, new.began_ns, *sorted(names.items())
-                if key not in self._changes:
-                    self._changes[key] = _find_baseline(
+                if time_ns not in self._changes:
+                    new = _Newest(
+                        self.model,
+                        "version",
+                        newest,
+                        first_ns[newest],
+                        names,
+                        slow_ns.get(self.model, 0),
+                    )
+                    self._changes[time_ns] = _find_baseline(
                         self.reader, self.project, new, numbers, time_ns
                     )
-                change = self._changes[key]
+                change = self._changes[time_ns]
                 if change is not None:
                     changes[time_ns] = change
         return changes
@@ -415,7 +507,7 @@ _Numbers = Mapping[tuple[str, str, str], int]
 
 def _find_firsts(
     reader: Reader, project: str, now_ns: int, model: str | None, numbers: _Numbers
-) -> dict[tuple[str, Dimension], dict[str, tuple[str | int, int]]]:
+) -> tuple[dict[tuple[str, Dimension], dict[str, tuple[str | int, int]]], dict[str, int]]:
     """Find when versions, releases and LLMs had their first run, with one query.
 
     A failed call often reports the requested LLM, such as `gpt-4o`. A successful call reports the
@@ -423,13 +515,15 @@ def _find_firsts(
     no call with it succeeded.
 
     Returns:
-        For each model and dimension: the name and first start of each label.
+        For each model and dimension: the name and first start of each label. And for each model,
+        how long its slow runs take: the 99th percentile of the latency, in nanoseconds.
     """
     of_model = Condition(Sql("model = {model:String}"), {"model": model}) if model else ALWAYS
     window = Window(max(now_ns - _NEW_NS - _BEFORE_NS, 0), now_ns + 1)
     sql = Sql("""
         SELECT model, digest, structure, release, provider_model, min(start_ns) AS first_ns,
-          countIf(NOT {failed}) AS answered
+          countIf(NOT {failed}) AS answered, count() AS runs,
+          quantileDD(0.01, 0.99)(latency_ns) AS slow_ns
         FROM {recorded} WHERE {counted} AND ({of_model}) AND model != ''
         GROUP BY model, digest, structure, release, provider_model
         ORDER BY first_ns DESC, model, digest, structure, release, provider_model LIMIT {most}
@@ -444,9 +538,11 @@ def _find_firsts(
     firsts: defaultdict[tuple[str, Dimension], dict[str, tuple[str | int, int]]] = defaultdict(dict)
     rows = reader.rows(sql, {**values, **of_model.parameters})
     answered: defaultdict[str, set[str]] = defaultdict(set)
+    slow: defaultdict[str, list[tuple[bool, int]]] = defaultdict(list)
     for row in rows:
         if row["answered"]:
             answered[row["model"]].add(row["provider_model"])
+        slow[row["model"]].append((row["runs"] >= _LEAST_FOR_P99, round(row["slow_ns"] or 0)))
     for row in rows:
         key = row["model"], row["digest"], row["structure"]
         llm, others = row["provider_model"], answered[row["model"]]
@@ -463,67 +559,89 @@ def _find_firsts(
                 of_labels = firsts[row["model"], dimension]
                 known = of_labels[label][1] if label in of_labels else row["first_ns"]
                 of_labels[label] = name, min(known, row["first_ns"])
-    return firsts
+    return firsts, {model: max(known)[1] for model, known in slow.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class _Newest:
-    """The newest version, release or LLM of a model, with the names of all labels in the store."""
+    """The newest version, release or LLM of a model, with the names of all labels in the store.
+
+    Attributes:
+        slow_ns: How long slow runs of the model take to arrive.
+    """
 
     model: str
     dimension: Dimension
     name: str | int
     began_ns: int
     names: Mapping[str, str | int]
+    slow_ns: int = 0
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of the new version, release or LLM."""
+        return self.labels_of(self.name)
+
+    def labels_of(self, name: str | int) -> tuple[str, ...]:
+        """Return the labels of a version, release or LLM."""
+        return tuple(sorted(label for label, own in self.names.items() if own == name))
+
+    @property
+    def later(self) -> list[str]:
+        """The labels of later versions. Their runs do not matter."""
+        if not isinstance(self.name, int):
+            return []
+        return sorted(
+            label for label, own in self.names.items() if isinstance(own, int) and own > self.name
+        )
+
+
+_OF_MODEL: Final = Sql(
+    "{counted} AND model = {model:String} AND NOT {label} IN {later:Array(String)}"
+)
 
 
 def _find_baseline(
-    reader: Reader, project: str, new: _Newest, numbers: _Numbers, now_ns: int
+    reader: Reader,
+    project: str,
+    new: _Newest,
+    numbers: _Numbers,
+    now_ns: int,
+    *,
+    against: str | int | None = None,
+    start_ns: int | None = None,
 ) -> Change | None:
-    """Find the baseline of a new version, release or LLM, and count the runs of both."""
-    sql = Sql("""
-        SELECT {label} AS label, countIf(start_ns < {began:Int64}) AS before, count() AS runs,
-          quantileDD(0.01, 0.99)(latency_ns) AS slow_ns
-        FROM {recorded} WHERE {counted} AND model = {model:String} GROUP BY label
-        ORDER BY runs DESC, label LIMIT {most}
-        """).fill(
-        label=_LABELS[new.dimension],
-        recorded=RECORDED,
-        counted=find_counted(reader, project, BOUNDS).sql,
-        most=_MOST_LABELS,
+    """Find the baseline of a new version, release or LLM, and choose the runs to compare.
+
+    The baseline is `against`, if that is given. Runs since `start_ns` can be compared. By default,
+    this is 7 days before the first run of the new version, release or LLM.
+    """
+    end_ns = now_ns + 1 - min(new.slow_ns, _MOST_DELAY_NS)
+    calls = _Calls(
+        reader,
+        new,
+        _OF_MODEL.fill(
+            counted=find_counted(reader, project, BOUNDS).sql, label=_LABELS[new.dimension]
+        ),
+        {
+            "project": project,
+            "model": new.model,
+            "later": new.later,
+            "start": max(new.began_ns - _BEFORE_NS, 0) if start_ns is None else start_ns,
+            "end": end_ns,
+        },
     )
-    values = {
-        "project": project,
-        "model": new.model,
-        "began": new.began_ns,
-        "start": max(new.began_ns - _BEFORE_NS, 0),
-        "end": min(new.began_ns + _NEW_NS, now_ns + 1),
-    }
-    before: Counter[str | int] = Counter()
-    slow_ns: defaultdict[str | int, float] = defaultdict(float)
-    runs = 0
-    for row in reader.rows(sql, values):
-        name = new.names.get(row["label"])
-        if name == new.name:
-            runs += row["runs"]
-        elif name is not None:
-            before[name] += row["before"]
-            slow_ns[name] = max(slow_ns[name], row["slow_ns"])
-    before = +before
-    if new.dimension == "version":
-        for alias in read_current_aliases(reader, project, new.model):
-            if alias["alias"] == _PRODUCTION:
-                production = {
-                    number
-                    for (named_, digest, _), number in numbers.items()
-                    if (named_, digest) == (new.model, alias["digest"])
-                }
-                before = (
-                    Counter({item: before[item] for item in production & before.keys()}) or before
-                )
-    if not before or not runs:
+    hours = calls.count()
+    newer, older = hours.pop(new.name, Counter[int]()), hours
+    older.pop("", None)
+    if new.dimension == "version" and against is None:
+        older = _keep_production(reader, project, new.model, numbers, older)
+    if against is not None:
+        older = {against: older.get(against, Counter[int]())}
+    if not newer or not any(older.values()):
         return None
-    baseline = max(before, key=lambda entry: (before[entry], str(entry)))
+    rollout = calls.find_rollout() if _needs_rollout(older, newer) else None
+    baseline = choose_baseline(older, newer, rollout)
 
     def write(name: str | int) -> str:
         return wording.numbered(new.model, name) if isinstance(name, int) else name
@@ -532,65 +650,137 @@ def _find_baseline(
         model=new.model,
         dimension=new.dimension,
         name=write(new.name),
-        labels=sorted(label for label, name in new.names.items() if name == new.name),
+        labels=new.labels,
         version=new.name if isinstance(new.name, int) else None,
         baseline=write(baseline),
-        before=sorted(label for label, name in new.names.items() if name == baseline),
+        before=new.labels_of(baseline),
         baseline_version=baseline if isinstance(baseline, int) else None,
-        began_ns=new.began_ns,
-        runs=(before[baseline], runs),
-        slow_ns=round(slow_ns[baseline]),
+        began_ns=new.began_ns or min(newer) * HOUR_NS,
+        end_ns=end_ns,
+        choice=choose_runs(older[baseline], newer, rollout),
     )
 
 
-def _find_window(place: int) -> tuple[int, int]:
-    """Return start and end of a window, relative to the first run of the version."""
-    for start_ns, step_ns, end_ns in _STAGES:
-        windows = (end_ns - start_ns) // step_ns
-        if place < windows:
-            return start_ns + place * step_ns, start_ns + (place + 1) * step_ns
-        place -= windows
-    return _NEW_NS, _NEW_NS
+def _keep_production(
+    reader: Reader,
+    project: str,
+    model: str,
+    numbers: _Numbers,
+    older: dict[str | int, Counter[int]],
+) -> dict[str | int, Counter[int]]:
+    """Keep only the versions that are marked as production, if one of them has runs."""
+    digests = {
+        alias["digest"]
+        for alias in read_current_aliases(reader, project, model)
+        if alias["alias"] == _PRODUCTION
+    }
+    marked = {
+        number
+        for (named_, digest, _), number in numbers.items()
+        if named_ == model and digest in digests
+    }
+    return {name: hours for name, hours in older.items() if name in marked} or older
 
 
-def _count_windows(elapsed_ns: int) -> int:
-    """Return how many windows are complete after some time."""
-    return sum(
-        max(min(elapsed_ns, end_ns) - start_ns, 0) // step_ns
-        for start_ns, step_ns, end_ns in _STAGES
-    )
+def _needs_rollout(older: Mapping[str | int, Counter[int]], newer: Counter[int]) -> bool:
+    """Whether hours in which both sides ran may not be enough."""
+    choices = [choose_runs(hours, newer, None) for hours in older.values()]
+    return not any(choice.kind == "hours" and len(choice.hours) > _FEW_HOURS for choice in choices)
 
 
-# The number of the window in which a run of the new version began.
-_IS_BEFORE: Final = Sql("start_ns < {began:Int64}")
-_WINDOW: Final = Sql("multiIf({is_before}, 0, {cases}, {last})").fill(
-    is_before=_IS_BEFORE,
-    cases=join_sql(
-        ", ",
-        [
-            Sql(
-                "start_ns - {began:Int64} < {end}, "
-                "{first} + intDiv(start_ns - {began:Int64} - {start}, {step})"
-            ).fill(end=end_ns, first=_count_windows(start_ns), start=start_ns, step=step_ns)
-            for start_ns, step_ns, end_ns in _STAGES
-        ],
-    ),
-    last=_count_windows(_NEW_NS),
-)
-# The runs of a new version and of its baseline. Runs of the baseline count only if they began
-# before the new version did.
-_SIDES: Final = Sql("""{counted} AND ({condition}) AND model = {model:String} AND (
-  (start_ns < {began:Int64} AND {label} IN {before:Array(String)})
-  OR (start_ns >= {began:Int64} AND {label} IN {after:Array(String)}))""")
+@dataclass(slots=True)
+class _Calls:
+    """The calls of a model: how many there were in each hour, and in which order."""
+
+    reader: Reader
+    new: _Newest
+    runs: Sql
+    values: Mapping[str, object]
+    _every: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    def count(self) -> dict[str | int, Counter[int]]:
+        """Count the runs of each version, release or LLM by hour. The name of others is empty."""
+        sql = Sql("""
+            SELECT {label} AS label, {hour} AS hour, count() AS runs
+            FROM {recorded} WHERE {runs} GROUP BY label, hour ORDER BY hour, label LIMIT {most}
+            """).fill(
+            label=_LABELS[self.new.dimension],
+            hour=HOUR,
+            recorded=RECORDED,
+            runs=self.runs,
+            most=_MOST_HOURS,
+        )
+        hours: defaultdict[str | int, Counter[int]] = defaultdict(Counter)
+        for row in self.reader.rows(sql, dict(self.values)):
+            name = self.new.names.get(row["label"], "")
+            hours[name][row["hour"]] += row["runs"]
+            old, new = self._every.get(row["hour"], (0, 0))
+            is_new = name == self.new.name
+            self._every[row["hour"]] = old + row["runs"] * (not is_new), new + row["runs"] * is_new
+        return hours
+
+    def find_rollout(self) -> int | None:
+        """Find the hour of the rollout. Call `count` before."""
+        return find_rollout(self._list_stretches())
+
+    def _list_stretches(self) -> list[Stretch]:
+        """List all calls in their order, as far as it matters for the rollout."""
+        mixed: list[int] = []
+        calls = 0
+        for hour, (old, new) in sorted(self._every.items(), reverse=True):
+            if new < (old + new) // CALLS * CALLS * LEAST_SHARE:
+                break  # 100 successive calls in this hour have too few of the new version
+            calls += old + new
+            if calls > _MOST_ORDERED:
+                break
+            if old and new:
+                mixed.append(hour)
+        ordered = self._read_order(mixed) if mixed else {}
+        stretches = []
+        for hour, (old, new) in sorted(self._every.items()):
+            if hour in ordered:
+                stretches += [
+                    Stretch(hour, is_new == "1", len([*same]))
+                    for is_new, same in groupby(ordered[hour])
+                ]
+            else:
+                stretches += [Stretch(hour, False, old), Stretch(hour, True, new)]
+        return stretches
+
+    def _read_order(self, hours: Sequence[int]) -> dict[int, str]:
+        """Return the calls of each hour in their order: 1 for the new version, 0 for others."""
+        sql = Sql("""
+            SELECT hour,
+              arrayStringConcat(arrayMap(call -> toString(call.2), arraySort(groupArray(call))))
+                AS calls
+            FROM (
+              SELECT {hour} AS hour, (start_ns, {label} IN {after:Array(String)}) AS call
+              FROM {recorded} WHERE {runs} AND {hour} IN {hours:Array(Int64)}
+            )
+            GROUP BY hour""").fill(
+            hour=HOUR, label=_LABELS[self.new.dimension], recorded=RECORDED, runs=self.runs
+        )
+        values = {**self.values, "after": [*self.new.labels], "hours": [*hours]}
+        return {row["hour"]: row["calls"] for row in self.reader.rows(sql, values)}
+
+
+# The runs of both sides in the hours in which both ran.
+_IN_HOURS: Final = Sql("""{hour} IN {hours:Array(Int64)}
+  AND ({label} IN {before:Array(String)} OR {label} IN {after:Array(String)})""")
+# The runs of the older side before the rollout, and those of the newer side since then.
+_AROUND_ROLLOUT: Final = Sql("""(start_ns < {rollout:Int64} AND {label} IN {older:Array(String)}
+  OR start_ns >= {rollout:Int64} AND {label} IN {newer:Array(String)})""")
+_COMPARED: Final = Sql("{counted} AND ({condition}) AND model = {model:String} AND {chosen}")
+_IS_BEFORE: Final = Sql("{label} IN {before:Array(String)}")
 
 
 def _judge(reader: Reader, project: str, change: Change, now_ns: int, where: str) -> Release:
     """Compare a change with its baseline, and find the slice in which it is worst."""
 
     def compare_slice(condition: str) -> SidesVerdict:
-        return _compare(reader, project, change, now_ns, narrow(where, condition))
+        return _compare(reader, project, change, narrow(where, condition))
 
-    verdict = _compare(reader, project, change, now_ns, where)
+    verdict = _compare(reader, project, change, where)
     return _describe(reader, project, change, verdict, now_ns=now_ns, compare_slice=compare_slice)
 
 
@@ -609,95 +799,70 @@ def compare_values(
         tokens: Values of one tag, each as `tag=value`, such as `client=Kessler`.
 
     Returns:
-        The verdict for each of these values. Empty if the version is too new: then not even the
-        first window of the comparison is complete.
+        The verdict for each of these values. Empty if there are no runs to compare.
     """
-    labels: defaultdict[int | None, list[str]] = defaultdict(list)
-    for (model, digest, structure), number in all_version_numbers(reader, project, "model").items():
-        if model == release.model:
-            labels[number].append(f"{digest}:{structure}")
-    candidate, baseline = release.candidate, release.baseline
-    change = Change(
-        model=release.model,
-        dimension=release.dimension,
-        name=candidate.name,
-        labels=sorted(labels[candidate.version]),
-        version=candidate.version,
-        baseline=baseline.name,
-        before=sorted(labels[baseline.version]),
-        baseline_version=baseline.version,
-        began_ns=release.began_ns,
-        runs=(baseline.runs, candidate.runs),
-        slow_ns=release.slow_ns,
-    )
-    sides = _find_sides(reader, project, change, now_ns, "")
-    return compare_tag_values(reader, project, sides, tokens) if sides and tokens else {}
+    changes = find_changes(reader, project, now_ns, release.model, dimensions=(release.dimension,))
+    sides = [
+        found
+        for change in changes
+        if change.name == release.candidate.name
+        and (found := _find_sides(reader, project, change, "")) is not None
+    ]
+    return compare_tag_values(reader, project, sides[0], tokens) if sides and tokens else {}
 
 
-def _find_delay(change: Change) -> int:
-    """Return the time that slow runs need to arrive."""
-    return min(max(change.slow_ns, _LEAST_DELAY_NS), _MOST_DELAY_NS)
+def _compare(reader: Reader, project: str, change: Change, where: str) -> SidesVerdict:
+    """Compare a new version, release or LLM with its baseline."""
+    sides = _find_sides(reader, project, change, where)
+    return leave_open(change.runs) if sides is None else compare_sides(reader, project, sides)
 
 
-def _find_elapsed(change: Change, now_ns: int) -> int:
-    """Return the time since a change began, minus the time that slow runs need to arrive."""
-    return now_ns - change.began_ns - _find_delay(change)
-
-
-def _announce(change: Change, now_ns: int) -> str:
-    """Write when a change is first compared: when its first window is complete."""
-    runs = f"{change.runs[1]:,} run{'' if change.runs[1] == 1 else 's'} so far"
-    first_ns = change.began_ns + _find_window(0)[1] + _find_delay(change)
-    if first_ns <= now_ns:
-        return f"{runs}, none of them comparable with {change.baseline}"
-    minute_ns = -(-first_ns // MINUTE_NS) * MINUTE_NS
-    return f"{runs}, the comparison starts on {write_moment(minute_ns)} UTC"
-
-
-def _compare(reader: Reader, project: str, change: Change, now_ns: int, where: str) -> SidesVerdict:
-    """Compare a new version, release or LLM with its baseline, in the complete windows."""
-    sides = _find_sides(reader, project, change, now_ns, where)
-    if sides is None:
-        return leave_open(change.runs)
-    return compare_sides(reader, project, sides)
-
-
-def _find_sides(
-    reader: Reader, project: str, change: Change, now_ns: int, where: str
-) -> Sides | None:
-    """Find the runs to compare in the complete windows; None if no window is complete."""
-    windows = _count_windows(_find_elapsed(change, now_ns))
-    if not windows:
+def _find_sides(reader: Reader, project: str, change: Change, where: str) -> Sides | None:
+    """Find the runs to compare; None if a side has none."""
+    choice = change.choice
+    if not all(choice.runs):
         return None
-    end_ns = change.began_ns + _find_window(windows - 1)[1]
     condition, _ = compile_where(reader, project, where, is_bounded=True)
-    sides = _SIDES.fill(
-        counted=find_counted(reader, project, BOUNDS).sql,
-        condition=condition.sql,
-        label=_LABELS[change.dimension],
-    )
+    older, newer = change.before, change.labels
+    if change.is_reversed:
+        older, newer = newer, older
+    label = _LABELS[change.dimension]
+    start_ns = choice.start * HOUR_NS
+    values: dict[str, object] = {
+        **condition.parameters,
+        "project": project,
+        "model": change.model,
+        "start": start_ns,
+        "end": change.end_ns,
+        "before": [*change.before],
+    }
+    if choice.rollout is None:
+        chosen = _IN_HOURS.fill(hour=HOUR, label=label)
+        values |= {"hours": [*choice.hours], "after": [*change.labels]}
+    else:
+        chosen = _AROUND_ROLLOUT.fill(label=label)
+        rollout_ns = choice.rollout * HOUR_NS
+        values |= {"rollout": rollout_ns, "older": [*older], "newer": [*newer]}
+    growing = None if choice.rollout is None else int(not change.is_reversed)
     return Sides(
-        runs=sides,
-        is_before=_IS_BEFORE,
-        values={
-            **condition.parameters,
-            "project": project,
-            "model": change.model,
-            "start": max(change.began_ns - _BEFORE_NS, 0),
-            "end": end_ns,
-            "began": change.began_ns,
-            "before": [*change.before],
-            "after": [*change.labels],
-        },
+        runs=_COMPARED.fill(
+            counted=find_counted(reader, project, BOUNDS).sql,
+            condition=condition.sql,
+            chosen=chosen,
+        ),
+        is_before=_IS_BEFORE.fill(label=label),
+        values=values,
         counts=change.runs,
         names=change.names,
-        place=_WINDOW,
-        windows=windows,
+        hour=HOUR,
+        is_hourly=choice.rollout is None,
+        growing=growing,
+        is_reversed=change.is_reversed,
         outcomes=find_outcomes(
             reader,
             project,
             change.model,
-            Window(max(change.began_ns - _BEFORE_NS, 0), end_ns),
+            Window(start_ns, change.end_ns),
             runs=sum(change.runs),
         ),
     )
@@ -713,7 +878,7 @@ def _describe(
     compare_slice: Callable[[str], SidesVerdict],
 ) -> Release:
     """Describe a change by its figures."""
-    sentence = _announce(change, now_ns)
+    sentence = f"{change.compared}"
     if verdict.first is not None:
         sentence = f"{verdict.first.name}: {verdict.first.sentence}"
     of_model = f"model == {quoted(change.model)}"
@@ -726,11 +891,11 @@ def _describe(
     candidate = make_side(change.name, change.version, change.runs[1])
     window = Window(change.began_ns, now_ns + 1)
     since = {
-        figure.name: to_rfc3339(change.began_ns + _find_window(figure.since)[1])
+        figure.name: to_rfc3339(min((figure.since + 1) * HOUR_NS, change.end_ns))
         for figure in verdict.figures
         if figure.since is not None
     }
-    described = verdict.describe(is_release=True)
+    described = verdict.describe()
     worse = [figure for figure in described if figure.word == "worse"]
     worst = find_worst_slices(reader, project, candidate.where, worse, window)
     figures = [
@@ -742,7 +907,7 @@ def _describe(
         for figure in described
     ]
     if figures and figures[0].worst:  # the figure that decides
-        of_slice = compare_slice(figures[0].worst).describe(is_release=True)
+        of_slice = compare_slice(figures[0].worst).describe()
         own = (item for item in of_slice if item.name == figures[0].name)
         figures[0].of_worst = next((item for item in own if item.word == "worse"), None)
     return Release(
@@ -750,12 +915,14 @@ def _describe(
         dimension=change.dimension,
         word=verdict.word,
         sentence=sentence,
+        compared=change.compared,
+        left_out=change.left_out,
+        kind=change.choice.kind,
         candidate=candidate,
         baseline=make_side(change.baseline, change.baseline_version, change.runs[0]),
         change="",
         began=to_rfc3339(change.began_ns),
         began_ns=change.began_ns,
-        slow_ns=change.slow_ns,
         since=min(since.values(), default=None),
         stratum=verdict.tag,
         share=verdict.share,
@@ -824,7 +991,8 @@ def claim_release(release: Release) -> Claim:
         banner = make_banner(release.word, release.sentence, (), (baseline, subject))
         evidence = join_evidence(
             banner.evidence,
-            "" if " runs" in banner.evidence else _write_runs(release),
+            _write_runs(release),
+            release.left_out[:1].upper() + release.left_out[1:],
             f"First run of {subject}: {write_moment(release.began_ns)}",
             f"Changed: {release.change}" if release.change else "What changed is unknown",
         )
@@ -843,12 +1011,14 @@ def claim_release(release: Release) -> Claim:
     runs = _write_runs(release, None if shown is figure and kind == "amount" else shown)
     evidence = join_evidence(
         f"{worst[:1].upper()}{worst[1:]}: {runs}" if is_slice else runs,
+        release.left_out[:1].upper() + release.left_out[1:],
         write_difference(
             shown.difference,
             kind,
             of=name_target(figure.target, is_rate=figure.is_rate)
             if figure.target
             else name_measured(figure.name, kind, judge),
+            interval="interval",
         ),
         f"Over all runs: {write_difference(figure.difference, kind)}" if is_slice else "",
         f"First run of {subject}: {write_moment(release.began_ns)}",
@@ -884,14 +1054,19 @@ def _explains(figure: ReleaseFigure) -> bool:
 
 
 def _write_runs(release: Release, part: FigureChange | None = None) -> str:
+    """Write which runs are compared, and how many of them have a figure if not all have it."""
+    compared = release.compared[:1].upper() + release.compared[1:]
+    counts = release.baseline.runs, release.candidate.runs
+    if not (part and part.baseline and part.candidate):
+        return compared
+    own = part.baseline.n, part.candidate.n
+    if own == counts:
+        return compared
     before, now = (
         f"v{side.version}" if side.version is not None else side.name
         for side in (release.baseline, release.candidate)
     )
-    counts = release.baseline.runs, release.candidate.runs
-    if part and part.baseline and part.candidate:
-        counts = part.baseline.n, part.candidate.n
-    return f"{counts[0]:,} runs with {before}, {counts[1]:,} with {now}"
+    return f"{compared}. Included: {own[0]:,} runs with {before}, {own[1]:,} with {now}"
 
 
 def _kind_of(figure: FigureChange) -> Literal["rate", "score", "amount"]:

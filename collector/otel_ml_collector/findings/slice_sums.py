@@ -5,8 +5,8 @@ figures. They are grouped here, in Arrow columns, because reading tags is most o
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -55,7 +55,10 @@ MOST_ROWS: Final = 50_000
 MOST_READ: Final = 1_000_000
 # Prefix that marks slices of a column in the store. No tag begins with it.
 FIELD_MARK: Final = "\x01"
-_NO_VERSION: Final = f"{FIELD_MARK}version=:"
+_VERSION: Final = f"{FIELD_MARK}version="
+_NO_VERSION: Final = f"{_VERSION}:"
+# Number of runs that show whether a tag has the same values as the version.
+_LOOKED_AT: Final = 5_000
 # One of every `every` traces is counted.
 _SAMPLE: Final = Sql("cityHash64(trace_id) % {every:UInt32} = 0")
 _LABELED: Final = ("environment", "release", "provider_model", "outcome")
@@ -434,19 +437,27 @@ class SliceDimensions:
             because one label can be version 2 of one model and version 3 of another.
         left_out: Names of tags and fields that are not used for slices, because they have too many
             values, identify people or sessions, or are beyond the limit of 50 names.
+        same_as_version: Tags and fields of which each value belongs to one version of a model, with
+            the model. They are no slices of that model: a version is compared as a release.
     """
 
     ids: Mapping[str, int]
     slices: Mapping[tuple[int, str], SliceCondition]
     left_out: Sequence[str] = ()
+    same_as_version: Collection[tuple[str, str]] = ()
 
     def of(self, number: int, model: str) -> SliceCondition | None:
         """Return the slice with a number. A pair is the combination of its two slices."""
         first, second = divmod(number, PAIR)
         if first:
             parts = [self.of(part, model) for part in (first, second)]
+            if not all(parts):
+                return None
             return SliceCondition(tuple(part for item in parts if item for part in item.parts))
-        return self.slices.get((number, ""), self.slices.get((number, model)))
+        item = self.slices.get((number, ""), self.slices.get((number, model)))
+        if item is not None and (item.parts[0][0], model) in self.same_as_version:
+            return None
+        return item
 
 
 # The number of a pair is the number of its first part times this, plus the number of its second.
@@ -499,7 +510,39 @@ def find_dimensions(
             ids[label] = number
             for model, text in versions:
                 slices[number, model] = SliceCondition(((name, text),))
-    return SliceDimensions(ids, slices, left_out)
+    return SliceDimensions(ids, slices, left_out, _find_copies(runs))
+
+
+def _find_copies(runs: pa.Table) -> set[tuple[str, str]]:
+    """Find the tags and fields of which each value belongs to one version, with their models.
+
+    At most about 5,000 runs are looked at, which are spread over all. Rare values and versions do
+    not count.
+    """
+    step = max(runs.num_rows // _LOOKED_AT, 1)
+    seen = runs.select(["of_model", "labels"]).take(
+        pa.array(range(0, runs.num_rows, step), type=pa.int64())
+    )
+    versions: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for model, labels in zip(seen["of_model"].to_pylist(), seen["labels"].to_pylist(), strict=True):
+        version = next((label for label in labels if label.startswith(_VERSION)), "")
+        for label in labels:
+            versions[model, label][version] += 1
+    of_model: defaultdict[str, set[str]] = defaultdict(set)
+    single: defaultdict[tuple[str, str], list[bool]] = defaultdict(list)
+    for (model, label), counts in versions.items():
+        if counts.total() < _LEAST_SHOWN:
+            continue
+        name = label.partition("=")[0]
+        if name == _VERSION[:-1]:
+            of_model[model].add(label)
+        else:
+            single[name, model].append(len(counts) == 1)
+    return {
+        (name, model)
+        for (name, model), own in single.items()
+        if len(of_model[model]) > 1 and len(own) > 1 and all(own)
+    }
 
 
 def _drop_unanswered(

@@ -188,6 +188,10 @@ class Slices(AnswerBody):
     left_out: list[str] = Field(
         description="Tags with too many different values, such as session, which are not compared"
     )
+    same_as_version: list[str] = Field(
+        description="Tags and fields of which each value belongs to one version. They are not "
+        "compared, because versions are compared as releases"
+    )
 
 
 def find_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices:
@@ -251,6 +255,9 @@ def find_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices:
         slices=slices,
         judged=judged,
         left_out=[*dimensions.left_out],
+        same_as_version=sorted(
+            {name.removeprefix(FIELD_MARK) for name, _ in dimensions.same_as_version}
+        ),
     )
 
 

@@ -1,7 +1,8 @@
 """The verdict on two versions of a model, for pages, API, reader and assistants.
 
-A new version and the one before it are compared as a release (`findings.releases`). Any other two
-are compared by experiments on one data set, item by item, else by recorded runs.
+A new version and the one before it are compared as a release (`findings.releases`), whichever of
+them is the baseline. Any other two are compared by experiments on one data set, item by item, else
+by recorded runs.
 """
 
 from collections.abc import Sequence
@@ -22,15 +23,20 @@ from otel_ml_collector.evaluations.experiments import (
     describe,
     find_experiments_of,
 )
-from otel_ml_collector.findings.releases import Release, find_changes, find_releases
+from otel_ml_collector.findings.releases import (
+    Release,
+    compare_pair,
+    find_changes,
+    find_releases,
+)
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.verdicts.sides import compare_versions
 from otel_ml_collector.verdicts.verdicts import (
     AmountChange,
     FailureChange,
     JudgeChange,
     RecordedChange,
     find_worst,
+    make_recorded_change,
 )
 from otel_ml_collector.versions.find import find_digest
 
@@ -55,9 +61,9 @@ class VersionsVerdict(AnswerBody):
     version: int
     baseline: int
     basis: Literal["release", "experiments", "runs"] = Field(
-        description="What the verdict is based on. `release`: a new version is compared with the "
-        "one before, as in `/release`. `experiments`: both versions ran on the same data set. "
-        "`runs`: all recorded runs of both versions"
+        description="What the verdict is based on. `release`: a new version and the one before, as "
+        "in `/release`, in either order. `experiments`: both versions ran on the same data set. "
+        "`runs`: recorded runs of any other two versions, chosen as for a release"
     )
     heading: str = Field(description="What is compared, in words")
     word: Word = Field(
@@ -112,9 +118,9 @@ def find_verdict(
 
     The verdict comes from the first of these comparisons that exists:
 
-    * The comparison of a new version with its baseline, if `releases` has it for these two.
+    * The comparison of a new version with its baseline, if it is one of these two.
     * A comparison of experiments of both versions on the same data set.
-    * The comparison of all recorded runs of both versions.
+    * The comparison of the recorded runs of both versions.
 
     Args:
         reader: The store.
@@ -135,42 +141,41 @@ def find_verdict(
     if releases is None:
         releases = find_version_releases(reader, project, now_ns, model)
     release = find_release_of(releases, model, version, baseline)
+    is_release = release is not None
+    if release is None:
+        release, is_release = compare_pair(reader, project, model, (baseline, version), now_ns)
     pair = pairing.result()
     paired = None if pair is None else _describe_paired(pair)
+    production = (
+        make_recorded_change("not enough data", "no recorded runs of both", [])
+        if release is None
+        else release.recorded
+    )
     facts: dict[str, object] = {
         "experiment": None if pair is None else pair.detail.experiment,
         "baseline_experiment": None if pair is None else pair.verdict.baseline,
         "common": None if pair is None else pair.verdict.common,
-        "paired": None if release is None else paired,
+        "paired": paired if is_release else None,
         "production": None,
     }
     names = f"v{version} vs v{baseline}"
-    if release is not None:
+    if is_release or pair is None or paired is None:
         facts |= {
-            **dict(release.recorded),
-            "basis": "release",
-            "heading": release.heading,
+            **dict(production),
+            "basis": "release" if is_release else "runs",
+            "heading": f"{names}: no recorded runs of both" if release is None else release.heading,
             "reasons": [],
         }
     else:
-        runs = compare_versions(reader, project, model, baseline, version).change
-        if pair is None or paired is None:
-            facts |= {
-                **dict(runs),
-                "basis": "runs",
-                "heading": f"{names}: all recorded runs of both (not paired)",
-                "reasons": [],
-            }
-        else:
-            now, before = pair.detail.experiment, pair.verdict.baseline
-            facts |= {
-                **dict(paired),
-                "basis": "experiments",
-                "heading": f"{names}: experiments on {now.dataset}, {now.name} vs {before.name}, "
-                f"{pair.verdict.common:,} shared items",
-                "missing": None,
-                "production": runs,
-            }
+        now, before = pair.detail.experiment, pair.verdict.baseline
+        facts |= {
+            **dict(paired),
+            "basis": "experiments",
+            "heading": f"{names}: experiments on {now.dataset}, {now.name} vs {before.name}, "
+            f"{pair.verdict.common:,} shared items",
+            "missing": None,
+            "production": production,
+        }
     return VersionsVerdict.model_validate(
         {"model": model, "version": version, "baseline": baseline, **facts}
     )

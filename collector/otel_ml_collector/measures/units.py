@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 from otel_ml_collector.measures.measures import (
     AMOUNTS,
     ERRORS,
+    MILLIONTHS,
     MISSING_OUTPUTS,
     whole,
     with_amounts,
@@ -20,7 +21,8 @@ from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.record_kinds import RecordKinds, find_record_kinds
 from otel_ml_collector.store.runs import IS_TOP
 from otel_ml_collector.store.scores import IN_WINDOW, all_scores, newest_scores
-from otel_ml_collector.store.sql import Condition, Sql, join_sql
+from otel_ml_collector.store.sql import Condition, Sql, join_sql, substitute
+from otel_ml_collector.times import HOUR_NS
 from otel_ml_collector.windows import Window
 
 _MOST_TOKENS: Final = 1_000
@@ -30,8 +32,10 @@ VERSION_LABEL: Final = Sql("concat(toString(digest), ':', toString(structure))")
 BOUNDS: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
 
 
-# All runs of the candidate are in one window.
+# All runs are compared with each other, whenever they began.
 _AT_ONCE: Final = Sql("0")
+# The hour in which a run began, counted from 1970.
+HOUR: Final = Sql("intDiv(start_ns, {hour})").fill(hour=HOUR_NS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +49,12 @@ class Sides:
         counts: Approximate number of runs of the baseline and of the candidate.
         names: Names of the baseline and the candidate in sentences, such as `v1` and `v2`. If they
             are empty, sentences use "before" and "now".
-        place: SQL expression for the index of the time window in which a run of the candidate
-            began, counted from 0.
-        windows: Number of time windows. A new release is compared again after each window. Any
-            other comparison has one window.
+        hour: SQL expression for the hour in which a run began, counted from 1970.
+        is_hourly: Whether runs are only compared with runs of the same hour.
+        growing: Which side still collects runs: 0 for the baseline, 1 for the candidate. None if
+            both do.
+        is_reversed: Whether the baseline is the newer side. A change for the worse of the newer
+            side always decides, whichever is the baseline.
         outcomes: Results of predictions that are compared, too, such as right or wrong.
     """
 
@@ -57,8 +63,10 @@ class Sides:
     values: Mapping[str, Any]
     counts: tuple[int, int]
     names: tuple[str, str] = ("", "")
-    place: Sql = _AT_ONCE
-    windows: int = 1
+    hour: Sql = _AT_ONCE
+    is_hourly: bool = False
+    growing: int | None = None
+    is_reversed: bool = False
     outcomes: Sequence["Outcome"] = ()
 
 
@@ -86,13 +94,13 @@ class Outcome:
     values: Mapping[str, Any]
 
 
-_UNIT_COLUMNS: Final = Sql("""{is_before} AS is_before, {place} AS place,
+_UNIT_COLUMNS: Final = Sql("""{is_before} AS is_before, {hour} AS hour,
     arrayFirst(token -> has({strata:Array(String)}, token), tag_kv) AS stratum,
-    {unit} AS unit, (start_ns, stratum) AS began""")
+    {unit} AS unit, (start_ns, stratum, hour) AS began""")
 _PART_OF_UNIT: Final = Sql("concat({unit}, '/', stratum)")
-# A tag may change within a session. The first run of a session decides for which tag value the
-# session counts, in the baseline and in the candidate.
-_FIRST_STRATUM: Final = Sql("min(began).2 AS stratum")
+# A tag may change within a session. The first run of a session decides for which tag value and hour
+# the session counts, in the baseline and in the candidate.
+_FIRST: Final = Sql("min(began).2 AS stratum, min(began).3 AS hour")
 _SAMPLED: Final = Sql(
     "{sides} AND cityHash64(unit) % if(is_before, {every_before:UInt32}, {every:UInt32}) = 0"
 )
@@ -100,6 +108,11 @@ _SAMPLED: Final = Sql(
 UNIT_SUMS: Final = Sql("sum(toInt64({value})) AS total, count() AS n").fill(
     value=whole(Sql("value"))
 )
+# Sums over units, see `Moments`. They are exact, so the order of the runs never matters.
+_MOMENTS: Final = Sql("""count() AS units, sum(n) AS runs, sum(total) / {m} AS total,
+  sum(n * n) AS runs_squared, toFloat64(sum(toInt128(total) * n)) / {m} AS product,
+  toFloat64(sum(toInt128(total) * total)) / {m} / {m} AS total_squared,
+  countIf(total > 0) AS passing, countIf(total < n * {m}) AS failing""").fill(m=MILLIONTHS)
 _PAIRS: Final = join_sql(
     ", ",
     [
@@ -108,36 +121,28 @@ _PAIRS: Final = join_sql(
     ],
 )
 _UNITS: Final = Sql("""
-SELECT is_before, figure, place, stratum, total, n, first, count() AS units
+SELECT is_before, figure, hour, stratum, {moments}
 FROM (
-  SELECT is_before, figure, min(of_window.place) AS place,
-    argMin(of_window.stratum, of_window.place) AS stratum,
-    sum(of_window.total) AS total, sum(of_window.n) AS n,
-    argMin(of_window.total / of_window.n, of_window.place) AS first
+  SELECT is_before, unit, figure, {first}, {sums}
   FROM (
-    SELECT is_before, unit, figure, place, {first_stratum},
-      {sums}
+    SELECT is_before, unit, began, pair.1 AS figure, pair.2 AS value
     FROM (
-      SELECT is_before, unit, place, began, pair.1 AS figure, pair.2 AS value
-      FROM (
-        {amounts} SELECT {columns}, [{pairs}] AS figures
-        FROM {recorded} {inside} WHERE {sampled}
-      )
-      ARRAY JOIN figures AS pair
-      UNION ALL
-      SELECT is_before, unit, place, began,
-        concat(if(isNull(passed), 'scored ', 'passed '), judge_version, ' ', judge) AS figure,
-        if(isNull(passed), score, toFloat64(passed)) AS value
-      FROM (SELECT trace_id, span_id, {columns} FROM {recorded} WHERE {sampled}) AS sides
-      INNER JOIN ({newest}) AS evaluation
-        ON evaluation.trace_id = sides.trace_id AND evaluation.span_id = sides.span_id
-      WHERE NOT evaluation.failed
+      {amounts} SELECT {columns}, [{pairs}] AS figures
+      FROM {recorded} {inside} WHERE {sampled}
     )
-    WHERE isFinite(value) GROUP BY is_before, unit, figure, place
-  ) AS of_window
-  GROUP BY is_before, unit, figure
+    ARRAY JOIN figures AS pair
+    UNION ALL
+    SELECT is_before, unit, began,
+      concat(if(isNull(passed), 'scored ', 'passed '), judge_version, ' ', judge) AS figure,
+      if(isNull(passed), score, toFloat64(passed)) AS value
+    FROM (SELECT trace_id, span_id, {columns} FROM {recorded} WHERE {sampled}) AS sides
+    INNER JOIN ({newest}) AS evaluation
+      ON evaluation.trace_id = sides.trace_id AND evaluation.span_id = sides.span_id
+    WHERE NOT evaluation.failed
+  )
+  WHERE isFinite(value) GROUP BY is_before, unit, figure
 )
-GROUP BY ALL ORDER BY ALL LIMIT {most}""")
+GROUP BY is_before, figure, hour, stratum ORDER BY is_before, figure, hour, stratum LIMIT {most}""")
 
 
 def read_units(
@@ -163,11 +168,9 @@ def read_units(
             of a unit decides for all of its runs.
 
     Returns:
-        One row for all units with equal sums; `units` is their number. `is_before` is true for the
-        baseline, `place` is the index of the time window, `stratum` the tag value. `figure` names
-        what is compared, such as `latency`. `total` is the sum of its values over the runs, and
-        `first` their mean in the unit's first window, both in `MILLIONTHS`. `n` is the number of
-        runs with a value.
+        One row for all units of a side, hour and tag value. `is_before` is true for the baseline,
+        `hour` is the hour in which the units began, `stratum` the tag value. `figure` names what is
+        compared, such as `latency`. The other columns are those of `Moments`.
     """
     kinds = find_record_kinds(reader, project)
     amounts = RunAmounts(kinds.resolved)
@@ -179,7 +182,8 @@ def read_units(
         recorded=recorded_runs(BOUNDS.sql, is_resolved=kinds.resolved),
         inside=amounts.sum_inside(sides.runs),
         sums=UNIT_SUMS,
-        first_stratum=_FIRST_STRATUM,
+        first=_FIRST,
+        moments=_MOMENTS,
         newest=newest_scores(all_scores(IN_WINDOW, has_keyed=kinds.keyed_scores)),
         most=_MOST_UNITS,
     )
@@ -190,7 +194,7 @@ def _write_columns(sides: Sides, kinds: RecordKinds, is_split: bool) -> Sql:
     unit = unit_of(is_joined=kinds.resolved)
     return _UNIT_COLUMNS.fill(
         is_before=sides.is_before,
-        place=sides.place,
+        hour=sides.hour,
         unit=_PART_OF_UNIT.fill(unit=unit) if is_split else unit,
     )
 
@@ -200,30 +204,21 @@ def _sample(strata: Sequence[str], every: tuple[int, int]) -> dict[str, Any]:
 
 
 _OUTCOMES: Final = Sql("""
-SELECT is_before, place, stratum, total, n, missing, first_total, first_n, first_missing,
-  count() AS units
+SELECT is_before, hour, stratum, {known}, sum(missing) AS missing
 FROM (
-  SELECT is_before, min(of_window.place) AS place,
-    argMin(of_window.stratum, of_window.place) AS stratum,
-    sum(of_window.total) AS total, sum(of_window.n) AS n, sum(of_window.missing) AS missing,
-    argMin(of_window.total, of_window.place) AS first_total,
-    argMin(of_window.n, of_window.place) AS first_n,
-    argMin(of_window.missing, of_window.place) AS first_missing
+  SELECT is_before, unit, {first}, sum(toInt64({value})) AS total, countIf(isNotNull(value)) AS n,
+    countIf(isNull(value)) AS missing
   FROM (
-    SELECT is_before, unit, place, {first_stratum},
-      sum(toInt64({value})) AS total, countIf(isNotNull(value)) AS n,
-      countIf(isNull(value)) AS missing
-    FROM (
-      SELECT is_before, unit, place, began, value
-      FROM (SELECT trace_id, span_id, {columns} FROM {recorded} WHERE {sampled}) AS sides
-      INNER JOIN ({rows}) AS outcome
-        ON outcome.trace_id = sides.trace_id AND outcome.span_id = sides.span_id
-    )
-    GROUP BY is_before, unit, place
-  ) AS of_window
+    SELECT is_before, unit, began, value
+    FROM (SELECT trace_id, span_id, {columns} FROM {recorded} WHERE {sampled}) AS sides
+    INNER JOIN ({rows}) AS outcome
+      ON outcome.trace_id = sides.trace_id AND outcome.span_id = sides.span_id
+  )
   GROUP BY is_before, unit
 )
-GROUP BY ALL ORDER BY ALL LIMIT {most}""")
+GROUP BY is_before, hour, stratum ORDER BY is_before, hour, stratum LIMIT {most}""")
+# Sessions without ground truth add nothing to any sum but their own number.
+_KNOWN: Final = substitute(_MOMENTS, Sql("count()"), Sql("countIf(n > 0)"))
 
 
 def read_outcomes(
@@ -251,12 +246,10 @@ def read_outcomes(
             of a session decides for all of its runs.
 
     Returns:
-        One row for all sessions with equal sums; `units` is the number of these sessions.
-            `is_before` is true for the baseline, and `stratum` is the tag value. `total` is the sum
-            of the values of predictions with ground truth, in millionths, and `n` the number of
-            these predictions. `missing` is the number of predictions without ground truth. `place`
-            is the index of the first time window in which the session has predictions.
-            `first_total`, `first_n` and `first_missing` are the sums for this time window only.
+        One row for all sessions of a side, hour and tag value. `is_before` is true for the
+            baseline, `hour` is the hour in which the sessions began, and `stratum` the tag value.
+            `missing` is the number of predictions without ground truth. The other columns are those
+            of `Moments`, over the predictions with ground truth.
     """
     kinds = find_record_kinds(reader, project)
     sql = _OUTCOMES.fill(
@@ -265,7 +258,8 @@ def read_outcomes(
         recorded=recorded_runs(BOUNDS.sql, is_resolved=kinds.resolved),
         rows=outcome.rows,
         value=whole(Sql("ifNull(value, 0)")),
-        first_stratum=_FIRST_STRATUM,
+        first=_FIRST,
+        known=_KNOWN,
         most=_MOST_UNITS,
     )
     return reader.rows(sql, {**sides.values, **outcome.values, **_sample(strata, every)})

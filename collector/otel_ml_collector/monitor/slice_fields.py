@@ -170,6 +170,7 @@ def find_field_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices
         slices=[item for _, item in made[:MOST_SHOWN]],
         judged=judged,
         left_out=[*dimensions.left_out],
+        same_as_version=[],
     )
 
 

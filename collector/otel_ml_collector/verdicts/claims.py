@@ -170,7 +170,11 @@ def write_bounds(difference: Interval | None, kind: Literal["rate", "score", "am
 
 
 def write_difference(
-    difference: Interval | None, kind: Literal["rate", "score", "amount"], of: str = ""
+    difference: Interval | None,
+    kind: Literal["rate", "score", "amount"],
+    of: str = "",
+    *,
+    interval: str = "95 % interval",
 ) -> str:
     """Write a difference with its interval: `+21 pts (14 to 28)`. Empty without a difference.
 
@@ -179,11 +183,12 @@ def write_difference(
         kind: `rate` for a share, `score` for a mean score, `amount` for latency, tokens or cost.
         of: Name of the figure. If it is given, the result is a sentence:
             `Difference in latency: +53 % (95 % interval: 20 to 90)`.
+        interval: What kind of interval it is, in such a sentence.
     """
     change, bounds = write_change(difference, kind), write_bounds(difference, kind)
     if not of:
         return f"{change} ({bounds})" if bounds else change
-    within = f" (95 % interval: {bounds})" if bounds else ""
+    within = f" ({interval}: {bounds})" if bounds else ""
     if change and kind == "amount" and difference and write_factor(difference.value):
         return f"{of[:1].upper()}{of[1:]}: {change} as much{within}"
     return f"Difference in {of}: {change}{within}" if change else ""

@@ -6,16 +6,16 @@ see `Sides`.
 """
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from otel_ml.statistics import floats
-from otel_ml.statistics.release import FigureUnits, FigureVerdict, Unit, judge_release
+from otel_ml.statistics.release import FigureSums, FigureVerdict, judge_release
+from otel_ml.statistics.sequence import CellKey, Moments, Pair
 from otel_ml.statistics.verdict import (
     AMOUNT_MARGIN,
-    LEAST_CLUSTERS,
     WORST_FIRST,
     AmountVerdict,
     Word,
@@ -24,11 +24,9 @@ from otel_ml.statistics.verdict import (
 from otel_ml_collector.filter.sql import compile_tests, compile_where
 from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.margins import Margins
-from otel_ml_collector.measures.measures import MILLIONTHS
 from otel_ml_collector.measures.statistics import read_scored_runs
 from otel_ml_collector.measures.units import (
     BOUNDS,
-    VERSION_LABEL,
     Outcome,
     Sides,
     count_both,
@@ -39,7 +37,7 @@ from otel_ml_collector.measures.units import (
 )
 from otel_ml_collector.owners import RESPONSE
 from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.record_kinds import find_counted, find_record_kinds
+from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.scores import find_lower_judges
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.versions import Numbers, version_numbers
@@ -66,14 +64,13 @@ _REQUESTS_READ: Final = 5_000
 JUDGED_RUNS: Final = 10_000
 _MOST_STRATA: Final = 20
 _LEAST_STRATUM: Final = 0.02
+# A tag value with fewer runs on a side is joined with the rest.
+_LEAST_STRATUM_RUNS: Final = 30
 _MOST_JUDGES: Final = 20
 _PASSED: Final = "passed"
 _SCORED: Final = "scored"
-# Smallest share of predictions with ground truth on both sides. Which ground truth arrives first
-# may depend on the outcome, so a smaller share is not compared.
+# Smallest part of the other side's share of predictions with ground truth.
 _LEAST_COVERAGE: Final = 0.9
-# The range of amounts extends beyond the range of the baseline by a factor of 1.5.
-_ROOM: Final = math.log(1.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +107,13 @@ class SidesVerdict:
     shared: int = 0
     targets: Mapping[str, str] = field(default_factory=dict)
 
-    def describe(self, *, is_release: bool = False) -> list[FigureChange]:
-        """Describe the figures, worst first. `is_release` means that more runs will follow."""
+    def describe(self) -> list[FigureChange]:
+        """Describe the figures, worst first."""
         changes = [
             make_figure_change(
                 figure,
                 (digest := self.digests.get(figure.name, "")),
                 self.numbers.get((figure.name, digest, "")),
-                is_release=is_release,
             )
             for figure in self.figures
         ]
@@ -131,7 +127,7 @@ class SidesVerdict:
         """The verdict on chosen runs."""
         sentence = "no recorded runs of both"
         if self.first is not None:
-            sentence = f"{self.first.name}: {self.first.comparison}"
+            sentence = f"{self.first.name}: {self.first.sentence}"
         return make_recorded_change(self.word, sentence, self.describe())
 
 
@@ -149,20 +145,35 @@ def compare_sides(reader: Reader, project: str, sides: Sides) -> SidesVerdict:
     not look like a change. If there are several such tags, the one that most runs have is used. For
     each judge, the newest version that scored both sets counts.
     """
-    return SideRows.read(reader, project, sides).compare(sides.windows)
+    tag, strata = _choose_strata(reader, sides)
+    every = _find_sampling(sides)
+    return _judge_rows(
+        _SideRows(
+            reader,
+            project,
+            sides,
+            read_units(reader, project, sides, strata, every),
+            tag=tag,
+            share=1 / max(every),
+            request_ms=_read_request_ms(reader, sides),
+            outcomes=[
+                (
+                    outcome,
+                    read_outcomes(reader, project, sides, outcome, strata=strata, every=every),
+                )
+                for outcome in sides.outcomes
+            ],
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class SideRows:
-    """Data to compare two sets of runs, a baseline and a candidate, for several time ranges.
-
-    The data is read from the store once. The runs of the candidate are split into time windows, so
-    you can compare the baseline with the first window, with the first two, and so on. A session
-    that lasts for several windows counts completely in its first window.
+class _SideRows:
+    """Data to compare two sets of runs, a baseline and a candidate.
 
     Attributes:
-        rows: The sum of each figure, such as latency, over the runs of each session. The columns
-            are those of `read_units`.
+        rows: The sums of each figure, such as latency, over the sessions of each side, hour and tag
+            value. The columns are those of `read_units`.
         tag: The tag, such as `client`, whose values get the same weight in both sets. Empty for
             none.
         share: Share of the sessions and traces that was read, from 0 to 1.
@@ -180,53 +191,6 @@ class SideRows:
     request_ms: float
     outcomes: Sequence[tuple[Outcome, Sequence[Row]]] = ()
 
-    @classmethod
-    def read(cls, reader: Reader, project: str, sides: Sides) -> "SideRows":
-        """Read two sides, with all of their windows."""
-        tag, strata = _choose_strata(reader, sides)
-        every = _find_sampling(sides)
-        rows = read_units(reader, project, sides, strata, every)
-        outcomes = [
-            (outcome, read_outcomes(reader, project, sides, outcome, strata=strata, every=every))
-            for outcome in sides.outcomes
-        ]
-        if tag and not _has_enough_units(rows, strata):
-            tag, rows = "", _join_strata(rows)
-            outcomes = [(outcome, _join_strata(own)) for outcome, own in outcomes]
-        request_ms = _read_request_ms(reader, sides)
-        return cls(reader, project, sides, rows, tag, 1 / max(every), request_ms, outcomes)
-
-    def compare(self, windows: int) -> SidesVerdict:
-        """Compare the baseline with the candidate's runs of its first windows."""
-
-        def choose(rows: Sequence[Row]) -> list[Row]:
-            return [row for row in rows if row["is_before"] or row["place"] < windows]
-
-        return _judge_rows(
-            replace(
-                self,
-                rows=choose(self.rows),
-                sides=replace(self.sides, windows=windows),
-                outcomes=[(outcome, choose(rows)) for outcome, rows in self.outcomes],
-            )
-        )
-
-
-def _has_enough_units(rows: Sequence[Row], strata: Sequence[str]) -> bool:
-    """Return whether the baseline has enough units with each value of the tag.
-
-    The baseline alone decides, because it does not change while runs of the candidate arrive.
-    """
-    units = Counter[str]()
-    for row in rows:
-        if row["is_before"] and row["figure"] == ERRORS:
-            units[row["stratum"]] += row["units"]
-    return all(units[token] >= LEAST_CLUSTERS for token in strata)
-
-
-def _join_strata(rows: Sequence[Row]) -> list[Row]:
-    return [{**row, "stratum": ""} for row in rows]
-
 
 def _read_request_ms(reader: Reader, sides: Sides) -> float:
     """Return the median duration of the requests, if the margin of latency depends on it."""
@@ -242,7 +206,7 @@ def _find_sampling(sides: Sides) -> tuple[int, int]:
     return before, after
 
 
-def _judge_rows(read: SideRows) -> SidesVerdict:
+def _judge_rows(read: _SideRows) -> SidesVerdict:
     """Compare the sums of two sides, see `read_units`."""
     sides = read.sides
     figures, judges = _make_figures(read)
@@ -252,8 +216,9 @@ def _judge_rows(read: SideRows) -> SidesVerdict:
         figures += [figure] if figure is not None else []
         if reason:
             unlike[outcome.figure] = reason
-    verdicts = sorted(judge_release(figures, *sides.names), key=_order)
-    deciding = _choose_deciding(verdicts)
+    judged = judge_release(figures, *sides.names, is_hourly=sides.is_hourly, growing=sides.growing)
+    verdicts = sorted(judged, key=lambda verdict: _order(verdict, sides.is_reversed))
+    deciding = _choose_deciding(verdicts, sides.is_reversed)
     first = next(iter(deciding), None)
     if first is not None and first.word == "not enough data":
         watched = [item for item in deciding if item.word == "not enough data"]
@@ -273,13 +238,15 @@ def _judge_rows(read: SideRows) -> SidesVerdict:
     )
 
 
-def _choose_deciding(verdicts: Sequence[FigureVerdict]) -> Sequence[FigureVerdict]:
-    """Choose the figures that decide, the worst first.
+def _choose_deciding(
+    verdicts: Sequence[FigureVerdict], is_reversed: bool
+) -> Sequence[FigureVerdict]:
+    """Choose the figures that decide, the worst for the newer side first.
 
-    Any figure can make a side worse. Else judges decide. Errors and missing outputs that did not
-    change do not count then, and latency, tokens and cost never make a side better.
+    Any figure can make the newer side worse. Else judges decide. Errors and missing outputs that
+    did not change do not count then, and latency, tokens and cost never make it better.
     """
-    worse = [figure for figure in verdicts if figure.word == "worse"]
+    worse = [figure for figure in verdicts if _mirror(figure.word, is_reversed) == "worse"]
     rated = [figure for figure in verdicts if not isinstance(figure.verdict, AmountVerdict)]
     judges = [
         figure
@@ -290,10 +257,19 @@ def _choose_deciding(verdicts: Sequence[FigureVerdict]) -> Sequence[FigureVerdic
     return worse or (judges if has_judge else rated) or verdicts
 
 
-def _order(verdict: FigureVerdict) -> tuple[int, bool, float, str]:
+def _mirror(word: Word, is_reversed: bool) -> Word:
+    """Return the word for the newer side."""
+    if not is_reversed:
+        return word
+    mirrored: dict[Word, Word] = {"worse": "better", "better": "worse"}
+    return mirrored.get(word, word)
+
+
+def _order(verdict: FigureVerdict, is_reversed: bool) -> tuple[int, bool, float, str]:
     """Order figures by word; quality and errors come before latency, tokens and cost."""
     is_amount = isinstance(verdict.verdict, AmountVerdict)
-    return WORST_FIRST.index(verdict.word), is_amount, -verdict.stake, verdict.name
+    place = WORST_FIRST.index(_mirror(verdict.word, is_reversed))
+    return place, is_amount, -verdict.strength, verdict.name
 
 
 def compare_filters(
@@ -350,7 +326,7 @@ def compare_tag_values(
     for token in tokens:
         rows = rows_of[token]
         of_token = replace(sides, counts=_count_runs(rows, every))
-        read = SideRows(
+        read = _SideRows(
             reader,
             project,
             of_token,
@@ -363,9 +339,7 @@ def compare_tag_values(
                 for outcome, own in outcomes
             ],
         )
-        verdicts[token] = (
-            read.compare(sides.windows) if all(of_token.counts) else leave_open(of_token.counts)
-        )
+        verdicts[token] = _judge_rows(read) if all(of_token.counts) else leave_open(of_token.counts)
     return verdicts
 
 
@@ -373,39 +347,10 @@ def _count_runs(rows: Sequence[Row], every: tuple[int, int]) -> tuple[int, int]:
     """Count the runs of both sides. Each run has failed or not, so that figure counts all."""
     errors = [row for row in rows if row["figure"] == ERRORS]
     before, after = (
-        every[place] * sum(row["n"] * row["units"] for row in errors if row["is_before"] == is_it)
+        every[place] * sum(row["runs"] for row in errors if row["is_before"] == is_it)
         for place, is_it in enumerate((True, False))
     )
     return before, after
-
-
-def compare_versions(
-    reader: Reader, project: str, model: str, baseline: int, candidate: int
-) -> SidesVerdict:
-    """Compare all recorded runs of two versions of a model, for a single comparison."""
-    labels: dict[int, list[str]] = {baseline: [], candidate: []}
-    for (_, digest, structure), number in version_numbers(
-        reader, project, "model", [model]
-    ).items():
-        if number in labels:
-            labels[number].append(f"{digest}:{structure}")
-    runs = Sql("{counted} AND model = {model:String}").fill(
-        counted=find_counted(reader, project, BOUNDS).sql
-    )
-    sides = (
-        Sql("{label} IN {before:Array(String)}").fill(label=VERSION_LABEL),
-        Sql("{label} IN {after:Array(String)}").fill(label=VERSION_LABEL),
-    )
-    values = {
-        "project": project,
-        "start": 0,
-        "end": _FOR_EVER_NS,
-        "model": model,
-        "before": labels[baseline],
-        "after": labels[candidate],
-    }
-    names = f"v{baseline}", f"v{candidate}"
-    return _compare_once(reader, project, runs, sides=sides, values=values, names=names)
 
 
 def _compare_once(
@@ -459,8 +404,13 @@ def _choose_strata(reader: Reader, sides: Sides) -> tuple[str, list[str]]:
         return min(sum(row[side] for row in rows) for side in ("before", "after")), name
 
     chosen = max(several, key=size)
-    every = sum(row["before"] for row in several[chosen])
-    often = [row for row in several[chosen] if row["before"] >= _LEAST_STRATUM * every]
+    sizes = [row["before"] + row["after"] for row in several[chosen]]
+    often = [
+        row
+        for row, size_of in zip(several[chosen], sizes, strict=True)
+        if size_of >= _LEAST_STRATUM * sum(sizes)
+        and min(row["before"], row["after"]) >= _LEAST_STRATUM_RUNS
+    ]
     if len(often) < 2:  # noqa: PLR2004 - one is no other mix
         return "", []
     return chosen, [row["token"] for row in often[:_MOST_STRATA]]
@@ -476,26 +426,24 @@ class _JudgesOfSides:
 
 
 def _make_figures(
-    read: SideRows,
-) -> tuple[list[FigureUnits], _JudgesOfSides]:
+    read: _SideRows,
+) -> tuple[list[FigureSums], _JudgesOfSides]:
     """Make the figures of the rows, and return the judge version that counts for each judge."""
     reader, project = read.reader, read.project
-    before: defaultdict[str, Counter[Unit]] = defaultdict(Counter)
-    after: defaultdict[str, list[Counter[Unit]]] = defaultdict(
-        lambda: [Counter() for _ in range(read.sides.windows)]
-    )
+    cells: defaultdict[str, dict[CellKey, list[Moments]]] = defaultdict(dict)
+    had: tuple[set[str], set[str]] = (set(), set())
     for row in read.rows:
-        unit = Unit(row["stratum"], row["total"] / MILLIONTHS, row["n"], row["first"] / MILLIONTHS)
-        side = before[row["figure"]] if row["is_before"] else after[row["figure"]][row["place"]]
-        side[unit] += row["units"]
+        had[not row["is_before"]].add(row["figure"])
+        _add_cell(cells[row["figure"]], row)
+    both = had[0] & had[1]
     figures = [
-        make_figure(name, name, before[name], after[name])
+        make_figure(name, name, _pair_cells(cells[name]))
         for name in (ERRORS, MISSING, *AMOUNT_FIGURES)
-        if name in before and name in after
+        if name in both
     ]
     figures = _widen_margins(figures, reader.margins, read.request_ms)
     versions_of: list[defaultdict[str, set[str]]] = [defaultdict(set), defaultdict(set)]
-    for own, names in zip(versions_of, ([*before], [*after]), strict=True):
+    for own, names in zip(versions_of, map(sorted, had), strict=True):
         for figure in names:
             kind, _, rest = figure.partition(" ")
             if kind in (_PASSED, _SCORED):
@@ -509,9 +457,9 @@ def _make_figures(
         for kind in (_PASSED, _SCORED):
             digest = next(iter(chosen))
             key = f"{kind} {digest} {judge}"
-            if len(chosen) == 1 and key in before and key in after and judge not in digests:
+            if len(chosen) == 1 and key in both and judge not in digests:
                 digests[judge] = digest
-                figures.append(make_figure(judge, kind, before[key], after[key]))
+                figures.append(make_figure(judge, kind, _pair_cells(cells[key])))
         # Labels of reviewers have no version, and only some runs are labelled: that needs no
         # remark.
         if judge not in digests and any(digest for side in versions_of for digest in side[judge]):
@@ -526,8 +474,8 @@ def _make_figures(
 
 
 def _widen_margins(
-    figures: Sequence[FigureUnits], margins: Margins, request_ms: float
-) -> list[FigureUnits]:
+    figures: Sequence[FigureSums], margins: Margins, request_ms: float
+) -> list[FigureSums]:
     """Raise the margins of latency and cost to the smallest differences that matter."""
     return [
         replace(
@@ -540,11 +488,21 @@ def _widen_margins(
     ]
 
 
-def _find_mean(figure: FigureUnits) -> float:
-    """Return the geometric mean of the baseline: ms of a latency, $ of a cost."""
-    units = figure.baseline.items()
-    runs = sum(unit.n * count for unit, count in units)
-    return floats.exp(floats.add(unit.total * count for unit, count in units) / runs)
+def _find_mean(figure: FigureSums) -> float:
+    """Return the geometric mean of both sides: ms of a latency, $ of a cost."""
+    sides = [side for pair in figure.cells.values() for side in pair]
+    runs = math.fsum(side.runs for side in sides)
+    return floats.exp(floats.add(side.total for side in sides) / runs)
+
+
+def _add_cell(cells: dict[CellKey, list[Moments]], row: Row) -> None:
+    """Add a row of `read_units` or `read_outcomes` to the cells of a figure."""
+    cell = cells.setdefault((row["stratum"], row["hour"]), [Moments(), Moments()])
+    cell[not row["is_before"]] = Moments(*(float(row[name]) for name in Moments._fields))
+
+
+def _pair_cells(cells: Mapping[CellKey, Sequence[Moments]]) -> dict[CellKey, Pair]:
+    return {key: (cell[0], cell[1]) for key, cell in cells.items()}
 
 
 def _explain_unlike(before: Collection[str], after: Collection[str]) -> str:
@@ -555,108 +513,73 @@ def _explain_unlike(before: Collection[str], after: Collection[str]) -> str:
     return write_versions(before, after)
 
 
-def make_figure(
-    name: str, kind: str, before: Counter[Unit], after: Sequence[Counter[Unit]]
-) -> FigureUnits:
-    """Make a figure. For scores and amounts, the baseline gives the range."""
+def make_figure(name: str, kind: str, cells: Mapping[CellKey, Pair]) -> FigureSums:
+    """Make a figure of its sums on both sides."""
     if kind in (ERRORS, MISSING, _PASSED):
-        return FigureUnits(
+        return FigureSums(
             name=name,
             kind="rate",
-            baseline=before,
-            windows=after,
+            cells=cells,
             lower_is_better=kind != _PASSED,
             passing={ERRORS: "fail", MISSING: "have no output"}.get(kind, "pass"),
         )
-    firsts = sorted(unit.first for unit in before)
-    if kind == _SCORED:
-        low, high = firsts[0], firsts[-1]
-        room = max((high - low) / 4, abs(high) / 4, 1 / MILLIONTHS)
-    else:
-        low, high = firsts[len(firsts) // 100], firsts[-1 - len(firsts) // 100]
-        room = _ROOM
-    return FigureUnits(
+    return FigureSums(
         name=name,
         kind="score" if kind == _SCORED else "amount",
-        baseline=before,
-        windows=after,
-        low=low - room,
-        high=high + room,
+        cells=cells,
         lower_is_better=kind != _SCORED,
     )
 
 
 def _make_outcome_figure(
     outcome: Outcome, rows: Sequence[Row], sides: Sides
-) -> tuple[FigureUnits | None, str]:
+) -> tuple[FigureSums | None, str]:
     """Make the figure of a prediction target, or explain why it is not compared.
 
-    The figure has the runs of the candidate up to the last window for which enough ground truth has
-    arrived. The test for "worse" also counts predictions whose ground truth is missing: those of
-    the candidate as right, those of the baseline as wrong. So a version is not called worse only
-    because some outcomes are known earlier than others.
+    Which ground truth arrives first may depend on the outcome. Within an hour, it arrives alike for
+    both sides. Otherwise the side that still collects runs is compared up to the last hour for
+    which it has nearly as much ground truth as the other side.
     """
-    before = [row for row in rows if row["is_before"]]
-    after: list[list[Row]] = [[] for _ in range(sides.windows)]
-    for row in rows:
-        if not row["is_before"]:
-            after[row["place"]].append(row)
-    shares = _find_coverage(before), _find_coverage([row for place in after for row in place])
+    shares = [_find_coverage([row for row in rows if row["is_before"] == it]) for it in (1, 0)]
     if not any(shares):
         return None, ""
-    covered = _count_covered(after)
-    if shares[0] < _LEAST_COVERAGE or not covered:
-        return None, _explain_coverage(shares, sides.names)
-    known = [row["first_total"] / row["first_n"] / MILLIONTHS for row in before if row["first_n"]]
-    low, high = 0.0, 1.0
-    if outcome.kind == "score":
-        room = max((max(known) - min(known)) / 4, abs(max(known)) / 4, 1 / MILLIONTHS)
-        low, high = min(known) - room, max(known) + room
-    best, worst = (low, high) if outcome.lower_is_better else (high, low)
-    windows = [
-        _make_outcome_units(place, best) if number < covered else Counter[Unit]()
-        for number, place in enumerate(after)
-    ]
-    figure = FigureUnits(
+    kept = rows
+    if not sides.is_hourly and sides.growing is not None:
+        own = [row for row in rows if row["is_before"] == (sides.growing == 0)]
+        last = _find_last_covered(own, _LEAST_COVERAGE * shares[1 - sides.growing])
+        kept = [row for row in rows if row not in own or row["hour"] <= last]
+    cells: dict[CellKey, list[Moments]] = {}
+    for row in kept:
+        _add_cell(cells, row)
+    pairs = _pair_cells(cells)
+    if not all(any(pair[side].runs for pair in pairs.values()) for side in (0, 1)):
+        return None, _explain_coverage((shares[0], shares[1]), sides.names)
+    figure = FigureSums(
         name=outcome.figure,
         kind=outcome.kind,
-        baseline=_make_outcome_units(before, worst),
-        windows=windows,
-        low=low,
-        high=high,
+        cells=pairs,
         lower_is_better=outcome.lower_is_better,
         passing="are right",
     )
     return figure, ""
 
 
-def _make_outcome_units(rows: Sequence[Row], assumed: float) -> Counter[Unit]:
-    """Make units of rows. Predictions without ground truth have an assumed value in `first`."""
-    units = Counter[Unit]()
-    for row in rows:
-        first = row["first_total"] / MILLIONTHS + assumed * row["first_missing"]
-        first /= row["first_n"] + row["first_missing"]
-        unit = Unit(row["stratum"], row["total"] / MILLIONTHS, row["n"], first)
-        units[unit] += row["units"]
-    return units
-
-
 def _find_coverage(rows: Sequence[Row]) -> float:
     """Return the share of predictions with ground truth; 0 without predictions."""
-    known: int = sum(row["n"] * row["units"] for row in rows)
-    missing: int = sum(row["missing"] * row["units"] for row in rows)
+    known: int = sum(row["runs"] for row in rows)
+    missing: int = sum(row["missing"] for row in rows)
     return known / max(known + missing, 1)
 
 
-def _count_covered(windows: Sequence[Sequence[Row]]) -> int:
-    """Count the first windows that together have enough ground truth, as many as possible."""
-    known = runs = covered = 0
-    for number, rows in enumerate(windows, 1):
-        known += sum(row["n"] * row["units"] for row in rows)
-        runs += sum((row["n"] + row["missing"]) * row["units"] for row in rows)
-        if runs and known >= _LEAST_COVERAGE * runs:
-            covered = number
-    return covered
+def _find_last_covered(rows: Sequence[Row], least: float) -> int:
+    """Return the last hour up to which at least this share of predictions has ground truth."""
+    known = runs = last = 0
+    for row in sorted(rows, key=lambda row: row["hour"]):
+        known += row["runs"]
+        runs += row["runs"] + row["missing"]
+        if known >= least * runs:
+            last = row["hour"]
+    return last
 
 
 def _explain_coverage(shares: tuple[float, float], names: tuple[str, str]) -> str:
@@ -666,7 +589,7 @@ def _explain_coverage(shares: tuple[float, float], names: tuple[str, str]) -> st
         for share, name in zip(shares, names, strict=True)
     )
     now = now.replace(" of runs", "")
-    return f"ground truth for {before} and {now}; a comparison needs {100 * _LEAST_COVERAGE:.0f} %"
+    return f"ground truth for {before} and {now}; a comparison needs about as much for both"
 
 
 def read_judged(reader: Reader, project: str, where: str) -> tuple[list[Row], list[Row], str]:

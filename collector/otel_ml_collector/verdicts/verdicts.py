@@ -197,17 +197,13 @@ class FigureChange(AnswerBody):
     )
 
 
-def make_figure_change(
-    figure: FigureVerdict, digest: str, number: int | None, *, is_release: bool
-) -> FigureChange:
+def make_figure_change(figure: FigureVerdict, digest: str, number: int | None) -> FigureChange:
     """Describe the change of a figure, such as latency, for the API and for pages.
 
     Args:
         figure: The name of the figure, its values in both sets of runs, and the verdict on it.
         digest: Digest of the judge's version. Empty if the figure is not from a judge.
         number: Number of the judge's version. None if the figure is not from a judge.
-        is_release: Whether this is a release in production. More runs will follow then, so an
-            open verdict names the progress.
     """
     verdict = figure.verdict
     change = verdict.ratio if isinstance(verdict, AmountVerdict) else verdict.difference
@@ -217,7 +213,7 @@ def make_figure_change(
         judge_version=digest,
         judge_number=number,
         word=figure.word,
-        sentence=figure.sentence if is_release else figure.comparison,
+        sentence=figure.sentence,
         is_rate=not isinstance(verdict, AmountVerdict) and verdict.is_rate,
         lower_is_better=isinstance(verdict, AmountVerdict) or verdict.lower_is_better,
         baseline=baseline,

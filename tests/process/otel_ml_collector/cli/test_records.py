@@ -326,16 +326,18 @@ def test_release(collector: CollectorProcess) -> None:
     client.close()
     with Reader("released", endpoint=collector.endpoint) as reader:
         (release,) = reader.releases("answer")
-    assert release["sentence"].startswith("2 runs so far, the comparison starts on ")
+    assert release["sentence"] == "errors: 0 of 2 runs failed; v1: 0 of 2"
     for model in ([], ["answer"]):
         done = otel_ml(
             collector.endpoint, "release", "--project", "released", *model, "--format", "csv"
         )
+        sides, word = ["answer:v2", "answer:v1"], "not enough data"
         assert (done.returncode, list(csv.reader(io.StringIO(done.stdout.decode())))) == (
             0,
             [
                 ["candidate", "baseline", "figure", "word", "sentence", "runs", "since"],
-                ["answer:v2", "answer:v1", "", "not enough data", release["sentence"], "", ""],
+                [*sides, "errors", word, "0 of 2 runs failed; v1: 0 of 2", "2", ""],
+                [*sides, "missing outputs", word, "0 of 2 runs had no output; v1: 0 of 2", "2", ""],
             ],
         )
     done = otel_ml(collector.endpoint, "compare", "answer:v1", "answer:v2", "--project", "released")

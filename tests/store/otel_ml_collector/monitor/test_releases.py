@@ -151,10 +151,12 @@ def test_found_unasked(service: Service) -> None:
     assert finding["where"].startswith('model == "answer" and version == 2 and passed["grounded"]')
     assert re.fullmatch(r"answer v2 is worse: \d+ % pass, \d+ % with v1", finding["sentence"])
     runs, difference, first, certain = finding["evidence"].rstrip(".").split(". ")
-    assert runs == f"{RUNS:,} runs with v1, {RUNS:,} with v2"
+    assert re.fullmatch(
+        r"Rollout of v2 on .* UTC: 800 runs with v1 before it, 800 with v2 since then", runs
+    )
     assert re.fullmatch(
         r'Difference in the pass rate \(judge "grounded", judge version 1\): −\d+ pts '
-        r"\(95 % interval: −\d+ to −\d+\)",
+        r"\(interval: −\d+ to −\d+\)",
         difference,
     )
     assert first.startswith("First run of answer v2: ")
@@ -220,7 +222,7 @@ def test_one_verdict(service: Service) -> None:
     assert "answer v2 is worse</strong>" in table
     assert figures["grounded"].partition(",")[0] in table
     assert verdict["heading"] in table
-    assert verdict["heading"].startswith("answer:v2 vs answer:v1: recorded runs since ")
+    assert verdict["heading"].startswith("answer:v2 vs answer:v1: rollout of v2 on ")
     findings = get(service, "overview")["findings"]
     (worse,) = [one for one in findings if one["subject"] == "answer:v2"]
     assert (worse["word"], worse["sentence"]) == ("worse", release["sentence"])
@@ -232,11 +234,19 @@ def test_one_verdict(service: Service) -> None:
     assert words["chat"][0] == "not enough data"
 
 
-def test_a_choice_is_no_release(service: Service) -> None:
-    """Two chosen versions are compared by the same function, and the heading names them."""
+def test_mirrored_release(service: Service) -> None:
+    """If the two versions are swapped, the verdict and its figures are mirrored."""
+    forward = get(service, "models/answer/versions/2/verdict?against=1")
     verdict = get(service, "models/answer/versions/1/verdict?against=2")
-    assert (verdict["basis"], verdict["word"]) == ("runs", "better")
-    assert verdict["heading"] == "v1 vs v2: all recorded runs of both (not paired)"
+    assert (verdict["basis"], verdict["word"]) == ("release", "better")
+    assert verdict["heading"] == forward["heading"].replace(
+        "answer:v2 vs answer:v1", "answer:v1 vs answer:v2"
+    )
+    (judge,), (mirrored,) = forward["judges"], verdict["judges"]
+    assert (judge["baseline"], judge["candidate"]) == (mirrored["candidate"], mirrored["baseline"])
+    assert [mirrored["difference"][end] for end in ("value", "low", "high")] == [
+        -judge["difference"][end] for end in ("value", "high", "low")
+    ]
 
 
 def test_page_shows_the_baseline_of_the_release(service: Service) -> None:
@@ -253,10 +263,10 @@ def test_page_shows_the_baseline_of_the_release(service: Service) -> None:
     (address,) = re.findall(r'hx-get="([^"]*model-verdict[^"]*)"', page)
     part = ask(service.app, html.unescape(address)).text
     assert "v3 vs v1</h2>" in part
-    assert "third:v3 vs third:v1: recorded runs since " in part
+    assert "third:v3 vs third:v1: rollout of v3 on " in part
     chosen = ask(service.app, "/projects/third/models/third?from=2&to=3").text
     (address,) = re.findall(r'hx-get="([^"]*model-verdict[^"]*)"', chosen)
-    assert "v3 vs v2: all recorded runs" in ask(service.app, html.unescape(address)).text
+    assert "third:v3 vs third:v2: " in ask(service.app, html.unescape(address)).text
 
 
 def test_a_single_run(service: Service) -> None:
@@ -367,7 +377,7 @@ def test_evidence_counts_scored_runs(service: Service) -> None:
     figure = release["figures"][0]
     counts = figure["baseline"]["n"], figure["candidate"]["n"]
     assert counts == (RUNS * 3 // 4, RUNS * 3 // 4)
-    assert finding["evidence"].startswith(f"{counts[0]} runs with v1, {counts[1]} with v2. ")
+    assert f"Included: {counts[0]} runs with v1, {counts[1]} with v2. " in finding["evidence"]
 
 
 def test_errors_alone_say_nothing_about_answers(service: Service) -> None:
@@ -382,12 +392,12 @@ def test_errors_alone_say_nothing_about_answers(service: Service) -> None:
         ).text
     )
     assert "No difference in errors between plain v2 and v1" in page
-    assert "0 % both, and no judge scored both versions" in page.replace("\u202f", " ")
-    assert page.count("800 runs with v1") == 1
+    assert "0 % both; no judge scored both" in page.replace("\u202f", " ")
+    assert page.count("800 runs with v1, 800 with v2") == 1
 
 
-def test_no_run_is_old_enough(service: Service) -> None:
-    """A version that has just started is not compared, and nothing is claimed about its judges."""
+def test_young_version(service: Service) -> None:
+    """A version that has just started is compared at once."""
     now_ns = time.time_ns()
     ages = (("v1", 0.9, 20 * HOUR_NS), ("v2", 0.7, 10 * SECOND_NS))
     spans = [
@@ -396,12 +406,10 @@ def test_no_run_is_old_enough(service: Service) -> None:
     ]
     take(service.store, "young", [tell("a1"), *spans[0], *spans[1]])
     (release,) = get(service, "models/young/release", "young")["releases"]
-    assert (release["word"], release["figures"]) == ("not enough data", [])
-    starts = r"100 runs so far, the comparison starts on \d+ \w+( \d\d:\d\d)? UTC"
-    assert re.fullmatch(starts, release["sentence"])
-    page = ask(service.app, "/projects/young/compare?of=young:v2&of=young:v1").text
-    assert re.search(starts, page)
-    assert "the judge scored no run" not in page
+    assert release["word"] == "not enough data"
+    missing = r"grounded: not enough data: about \d+ more runs with v2 \("
+    assert re.match(missing, release["sentence"])
+    assert (release["baseline"]["runs"], release["candidate"]["runs"]) == (100, 100)
 
 
 def test_watching(service: Service) -> None:
@@ -409,7 +417,7 @@ def test_watching(service: Service) -> None:
     (release,) = get(service, "models/chat/release")["releases"]
     grounded = next(item for item in release["figures"] if item["name"] == "grounded")
     assert (release["word"], grounded["word"]) == ("not enough data", "not enough data")
-    assert re.search(r" can show a change of \d+ pts or more$", grounded["sentence"])
+    assert re.search(r" can show a change of \d+ pts or more \(", grounded["sentence"])
 
 
 def test_any_order_twice(service: Service) -> None:
@@ -679,3 +687,86 @@ def test_smallest_slice_that_explains_it(service: Service) -> None:
     assert names[:2] == ["region = EU", "client = Kessler"]
     (release,) = get(service, "models/sort/release", "regions")["releases"]
     assert release["figures"][0]["worst"] == 'tags["client"] == "Kessler"'
+
+
+def test_tag_that_repeats_the_version(service: Service) -> None:
+    """A tag whose values each belong to one version is not a slice. The page names it."""
+    spans = [tell("a1")]
+    for version, rate, build in (("v1", 0.9, "b1"), ("v2", 0.6, "b2")):
+        tags: dict[str, Any] = {
+            "otel_ml.tag.build": lambda _, build=build: build,
+            "otel_ml.tag.client": lambda place: "ab"[place % 2],
+        }
+        spans += make_runs(
+            "built", version, rate, seed=8, first_ns=BEGAN_NS, step_ns=20 * SECOND_NS, **tags
+        )
+    take(service.store, "built", spans)
+    slices = get(service, "slices?last=24h", "built")
+    assert slices["same_as_version"] == ["build"]
+    assert not [one["name"] for one in slices["slices"] if "build" in one["name"]]
+    kinds = [one["kind"] for one in get(service, "findings", "built")["findings"]]
+    assert kinds.count("release") == 1
+    assert "slice" not in kinds
+    page = ask(service.app, "/projects/built/monitor/findings").text
+    assert "Same as version: build." in page
+
+
+def test_canary_in_either_order(service: Service) -> None:
+    """A canary is compared in the hours of both versions, with the same figures in both orders."""
+    first_ns = BEGAN_NS - 3 * HOUR_NS
+    spans = [tell("a1")]
+    # One early call of the new version, long before the canary.
+    for version, rate, start_ns, step_ns, runs in (
+        ("v1", 0.9, first_ns, 9 * SECOND_NS, 2_000),
+        ("v2", 0.9, first_ns + MINUTE_NS, MINUTE_NS, 1),
+        ("v2", 0.5, BEGAN_NS, 30 * SECOND_NS, 240),
+    ):
+        spans += make_runs(
+            "canary", version, rate, seed=runs, first_ns=start_ns, step_ns=step_ns, runs=runs
+        )
+    take(service.store, "canary", spans)
+    (release,) = get(service, "models/canary/release", "canary")["releases"]
+    assert (release["word"], release["kind"]) == ("worse", "hours")
+    # Three hours in which both ran: that of the early call, and two of the canary.
+    assert release["compared"] == "hours with both versions: 1,200 and 241 runs"
+    assert (release["baseline"]["runs"], release["candidate"]["runs"]) == (1_200, 241)
+    backward = get(service, "models/canary/versions/1/verdict?against=2", "canary")
+    assert (backward["word"], backward["basis"]) == ("better", "release")
+    assert backward["heading"] == (
+        "canary:v1 vs canary:v2: hours with both versions: 241 and 1,200 runs"
+    )
+
+
+def test_production_alias_chooses_the_baseline(service: Service) -> None:
+    """The version with the alias `production` is the baseline, even if another has more runs."""
+    spans = [tell("a1")]
+    for version, rate, age_ns, runs in (
+        ("v1", 0.9, 9 * HOUR_NS, 200),
+        ("v2", 0.6, 5 * HOUR_NS, 800),
+        ("v3", 0.6, 0, 600),
+    ):
+        spans += make_runs(
+            "aliased",
+            version,
+            rate,
+            seed=runs,
+            first_ns=BEGAN_NS - age_ns,
+            step_ns=20 * SECOND_NS,
+            runs=runs,
+        )
+    take(service.store, "aliased", spans)
+
+    def find_release() -> tuple[str, str]:
+        (release,) = get(service, "models/aliased/release", "aliased")["releases"]
+        return release["baseline"]["name"], release["word"]
+
+    assert find_release()[0] == "aliased:v2"
+    answered = ask(
+        service.app,
+        "/api/v1/projects/aliased/models/aliased/aliases",
+        method="POST",
+        headers={"content-type": "application/json"},
+        body=[json.dumps({"alias": "production", "version": 1}).encode()],
+    )
+    assert answered.status == 200, answered.text
+    assert find_release() == ("aliased:v1", "worse")

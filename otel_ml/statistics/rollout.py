@@ -1,0 +1,160 @@
+"""Chooses which recorded runs of two versions of a model are compared.
+
+A new version starts in many ways: as a canary, in an A/B test, after a trial, all at once, or again
+after it was rolled back. See "New versions are compared automatically" in docs/design/028.
+
+An hour is a number that grows by 1 from hour to hour.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple, TypeVar
+
+from otel_ml.statistics.verdict import LEAST_RUNS
+
+# A version, release or LLM.
+Name = TypeVar("Name", str, int, str | int)
+# Hours before the rollout from which runs of the older version are compared: 7 days.
+HOURS_BEFORE: Final = 7 * 24
+# Successive calls of which the new version must have a fifth.
+CALLS: Final = 100
+LEAST_SHARE: Final = 0.2
+# If a rollout takes longer, it is a canary or an A/B test.
+_MOST_SWITCHING: Final = 2
+
+
+class Stretch(NamedTuple):
+    """Successive calls of a model, all by the new version or all by older ones, within an hour."""
+
+    hour: int
+    is_new: bool
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which runs of two versions are compared.
+
+    Attributes:
+        kind: `hours`: the runs of the hours in which both versions ran. `rollout`: runs of the
+            older version in the 7 days before the rollout, and runs of the newer version since
+            then. `none`: the hours in which both ran have too few runs, and there is no rollout.
+        hours: The hours in which both versions ran. Empty for a rollout.
+        start: First hour of the compared runs.
+        rollout: The hour of the rollout, for that kind. Otherwise None.
+        runs: Number of compared runs of the older version and of the newer version.
+        left_out: Number of runs of the newer version that are not compared.
+    """
+
+    kind: Literal["hours", "rollout", "none"]
+    hours: tuple[int, ...]
+    start: int
+    rollout: int | None
+    runs: tuple[int, int]
+    left_out: int
+
+
+def find_rollout(stretches: Iterable[Stretch]) -> int | None:
+    """Find the hour in which the rollout of a new version began.
+
+    It is the first hour from which, until now, every 100 successive calls of the model (all, if
+    there are fewer) contain at least a fifth of the new version. Hours before the first call of the
+    new version do not count.
+
+    Args:
+        stretches: All calls of the model, oldest first.
+
+    Returns:
+        The hour. None if the new version was rolled back, or is not rolled out yet.
+    """
+    calls: list[tuple[int, bool]] = []
+    for hour, is_new, count in stretches:
+        # Windows within a long stretch are all alike.
+        calls += [(hour, is_new)] * min(count, 2 * CALLS)
+    first = next((hour for hour, is_new in calls if is_new), None)
+    if first is None:
+        return None
+    last_bad = first - 1
+    new = sum(is_new for _, is_new in calls[:CALLS])
+    least = LEAST_SHARE * CALLS
+    for place in range(len(calls) - CALLS + 1):
+        if place:
+            new += calls[place + CALLS - 1][1] - calls[place - 1][1]
+        if new < least:
+            last_bad = max(last_bad, calls[place][0])
+    # The last hours may have fewer than 100 calls.
+    begins, new = None, 0
+    for place in range(len(calls) - 1, -1, -1):
+        hour, is_new = calls[place]
+        if hour <= last_bad:
+            break
+        left = len(calls) - place
+        new += is_new
+        is_first = place == 0 or calls[place - 1][0] != hour
+        if is_first and (left >= CALLS or new >= LEAST_SHARE * left):
+            begins = hour
+    return begins
+
+
+def choose_runs(older: Mapping[int, int], newer: Mapping[int, int], rollout: int | None) -> Choice:
+    """Choose the runs of two versions to compare.
+
+    * If both versions ran in the same hours, with at least 100 runs each, these runs are compared.
+    * Otherwise runs before and after the rollout are compared. This also holds if the switch took
+      at most two hours, and most runs of the newer version came later. Otherwise a deployment at
+      half past ten would be judged by one hour only, for ever.
+
+    Args:
+        older: Number of runs of the older version, by hour.
+        newer: Number of runs of the newer version, by hour.
+        rollout: Result of `find_rollout`.
+    """
+    shared = tuple(hour for hour in sorted(older) if older[hour] and newer.get(hour))
+    both = _count(older, shared), _count(newer, shared)
+    every = sum(newer.values())
+    after = before = 0
+    if rollout is not None:
+        start = _find_start(older, rollout)
+        before = sum(runs for hour, runs in older.items() if start <= hour < rollout)
+        after = sum(runs for hour, runs in newer.items() if hour >= rollout)
+        is_switch = len(shared) <= _MOST_SWITCHING and before >= LEAST_RUNS
+        if before and (min(both) < LEAST_RUNS or (is_switch and after > both[1])):
+            return Choice("rollout", (), start, rollout, (before, after), every - after)
+    start = shared[0] if shared else min(newer, default=0)
+    kind: Literal["hours", "none"] = "hours" if min(both) >= LEAST_RUNS else "none"
+    return Choice(kind, shared, start, None, both, every - both[1])
+
+
+def choose_baseline(
+    older: Mapping[Name, Mapping[int, int]], newer: Mapping[int, int], rollout: int | None
+) -> Name:
+    """Choose the version that a new version is compared with, unless one is marked as production.
+
+    It is the one with the most runs in the hours or days that are compared.
+
+    Args:
+        older: Number of runs by hour, for each older version. At least one.
+        newer: The same for the new version.
+        rollout: Result of `find_rollout`.
+    """
+    choices = {name: choose_runs(hours, newer, rollout) for name, hours in older.items()}
+
+    def order(name: Name) -> tuple[bool, int, int, str]:
+        runs = choices[name].runs
+        return min(runs) >= LEAST_RUNS, runs[0], sum(older[name].values()), str(name)
+
+    return max(older, key=order)
+
+
+def _find_start(older: Mapping[int, int], rollout: int) -> int:
+    """Return the first hour of the 7 days before the rollout.
+
+    If the older version had no run in these days, its last 7 days with runs count.
+    """
+    last = max((hour for hour, runs in older.items() if runs and hour < rollout), default=rollout)
+    start = rollout - HOURS_BEFORE
+    return start if last >= start else last - HOURS_BEFORE + 1
+
+
+def _count(runs: Mapping[int, int], hours: Iterable[int]) -> int:
+    return sum(runs[hour] for hour in hours)
