@@ -9,17 +9,17 @@ from tests.support.durations import FOLDER, read_seconds
 from tests.support.folders import ROOT
 
 SLOW = """
-import time
 import pytest
+from tests.support.waiting import elapsed, wait_until
 
 @pytest.fixture(autouse=True)
 def prepared():
-    time.sleep(0.2)
+    wait_until(elapsed(0.2))
     yield
-    time.sleep(0.3)
+    wait_until(elapsed(0.3))
 
 def test_slow():
-    time.sleep(0.1)
+    wait_until(elapsed(0.1))
 
 def test_failing():
     assert False

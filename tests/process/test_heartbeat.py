@@ -10,18 +10,24 @@ from tests.support.folders import ROOT
 
 EVERY_S = 0.2
 MOST_S = 10 * EVERY_S
+SILENT = """
+from tests.support.waiting import elapsed, wait_until
+wait_until(elapsed(2))
+raise SystemExit(7)
+"""
 INSTALLER = """
-import sys, time
+import sys
 from pathlib import Path
+from tests.support.waiting import elapsed, wait_until
 
 print("Looking in indexes: https://packages.example/simple", flush=True)
 wheel = "some_model-1.2-py3-none-any.whl"
 print(f"  Downloading https://packages.example/{wheel} (16.5 MB)", flush=True)
-time.sleep(1)
+wait_until(elapsed(1))
 info = Path(sys.argv[1], "lib/python3.11/site-packages/some_model-1.2.dist-info")
 info.mkdir(parents=True)
 (info / "RECORD").write_text("a.py,sha256=0,40000000\\nsome_model-1.2.dist-info/RECORD,,\\n")
-time.sleep(1)
+wait_until(elapsed(1))
 sys.exit(len(sys.argv) - 2)
 """
 
@@ -53,8 +59,8 @@ def beat(*arguments: str) -> list[str]:
 
 def test_silent_command_is_shown() -> None:
     """While a command prints nothing, lines show its name and how long it runs."""
-    sleep = [sys.executable, "-c", "import time; time.sleep(2); raise SystemExit(7)"]
-    status, lines, longest_s = watch(beat("mypy", *sleep))
+    silent = [sys.executable, "-c", SILENT]
+    status, lines, longest_s = watch(beat("mypy", *silent))
     assert status == 7
     assert lines[0] == "mypy\n"
     assert {line.lstrip()[1:] for line in lines[1:]} == {" s: mypy\n"}
@@ -86,9 +92,10 @@ def test_failed_installer(tmp_path: Path) -> None:
 def test_pytest_shows_progress(tmp_path: Path) -> None:
     """While workers run long tests, lines show how many tests are done."""
     (tmp_path / "test_slow.py").write_text(
-        "import pytest, time\n"
+        "import pytest\n"
+        "from tests.support.waiting import elapsed, wait_until\n"
         "@pytest.mark.parametrize('n', range(3))\n"
-        "def test_it(n):\n    time.sleep(1)\n"
+        "def test_it(n):\n    wait_until(elapsed(1))\n"
     )
     shown = ["-p", "tests.support.progress", "--progress-every", str(EVERY_S)]
     status, lines, longest_s = watch(["pytest", "--numprocesses", "1", *shown], tmp_path)

@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from otel_ml import Client, Judge
 from tests.support.otel_ml.otlp_sink import Reply, Sink, closed_address, open_sink
 from tests.support.otel_ml.scripts import run_script
+from tests.support.sampling import at_night
 from tests.support.waiting import wait_until
 
 LONG_S = 20.0
@@ -119,6 +120,7 @@ def test_records_outlive_their_process(spool: Path, sink: Sink) -> None:
     assert sorted(found) == ["next", "start", "update"]
 
 
+@at_night
 def test_short_process_delivers_all_that_was_left(spool: Path, sink: Sink) -> None:
     """A process with a single call delivers everything that a killed one left before it ends."""
     run_program(spool, f"for number in range(6_000):\n    model(number)\n{KILL}", status=KILLED)
@@ -177,6 +179,7 @@ def test_process_that_ends_leaves_what_waits(spool: Path, sink: Sink) -> None:
     assert outputs(sink) == sorted(map(str, range(100)))
 
 
+@at_night
 def test_child_outlives_its_kill(spool: Path, sink: Sink) -> None:
     """The calls of a killed child are delivered, and those of its parent arrive once."""
     run_program(
@@ -200,6 +203,7 @@ def test_child_outlives_its_kill(spool: Path, sink: Sink) -> None:
 # Judges.
 
 
+@at_night
 def test_judge_of_a_killed_process_is_lost(spool: Path, sink: Sink) -> None:
     """A judged call whose process was killed before the score arrives, and its judge is lost."""
     run_program(

@@ -41,9 +41,9 @@ def test_looking_ends_at_the_limit() -> None:
     for _ in range(60):
         tree = [tree, tree]
     tree.append(tree)
-    began = time.monotonic()
+    began = time.thread_time()
     assert is_within(tree, MIB)
-    assert time.monotonic() - began < 1.0
+    assert time.thread_time() - began < 1.0
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from otel_ml.statistics.intervals import (
 )
 from otel_ml.statistics.verdict import JudgeScore, ScoredRun, compare_items
 from tests.support.examples import AT_NIGHT
-from tests.support.sampling import harder, sampled
+from tests.support.sampling import at_night, harder, sampled
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
 Draw = np.random.Generator
@@ -317,6 +317,7 @@ def test_coverage(method: str) -> None:
     assert least >= FLOOR - NOISE
 
 
+@at_night
 def test_nothing_changed_in_sessions() -> None:
     """If sessions have similar runs, clusters by session keep a false "worse" rare; by item not."""
     draw, worse = np.random.default_rng(13), [0, 0]
@@ -345,6 +346,7 @@ def test_nothing_changed_in_sessions() -> None:
     assert alone > 3 * max(by_session, 0.025)
 
 
+@sampled(1)
 @pytest.mark.parametrize("judges", [1, 5])
 def test_nothing_changed(judges: int) -> None:
     """If nothing changed, at most 2.5 % of verdicts are "worse", even with five judges."""

@@ -264,7 +264,6 @@ def test_judge_is_versioned_as_a_model_is(
         with imported(tmp_path, {"shop.judge": source}, "shop.judge") as module:
             judge = Judge("long", "", module.rubric, module.criterion)
             recording.client.assess(judge, name="model")(repr)("Hello")
-    first, second = (
-        json.loads(attributes(run)["otel_ml.judges"])["long"]["version"] for run in recording.runs()
-    )
-    assert (first != second) == opens
+    # In the records about judges: on a busy machine, a run is sent before its judge is done.
+    versions = {version for _, version, _ in told_judges(recording.spans())}
+    assert len(versions) == (2 if opens else 1)

@@ -143,10 +143,10 @@ def test_many_members(encoding: str) -> None:
     """A body of very many members is processed within 3 seconds."""
     member = chunk(1, b"") if encoding == "x-snappy-framed" else COMPRESS[encoding](b"")
     start = STREAM if encoding == "x-snappy-framed" else b""
-    started = time.monotonic()
+    started = time.thread_time()
     with contextlib.suppress(Rejected):
         decompress(start + member * (3 * MIB // len(member)), encoding, MIB)
-    assert time.monotonic() - started < 3
+    assert time.thread_time() - started < 3
 
 
 @on_each_compression

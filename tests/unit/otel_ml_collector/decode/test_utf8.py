@@ -125,10 +125,10 @@ def test_broken_requests_stay_rejected(form: Form) -> None:
 
 def test_nul_bytes() -> None:
     """A large body of NUL bytes is rejected within 2 seconds, because field number 0 is invalid."""
-    started_s = time.monotonic()
+    started_s = time.thread_time()
     with pytest.raises(Rejected):
         read_spans(bytes(19 * 2**20), Form.PROTOBUF, [])
-    assert time.monotonic() - started_s < 2
+    assert time.thread_time() - started_s < 2
 
 
 def test_too_many_fields() -> None:

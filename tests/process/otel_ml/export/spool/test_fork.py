@@ -6,6 +6,7 @@ import pytest
 
 from tests.support.folders import ROOT
 from tests.support.otel_ml.scripts import ask_script
+from tests.support.sampling import at_night
 
 FORKING = """
 import json, os, signal, sys
@@ -94,6 +95,7 @@ print(os.read(ready[0], 10_000).decode())
     assert ask_fork(tmp_path, script) == [list(range(100, 120)), []]
 
 
+@at_night
 @pytest.mark.parametrize("end", ["sys.exit(0)", "os._exit(0)"], ids=["ordinarily", "at once"])
 def test_child_that_ends_takes_nothing_from_a_killed_parent(tmp_path: Path, end: str) -> None:
     """After children have written and ended, all frames of a killed parent remain."""

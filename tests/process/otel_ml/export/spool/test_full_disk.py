@@ -6,6 +6,7 @@ from otel_ml.export.spool.spool import SpoolCounts
 from tests.support.folders import ROOT
 from tests.support.otel_ml.export.spool.spools import drain, frames, make_spool
 from tests.support.otel_ml.scripts import ask_script
+from tests.support.sampling import at_night
 
 FULL = """
 import json, resource, sys
@@ -41,6 +42,7 @@ print(json.dumps([
     assert ask_full(tmp_path, script) == [True, 53 + 10, 47, 0]
 
 
+@at_night
 def test_full_disk_then_killed(tmp_path: Path) -> None:
     """A partly written frame leaves nothing in the file."""
     script = """
