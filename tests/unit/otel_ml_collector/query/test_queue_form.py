@@ -51,4 +51,4 @@ def test_wrong(field: str, value: str) -> None:
 def test_no_name() -> None:
     """A form without a name and a question is rejected."""
     with pytest.raises(BadInput, match="No name"):
-        QueueForm(question=" / ").check_name()
+        QueueForm(question=" ? ").check_name()
