@@ -40,6 +40,9 @@ from otel_ml_collector.price import is_provider, provider_of
 from otel_ml_collector.span import STATUS_ERROR, Span, Value
 
 EMPTY: Final[tuple[Value, ...]] = (None, "", "[]", "{}", "null", [], {})
+# JSON texts of empty inputs and outputs.
+_NO_TEXTS: Final = frozenset({'""', "[]", "{}", "null"})
+_PLAIN: Final = frozenset({None, "span"})
 # Kinds of runs that may report usage.
 _REPORTING: Final = CALLS | {"agent"}
 _NAME_CHARS: Final = 256
@@ -483,13 +486,18 @@ def read_spares(spare: SpareNames, values: AttributeColumns) -> None:
     """
     run_columns = values.run_columns
     kinds = run_columns.column("kind")
-    if not any(kind is not None and kind != "span" for kind in kinds):
+    if _PLAIN.issuperset(kinds):
         return
     for name, texts in (("inputs", spare.asked), ("outputs", spare.answered)):
-        if texts:
+        if not texts.keys().isdisjoint(kinds):
             _read_texts(name, texts, values, kinds)
-    _read_names(spare, values, kinds)
-    _read_counts(spare, values, kinds)
+    if not spare.run_names.keys().isdisjoint(kinds) and (places := run_columns.missing("model")):
+        for kind, names in spare.run_names.items():
+            _read_first("model", names, values, [at for at in places if kinds[at] == kind])
+    if (spare.models or spare.providers) and not CALLS.isdisjoint(kinds):
+        _read_models(spare, values, kinds)
+    if spare.counts or spare.usages:
+        _read_counts(spare, values, kinds)
 
 
 def _read_texts(
@@ -501,7 +509,7 @@ def _read_texts(
     run_columns = values.run_columns
     column = run_columns.column(name)
     for at in run_columns.every:
-        if column[at] is not None and column[at][0] not in EMPTY:
+        if column[at] is not None and column[at][1] not in _NO_TEXTS:
             continue
         kind = kinds[at] or ""
         for source in texts.get(kind, ()):
@@ -547,13 +555,9 @@ def _part(messages: list[object], run_columns: RunColumns, at: int) -> object:
     return messages
 
 
-def _read_names(spare: SpareNames, values: AttributeColumns, kinds: Sequence[str | None]) -> None:
-    """Fill the names of runs around calls, and model and provider of calls."""
+def _read_models(spare: SpareNames, values: AttributeColumns, kinds: Sequence[str | None]) -> None:
+    """Fill the model and the provider of calls."""
     run_columns = values.run_columns
-    for kind, names in spare.run_names.items():
-        _read_first(
-            "model", names, values, [at for at in run_columns.missing("model") if kinds[at] == kind]
-        )
     for name in ("model", "provider_model"):
         places = [at for at in run_columns.missing(name) if kinds[at] in CALLS]
         _read_first(name, spare.models, values, places)

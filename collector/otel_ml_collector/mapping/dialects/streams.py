@@ -70,6 +70,14 @@ def _unit_of(name: str) -> float:
     return unit if core and (core[-1] in _FIRST or is_first) and "relative" not in core else 0.0
 
 
+@lru_cache(1_024)
+def _units_of(names: tuple[str, ...]) -> Mapping[str, float]:
+    """Return the attributes with the time to the first token, and their units, in order."""
+    known = {name: unit for name, unit in FIRST_TOKENS.items() if name in names}
+    spare = sorted((len(name), name) for name in names if _unit_of(name))
+    return {**known, **{name: _unit_of(name) for _, name in spare if name not in known}}
+
+
 def find_first_token_ms(
     attributes: Mapping[str, Value],
     events: Iterable[tuple[str, int]],
@@ -91,12 +99,7 @@ def find_first_token_ms(
     """
     has_ended = end_ns > start_ns
     longest_ms = (end_ns - start_ns) / 1e6 + _SLACK_MS if has_ended else _LONGEST_MS
-    spare = sorted((len(name), name) for name in attributes if _unit_of(name))
-    units = {
-        **FIRST_TOKENS,
-        **{name: _unit_of(name) for _, name in spare if name not in FIRST_TOKENS},
-    }
-    for name, unit in units.items():
+    for name, unit in _units_of(tuple(attributes)).items():
         latency_ms = to_float(attributes.get(name))
         if latency_ms is not None and latency_ms >= 0:
             finer = _FINER if has_ended and name != names.STREAM_FIRST_CHUNK_MS else (1,)
