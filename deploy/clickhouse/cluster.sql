@@ -389,6 +389,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.runs ON CLUSTER otel_ml (
   arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
   collector LowCardinality(String) COMMENT 'which one stored it',
   rank UInt64,
+  cost_note LowCardinality(String),
   first_token_ms Nullable(Float64),
   stream_chunks Nullable(Int64),
   experiment LowCardinality(String),

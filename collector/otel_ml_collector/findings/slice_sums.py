@@ -446,6 +446,11 @@ class SliceDimensions:
     left_out: Sequence[str] = ()
     same_as_version: Collection[tuple[str, str]] = ()
 
+    @property
+    def version_tags(self) -> list[str]:
+        """Names of the tags and fields that repeat the version of a model."""
+        return sorted({name.removeprefix(FIELD_MARK) for name, _ in self.same_as_version})
+
     def of(self, number: int, model: str) -> SliceCondition | None:
         """Return the slice with a number. A pair is the combination of its two slices."""
         first, second = divmod(number, PAIR)

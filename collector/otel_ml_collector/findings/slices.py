@@ -255,9 +255,7 @@ def find_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices:
         slices=slices,
         judged=judged,
         left_out=[*dimensions.left_out],
-        same_as_version=sorted(
-            {name.removeprefix(FIELD_MARK) for name, _ in dimensions.same_as_version}
-        ),
+        same_as_version=dimensions.version_tags,
     )
 
 

@@ -129,7 +129,8 @@ def find_field_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices
     readings = [_read(row, field) for row in rows]
     if rows and not any(reading.has_field for reading in readings):
         raise _refuse(field)
-    runs = pa.table({"labels": pa.array(labels, pa.list_(pa.string()))})
+    models = pa.array([row["model"] for row in rows], pa.string())
+    runs = pa.table({"of_model": models, "labels": pa.array(labels, pa.list_(pa.string()))})
     dimensions = find_dimensions(reader, query, asked, runs)
     # The indexes of the runs, by model and slice.
     members: defaultdict[str, defaultdict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
@@ -170,7 +171,7 @@ def find_field_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices
         slices=[item for _, item in made[:MOST_SHOWN]],
         judged=judged,
         left_out=[*dimensions.left_out],
-        same_as_version=[],
+        same_as_version=dimensions.version_tags,
     )
 
 

@@ -17,7 +17,7 @@ _METHOD_NOT_ALLOWED: Final = 405
 
 
 class SegmentRoute(BaseRoute):
-    """Stands for all routes whose paths have names, and passes a request on to one of them.
+    """Stands for all routes, and passes a request on to the one whose path has its segments.
 
     A segment of an address is either a word of the route's path or a name. So a session that is
     called `runs`, or `models/1`, never leads to another route. Addresses of names with a slash that
@@ -31,7 +31,7 @@ class SegmentRoute(BaseRoute):
         # By number of segments: the words of each path, None for a name, and its routes by method.
         self._by_size: dict[int, dict[tuple[str | None, ...], dict[str, Route]]] = {}
         for route in routes:
-            if isinstance(route, Route) and "{" in route.path:
+            if isinstance(route, Route):
                 words = tuple(
                     None if word.startswith("{") else word for word in route.path[1:].split("/")
                 )

@@ -155,10 +155,10 @@ def test_foreign_page(collector: CollectorProcess, headers: dict[str, str]) -> N
     assert send(collector, "GET", path)[0] == 404
 
 
-@pytest.mark.parametrize(("method", "status"), [("POST", 405), ("DELETE", 404), ("PATCH", 405)])
-def test_other_methods(collector: CollectorProcess, method: str, status: int) -> None:
+@pytest.mark.parametrize("method", ["POST", "DELETE", "PATCH"])
+def test_other_methods(collector: CollectorProcess, method: str) -> None:
     """Artifacts can only be uploaded and read; other methods are refused."""
-    assert send(collector, method, path_of("methods", SHA256), DOCUMENT)[0] == status
+    assert send(collector, method, path_of("methods", SHA256), DOCUMENT)[0] == 405
 
 
 def test_cut(collector: CollectorProcess, project: str) -> None:
