@@ -314,6 +314,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
         "join": sort(),
         "spool": also(OPTIONAL_NAME, "path"),
         "flush_on_sigterm": FLAG,
+        "capture_hidden": OPTIONAL_FLAG,
         "redact": OPTIONAL_FUNCTION,
         "redact_keys": sort("[]", "['text']", "{}", "{'a': 1}", "frame"),
     },

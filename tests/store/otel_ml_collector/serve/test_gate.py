@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from otel_ml_collector.access import SCOPES, Access
 from otel_ml_collector.keyring import Keyring
+from otel_ml_collector.serve.addresses import SegmentRoute
 from otel_ml_collector.serve.middleware import Gate
 from otel_ml_collector.span import Span, Value
 from otel_ml_collector.times import DAY_NS, to_rfc3339
@@ -157,6 +158,8 @@ class World:
 def routes_of(routes: Iterable[BaseRoute]) -> Iterator[tuple[str, list[str]]]:
     """Yield the path and methods of every route of an application."""
     for route in routes:
+        if isinstance(route, SegmentRoute):
+            continue  # it passes requests on to the other routes
         methods = getattr(route, "methods", None) or {"GET", "POST"}
         yield getattr(route, "path", ""), sorted(methods)
 
