@@ -530,8 +530,12 @@ def _find_copies(runs: pa.Table) -> set[tuple[str, str]]:
     )
     versions: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for model, labels in zip(seen["of_model"].to_pylist(), seen["labels"].to_pylist(), strict=True):
-        version = next((label for label in labels if label.startswith(_VERSION)), "")
-        for label in labels:
+        # Without the output structure, which failed calls lack.
+        definitions = [
+            label.partition(":")[0] if label.startswith(_VERSION) else label for label in labels
+        ]
+        version = next((label for label in definitions if label.startswith(_VERSION)), "")
+        for label in definitions:
             versions[model, label][version] += 1
     of_model: defaultdict[str, set[str]] = defaultdict(set)
     single: defaultdict[tuple[str, str], list[bool]] = defaultdict(list)
