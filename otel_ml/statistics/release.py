@@ -381,7 +381,7 @@ class _Compared:
             margin=self.margin(comparison),
             lower_is_better=figure.lower_is_better,
             versions=((), ()),
-            confidence=min(2 * NormalDist().cdf(comparison.width) - 1, _SURE),
+            confidence=min(2 * NormalDist().cdf(comparison.width or math.inf) - 1, _SURE),
             n=n,
             reasons=reasons,
             passing=figure.passing,
