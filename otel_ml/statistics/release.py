@@ -65,7 +65,7 @@ _PAST: Final[Mapping[str, str]] = {
     "have no output": "had no output",
 }
 _NOTHING: Final = Moments()
-# Largest confidence level that can be told from 1.
+# Largest confidence level below 1.
 _SURE: Final = 1 - 1e-12
 
 

@@ -17,7 +17,7 @@ _METHOD_NOT_ALLOWED: Final = 405
 
 
 class SegmentRoute(BaseRoute):
-    """Stands for all routes, and passes a request on to the one whose path has its segments.
+    """Passes a request on to the route whose path has the segments of its address.
 
     A segment of an address is either a word of the route's path or a name. So a session that is
     called `runs`, or `models/1`, never leads to another route. Addresses of names with a slash that
