@@ -34,8 +34,10 @@ _FORMS: Final = (
     (0.01, "{:.3f}"),
 )
 _NO_NUMBERS: Final[Mapping[str | None, str]] = {"Infinity": "∞", "-Infinity": "−∞"}
+# What kind of interval a figure has, unless it is one of recorded runs of two versions.
+INTERVAL: Final = "95 % interval"
 # An interval at the start of a verdict's evidence, such as `6 to 14 pts` or `± 16 pts`.
-_INTERVAL: Final = re.compile("± |[\N{MINUS SIGN}\\d.,]+×? to ")
+_IS_INTERVAL: Final = re.compile("± |[\N{MINUS SIGN}\\d.,]+×? to ")
 
 
 def shorten(text: str, most: int) -> str:
@@ -140,9 +142,9 @@ def slice_name(name: str) -> str:
     return name.replace("provider_model = ", "LLM ").replace(" = ", " ")
 
 
-def name_interval(evidence: str) -> str:
-    """Add a label to evidence that starts with an interval; other evidence is unchanged."""
-    return f"95 % interval: {evidence}" if _INTERVAL.match(evidence) else evidence
+def name_interval(evidence: str, interval: str = INTERVAL) -> str:
+    """Write what kind of interval evidence starts with; other evidence is unchanged."""
+    return f"{interval}: {evidence}" if _IS_INTERVAL.match(evidence) else evidence
 
 
 def write_error(error_type: str, message: str) -> str:

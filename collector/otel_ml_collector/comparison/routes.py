@@ -52,7 +52,7 @@ from otel_ml_collector.verdicts.lines import (
     write_bounds,
     write_value,
 )
-from otel_ml_collector.verdicts.verdicts import ERRORS, JudgedSides, find_worst
+from otel_ml_collector.verdicts.verdicts import AT_ALL_LOOKS, ERRORS, JudgedSides, find_worst
 from otel_ml_collector.versions import diff
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
@@ -190,6 +190,7 @@ class ComparedPair:
             for runs without changed functions.
         banner: The verdict in one sentence. None for runs. Also None if no judge scored both the
             baseline and `side`, and no call failed.
+        interval: What kind of intervals the figures have. Empty for runs.
     """
 
     side: ComparedSide
@@ -201,6 +202,7 @@ class ComparedPair:
     blocks: Sequence[diff.Block] = ()
     versions: Sequence[DefinedVersion] = ()
     banner: Banner | None = None
+    interval: str = ""
 
     @property
     def has_more(self) -> bool:
@@ -322,7 +324,11 @@ def show_verdict(
         reader, project, model, version, against, now_ns=now_ns, releases=releases
     )
     banner = make_banner(
-        verdict.word, verdict.sentence, verdict.judges, (f"v{against}", f"v{version}")
+        verdict.word,
+        verdict.sentence,
+        verdict.judges,
+        (f"v{against}", f"v{version}"),
+        interval=verdict.interval,
     )
     figure = finding = None
     if release is not None and verdict.basis == "release":
@@ -338,12 +344,14 @@ def show_verdict(
         )
     live = verdict.production or verdict
     has_live = bool(live.judges or live.amounts or live.failures)
+    is_live = has_live or verdict.basis != "experiments"
     context = {
         "found": verdict,
         "banner": banner,
+        "interval": AT_ALL_LOOKS if is_live else wording.INTERVAL,
         # Without recorded runs of both versions, the deciding experiments are shown.
         "lines": versus_lines(live, live.missing) if has_live else versus_lines(verdict, None),
-        "source": "live runs" if has_live or verdict.basis != "experiments" else "experiments",
+        "source": "live runs" if is_live else "experiments",
         "tried": verdict.paired or (verdict if verdict.basis == "experiments" else None),
         "tag": choose_tag(release, figure) if release and figure else "",
         "tag_values": find_tag_values(reader, project, release, figure, now_ns)
@@ -645,6 +653,7 @@ def _compare_pair(
             amount_lines(verdict.amounts),
             failure_lines(verdict.failures),
             banner=_make_banner(verdict, (find_worst(verdict) or ("", "", 0.0))[1], before, side),
+            interval=wording.INTERVAL,
         )
     if side.version is not None:
         decision = side.version.verdict
@@ -653,7 +662,10 @@ def _compare_pair(
             judge_lines(decision.judges) if decision else (),
             amount_lines(decision.amounts) if decision else (),
             failure_lines(decision.failures) if decision else (),
-            banner=_make_banner(decision, decision.sentence, before, side) if decision else None,
+            banner=_make_banner(decision, decision.sentence, before, side, decision.interval)
+            if decision
+            else None,
+            interval=decision.interval if decision else "",
             blocks=_blocks(compared, side, before, side.version.model),
             versions=[compared.versions[part.reference] for part in (before, side)],
         )
@@ -672,12 +684,17 @@ def _compare_pair(
 
 
 def _make_banner(
-    verdict: JudgedSides, sentence: str, before: ComparedSide, side: ComparedSide
+    verdict: JudgedSides,
+    sentence: str,
+    before: ComparedSide,
+    side: ComparedSide,
+    interval: str = wording.INTERVAL,
 ) -> Banner | None:
     """Write the verdict on a pair. None if no judge scored both and no call failed."""
     if not verdict.judges and verdict.failures is None:
         return None
-    return make_banner(verdict.word, sentence, verdict.judges, (before.letter, side.letter))
+    names = before.letter, side.letter
+    return make_banner(verdict.word, sentence, verdict.judges, names, interval=interval)
 
 
 def _blocks(

@@ -63,6 +63,7 @@ from otel_ml_collector.verdicts.sides import (
 )
 from otel_ml_collector.verdicts.verdicts import (
     AMOUNT_FIGURES,
+    AT_ALL_LOOKS,
     FigureChange,
     RecordedChange,
     make_recorded_change,
@@ -988,7 +989,9 @@ def claim_release(release: Release) -> Claim:
     subject, baseline = _name_sides(release)
     figure = release.figures[0] if release.figures else None
     if release.word != "worse" or figure is None:
-        banner = make_banner(release.word, release.sentence, (), (baseline, subject))
+        banner = make_banner(
+            release.word, release.sentence, (), (baseline, subject), interval=AT_ALL_LOOKS
+        )
         evidence = join_evidence(
             banner.evidence,
             _write_runs(release),
@@ -1018,7 +1021,7 @@ def claim_release(release: Release) -> Claim:
             of=name_target(figure.target, is_rate=figure.is_rate)
             if figure.target
             else name_measured(figure.name, kind, judge),
-            interval="interval",
+            interval=AT_ALL_LOOKS,
         ),
         f"Over all runs: {write_difference(figure.difference, kind)}" if is_slice else "",
         f"First run of {subject}: {write_moment(release.began_ns)}",

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from otel_ml.records import ListedExperiment
 from otel_ml.statistics.verdict import Word
+from otel_ml_collector import wording
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.evaluations.experiments import (
     Compared,
@@ -31,6 +32,7 @@ from otel_ml_collector.findings.releases import (
 )
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.verdicts.verdicts import (
+    AT_ALL_LOOKS,
     AmountChange,
     FailureChange,
     JudgeChange,
@@ -93,6 +95,11 @@ class VersionsVerdict(AnswerBody):
     production: RecordedChange | None = Field(
         description="Verdict on recorded runs; null unless `basis` is `experiments`"
     )
+
+    @property
+    def interval(self) -> str:
+        """What kind of intervals the figures have, such as `95 % interval`."""
+        return wording.INTERVAL if self.basis == "experiments" else AT_ALL_LOOKS
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,12 @@ from otel_ml_collector.verdicts.claims import (
     write_moment,
 )
 from otel_ml_collector.verdicts.lines import IntervalBar, draw_differences
-from otel_ml_collector.verdicts.verdicts import AMOUNT_FIGURES, FigureChange, Interval
+from otel_ml_collector.verdicts.verdicts import (
+    AMOUNT_FIGURES,
+    AT_ALL_LOOKS,
+    FigureChange,
+    Interval,
+)
 from otel_ml_collector.versions import diff
 from otel_ml_collector.versions.find import find_definitions
 from otel_ml_collector.web import view
@@ -98,6 +103,7 @@ class PartTable:
             entry has the headings of the one or two columns with numbers of runs. The other two
             entries are the headings of the values that the rows have as `before` and `now`.
         choices: Names of the tags that a user can choose instead of `dimension`.
+        interval: What kind of intervals the differences have.
     """
 
     title: str
@@ -105,6 +111,7 @@ class PartTable:
     heads: tuple[Sequence[str], str, str]
     rows: Sequence[PartRow]
     choices: Sequence[str] = ()
+    interval: str = wording.INTERVAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -345,6 +352,7 @@ def _compare_versions(
         heads=((f"Runs of {names[0]}", f"Runs of {names[1]}"), names[0], names[1]),
         rows=_draw_rows(rows, _kind_of(whole)),
         choices=choices,
+        interval=AT_ALL_LOOKS,
     )
 
 

@@ -317,7 +317,9 @@ def _explain_version(version: NewestVersion, verdict: VersionsVerdict) -> Projec
         runs = experiment.done
         where = _where_items(experiment)
     names = f"v{version.before}", name_version(version.model, version.version)
-    banner = make_banner(verdict.word, verdict.sentence, verdict.judges, names)
+    banner = make_banner(
+        verdict.word, verdict.sentence, verdict.judges, names, interval=verdict.interval
+    )
     return ProjectFinding(
         word=verdict.word,
         is_wrong=verdict.word in _WRONG,

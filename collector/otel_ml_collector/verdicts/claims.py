@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from otel_ml_collector import wording
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.verdicts.verdicts import Interval
 
@@ -174,7 +175,7 @@ def write_difference(
     kind: Literal["rate", "score", "amount"],
     of: str = "",
     *,
-    interval: str = "95 % interval",
+    interval: str = wording.INTERVAL,
 ) -> str:
     """Write a difference with its interval: `+21 pts (14 to 28)`. Empty without a difference.
 

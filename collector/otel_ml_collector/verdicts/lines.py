@@ -104,7 +104,12 @@ class Banner:
 
 
 def make_banner(
-    word: Word, sentence: str, judges: Sequence[JudgeChange], names: tuple[str, str]
+    word: Word,
+    sentence: str,
+    judges: Sequence[JudgeChange],
+    names: tuple[str, str],
+    *,
+    interval: str = wording.INTERVAL,
 ) -> Banner:
     """Make the banner on top of a page, which states the verdict of a comparison.
 
@@ -114,6 +119,7 @@ def make_banner(
             with the name of the figure, as in `exact: 67 % pass`.
         judges: The change of the scores of each judge.
         names: Names of the baseline and of the candidate, such as v1 and v2.
+        interval: What kind of intervals the comparison has.
     """
     name, has_name, text = sentence.partition(": ")
     judge = next((change for change in judges if change.judge == name), None)
@@ -122,9 +128,9 @@ def make_banner(
     if word in _DECIDED:
         figures, has_size, size = claim.rpartition(": ")
         if has_size:
-            interval, has_count, count = evidence.partition("; ")
-            interval = wording.name_interval(interval)
-            claim, evidence = figures, f"{size} ({interval}); {count}" if has_count else size
+            bounds, has_count, count = evidence.partition("; ")
+            bounds = wording.name_interval(bounds, interval)
+            claim, evidence = figures, f"{size} ({bounds}); {count}" if has_count else size
         elif name in _AMOUNT_TITLES:
             claim = f"{name} is {claim}"
     before, now = names
@@ -141,7 +147,12 @@ def make_banner(
     if target:
         evidence, judge = f"{evidence}. Ground truth: {target}".removeprefix(". "), None
     return Banner(
-        word, name if has_name else "", lead, claim, wording.name_interval(evidence), judge
+        word,
+        name if has_name else "",
+        lead,
+        claim,
+        wording.name_interval(evidence, interval),
+        judge,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Protocol
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from otel_ml.statistics.intervals import Estimate
-from otel_ml.statistics.release import FigureVerdict
+from otel_ml.statistics.release import FALSE_WORDS, FigureVerdict
 from otel_ml.statistics.verdict import (
     FAILED_CALLS,
     WORST_FIRST,
@@ -23,6 +23,9 @@ from otel_ml_collector.wording import numbered
 ERRORS: Final = "errors"
 MISSING: Final = "missing outputs"
 AMOUNT_FIGURES: Final = ("latency", "tokens", "cost")
+# What kind of interval a comparison of recorded runs has: all of its intervals hold together,
+# however often you look.
+AT_ALL_LOOKS: Final = f"{100 * (1 - FALSE_WORDS):.0f} % interval at all looks"
 
 
 def _finite(bound: float | None) -> float | None:
@@ -78,8 +81,9 @@ class JudgeChange(JudgeVersionName):
     baseline: Interval | None = Field(description="Pass rate or mean score of the baseline")
     candidate: Interval | None
     difference: Interval | None = Field(
-        description="Candidate minus baseline. With several judges, the intervals are wider, so "
-        "that together they have 95 % confidence (Bonferroni)"
+        description="Candidate minus baseline. In experiments, the intervals of all judges "
+        "together have 95 % confidence (Bonferroni). For recorded runs, the intervals of all "
+        "figures together have 99 % confidence, however often you look"
     )
     margin: float = Field(description="Smallest difference that matters")
     detectable: float | None = Field(

@@ -390,7 +390,7 @@ def test_versions(service: Service) -> None:
     )
     _, claim, size = verdict["sentence"].partition(" (")[0].split(": ")
     assert f"B is worse</strong>: {claim}." in text
-    assert f"{size} (95 % interval: 7 to 45 pts)" in text
+    assert f"{size} (99 % interval at all looks: 7 to 45 pts)" in text
     _, row, *_ = table(text, "judges-B")
     assert row[:3] == ["grounded v1", "95.3 %", "68.7 %"]
     assert [row[-3], row[-1]] == [f"−{100 * (143 - 103) / 150:.1f}", "worse"]

@@ -156,7 +156,7 @@ def test_found_unasked(service: Service) -> None:
     )
     assert re.fullmatch(
         r'Difference in the pass rate \(judge "grounded", judge version 1\): −\d+ pts '
-        r"\(interval: −\d+ to −\d+\)",
+        r"\(99 % interval at all looks: −\d+ to −\d+\)",
         difference,
     )
     assert first.startswith("First run of answer v2: ")
