@@ -81,6 +81,7 @@ class FigureSums:
         lower_is_better: Whether lower values are better.
         passing: Verb for sentences about a rate, such as `pass` or `fail`.
         margin: Smallest difference that matters. None for the default of `kind`.
+        counted: Which runs have a value, in words, such as `scored runs`.
     """
 
     name: str
@@ -89,6 +90,7 @@ class FigureSums:
     lower_is_better: bool = False
     passing: str = "pass"
     margin: float | None = None
+    counted: str = "runs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,7 @@ def judge_release(
     *,
     is_hourly: bool = False,
     growing: int | None = 1,
+    runs: tuple[int, int] | None = None,
 ) -> list[FigureVerdict]:
     """Decide for each measure, such as error share or latency, whether a version is worse.
 
@@ -159,6 +162,7 @@ def judge_release(
         is_hourly: Whether runs are only compared with runs of the same hour.
         growing: Which version still collects runs: 0 for the baseline, 1 for the candidate. None if
             both do.
+        runs: Number of compared runs of each version. If fewer have a value, sentences say which.
 
     Returns:
         The verdicts, in the order of `figures`. A measure is left out if one of the versions
@@ -167,7 +171,7 @@ def judge_release(
     compared = [
         item
         for figure in figures
-        if (item := _Compared.of(figure, is_hourly=is_hourly)) is not None
+        if (item := _Compared.of(figure, is_hourly=is_hourly, runs=runs)) is not None
     ]
     names = (
         f"with {baseline}" if baseline else "before",
@@ -215,15 +219,18 @@ class _Compared:
     figure: FigureSums
     sums: _Sums
     is_hourly: bool
+    runs: tuple[int, int] | None
 
     @classmethod
-    def of(cls, figure: FigureSums, *, is_hourly: bool) -> "_Compared | None":
+    def of(
+        cls, figure: FigureSums, *, is_hourly: bool, runs: tuple[int, int] | None
+    ) -> "_Compared | None":
         sums = _Sums.start(is_hourly=is_hourly)
         for (stratum, _), pair in sorted(figure.cells.items()):
             sums.add(stratum, pair)
         if not any(item.weight for item in sums.list_strata()):
             return None
-        return cls(figure, sums, is_hourly)
+        return cls(figure, sums, is_hourly, runs)
 
     def compare(self, strata: Iterable[StratumSums], error: float) -> Comparison | None:
         figure = self.figure
@@ -359,6 +366,8 @@ class _Compared:
         figure, change = self.figure, comparison.difference
         sides = comparison.baseline, comparison.candidate
         n = "/".join(f"{side.n:,}" for side in sides)
+        has_all = self.runs in {None, (sides[0].n, sides[1].n)}
+        counted = "runs" if has_all else figure.counted
         reasons = [f"{reason} {names[side]}" for reason, side in few]
         if figure.kind == "amount":
             return AmountVerdict(
@@ -370,6 +379,8 @@ class _Compared:
                 reasons=reasons,
                 means=(floats.exp(sides[0].value), floats.exp(sides[1].value)),
                 sides=names,
+                counted=counted,
+                sizes=(sides[0].n, sides[1].n),
             )
         return JudgeVerdict(
             judge=figure.name,
@@ -386,6 +397,7 @@ class _Compared:
             reasons=reasons,
             passing=figure.passing,
             sides=names,
+            counted=counted,
         )
 
 

@@ -231,6 +231,7 @@ class JudgeVerdict:
         least: Smallest difference that an exact test of so few items shows with 80 % power. None
             if there are enough items for a confidence interval of the usual kind, or too few for
             any difference.
+        counted: Which runs `n` counts, such as `scored runs`.
     """
 
     judge: str
@@ -250,6 +251,7 @@ class JudgeVerdict:
     passing: str = "pass"
     sides: tuple[str, str] = ("before", "now")
     least: float | None = None
+    counted: str = "runs"
 
     @property
     def detectable(self) -> float | None:
@@ -298,7 +300,8 @@ class JudgeVerdict:
         if self.difference is None:
             return ""
         figures = self._write_figures() if self.word == "not enough data" else ""
-        parts = [figures, self.write_interval(), write_count(self.n, self.sides)]
+        count = write_count(self.n, self.sides, self.counted)
+        parts = [figures, self.write_interval(), count]
         return "; ".join(filter(None, parts))
 
     def write_interval(self) -> str:
@@ -405,16 +408,17 @@ def count_digits(rates: Sequence[float]) -> int:
     return 1 if is_extreme or is_close else 0
 
 
-def write_count(n: str, sides: tuple[str, str]) -> str:
+def write_count(n: str, sides: tuple[str, str], counted: str = "runs") -> str:
     """Return a sample size in words, such as ``150 items`` or ``948 runs before, 577 now``.
 
     Args:
         n: The sample size, from `JudgeVerdict.n`.
         sides: Words for baseline and candidate, such as "before" and "now".
+        counted: Which runs are counted, such as "scored runs".
     """
     before, is_two, now = n.partition("/")
     if is_two:
-        return f"{before} runs {sides[0]}, {now} {sides[1]}"
+        return f"{before} {counted} {sides[0]}, {now} {sides[1]}"
     items, has_clusters, clusters = n.partition(" in ")
     for noun in SOURCE_CLUSTERS.values():
         clusters = clusters.replace(f" clusters by {noun}", f" {noun}s")
@@ -620,6 +624,8 @@ class AmountVerdict:
             confidence interval is the only reason.
         means: Geometric means of the baseline and of the candidate. None if not computed.
         sides: Words for the baseline and the candidate in sentences.
+        counted: Which runs `n` counts, such as `successful runs`.
+        sizes: Number of runs of the baseline and of the candidate. None for items that both have.
     """
 
     name: str
@@ -630,6 +636,8 @@ class AmountVerdict:
     reasons: Sequence[str]
     means: tuple[float, float] | None = None
     sides: tuple[str, str] = ("before", "now")
+    counted: str = "runs"
+    sizes: tuple[int, int] | None = None
 
     @property
     def sentence(self) -> str:
@@ -658,9 +666,11 @@ class AmountVerdict:
 
         It is an amount, as in `at most 9 ms`, if a change of this many per cent may be small.
         """
-        change = max(1 - self.ratio.low, self.ratio.high - 1)
-        if self.means is not None and self.margin > AMOUNT_MARGIN:
-            size = change * self.means[0]
+        low, high = self.ratio.low, self.ratio.high
+        change = max(1 - low, high - 1)
+        if self.means is not None and self.margin > AMOUNT_MARGIN and low > 0:
+            # The same amount if baseline and candidate are swapped.
+            size = (max(1 / low, high) - 1) * math.sqrt(self.means[0] * self.means[1])
             match self.name:
                 case "latency":
                     return f"at most {size:.2g} ms"
@@ -689,7 +699,8 @@ class AmountVerdict:
     def evidence(self) -> str:
         """The confidence interval and the sample size in words."""
         change = self._write_change() if self.word == "not enough data" else ""
-        parts = [change, self._write_interval(), write_count(self.n, self.sides)]
+        count = write_count(self.n, self.sides, self.counted)
+        parts = [change, self._write_interval(), count]
         return "; ".join(filter(None, parts))
 
     def _write_interval(self) -> str:

@@ -212,7 +212,7 @@ def _answer_release(
             "how": Own(release.heading),
             **_summarize_recorded(recorded),
             "changed": _changed(call, a.version, b.version, before, after),
-            "needed": _needed(recorded.judges, "runs of both"),
+            "needed": _needed(recorded.judges, f"runs with v{_find_growing(release)}"),
             "experiments": tried,
             "worse": worse,
         },
@@ -453,7 +453,7 @@ def _compare_production(call: ToolCall, a: _Side, b: _Side) -> Digest:
             **parts,
             **_summarize_recorded(judgement.found),
             "changed": changed,
-            "needed": _needed(judgement.found.judges, "runs of both")
+            "needed": _needed(judgement.found.judges, "runs of the smaller side")
             or Own("for a more precise verdict, run both on one data set with otel-ml evaluate"),
         },
         url=url,
@@ -514,6 +514,14 @@ def _amounts(amounts: Sequence[AmountChange]) -> DigestTable:
 def interval_cells(of: Interval | None) -> list[object]:
     """Return four table cells: value, low, high and n; None for each if there is no value."""
     return [None] * 4 if of is None else [of.value, of.low, of.high, of.n]
+
+
+def _find_growing(release: Release) -> int | None:
+    """Return the version whose runs are counted by `JudgeChange.needed`."""
+    sides = release.baseline, release.candidate
+    if release.kind == "rollout":
+        return max(side.version or 0 for side in sides)
+    return min(sides, key=lambda side: side.runs).version
 
 
 def _needed(judges: Sequence[JudgeChange], what: str) -> list[str] | None:

@@ -36,6 +36,7 @@ from otel_ml_collector.findings.releases import claim_release, find_worse_releas
 from otel_ml_collector.findings.suggestions import suggest_for_release
 from otel_ml_collector.findings.versions import (
     VersionsVerdict,
+    find_compared,
     find_release_of,
     find_verdict,
     find_version_releases,
@@ -52,7 +53,13 @@ from otel_ml_collector.verdicts.lines import (
     write_bounds,
     write_value,
 )
-from otel_ml_collector.verdicts.verdicts import AT_ALL_LOOKS, ERRORS, JudgedSides, find_worst
+from otel_ml_collector.verdicts.verdicts import (
+    AT_ALL_LOOKS,
+    ERRORS,
+    MISSING,
+    JudgedSides,
+    find_worst,
+)
 from otel_ml_collector.versions import diff
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
@@ -317,10 +324,10 @@ def show_verdict(
     """
     now_ns = time.time_ns()
     releases = find_version_releases(reader, project, now_ns, model)
-    release = find_release_of(releases, model, version)
-    if is_default and release is not None and release.baseline.version is not None:
-        against = release.baseline.version
-    verdict = find_verdict(
+    newest = find_release_of(releases, model, version)
+    if is_default and newest is not None and newest.baseline.version is not None:
+        against = newest.baseline.version
+    verdict, release = find_compared(
         reader, project, model, version, against, now_ns=now_ns, releases=releases
     )
     banner = make_banner(
@@ -331,8 +338,9 @@ def show_verdict(
         interval=verdict.interval,
     )
     figure = finding = None
-    if release is not None and verdict.basis == "release":
-        finding = next(iter(find_worse_releases([release], now_ns)), None)
+    if release is not None and verdict.basis != "experiments":
+        if release is newest:
+            finding = next(iter(find_worse_releases([release], now_ns)), None)
         figure = next((item for item in release.figures if item.name == banner.figure), None)
         claim = claim_release(release)
         has_colon = claim.text.startswith(": ")
@@ -354,15 +362,14 @@ def show_verdict(
         "source": "live runs" if is_live else "experiments",
         "tried": verdict.paired or (verdict if verdict.basis == "experiments" else None),
         "tag": choose_tag(release, figure) if release and figure else "",
+        "target": figure.target if figure else "",
         "tag_values": find_tag_values(reader, project, release, figure, now_ns)
         if release is not None and figure is not None
         else [],
         # The claim may be about one client, so its runs are those of the problem.
         "where": finding.where if finding else _list_failures(verdict, banner),
         "problem": name_problem(finding) if finding else "",
-        "suggestion": suggest_for_release(model, banner.figure)
-        if verdict.basis == "release"
-        else None,
+        "suggestion": suggest_for_release(model, banner.figure) if finding else None,
     }
     return show_page(request, "verdict.html", context)
 
@@ -428,12 +435,18 @@ def _table_row(cells: Sequence[str]) -> str:
 
 
 def _changes_of(side: ComparedSide) -> list[tuple[str, str]]:
-    """List the sentence of each figure: failed calls, then each judge."""
+    """List the sentence of each figure, and for versions which data are compared."""
     verdict = _verdict_of(side)
     if verdict is None:
         return []
-    failures = [(FAILED_CALLS, verdict.failures.sentence)] if verdict.failures else []
-    return failures + [(change.judge, change.sentence) for change in verdict.judges]
+    figures = [(FAILED_CALLS, verdict.failures.sentence)] if verdict.failures else []
+    if isinstance(verdict, VersionsVerdict) and verdict.missing:
+        figures.append((MISSING, verdict.missing.sentence))
+    figures += [(change.judge, change.sentence) for change in verdict.judges]
+    figures += [(change.name, change.sentence) for change in verdict.amounts]
+    if isinstance(verdict, VersionsVerdict):
+        figures.append(("compared data", verdict.heading))
+    return figures
 
 
 def _escape(text: str) -> str:

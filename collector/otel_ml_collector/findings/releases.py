@@ -34,7 +34,13 @@ from otel_ml_collector.findings.slice_sums import is_requested_name
 from otel_ml_collector.findings.slice_truths import find_outcomes, name_target
 from otel_ml_collector.findings.slices import find_worst_slices, narrow_to_failed
 from otel_ml_collector.measures.measures import HAS_FAILED
-from otel_ml_collector.measures.units import BOUNDS, HOUR, VERSION_LABEL, Sides
+from otel_ml_collector.measures.units import (
+    BOUNDS,
+    HOUR,
+    VERSION_LABEL,
+    Sides,
+    count_tag_values,
+)
 from otel_ml_collector.store.counted import RECORDED
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.record_kinds import find_counted
@@ -56,6 +62,9 @@ from otel_ml_collector.verdicts.claims import (
 )
 from otel_ml_collector.verdicts.lines import make_banner
 from otel_ml_collector.verdicts.sides import (
+    COUNTED,
+    RUNS_WITH_TRUTH,
+    SCORED_RUNS,
     SidesVerdict,
     compare_sides,
     compare_tag_values,
@@ -64,6 +73,8 @@ from otel_ml_collector.verdicts.sides import (
 from otel_ml_collector.verdicts.verdicts import (
     AMOUNT_FIGURES,
     AT_ALL_LOOKS,
+    ERRORS,
+    MISSING,
     FigureChange,
     RecordedChange,
     make_recorded_change,
@@ -169,7 +180,8 @@ class Release(AnswerBody):
     @property
     def heading(self) -> str:
         """A heading that names both sides, and which of their runs are compared."""
-        return f"{self.candidate.name} vs {self.baseline.name}: {self.compared}"
+        names = f"{self.candidate.name} vs {self.baseline.name}"
+        return f"{names}: {self.compared}{f'; {self.left_out}' if self.left_out else ''}"
 
     @property
     def recorded(self) -> RecordedChange:
@@ -327,7 +339,8 @@ def compare_pair(
 ) -> tuple[Release | None, bool]:
     """Compare any two versions of a model as a release is compared.
 
-    It does not matter which of them is the baseline: the answer is mirrored exactly.
+    It does not matter which of them is the baseline: the answer is mirrored exactly. The answer
+    names what changed from the older version to the newer one.
 
     Args:
         reader: The store.
@@ -340,6 +353,21 @@ def compare_pair(
         The comparison, and whether it is that of a release. No comparison if one of the versions
         has no run.
     """
+    change, is_release = _find_pair(reader, project, model, versions, now_ns)
+    if change is None:
+        return None, False
+    release = _judge(reader, project, change, now_ns, "")
+    definitions = find_definitions(reader, project, [model]).get(model, {})
+    older, newer = min(versions), max(versions)
+    if newer in definitions:
+        release.change = diff.changes(definitions.get(older), definitions[newer])
+    return release, is_release
+
+
+def _find_pair(
+    reader: Reader, project: str, model: str, versions: tuple[int, int], now_ns: int
+) -> tuple[Change | None, bool]:
+    """Choose the runs of two versions to compare, the baseline first, see `compare_pair`."""
     older, newer = min(versions), max(versions)
     changes = find_changes(reader, project, now_ns, model, dimensions=("version",))
     change = next(
@@ -355,11 +383,9 @@ def compare_pair(
         }
         new = _Newest(model, "version", newer, 0, names)
         change = _find_baseline(reader, project, new, numbers, now_ns, against=older, start_ns=0)
-    if change is None:
-        return None, False
-    if versions == (newer, older):
+    if change is not None and versions == (newer, older):
         change = change.reverse()
-    return _judge(reader, project, change, now_ns, ""), is_release
+    return change, is_release
 
 
 def find_changes(
@@ -802,14 +828,52 @@ def compare_values(
     Returns:
         The verdict for each of these values. Empty if there are no runs to compare.
     """
-    changes = find_changes(reader, project, now_ns, release.model, dimensions=(release.dimension,))
-    sides = [
-        found
-        for change in changes
-        if change.name == release.candidate.name
-        and (found := _find_sides(reader, project, change, "")) is not None
-    ]
-    return compare_tag_values(reader, project, sides[0], tokens) if sides and tokens else {}
+    sides = _find_sides_of(reader, project, release, now_ns)
+    return compare_tag_values(reader, project, sides, tokens) if sides and tokens else {}
+
+
+def compare_by_tag(
+    reader: Reader, project: str, release: Release, now_ns: int, *, tag: str, most: int
+) -> dict[str, SidesVerdict]:
+    """Compare two versions for each value of a tag, as `compare_values` does.
+
+    Args:
+        reader: The store.
+        project: The project.
+        release: The comparison of all runs of both versions.
+        now_ns: When `release` was computed. Later runs are ignored.
+        tag: Name of the tag, such as `client`.
+        most: Maximum number of values: those that most of the compared runs have.
+
+    Returns:
+        The verdict for each value that runs of both versions have. The keys are texts such as
+        `client=Kessler`.
+    """
+    sides = _find_sides_of(reader, project, release, now_ns)
+    if sides is None:
+        return {}
+    sizes = {
+        row["token"]: row["before"] + row["after"]
+        for row in count_tag_values(reader, sides)
+        if row["token"].partition("=")[0] == tag
+    }
+    tokens = sorted(sizes, key=lambda token: (-sizes[token], token))[:most]
+    return compare_tag_values(reader, project, sides, tokens) if tokens else {}
+
+
+def _find_sides_of(reader: Reader, project: str, release: Release, now_ns: int) -> Sides | None:
+    """Find the compared runs of a release, or of any two versions; None if there are none."""
+    versions = release.baseline.version, release.candidate.version
+    if versions[0] is not None and versions[1] is not None:
+        pair = versions[0], versions[1]
+        change, _ = _find_pair(reader, project, release.model, pair, now_ns)
+    else:
+        changes = find_changes(
+            reader, project, now_ns, release.model, dimensions=(release.dimension,)
+        )
+        own = (item for item in changes if item.name == release.candidate.name)
+        change = next(own, None)
+    return None if change is None else _find_sides(reader, project, change, "")
 
 
 def _compare(reader: Reader, project: str, change: Change, where: str) -> SidesVerdict:
@@ -996,7 +1060,7 @@ def claim_release(release: Release) -> Claim:
             banner.evidence,
             _write_runs(release),
             release.left_out[:1].upper() + release.left_out[1:],
-            f"First run of {subject}: {write_moment(release.began_ns)}",
+            _write_first_run(release, subject),
             f"Changed: {release.change}" if release.change else "What changed is unknown",
         )
         return Claim(banner.lead, f": {banner.claim}", evidence)
@@ -1011,9 +1075,8 @@ def claim_release(release: Release) -> Claim:
         judge = f"{judge}, judge version {figure.judge_number}"
     ratio = figure.margin if kind == "amount" else 0.0
     since = write_moment(from_rfc3339(figure.since, "since")) if figure.since else ""
-    runs = _write_runs(release, None if shown is figure and kind == "amount" else shown)
     evidence = join_evidence(
-        f"{worst[:1].upper()}{worst[1:]}: {runs}" if is_slice else runs,
+        _write_runs(release, shown, f"{worst[:1].upper()}{worst[1:]}" if is_slice else "Included"),
         release.left_out[:1].upper() + release.left_out[1:],
         write_difference(
             shown.difference,
@@ -1024,7 +1087,7 @@ def claim_release(release: Release) -> Claim:
             interval=AT_ALL_LOOKS,
         ),
         f"Over all runs: {write_difference(figure.difference, kind)}" if is_slice else "",
-        f"First run of {subject}: {write_moment(release.began_ns)}",
+        _write_first_run(release, subject),
         f"{subject} has been significantly worse since {since}" if since else "",
         write_margin(figure.name, ratio, figure.baseline.value if figure.baseline else 0.0),
     )
@@ -1056,8 +1119,22 @@ def _explains(figure: ReleaseFigure) -> bool:
     return abs(part.value) >= _EXPLAINS * abs(whole.value)
 
 
-def _write_runs(release: Release, part: FigureChange | None = None) -> str:
-    """Write which runs are compared, and how many of them have a figure if not all have it."""
+def _write_first_run(release: Release, subject: str) -> str:
+    """Write when the newer version, release or LLM began."""
+    older, newer = release.candidate.version, release.baseline.version
+    if older is not None and newer is not None and older < newer:
+        subject = f"v{newer}"
+    return f"First run of {subject}: {write_moment(release.began_ns)}"
+
+
+def _write_runs(release: Release, part: FigureChange | None = None, label: str = "") -> str:
+    """Write which runs are compared, and how many of them have a figure if not all have it.
+
+    Args:
+        release: The comparison.
+        part: A figure of all runs, or of a slice.
+        label: Which runs have the figure, such as `Client Kessler`.
+    """
     compared = release.compared[:1].upper() + release.compared[1:]
     counts = release.baseline.runs, release.candidate.runs
     if not (part and part.baseline and part.candidate):
@@ -1069,7 +1146,10 @@ def _write_runs(release: Release, part: FigureChange | None = None) -> str:
         f"v{side.version}" if side.version is not None else side.name
         for side in (release.baseline, release.candidate)
     )
-    return f"{compared}. Included: {own[0]:,} runs with {before}, {own[1]:,} with {now}"
+    counted = RUNS_WITH_TRUTH if part.target else COUNTED.get(part.name, SCORED_RUNS)
+    if part.name in (ERRORS, MISSING):
+        counted = "runs"
+    return f"{compared}. {label}: {own[0]:,} {counted} with {before}, {own[1]:,} with {now}"
 
 
 def _kind_of(figure: FigureChange) -> Literal["rate", "score", "amount"]:

@@ -123,6 +123,25 @@ def find_verdict(
 ) -> VersionsVerdict:
     """Return whether a version of a model is better or worse than another, with the evidence.
 
+    See `find_compared`.
+    """
+    return find_compared(
+        reader, project, model, version, baseline, now_ns=now_ns, releases=releases
+    )[0]
+
+
+def find_compared(
+    reader: Reader,
+    project: str,
+    model: str,
+    version: int,
+    baseline: int,
+    *,
+    now_ns: int,
+    releases: Sequence[Release] | None = None,
+) -> tuple[VersionsVerdict, Release | None]:
+    """Return whether a version of a model is better or worse than another, with the evidence.
+
     The verdict comes from the first of these comparisons that exists:
 
     * The comparison of a new version with its baseline, if it is one of these two.
@@ -138,6 +157,10 @@ def find_verdict(
         now_ns: Current time, in nanoseconds since 1970.
         releases: The comparisons of the project's new versions with their baselines, if you have
             them already. If None, those of the model are computed.
+
+    Returns:
+        The verdict, and the comparison of the recorded runs of both versions. No comparison if one
+        of them has no run.
 
     Raises:
         Missing: A version does not exist.
@@ -183,9 +206,10 @@ def find_verdict(
             "missing": None,
             "production": production,
         }
-    return VersionsVerdict.model_validate(
+    verdict = VersionsVerdict.model_validate(
         {"model": model, "version": version, "baseline": baseline, **facts}
     )
+    return verdict, release
 
 
 def find_version_releases(reader: Reader, project: str, now_ns: int, *models: str) -> list[Release]:

@@ -17,7 +17,7 @@ from otel_ml_collector.evaluations.experiments import (
     find_experiments,
 )
 from otel_ml_collector.filter.writing import quoted
-from otel_ml_collector.findings.releases import Release, evaluate_command, write_release
+from otel_ml_collector.findings.releases import Release, claim_release, evaluate_command
 from otel_ml_collector.findings.versions import (
     VersionsVerdict,
     find_release_of,
@@ -32,7 +32,7 @@ from otel_ml_collector.store.open_runs import CRASHED_RUNS, find_open_runs
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.times import DAY_NS, to_rfc3339
-from otel_ml_collector.verdicts.claims import name_version
+from otel_ml_collector.verdicts.claims import Claim, name_version
 from otel_ml_collector.verdicts.lines import Banner, make_banner, quote_judge
 from otel_ml_collector.verdicts.verdicts import FailureChange, JudgeChange, find_worst
 from otel_ml_collector.versions import diff
@@ -253,15 +253,16 @@ def _make_news(
             continue
         if verdict.experiment:
             decided.add(verdict.experiment.run_id)
-        finding = _explain_version(version, verdict)
+        claim = None
+        if release is not None and verdict.basis == "release":
+            claim = claim_release(release)
+        finding = _explain_version(version, verdict, claim)
         explanation = quote_judge(verdict.sentence, verdict.judges)
         facts = {
             "word": verdict.word,
             "sentence": verdict.sentence,
             "explanation": explanation,
-            "claim": write_release(release)
-            if release is not None and verdict.basis == "release"
-            else wording.split_evidence(explanation)[0],
+            "claim": claim.sentence if claim else wording.split_evidence(explanation)[0],
             "reasons": _list_reasons(verdict),
         }
         judged.append(version.model_copy(update=facts))
@@ -306,8 +307,16 @@ def _list_reasons(verdict: VersionsVerdict) -> list[str]:
     return verdict.reasons or reasons or ([] if parts else ["nothing to compare"])
 
 
-def _explain_version(version: NewestVersion, verdict: VersionsVerdict) -> ProjectFinding | None:
-    """Write the message about a new version; None if there is nothing to compare it with."""
+def _explain_version(
+    version: NewestVersion, verdict: VersionsVerdict, claim: Claim | None
+) -> ProjectFinding | None:
+    """Write the message about a new version; None if there is nothing to compare it with.
+
+    Args:
+        version: The new version.
+        verdict: The verdict on it.
+        claim: What the comparison of recorded runs says. None if something else decides.
+    """
     if not (verdict.judges or verdict.amounts or verdict.failures):
         return None
     experiment = verdict.experiment if verdict.basis == "experiments" else None
@@ -326,9 +335,9 @@ def _explain_version(version: NewestVersion, verdict: VersionsVerdict) -> Projec
         subject=wording.numbered(version.model, version.version),
         model=version.model,
         sentence=verdict.sentence,
-        title=banner.lead,
-        text=_write_claim(banner),
-        evidence=banner.evidence,
+        title=claim.title if claim else banner.lead,
+        text=claim.text if claim else _write_claim(banner),
+        evidence=claim.evidence if claim else banner.evidence,
         by="experiment" if experiment else "production",
         size=float(runs or 0),
         where=where,

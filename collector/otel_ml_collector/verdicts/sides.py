@@ -69,6 +69,16 @@ _LEAST_STRATUM_RUNS: Final = 30
 _MOST_JUDGES: Final = 20
 _PASSED: Final = "passed"
 _SCORED: Final = "scored"
+# Which runs have a figure, in words. Judges have scored runs.
+COUNTED: Final[Mapping[str, str]] = {
+    ERRORS: "comparable runs",
+    MISSING: "comparable runs",
+    "latency": "successful runs",
+    "tokens": "successful runs with tokens",
+    "cost": "successful runs with a cost",
+}
+SCORED_RUNS: Final = "scored runs"
+RUNS_WITH_TRUTH: Final = "runs with ground truth"
 # Smallest part of the other side's share of predictions with ground truth.
 _LEAST_COVERAGE: Final = 0.9
 
@@ -216,7 +226,15 @@ def _judge_rows(read: _SideRows) -> SidesVerdict:
         figures += [figure] if figure is not None else []
         if reason:
             unlike[outcome.figure] = reason
-    judged = judge_release(figures, *sides.names, is_hourly=sides.is_hourly, growing=sides.growing)
+    if read.share < 1:
+        figures = [replace(figure, counted="sampled runs") for figure in figures]
+    judged = judge_release(
+        figures,
+        *sides.names,
+        is_hourly=sides.is_hourly,
+        growing=sides.growing,
+        runs=sides.counts,
+    )
     verdicts = sorted(judged, key=lambda verdict: _order(verdict, sides.is_reversed))
     deciding = _choose_deciding(verdicts, sides.is_reversed)
     first = next(iter(deciding), None)
@@ -522,12 +540,14 @@ def make_figure(name: str, kind: str, cells: Mapping[CellKey, Pair]) -> FigureSu
             cells=cells,
             lower_is_better=kind != _PASSED,
             passing={ERRORS: "fail", MISSING: "have no output"}.get(kind, "pass"),
+            counted=COUNTED.get(name, SCORED_RUNS),
         )
     return FigureSums(
         name=name,
         kind="score" if kind == _SCORED else "amount",
         cells=cells,
         lower_is_better=kind != _SCORED,
+        counted=COUNTED.get(name, SCORED_RUNS),
     )
 
 
@@ -560,6 +580,7 @@ def _make_outcome_figure(
         cells=pairs,
         lower_is_better=outcome.lower_is_better,
         passing="are right",
+        counted=RUNS_WITH_TRUTH,
     )
     return figure, ""
 

@@ -246,8 +246,8 @@ def _list_means(verdict: AmountVerdict) -> tuple[Interval | None, Interval | Non
         return None, None
     ratio = verdict.ratio
     before, now = (
-        Interval(value=mean, low=None, high=None, n=ratio.n, clusters=ratio.clusters)
-        for mean in verdict.means
+        Interval(value=mean, low=None, high=None, n=size, clusters=ratio.clusters)
+        for mean, size in zip(verdict.means, verdict.sizes or (ratio.n, ratio.n), strict=True)
     )
     return before, now
 

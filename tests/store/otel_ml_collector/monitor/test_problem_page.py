@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import pytest
 
 from otel_ml_collector.span import Span, Value
-from otel_ml_collector.times import DAY_NS, MINUTE_NS, to_rfc3339
+from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.desk import PROJECT, make_desk
 from tests.support.otel_ml_collector.spans import id_of, make_call, trace_id
@@ -78,7 +78,7 @@ def test_pairs(service: Service) -> None:
 
 def test_small_worst_value(service: Service) -> None:
     """The tag value that the release calls worst is marked worse, even with fewer than 100 runs."""
-    began_ns = time.time_ns() - 60 * MINUTE_NS
+    began_ns = time.time_ns() // HOUR_NS * HOUR_NS - 60 * MINUTE_NS
     calls = []
     for place in range(360):
         version, client = ("aa", "bb")[place // 180], "xyz"[place % 3]

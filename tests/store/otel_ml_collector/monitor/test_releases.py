@@ -377,7 +377,9 @@ def test_evidence_counts_scored_runs(service: Service) -> None:
     figure = release["figures"][0]
     counts = figure["baseline"]["n"], figure["candidate"]["n"]
     assert counts == (RUNS * 3 // 4, RUNS * 3 // 4)
-    assert f"Included: {counts[0]} runs with v1, {counts[1]} with v2. " in finding["evidence"]
+    assert (
+        f"Included: {counts[0]} scored runs with v1, {counts[1]} with v2. " in finding["evidence"]
+    )
 
 
 def test_errors_alone_say_nothing_about_answers(service: Service) -> None:

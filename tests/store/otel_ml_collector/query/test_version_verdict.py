@@ -191,7 +191,7 @@ def test_page_says_the_same(service: Service) -> None:
     path = "/projects/p/model-verdict?model=answer&version=2&against=1"
     part = ask(service.app, path)
     assert part.status == 200, part.text
-    assert '<strong class="worse-w">v2 is worse</strong>' in part.text
+    assert '<strong class="worse-w">answer v2 is worse</strong>' in part.text
     assert "<h2>v2 vs v1</h2>" in part.text
     kinds = re.findall(r'<td class="mute">(\w+)</td>', part.text)
     assert kinds == ["Quality", "Errors", "Latency"]
