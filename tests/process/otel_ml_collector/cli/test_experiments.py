@@ -254,6 +254,35 @@ def test_new_version(collector: CollectorProcess, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out.startswith("fresh:v2 vs fresh:v1: not enough data\n")
 
 
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (("young:v1", "young:v2"), 0),
+        (("young:v1", "young:v2", "--fail-if", "not-enough-data"), 1),
+        (("young:v2", "young:v1", "--fail-if", "worse or not-enough-data"), 1),
+        (("tuned:v1", "tuned:v2", "--fail-if", "not-enough-data"), 0),
+    ],
+)
+def test_fail_if_not_enough_data(
+    collector: CollectorProcess,
+    tuned: list[Result],
+    capsys: pytest.CaptureFixture[str],
+    *,
+    words: tuple[str, ...],
+    status: int,
+) -> None:
+    """With `--fail-if not-enough-data`, a comparison without enough data exits with 1."""
+    client = Client("tried", endpoint=collector.endpoint, join=False)
+    for function in (right, wrong):
+        client.trace(name="young")(function)(1)
+    assert client.flush()
+    client.close()
+    assert main(["compare", *words]) == status
+    printed = capsys.readouterr()
+    assert ("not enough data" in printed.out.splitlines()[0]) == words[0].startswith("young")
+    assert printed.err == (f"otel-ml: --fail-if {words[-1]}\n" if status else "")
+
+
 def test_versions_of_two_models(
     versions: Reader, collector: CollectorProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:
