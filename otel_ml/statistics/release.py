@@ -148,6 +148,7 @@ def judge_release(
     is_hourly: bool = False,
     growing: int | None = 1,
     runs: tuple[int, int] | None = None,
+    sharing: int | None = None,
 ) -> list[FigureVerdict]:
     """Decide for each measure, such as error share or latency, whether a version is worse.
 
@@ -163,6 +164,7 @@ def judge_release(
         growing: Which version still collects runs: 0 for the baseline, 1 for the candidate. None if
             both do.
         runs: Number of compared runs of each version. If fewer have a value, sentences say which.
+        sharing: How many measures share the error of 1 %. Default: those of `figures`.
 
     Returns:
         The verdicts, in the order of `figures`. A measure is left out if one of the versions
@@ -177,7 +179,7 @@ def judge_release(
         f"with {baseline}" if baseline else "before",
         f"with {candidate}" if candidate else "now",
     )
-    error = SPENT / max(len(compared), 1)
+    error = SPENT / max(len(compared) if sharing is None else sharing, 1)
     verdicts = (item.judge(error, growing, names) for item in compared)
     return [verdict for verdict in verdicts if verdict is not None]
 
@@ -366,7 +368,7 @@ class _Compared:
         figure, change = self.figure, comparison.difference
         sides = comparison.baseline, comparison.candidate
         n = "/".join(f"{side.n:,}" for side in sides)
-        has_all = self.runs in {None, (sides[0].n, sides[1].n)}
+        has_all = self.runs == (sides[0].n, sides[1].n)
         counted = "runs" if has_all else figure.counted
         reasons = [f"{reason} {names[side]}" for reason, side in few]
         if figure.kind == "amount":

@@ -112,17 +112,39 @@ def choose_runs(older: Mapping[int, int], newer: Mapping[int, int], rollout: int
     shared = tuple(hour for hour in sorted(older) if older[hour] and newer.get(hour))
     both = _count(older, shared), _count(newer, shared)
     every = sum(newer.values())
-    after = before = 0
-    if rollout is not None:
-        start = _find_start(older, rollout)
-        before = sum(runs for hour, runs in older.items() if start <= hour < rollout)
-        after = sum(runs for hour, runs in newer.items() if hour >= rollout)
+    around = None if rollout is None else choose_rollout(older, newer, rollout)
+    if around is not None:
+        before, after = around.runs
         is_switch = len(shared) <= _MOST_SWITCHING and before >= LEAST_RUNS
-        if before and (min(both) < LEAST_RUNS or (is_switch and after > both[1])):
-            return Choice("rollout", (), start, rollout, (before, after), every - after)
+        if min(both) < LEAST_RUNS or (is_switch and after > both[1]):
+            return around
     start = shared[0] if shared else min(newer, default=0)
     kind: Literal["hours", "none"] = "hours" if min(both) >= LEAST_RUNS else "none"
     return Choice(kind, shared, start, None, both, every - both[1])
+
+
+def choose_rollout(
+    older: Mapping[int, int], newer: Mapping[int, int], rollout: int
+) -> Choice | None:
+    """Choose the runs of the older version before a rollout, and of the newer one since then.
+
+    A judge that scored too few runs in the hours of both versions is compared by these runs.
+
+    Args:
+        older: Number of runs of the older version, by hour.
+        newer: Number of runs of the newer version, by hour.
+        rollout: Result of `find_rollout`.
+
+    Returns:
+        The choice. None if the older version has no run before the rollout.
+    """
+    start = _find_start(older, rollout)
+    before = sum(runs for hour, runs in older.items() if start <= hour < rollout)
+    after = sum(runs for hour, runs in newer.items() if hour >= rollout)
+    if not before:
+        return None
+    left_out = sum(newer.values()) - after
+    return Choice("rollout", (), start, rollout, (before, after), left_out)
 
 
 def choose_baseline(

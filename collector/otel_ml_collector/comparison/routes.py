@@ -108,12 +108,12 @@ def get_verdict(
 ) -> VersionsVerdict:
     """Return whether a version of a model is better or worse than another, with the reasons.
 
-    Scores of judges, failed calls, missing outputs, latency, tokens and cost are compared. If the
-    version replaced the other one, its recorded runs in the first two weeks at most are compared
-    with the runs in the week before its start. For any other two versions, experiments of both on
-    the same data set are compared. If there are none, all recorded runs of both versions are
-    compared. Recorded runs of one session or trace count as dependent (one cluster) in confidence
-    intervals.
+    Scores of judges, failed calls, missing outputs, ground truth, latency, tokens and cost are
+    compared. A new version and the one before it are compared by their recorded runs. For any other
+    two versions, experiments of both on the same data set are compared. If there are none, their
+    recorded runs are compared: those of the hours in which both ran, otherwise those before and
+    since the rollout. Recorded runs of one session or trace count as dependent (one cluster) in
+    confidence intervals.
     """
     return find_verdict(reader, project, model, number, against, now_ns=time.time_ns())
 

@@ -61,7 +61,9 @@ def find_tag_values(
     if not tag or not figure.is_rate:
         return []
     rows = []
-    verdicts = compare_by_tag(reader, project, release, now_ns, tag=tag, most=_SHOWN)
+    verdicts = compare_by_tag(
+        reader, project, release, now_ns, figure=figure.name, tag=tag, most=_SHOWN
+    )
     for token, verdict in verdicts.items():
         name = token.partition("=")[2]
         own = next((item for item in verdict.describe() if item.name == figure.name), None)

@@ -8,6 +8,7 @@ answer.
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import groupby
 from typing import Final, Literal
 
@@ -19,6 +20,7 @@ from otel_ml.statistics.rollout import (
     Choice,
     Stretch,
     choose_baseline,
+    choose_rollout,
     choose_runs,
     find_rollout,
 )
@@ -163,6 +165,10 @@ class Release(AnswerBody):
     )
     began: str = Field(description="Start of its first run, RFC 3339")
     began_ns: int = Field(exclude=True)
+    around_rollout: list[str] = Field(
+        description="Figures that are compared by the runs before and since the rollout, because "
+        "fewer than 100 runs of a side have them in the hours in which both ran"
+    )
     since: str | None = Field(
         description="When it first became certain that this is worse, RFC 3339"
     )
@@ -209,6 +215,8 @@ class Change:
         end_ns: End of the compared time. Later runs may still be arriving.
         choice: Which runs are compared.
         is_reversed: Whether the baseline is newer than the other side.
+        find_rollout: Returns the runs before and since the rollout, if `choice` are the runs of the
+            hours of both. None if there is no rollout.
     """
 
     model: str
@@ -223,6 +231,9 @@ class Change:
     end_ns: int
     choice: Choice
     is_reversed: bool = False
+    find_rollout: Callable[[], Choice | None] = field(
+        default=lambda: None, compare=False, repr=False
+    )
 
     @property
     def names(self) -> tuple[str, str]:
@@ -236,6 +247,12 @@ class Change:
         """Number of compared runs, of the baseline and of the other side."""
         older, newer = self.choice.runs
         return (newer, older) if self.is_reversed else (older, newer)
+
+    @property
+    def around_rollout(self) -> "Change | None":
+        """This change with the runs before and since the rollout, instead of shared hours."""
+        choice = self.find_rollout() if self.choice.kind == "hours" else None
+        return None if choice is None else replace(self, choice=choice)
 
     def reverse(self) -> "Change":
         """Exchange the two sides."""
@@ -670,6 +687,10 @@ def _find_baseline(
     rollout = calls.find_rollout() if _needs_rollout(older, newer) else None
     baseline = choose_baseline(older, newer, rollout)
 
+    def find_around() -> Choice | None:
+        began = calls.find_rollout() if rollout is None else rollout
+        return None if began is None else choose_rollout(older[baseline], newer, began)
+
     def write(name: str | int) -> str:
         return wording.numbered(new.model, name) if isinstance(name, int) else name
 
@@ -685,6 +706,7 @@ def _find_baseline(
         began_ns=new.began_ns or min(newer) * HOUR_NS,
         end_ns=end_ns,
         choice=choose_runs(older[baseline], newer, rollout),
+        find_rollout=cache(find_around),
     )
 
 
@@ -812,7 +834,13 @@ def _judge(reader: Reader, project: str, change: Change, now_ns: int, where: str
 
 
 def compare_values(
-    reader: Reader, project: str, release: Release, now_ns: int, tokens: Sequence[str]
+    reader: Reader,
+    project: str,
+    release: Release,
+    now_ns: int,
+    *,
+    figure: str,
+    tokens: Sequence[str],
 ) -> dict[str, SidesVerdict]:
     """Compare a new version with its baseline, separately for each value of a tag.
 
@@ -823,17 +851,25 @@ def compare_values(
         project: The project.
         release: The comparison of all runs of the version with those of its baseline.
         now_ns: When `release` was computed. Later runs are ignored.
+        figure: Name of the figure that matters.
         tokens: Values of one tag, each as `tag=value`, such as `client=Kessler`.
 
     Returns:
         The verdict for each of these values. Empty if there are no runs to compare.
     """
-    sides = _find_sides_of(reader, project, release, now_ns)
+    sides = _find_sides_of(reader, project, release, now_ns, figure)
     return compare_tag_values(reader, project, sides, tokens) if sides and tokens else {}
 
 
 def compare_by_tag(
-    reader: Reader, project: str, release: Release, now_ns: int, *, tag: str, most: int
+    reader: Reader,
+    project: str,
+    release: Release,
+    now_ns: int,
+    *,
+    figure: str,
+    tag: str,
+    most: int,
 ) -> dict[str, SidesVerdict]:
     """Compare two versions for each value of a tag, as `compare_values` does.
 
@@ -842,6 +878,7 @@ def compare_by_tag(
         project: The project.
         release: The comparison of all runs of both versions.
         now_ns: When `release` was computed. Later runs are ignored.
+        figure: Name of the figure that matters.
         tag: Name of the tag, such as `client`.
         most: Maximum number of values: those that most of the compared runs have.
 
@@ -849,7 +886,7 @@ def compare_by_tag(
         The verdict for each value that runs of both versions have. The keys are texts such as
         `client=Kessler`.
     """
-    sides = _find_sides_of(reader, project, release, now_ns)
+    sides = _find_sides_of(reader, project, release, now_ns, figure)
     if sides is None:
         return {}
     sizes = {
@@ -861,8 +898,10 @@ def compare_by_tag(
     return compare_tag_values(reader, project, sides, tokens) if tokens else {}
 
 
-def _find_sides_of(reader: Reader, project: str, release: Release, now_ns: int) -> Sides | None:
-    """Find the compared runs of a release, or of any two versions; None if there are none."""
+def _find_sides_of(
+    reader: Reader, project: str, release: Release, now_ns: int, figure: str
+) -> Sides | None:
+    """Find the runs by which a figure of a release is compared; None if there are none."""
     versions = release.baseline.version, release.candidate.version
     if versions[0] is not None and versions[1] is not None:
         pair = versions[0], versions[1]
@@ -873,13 +912,22 @@ def _find_sides_of(reader: Reader, project: str, release: Release, now_ns: int) 
         )
         own = (item for item in changes if item.name == release.candidate.name)
         change = next(own, None)
+    if change is not None and figure in release.around_rollout:
+        change = change.around_rollout or change
     return None if change is None else _find_sides(reader, project, change, "")
 
 
 def _compare(reader: Reader, project: str, change: Change, where: str) -> SidesVerdict:
     """Compare a new version, release or LLM with its baseline."""
     sides = _find_sides(reader, project, change, where)
-    return leave_open(change.runs) if sides is None else compare_sides(reader, project, sides)
+    if sides is None:
+        return leave_open(change.runs)
+
+    def find_around() -> Sides | None:
+        around = change.around_rollout
+        return None if around is None else _find_sides(reader, project, around, where)
+
+    return compare_sides(reader, project, sides, find_around)
 
 
 def _find_sides(reader: Reader, project: str, change: Change, where: str) -> Sides | None:
@@ -980,7 +1028,8 @@ def _describe(
         dimension=change.dimension,
         word=verdict.word,
         sentence=sentence,
-        compared=change.compared,
+        compared=_write_compared(change, verdict.around_rollout),
+        around_rollout=[*verdict.around_rollout],
         left_out=change.left_out,
         kind=change.choice.kind,
         candidate=candidate,
@@ -998,6 +1047,14 @@ def _describe(
             change.model, change.baseline, is_judged=any(map(_is_judged, figures))
         ),
     )
+
+
+def _write_compared(change: Change, around_rollout: Sequence[str]) -> str:
+    """Write which runs are compared, and which other runs some figures have."""
+    around = change.around_rollout if around_rollout else None
+    if around is None:
+        return change.compared
+    return f"{change.compared}; {', '.join(around_rollout)}: {around.compared}"
 
 
 def evaluate_command(model: str, baseline: str, *, is_judged: bool) -> str:

@@ -326,7 +326,14 @@ def _compare_versions(
     whole = next((item for item in release.figures if item.name == finding.measured), None)
     values = {f"{dimension}={_name_value(item)}": item for item in slices[:_VALUES_COMPARED]}
     try:
-        verdicts = compare_values(reader, project, release, state.made_ns, [*values])
+        verdicts = compare_values(
+            reader,
+            project,
+            release,
+            state.made_ns,
+            figure=finding.measured,
+            tokens=[*values],
+        )
     except Unavailable:
         verdicts = {}
     rows = []

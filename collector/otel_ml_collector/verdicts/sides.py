@@ -7,7 +7,7 @@ see `Sides`.
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from otel_ml.statistics.release import FigureSums, FigureVerdict, judge_release
 from otel_ml.statistics.sequence import CellKey, Moments, Pair
 from otel_ml.statistics.verdict import (
     AMOUNT_MARGIN,
+    LEAST_RUNS,
     WORST_FIRST,
     AmountVerdict,
     Word,
@@ -103,6 +104,8 @@ class SidesVerdict:
             are too many; then a sample is compared.
         counts: How many runs the baseline and the candidate have.
         shared: Number of runs on both sides. If there are any, the sides are not compared.
+        around_rollout: Names of the figures that are compared by the runs before and since the
+            rollout, because too few runs of the hours of both versions have them.
     """
 
     word: Word
@@ -116,6 +119,7 @@ class SidesVerdict:
     counts: tuple[int, int]
     shared: int = 0
     targets: Mapping[str, str] = field(default_factory=dict)
+    around_rollout: Sequence[str] = ()
 
     def describe(self) -> list[FigureChange]:
         """Describe the figures, worst first."""
@@ -146,7 +150,12 @@ def leave_open(counts: tuple[int, int], shared: int = 0) -> SidesVerdict:
     return SidesVerdict("not enough data", None, [], {}, {}, {}, "", 1.0, counts, shared)
 
 
-def compare_sides(reader: Reader, project: str, sides: Sides) -> SidesVerdict:
+def compare_sides(
+    reader: Reader,
+    project: str,
+    sides: Sides,
+    find_rollout: Callable[[], Sides | None] = lambda: None,
+) -> SidesVerdict:
     """Compare two sets of recorded runs.
 
     Runs of the same session are not independent, so intervals are computed from sessions instead of
@@ -154,26 +163,41 @@ def compare_sides(reader: Reader, project: str, sides: Sides) -> SidesVerdict:
     each value of the tag gets the same weight in both sets, so that a different mix of clients does
     not look like a change. If there are several such tags, the one that most runs have is used. For
     each judge, the newest version that scored both sets counts.
+
+    Args:
+        reader: The store.
+        project: The project.
+        sides: The two sets of runs.
+        find_rollout: Returns the runs before and since the rollout, or None. A judge that scored
+            fewer than 100 runs in the hours of both versions is compared by these, and so is ground
+            truth for fewer than 100 runs.
     """
+    read = _read_sides(reader, project, sides)
+    return _judge_rows(read, lambda: _read_rollout(reader, project, find_rollout()))
+
+
+def _read_rollout(reader: Reader, project: str, sides: Sides | None) -> "_SideRows | None":
+    return None if sides is None else _read_sides(reader, project, sides)
+
+
+def _read_sides(reader: Reader, project: str, sides: Sides) -> "_SideRows":
     tag, strata = _choose_strata(reader, sides)
     every = _find_sampling(sides)
-    return _judge_rows(
-        _SideRows(
-            reader,
-            project,
-            sides,
-            read_units(reader, project, sides, strata, every),
-            tag=tag,
-            share=1 / max(every),
-            request_ms=_read_request_ms(reader, sides),
-            outcomes=[
-                (
-                    outcome,
-                    read_outcomes(reader, project, sides, outcome, strata=strata, every=every),
-                )
-                for outcome in sides.outcomes
-            ],
-        )
+    return _SideRows(
+        reader,
+        project,
+        sides,
+        read_units(reader, project, sides, strata, every),
+        tag=tag,
+        share=1 / max(every),
+        request_ms=_read_request_ms(reader, sides),
+        outcomes=[
+            (
+                outcome,
+                read_outcomes(reader, project, sides, outcome, strata=strata, every=every),
+            )
+            for outcome in sides.outcomes
+        ],
     )
 
 
@@ -216,25 +240,41 @@ def _find_sampling(sides: Sides) -> tuple[int, int]:
     return before, after
 
 
-def _judge_rows(read: _SideRows) -> SidesVerdict:
-    """Compare the sums of two sides, see `read_units`."""
+def _judge_rows(
+    read: _SideRows, read_rollout: Callable[[], _SideRows | None] = lambda: None
+) -> SidesVerdict:
+    """Compare the sums of two sides, see `read_units`.
+
+    Args:
+        read: The sums.
+        read_rollout: Returns the sums of the runs before and since the rollout, for the figures
+            that too few runs of `read` have. Only called if there are any.
+    """
     sides = read.sides
-    figures, judges = _make_figures(read)
-    unlike = {**judges.unlike}
-    for outcome, rows in read.outcomes:
-        figure, reason = _make_outcome_figure(outcome, rows, sides)
-        figures += [figure] if figure is not None else []
-        if reason:
-            unlike[outcome.figure] = reason
-    if read.share < 1:
-        figures = [replace(figure, counted="sampled runs") for figure in figures]
+    figures, judges = _make_all_figures(read)
+    unlike, digests = {**judges.unlike}, {**judges.digests}
+    scarce = {figure.name for figure in figures if _is_scarce(figure, is_hourly=True)}
+    around = (
+        _make_rollout_figures(scarce | unlike.keys(), read_rollout) if sides.is_hourly else None
+    )
+    if around is not None:
+        names = {figure.name for figure in around.figures}
+        figures = [figure for figure in figures if figure.name not in names]
+        unlike = {name: reason for name, reason in unlike.items() if name not in names}
+        digests |= {name: digest for name, digest in around.digests.items() if name in names}
+    sharing = None if around is None else len(figures) + len(around.figures)
     judged = judge_release(
         figures,
         *sides.names,
         is_hourly=sides.is_hourly,
         growing=sides.growing,
         runs=sides.counts,
+        sharing=sharing,
     )
+    if around is not None:
+        judged += judge_release(
+            around.figures, *sides.names, growing=around.growing, sharing=sharing
+        )
     verdicts = sorted(judged, key=lambda verdict: _order(verdict, sides.is_reversed))
     deciding = _choose_deciding(verdicts, sides.is_reversed)
     first = next(iter(deciding), None)
@@ -246,14 +286,74 @@ def _judge_rows(read: _SideRows) -> SidesVerdict:
         word="not enough data" if first is None else first.word,
         first=first,
         figures=verdicts,
-        digests=judges.digests,
+        digests=digests,
         unlike=unlike,
-        numbers=judges.numbers,
+        numbers=judges.numbers if around is None else {**judges.numbers, **around.numbers},
+        around_rollout=[] if around is None else [figure.name for figure in around.figures],
         tag=read.tag,
         share=read.share,
         counts=sides.counts,
         targets={outcome.figure: outcome.target for outcome, _ in read.outcomes},
     )
+
+
+def _make_all_figures(read: _SideRows) -> "tuple[list[FigureSums], _JudgesOfSides]":
+    """Make the figures of the rows and of ground truth."""
+    figures, judges = _make_figures(read)
+    unlike = {**judges.unlike}
+    for outcome, rows in read.outcomes:
+        figure, reason = _make_outcome_figure(outcome, rows, read.sides)
+        figures += [figure] if figure is not None else []
+        if reason:
+            unlike[outcome.figure] = reason
+    if read.share < 1:
+        figures = [replace(figure, counted="sampled runs") for figure in figures]
+    return figures, replace(judges, unlike=unlike)
+
+
+def _is_scarce(figure: FigureSums, *, is_hourly: bool) -> bool:
+    """Whether a judge or ground truth has values for fewer than 100 runs of a side.
+
+    If runs are only compared with runs of the same hour, other hours do not count.
+    """
+    if figure.name in COUNTED:
+        return False
+    compared = [
+        pair for pair in figure.cells.values() if not is_hourly or all(side.runs for side in pair)
+    ]
+    return any(math.fsum(pair[side].runs for pair in compared) < LEAST_RUNS for side in (0, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class _RolloutFigures:
+    """Figures of the runs before and since a rollout."""
+
+    figures: Sequence[FigureSums]
+    digests: Mapping[str, str]
+    numbers: Numbers
+    growing: int | None
+
+
+def _make_rollout_figures(
+    names: Collection[str], read_rollout: Callable[[], _SideRows | None]
+) -> _RolloutFigures | None:
+    """Make the named figures of the runs before and since the rollout, if enough have a value.
+
+    Returns:
+        The figures. None if there are none, such as without a rollout.
+    """
+    read = read_rollout() if names else None
+    if read is None:
+        return None
+    figures, judges = _make_all_figures(read)
+    enough = [
+        replace(figure, counted=f"{figure.counted} around the rollout")
+        for figure in figures
+        if figure.name in names and not _is_scarce(figure, is_hourly=False)
+    ]
+    if not enough:
+        return None
+    return _RolloutFigures(enough, judges.digests, judges.numbers, read.sides.growing)
 
 
 def _choose_deciding(

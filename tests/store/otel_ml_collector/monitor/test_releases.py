@@ -772,3 +772,69 @@ def test_production_alias_chooses_the_baseline(service: Service) -> None:
     )
     assert answered.status == 200, answered.text
     assert find_release() == ("aliased:v1", "worse")
+
+
+def make_gradual(model: str, *, scored: int) -> list[Span]:
+    """Make a rollout over four hours, with a score of every tenth run, or of every run.
+
+    v2 is worse. It has 120 runs in each of the four hours, and 400 in the next hour.
+    """
+    hours = [
+        ("v1", BEGAN_NS - 20 * HOUR_NS, 10 * 120, 30),
+        ("v1", BEGAN_NS, 4 * 120, 30),
+        ("v2", BEGAN_NS, 4 * 120, 30),
+        ("v2", BEGAN_NS + 4 * HOUR_NS, 1_600, 2),
+    ]
+    spans = [tell("a1")]
+    for place, (version, first_ns, runs, step_s) in enumerate(hours):
+        rate = 0.5 if version == "v2" else 0.9
+        made = make_runs(
+            model,
+            version,
+            rate,
+            seed=60 + place,
+            first_ns=first_ns,
+            step_ns=step_s * SECOND_NS,
+            runs=runs,
+        )
+        pairs = [*zip(made[::2], made[1::2], strict=True)]
+        spans += [run for run, _ in pairs] + [score for _, score in pairs[::scored]]
+    return spans
+
+
+def test_few_scores_are_compared_around_the_rollout(service: Service) -> None:
+    """A judge with fewer than 100 scores in the hours of both is compared around the rollout."""
+    take(service.store, "gradual", make_gradual("sampled", scored=10))
+    take(service.store, "gradual", make_gradual("scored", scored=1))
+    (sampled,) = get(service, "models/sampled/release", "gradual")["releases"]
+    (scored,) = get(service, "models/scored/release", "gradual")["releases"]
+    figures = [
+        {figure["name"]: figure for figure in release["figures"]} for release in (sampled, scored)
+    ]
+    # All other figures are compared by the hours of both.
+    for release, own in zip((sampled, scored), figures, strict=True):
+        assert (release["kind"], release["word"]) == ("hours", "worse")
+        counts = {(one["baseline"]["n"], one["candidate"]["n"]) for one in own.values()}
+        assert (480, 480) in counts
+        assert own["errors"]["candidate"]["n"] == 480
+    assert (sampled["around_rollout"], scored["around_rollout"]) == (["grounded"], [])
+    assert scored["compared"] == "hours with both versions: 480 and 480 runs"
+    assert sampled["compared"].startswith(
+        "hours with both versions: 480 and 480 runs; grounded: rollout of v2 on "
+    )
+    assert sampled["compared"].endswith(
+        "UTC: 1,200 runs with v1 before it, 2,080 with v2 since then"
+    )
+    judge = figures[0]["grounded"]
+    assert (judge["baseline"]["n"], judge["candidate"]["n"]) == (120, 208)
+    assert judge["sentence"].endswith("120 scored runs around the rollout with v1, 208 with v2)")
+    # In either order, and for each client as for all.
+    path = "models/sampled/versions/{}/verdict?against={}"
+    forward, backward = (
+        get(service, path.format(version, 3 - version), "gradual") for version in (2, 1)
+    )
+    assert (forward["word"], backward["word"]) == ("worse", "better")
+    assert forward["sentence"] == sampled["sentence"]
+    (mirrored,) = backward["judges"]
+    assert (mirrored["baseline"]["n"], mirrored["candidate"]["n"]) == (208, 120)
+    assert mirrored["difference"]["value"] == -judge["difference"]["value"]

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from otel_ml.statistics.intervals import Estimate
 from otel_ml.statistics.release import FigureSums, FigureVerdict, judge_release
 from otel_ml.statistics.sequence import CellKey, Moments, Pair, moments_of
-from otel_ml.statistics.verdict import AmountVerdict
+from otel_ml.statistics.verdict import AmountVerdict, JudgeVerdict
 
 Cells = dict[CellKey, Pair]
+_OF_CALL = ("is_hourly", "growing", "runs", "sharing")
 
 
 def alone(passed: int, n: int) -> Moments:
@@ -20,7 +22,7 @@ def alone(passed: int, n: int) -> Moments:
 
 def judge_one(cells: Cells, *names: str, **options: Any) -> FigureVerdict:
     """Judge a version by one figure."""
-    of_call = {name: options.pop(name) for name in ("is_hourly", "growing") if name in options}
+    of_call = {name: options.pop(name) for name in _OF_CALL if name in options}
     figure = FigureSums(**{"name": "f", "kind": "rate", "cells": cells, **options})
     (verdict,) = judge_release([figure], *names, **of_call)
     return verdict
@@ -38,6 +40,40 @@ def test_fall() -> None:
     assert verdict.sentence == (
         "80 % pass, 90 % before: 10 pts worse (3 to 19 pts; 2,000 runs before, 400 now)"
     )
+
+
+def test_some_runs_have_the_figure() -> None:
+    """If not all compared runs have the figure, the sentence says which do."""
+    sides = alone(1_800, 2_000), alone(320, 400)
+    options: dict[str, Any] = {"counted": "scored runs"}
+    some = compare(sides, "v1", "v2", runs=(2_000, 500), **options)
+    assert some.sentence.endswith("; 2,000 scored runs with v1, 400 with v2)")
+    every = compare(sides, "v1", "v2", runs=(2_000, 400), **options)
+    assert every.sentence.endswith("; 2,000 runs with v1, 400 with v2)")
+    assert some.verdict.difference == every.verdict.difference
+
+
+def test_shared_error() -> None:
+    """Figures that are compared separately can share the error: then intervals are wider."""
+    sides = alone(1_800, 2_000), alone(320, 400)
+    one, five = (compare(sides, sharing=sharing).verdict for sharing in (1, 5))
+    assert isinstance(one, JudgeVerdict)
+    assert isinstance(five, JudgeVerdict)
+    assert one == compare(sides).verdict
+    assert one.difference is not None
+    assert five.difference is not None
+    assert five.difference.low < one.difference.low < one.difference.high < five.difference.high
+
+
+def test_same_amount_in_either_order() -> None:
+    """The largest possible difference of an amount is the same if the sides are swapped."""
+    ratio = Estimate(0.997, 0.937, 1.06, 960, 960)
+    swapped = Estimate(1 / 0.997, 1 / 1.06, 1 / 0.937, 960, 960)
+    most = {
+        AmountVerdict("latency", "no difference", own, 0.07, "9", [], means).most
+        for own, means in ((ratio, (139.4, 139.0)), (swapped, (139.0, 139.4)))
+    }
+    assert most == {"at most 9.4 ms"}
 
 
 def test_rise_of_errors() -> None:

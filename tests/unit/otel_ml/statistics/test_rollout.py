@@ -11,6 +11,7 @@ from otel_ml.statistics.rollout import (
     Choice,
     Stretch,
     choose_baseline,
+    choose_rollout,
     choose_runs,
     find_rollout,
 )
@@ -134,6 +135,15 @@ def test_choice(calls: str, expected: Choice) -> None:
     stretches = spell(calls)
     older, newer = (count(stretches, is_new=is_new) for is_new in (False, True))
     assert choose_runs(older, newer, find_rollout(stretches)) == expected
+
+
+def test_around_a_gradual_rollout() -> None:
+    """A gradual rollout has runs before and since it, too."""
+    stretches = spell("o800 | o600 n200 | o400 n400 | o200 n600 | n900")
+    older, newer = (count(stretches, is_new=is_new) for is_new in (False, True))
+    expected = Choice("rollout", (), MONDAY + 1 - HOURS_BEFORE, MONDAY + 1, (800, 2_100), 0)
+    assert choose_rollout(older, newer, MONDAY + 1) == expected
+    assert choose_rollout(older, newer, MONDAY) is None
 
 
 def test_seven_days_before() -> None:
