@@ -49,7 +49,7 @@ from tests.bench import (
     trouble,
     values,
 )
-from tests.bench.beside import Measure
+from tests.bench.beside import Measure, Tree
 
 PARTS: Final[Mapping[str, Callable[[], None]]] = {
     "ready": ready.report,
@@ -104,6 +104,7 @@ BESIDE: Final[Mapping[str, Measure]] = {
     "pages": pages.measure_beside,
     "caller": caller.measure_beside,
     "ready": ready.measure_beside,
+    "steady": steady.measure_beside,
 }
 
 
@@ -114,7 +115,16 @@ FULL: Final[Mapping[str, Callable[[int, int], None]]] = {
     "pages": full.report_pages,
     "ingest": lambda _, times: full.report_ingest(times),
 }
-FULL_BESIDE: Final[Mapping[str, Measure]] = {"ingest": full.measure_ingest}
+FULL_BESIDE: Final[Mapping[str, Callable[[Tree, int, int], Mapping[str, float]]]] = {
+    "queries": full.measure_queries,
+    "ingest": lambda tree, _, times: full.measure_ingest(tree, times),
+    "traffic": lambda tree, *_: full.measure_traffic(tree),
+}
+
+
+def _full(part: str, runs: int, times: int) -> Measure:
+    """Return the measure of a part for a project that uses all features."""
+    return lambda tree: FULL_BESIDE[part](tree, runs, times)
 
 
 def main() -> None:
@@ -124,12 +134,14 @@ def main() -> None:
     parser.add_argument("--beside", metavar="COMMIT", default="", help="ratios to a commit")
     parser.add_argument("--rounds", type=int, default=beside.ROUNDS, help="beside that commit")
     parser.add_argument("--full", action="store_true", help="a project that uses everything")
-    parser.add_argument("--runs", type=int, default=queries.RUNS, help="of a full project")
+    of_full = f"of a full project; {queries.RUNS:,}, or {queries.RUNS_BESIDE:,} beside a commit"
+    parser.add_argument("--runs", type=int, help=of_full)
     parser.add_argument("--times", type=int, default=full.TIMES, help="each of it so often")
     chosen = parser.parse_args()
     known: Mapping[str, object] = BESIDE if chosen.beside else PARTS
     if chosen.full:
         known = FULL_BESIDE if chosen.beside else FULL
+    runs = chosen.runs or (queries.RUNS_BESIDE if chosen.beside else queries.RUNS)
     wanted = chosen.part or list(known)
     if unknown := set(wanted) - known.keys():
         parser.error(f"Unknown part {min(unknown)!r}: expected any of {', '.join(known)}")
@@ -137,10 +149,10 @@ def main() -> None:
     print(f"load average {os.getloadavg()[0]:.1f}\n", flush=True)
     for part in wanted:
         if chosen.beside:
-            measure = (FULL_BESIDE if chosen.full else BESIDE)[part]
+            measure = BESIDE[part] if not chosen.full else _full(part, runs, chosen.times)
             beside.report(chosen.beside, measure, chosen.rounds)
         elif chosen.full:
-            FULL[part](chosen.runs, chosen.times)
+            FULL[part](runs, chosen.times)
         else:
             PARTS[part]()
 

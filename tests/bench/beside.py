@@ -1,6 +1,7 @@
 """Compare this tree with another commit in alternating rounds, because machines drift."""
 
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -37,10 +38,11 @@ class Tree:
     def launcher(self) -> Sequence[str]:
         """The prefix of a command that makes it run this code."""
         path = os.pathsep.join(str(self.folder / part) for part in ("", "collector"))
-        return ("env", f"PYTHONPATH={path}")
+        # Python searches the working directory before PYTHONPATH, and ours has an `otel_ml` too.
+        return ("env", "-C", str(self.folder), f"PYTHONPATH={path}")
 
     def run(self, code: str) -> str:
-        """Run Python code with the product and benchmarks of this tree; return its output."""
+        """Run Python code with the product of this tree and our benchmarks; return its output."""
         command = [*self.launcher, sys.executable, "-c", code]
         done = subprocess.run(
             command, cwd=self.folder, check=True, stdout=subprocess.PIPE, text=True, timeout=_RUN_S
@@ -69,8 +71,8 @@ def report(commit: str, measure: Measure, rounds: int = ROUNDS) -> None:
         for number in range(rounds):
             trees = (then, now) if number % 2 else (now, then)
             said = {tree.name: measure(tree) for tree in trees}
-            for name, figure in said[then.name].items():
-                found.setdefault(name, []).append((figure, said[now.name][name]))
+            for name in [name for name in said[then.name] if name in said[now.name]]:
+                found.setdefault(name, []).append((said[then.name][name], said[now.name][name]))
     rows = [
         [
             name,
@@ -88,6 +90,10 @@ def report(commit: str, measure: Measure, rounds: int = ROUNDS) -> None:
 
 @contextmanager
 def _both(commit: str) -> Iterator[tuple[Tree, Tree]]:
-    with tempfile.TemporaryDirectory() as folder:
-        unpack(commit, Path(folder))
-        yield Tree(commit, Path(folder)), Tree("now", ROOT)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        unpack(commit, folder)
+        # The benchmarks of this tree drive both, so both get the same load and questions.
+        shutil.rmtree(folder / "tests")
+        (folder / "tests").symlink_to(ROOT / "tests")
+        yield Tree(commit, folder), Tree("now", ROOT)

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import urlopen
 
 from otel_ml_collector.store.sql import Sql
-from tests.bench import pages
+from tests.bench import pages, traffic
 from tests.bench.beside import Tree
 from tests.bench.dataset import Dataset, project_name
 from tests.bench.dataset_full import FullDataset
@@ -26,7 +26,7 @@ from tests.bench.load import Load, Sent, send_load
 from tests.bench.payload import SPANS
 from tests.bench.payload_full import FullTemplate
 from tests.bench.process import cpu_s_of, wait_idle
-from tests.bench.queries import RUNS, ask, writing
+from tests.bench.queries import RUNS, ask, open_beside, writing
 from tests.bench.queries_asked import Asked, make_queries
 from tests.bench.spread import spread
 from tests.bench.table import print_table, verdict
@@ -86,60 +86,117 @@ def report_pages(runs: int = RUNS, times: int = TIMES) -> None:
         _report_statements(Path(folder), runs)
 
 
+def measure_queries(tree: Tree, runs: int, times: int) -> Mapping[str, float]:
+    """Ask the plain and the full store of a tree each question in turns; the stores stay."""
+    with ExitStack() as stack:
+        both = {
+            kind: stack.enter_context(open_beside(tree, runs, month))
+            for kind, month in _MONTHS.items()
+        }
+        taken, used_ms = _ask_both(both, times)
+    found: dict[str, float] = {}
+    for title, of_kind in taken.items():
+        p50_ms = {kind: statistics.median(took_ms) for kind, took_ms in of_kind.items()}
+        found |= {f"{title}, {kind}: p50, ms": middle for kind, middle in p50_ms.items()}
+        for kind, cpu_ms in used_ms.get(title, {}).items():
+            found[f"{title}, {kind}: CPU, ms"] = cpu_ms
+        if p50_ms.keys() == _MONTHS.keys():
+            found[f"{title}: full ÷ plain"] = p50_ms["full"] / p50_ms["plain"]
+    return found
+
+
 def report_ingest(rounds: int = TIMES, seconds: float = SECONDS) -> None:
-    """Fill a project with one scope and one with several in turns, so both grow."""
+    """Fill projects of one scope, of several scopes, and with late scores in turns.
+
+    So all of them grow.
+    """
     rows: list[list[str]] = []
     with tempfile.TemporaryDirectory() as folder:
         collector = CollectorProcess(Path(folder) / "data")
         try:
             collector.wait_ready()
             for in_flight in IN_FLIGHT:
-                rows += _fill_both(collector, in_flight, rounds, seconds)
+                rows += _fill_all(collector, in_flight, rounds, seconds)
         finally:
             collector.kill()
-    heads = ("in flight, spans there", "one scope, spans/s", "several", "÷", f"≥ {_INGEST}")
+    heads = (
+        *("in flight, spans there", "one scope, spans/s", "several", "÷", f"≥ {_INGEST}"),
+        *("late scores, spans/s", "÷"),
+    )
     print_table(heads, rows)
 
 
-def measure_ingest(tree: Tree) -> Mapping[str, float]:
-    """Fill a project with several scopes in a tree's collector, in five rounds each."""
-    found: dict[str, float] = {}
+def measure_ingest(tree: Tree, rounds: int) -> Mapping[str, float]:
+    """Fill a project of each kind in a tree's collector, in turns; scores do not count as spans."""
+    filled: dict[str, list[_Filled]] = {}
     with tempfile.TemporaryDirectory() as folder, tree.serve(Path(folder) / "data") as collector:
         for in_flight in IN_FLIGHT:
-            for number in range(5):
-                rate = _fill(collector, f"full-{in_flight}", in_flight, 2 * SECONDS, is_full=True)
-                found[f"several scopes, {in_flight} in flight, round {number + 1}, spans/s"] = rate
+            for _ in range(rounds):
+                for kind in _KINDS:
+                    one = _fill(collector, kind, in_flight, SECONDS)
+                    filled.setdefault(f"{kind}, {in_flight} in flight", []).append(one)
+    found: dict[str, float] = {}
+    for title, those in filled.items():
+        found[f"{title}, spans/s"] = statistics.median(one.rate for one in those)
+        found[f"{title}, last round, spans/s"] = those[-1].rate
+        found[f"{title}, CPU µs a span"] = statistics.median(one.cpu_us for one in those)
     return found
 
 
-def _fill_both(
+def measure_traffic(tree: Tree) -> Mapping[str, float]:
+    """Measure a tree for a minute of 300 spans/s by several scopes."""
+    return traffic.measure_beside(tree, [traffic.SEVERAL])
+
+
+_ONE: Final = "one scope"
+_SEVERAL: Final = "several scopes"
+_SCORED: Final = "late scores of every fourth run"
+_KINDS: Final = (_ONE, _SEVERAL, _SCORED)
+
+
+class _Filled(NamedTuple):
+    """Runs per second that were stored, and the collector's CPU for one in µs, reads included."""
+
+    rate: float
+    cpu_us: float
+
+
+def _fill_all(
     collector: CollectorProcess, in_flight: int, rounds: int, seconds: float
 ) -> Iterator[list[str]]:
     there = 0.0
-    ratios: list[float] = []
+    ratios: list[tuple[float, float]] = []
     for _ in range(rounds):
-        one = _fill(collector, f"one-{in_flight}", in_flight, seconds, is_full=False)
-        several = _fill(collector, f"full-{in_flight}", in_flight, seconds, is_full=True)
+        one, several, scored = (_fill(collector, kind, in_flight, seconds).rate for kind in _KINDS)
         there += several * seconds
-        ratios.append(several / one)
-        figures = (f"{one:,.0f}", f"{several:,.0f}", f"{several / one:.2f}")
-        yield [f"{in_flight}, {there:,.0f}", *figures, ""]
-    reached = verdict(statistics.median(ratios) >= _INGEST)
-    yield [f"{in_flight}, all rounds", "", "", spread(ratios, "", 2), reached]
+        ratios.append((several / one, scored / one))
+        figures = (f"{one:,.0f}", f"{several:,.0f}", f"{several / one:.2f}", "")
+        late = (f"{scored:,.0f}", f"{scored / one:.2f}")
+        yield [f"{in_flight}, {there:,.0f}", *figures, *late]
+    of_several, of_scored = zip(*ratios, strict=True)
+    reached = verdict(statistics.median(of_several) >= _INGEST)
+    title = f"{in_flight}, all rounds"
+    yield [title, "", "", spread(of_several), reached, "", spread(of_scored)]
 
 
-def _fill(
-    collector: CollectorProcess, project: str, in_flight: int, seconds: float, *, is_full: bool
-) -> float:
-    """Send for some seconds, check that the runs are stored, and return spans per second."""
-    address = collector.endpoint
-    before = _count_runs(collector, project)
-    sent: Sent = send_load(Load(address, project, in_flight, SPANS, seconds, is_full=is_full))
+def _fill(collector: CollectorProcess, kind: str, in_flight: int, seconds: float) -> _Filled:
+    """Send to the project of a kind for some seconds, and check that the runs are stored."""
+    project = f"{kind}, {in_flight} in flight"
+    is_full, is_scored = kind == _SEVERAL, kind == _SCORED
+    before, cpu_s = _count_runs(collector, project), cpu_s_of(collector.pid)
+    sent: Sent = send_load(
+        Load(
+            *(collector.endpoint, project, in_flight, SPANS, seconds),
+            is_full=is_full,
+            is_scored=is_scored,
+        )
+    )
     counted = FullTemplate(project).counted if is_full else 1
     added = _count_runs(collector, project) - before
     # The last requests may be incomplete traces, so more of their calls are counted for now.
     assert added >= (sent.accepted - in_flight * SPANS) * counted, (added, sent.accepted)
-    return sent.accepted / sent.took_s
+    cpu_s = cpu_s_of(collector.pid) - cpu_s
+    return _Filled(sent.accepted / sent.took_s, cpu_s / max(sent.accepted, 1) * 1e6)
 
 
 def _count_runs(collector: CollectorProcess, project: str) -> int:

@@ -34,7 +34,7 @@ _PEAK_MB: Final = 1_200
 _DISK: Final = 0.45
 _MAPPED: Final = 40
 
-# Requests in flight when compared with another commit, whose own benchmark measures its mapping.
+# Requests in flight when compared with another commit. Its mapping is measured in its own process.
 _BESIDE: Final = (4, 32)
 _MAPPING: Final = "from tests.bench.ingest import measure_mapping; print(measure_mapping())"
 

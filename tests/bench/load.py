@@ -14,7 +14,7 @@ import uvloop
 from google.rpc.error_details_pb2 import RetryInfo
 
 from tests.bench.pace import pace_async
-from tests.bench.payload import Template
+from tests.bench.payload import ScoredTemplate, Template
 from tests.bench.payload_full import FullTemplate
 from tests.support.load import make_request
 
@@ -38,6 +38,7 @@ class Load:
         seconds: How long to send.
         requests: The maximum for each request in flight.
         is_full: Whether requests have several scopes and dialects, and traces come in parts.
+        is_scored: Whether every fourth run gets a score with a later request.
         every_s: Seconds between two requests of each sender, if it has its response by then; the
             senders take turns. 0 sends the next request at once.
         is_short: Whether to send short model calls with a score, as `make_request` makes them.
@@ -50,6 +51,7 @@ class Load:
     seconds: float
     requests: int = 10**9
     is_full: bool = False
+    is_scored: bool = False
     every_s: float = 0.0
     is_short: bool = False
 
@@ -99,12 +101,14 @@ class _ShortTemplate:
         return make_request(*self._made).SerializeToString()
 
 
-_Template = Template | FullTemplate | _ShortTemplate
+_Template = Template | FullTemplate | ScoredTemplate | _ShortTemplate
 
 
 def _template(load: Load) -> _Template:
     if load.is_short:
         return _ShortTemplate(load.project, load.spans)
+    if load.is_scored:
+        return ScoredTemplate(load.project, load.spans, delay=load.in_flight)
     return (FullTemplate if load.is_full else Template)(load.project, load.spans)
 
 

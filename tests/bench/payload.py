@@ -3,7 +3,8 @@
 import re
 import secrets
 import time
-from collections.abc import Mapping, MutableSequence
+from collections import deque
+from collections.abc import Mapping, MutableSequence, Sequence
 from functools import cache
 from pydoc_data.topics import topics
 from typing import Final
@@ -15,6 +16,9 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 SPANS: Final = 512
 _TRACE_ID: Final = b"\xaaTRACE-ID-HERE-\xaa"
 _SPAN_ID: Final = b"\xaaSPAN-I\xaa"
+_SCORE_ID: Final = b"\xaaSCORE-\xaa"
+# Every fourth run gets a score after it was stored.
+SCORED: Final = 4
 _INPUT_CHARS: Final = 1_500
 _OUTPUT_CHARS: Final = 800
 
@@ -24,20 +28,77 @@ class Template:
 
     def __init__(self, project: str, spans: int = SPANS) -> None:
         self._body = _request(project, spans).SerializeToString()
-        self._traces = [match.start() for match in re.finditer(re.escape(_TRACE_ID), self._body)]
-        self._spans = [match.start() for match in re.finditer(re.escape(_SPAN_ID), self._body)]
+        self._traces, self._spans = (
+            _find_all(_TRACE_ID, self._body),
+            _find_all(_SPAN_ID, self._body),
+        )
         assert len(self._traces) == len(self._spans) == spans
         self.bytes = len(self._body)
 
     def fresh(self) -> bytes:
         """Return the request with new ids."""
-        body = bytearray(self._body)
-        ids = secrets.token_bytes(24 * len(self._traces))
-        for number, (trace, span) in enumerate(zip(self._traces, self._spans, strict=True)):
-            at = 24 * number
-            body[trace : trace + 16] = ids[at : at + 16]
-            body[span : span + 8] = ids[at + 16 : at + 24]
+        return self.fill(self.draw_ids())
+
+    def draw_ids(self) -> bytes:
+        """Return new ids for `fill`: 16 bytes for the trace of each span, then 8 for the span."""
+        return secrets.token_bytes(24 * len(self._traces))
+
+    def fill(self, ids: bytes) -> bytes:
+        """Return the request with these ids."""
+        return _put_ids(self._body, self._traces, self._spans, ids)
+
+
+class ScoredTemplate:
+    """Requests whose runs get scores later: a judge's score of every fourth run.
+
+    Args:
+        project: The project of the spans.
+        spans: Runs per request.
+        delay: How many requests later the scores of a request's runs are sent. With as many as are
+            in flight, almost all of these runs are stored by then.
+
+    Attributes:
+        bytes: Size of a request, with the scores.
+    """
+
+    def __init__(self, project: str, spans: int = SPANS, delay: int = 1) -> None:
+        self._runs = Template(project, spans)
+        self._scores = _score_request(project, spans).SerializeToString()
+        self._targets = [_find_all(mark, self._scores) for mark in (_TRACE_ID, _SPAN_ID)]
+        self._own = _find_all(_SCORE_ID, self._scores)
+        self._waiting = deque[bytes]()
+        self._delay = delay
+        self.bytes = self._runs.bytes + len(self._scores)
+
+    def fresh(self) -> bytes:
+        """Return a request of new runs, with the scores of those of an earlier request."""
+        ids = self._runs.draw_ids()
+        self._waiting.append(ids)
+        runs = self._runs.fill(ids)
+        return runs if len(self._waiting) <= self._delay else runs + self._score()
+
+    def _score(self) -> bytes:
+        every = self._waiting.popleft()
+        scored = b"".join(every[at : at + 24] for at in range(0, len(every), 24 * SCORED))
+        body = bytearray(_put_ids(self._scores, *self._targets, scored))
+        own = secrets.token_bytes(8 * len(self._own))
+        for number, at in enumerate(self._own):
+            body[at : at + 8] = own[8 * number : 8 * number + 8]
         return bytes(body)
+
+
+def _find_all(mark: bytes, body: bytes) -> Sequence[int]:
+    return [match.start() for match in re.finditer(re.escape(mark), body)]
+
+
+def _put_ids(body: bytes, traces: Sequence[int], spans: Sequence[int], ids: bytes) -> bytes:
+    """Put ids of traces and spans at their places."""
+    filled = bytearray(body)
+    for number, (trace, span) in enumerate(zip(traces, spans, strict=True)):
+        at = 24 * number
+        filled[trace : trace + 16] = ids[at : at + 16]
+        filled[span : span + 8] = ids[at + 16 : at + 24]
+    return bytes(filled)
 
 
 @cache
@@ -87,6 +148,30 @@ def _request(project: str, spans: int) -> ExportTraceServiceRequest:
     return request
 
 
+def _score_request(project: str, spans: int) -> ExportTraceServiceRequest:
+    """Make a judge's scores of every fourth run of a request."""
+    request = ExportTraceServiceRequest()
+    batch = request.resource_spans.add().scope_spans.add()
+    batch.scope.name = "otel_ml"
+    start_ns = time.time_ns()
+    for number in range(0, spans, SCORED):
+        span = batch.spans.add()
+        span.trace_id, span.parent_span_id, span.span_id = _TRACE_ID, _SPAN_ID, _SCORE_ID
+        span.name = "evaluation"
+        span.start_time_unix_nano = span.end_time_unix_nano = start_ns
+        told: dict[str, str | float] = {
+            "otel_ml.project": project,
+            "otel_ml.record": "evaluation",
+            "otel_ml.judge.name": "grounded",
+            "otel_ml.judge.version": "00000000000000aa",
+            "otel_ml.score.value": number % 10 / 10,
+            "otel_ml.passed": number % 10 >= 5,
+            "otel_ml.source": "judge",
+        }
+        fill_attributes(span.attributes, told)
+    return request
+
+
 def make_messages(role: str, text: str) -> str:
     message = {"role": role, "parts": [{"type": "text", "content": text}]}
     return orjson.dumps([message]).decode()
@@ -102,6 +187,8 @@ def fill_attributes(
 def _attribute(key: str, value: str | float) -> KeyValue:
     if isinstance(value, str):
         return KeyValue(key=key, value=AnyValue(string_value=value))
+    if isinstance(value, bool):
+        return KeyValue(key=key, value=AnyValue(bool_value=value))
     if isinstance(value, int):
         return KeyValue(key=key, value=AnyValue(int_value=value))
     return KeyValue(key=key, value=AnyValue(double_value=value))

@@ -30,7 +30,7 @@ _AT_ONCE: Final = 500
 _LONGEST_S: Final = 600
 _OK: Final = 200
 # Compared with another commit. With so few runs, filters by score do not fill a page.
-_RUNS_BESIDE: Final = 100_000
+RUNS_BESIDE: Final = 100_000
 _TIMES_BESIDE: Final = 5
 _TOO_FEW: Final = ("the same and a score", "tag, outcome, latency: 1 in 1,000")
 # How many times longer a response may take while runs are written.
@@ -83,14 +83,22 @@ def report(
             collector.stop()
 
 
+_LOAD: Final = """
+from pathlib import Path
+from {module} import {month}
+from tests.bench.dataset_load import load
+load(Path({folder!r}), {runs}, {month})
+"""
+
+
 @cache
-def _store_of(tree: Tree) -> tempfile.TemporaryDirectory[str]:
+def _store_of(tree: Tree, runs: int, month: type[Dataset]) -> tempfile.TemporaryDirectory[str]:
     """Load a store with a tree's code, so that no other code has changed it."""
     folder = tempfile.TemporaryDirectory()
-    code = (
-        "from pathlib import Path; from tests.bench.dataset_load import load; load(Path({!r}), {})"
+    data_dir = str(Path(folder.name) / "data")
+    tree.run(
+        _LOAD.format(module=month.__module__, month=month.__name__, folder=data_dir, runs=runs)
     )
-    tree.run(code.format(str(Path(folder.name) / "data"), _RUNS_BESIDE))
     return folder
 
 
@@ -107,12 +115,14 @@ def measure_written(tree: Tree) -> Mapping[str, float]:
 
 
 @contextmanager
-def open_beside(tree: Tree) -> Iterator[tuple[CollectorProcess, Loaded]]:
+def open_beside(
+    tree: Tree, runs: int = RUNS_BESIDE, month: type[Dataset] = Dataset
+) -> Iterator[tuple[CollectorProcess, Loaded]]:
     """Start a tree's collector over the store that was loaded once by that tree's code."""
-    data_dir = Path(_store_of(tree).name) / "data"
+    data_dir = Path(_store_of(tree, runs, month).name) / "data"
     with tree.serve(data_dir) as collector:
         wait_idle(collector.pid)
-        yield collector, load(data_dir, _RUNS_BESIDE)
+        yield collector, load(data_dir, runs, month)
 
 
 def _ask_all(collector: CollectorProcess, loaded: Loaded) -> Mapping[str, float]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
+from tests.bench.beside import Tree
 from tests.bench.contenders import open_contender
 from tests.bench.pace import pace
 from tests.bench.process import start_module
@@ -31,6 +32,23 @@ def measure(rate: int, seconds: float = SECONDS) -> Mapping[str, float]:
         return {
             name: float(json.loads(process.communicate()[0])) for name, process in processes.items()
         }
+
+
+_RUN: Final = """
+import runpy, sys
+sys.argv = ["steady", *{!r}]
+runpy.run_module("tests.bench.steady", run_name="__main__")
+"""
+
+
+def measure_beside(tree: Tree) -> Mapping[str, float]:
+    """Run a process with the client of a tree at each rate; return its CPU."""
+    found = {}
+    with open_sink(is_as_collector=True) as endpoint:
+        for rate in RATES:
+            printed = tree.run(_RUN.format(("ours", endpoint, str(rate), str(SECONDS))))
+            found[f"{rate} calls/s: CPU, % of a core"] = float(printed.splitlines()[-1])
+    return found
 
 
 def report(rounds: int = ROUNDS) -> None:

@@ -1,9 +1,10 @@
 """Measure ordinary traffic: CPU of the collector, bytes written, files in the data folder."""
 
+import math
 import os
 import statistics
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,21 +27,27 @@ class Traffic:
     Attributes:
         requests_per_s: Requests per second of all senders.
         spans: Spans per request.
-        cpu: Maximum CPU of the collector, in per cent of one core.
-        mb_per_s: Maximum megabytes written per second.
+        cpu: Maximum CPU of the collector, in per cent of one core; infinite without a floor.
+        mb_per_s: Maximum megabytes written per second; infinite without a floor.
+        is_full: Whether the spans are of several scopes, and traces come in parts. Otherwise they
+            are short model calls with a score.
     """
 
     requests_per_s: int
     spans: int
-    cpu: float
-    mb_per_s: float
+    cpu: float = math.inf
+    mb_per_s: float = math.inf
+    is_full: bool = False
 
     @property
     def title(self) -> str:
-        return f"{self.requests_per_s} requests/s, {self.requests_per_s * self.spans} spans/s"
+        several = " of several scopes" if self.is_full else ""
+        spans_per_s = self.requests_per_s * self.spans
+        return f"{self.requests_per_s} requests/s, {spans_per_s} spans/s{several}"
 
 
 TRAFFIC: Final = (Traffic(3, 1, 35, 0.5), Traffic(10, 30, 60, 1.5))
+SEVERAL: Final = Traffic(10, 30, is_full=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +85,8 @@ def measure(traffic: Traffic, seconds: float, launcher: tuple[str, ...] = ()) ->
                 traffic.spans,
                 seconds,
                 every_s=_SENDERS_WAIT_S,
-                is_short=True,
+                is_full=traffic.is_full,
+                is_short=not traffic.is_full,
             )
             cpu_s, written = cpu_s_of(collector.pid), _written(collector.pid)
             sent = send_load(load)
@@ -110,10 +118,10 @@ def _written(pid: int) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("write_bytes"))
 
 
-def measure_beside(tree: Tree) -> Mapping[str, float]:
+def measure_beside(tree: Tree, among: Sequence[Traffic] = TRAFFIC) -> Mapping[str, float]:
     """Measure a tree for a minute with each traffic."""
     found = {}
-    for traffic in TRAFFIC:
+    for traffic in among:
         cost = measure(traffic, SECONDS, tuple(tree.launcher))
         found[f"{traffic.title}: CPU, % of a core"] = cost.cpu
         found[f"{traffic.title}: written, MB/s"] = cost.mb_per_s

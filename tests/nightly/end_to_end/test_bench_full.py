@@ -5,9 +5,12 @@ from pathlib import Path
 import pytest
 
 from tests.bench import full
+from tests.bench.beside import Tree
 from tests.bench.dataset_full import FullDataset
 from tests.bench.dataset_load import load
+from tests.bench.load import Load, send_load
 from tests.support.collector import running
+from tests.support.folders import ROOT
 
 
 def test_questions(capsys: pytest.CaptureFixture[str]) -> None:
@@ -44,3 +47,20 @@ def test_ingest(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     summed = [line.split("|")[1].strip() for line in lines if "all rounds" in line]
     assert summed == ["4, all rounds", "32, all rounds"]
+
+
+def test_late_scores(tmp_path: Path) -> None:
+    """A load with late scores gives every fourth run of all but its last requests a score."""
+    with running(tmp_path) as collector:
+        load = Load(collector.endpoint, "scored", 1, 64, 60.0, requests=3, is_scored=True)
+        assert send_load(load).accepted == 3 * 64
+        asked = {"where": 'scores["grounded"] >= 0', "limit": 1_000}
+        assert len(collector.get("/projects/scored/runs", **asked)["runs"]) == 2 * 64 // 4
+
+
+def test_beside() -> None:
+    """Lists of a full project can be compared with those of another commit."""
+    found = full.measure_queries(Tree("now", ROOT), runs=2_000, times=2)
+    title = "latest 50 of a project"
+    plain, beside = (found[f"{title}, {kind}: p50, ms"] for kind in ("plain", "full"))
+    assert found[f"{title}: full ÷ plain"] == beside / plain
