@@ -1,6 +1,5 @@
 """Queries about projects, models and versions: aggregates over recorded runs."""
 
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
@@ -27,7 +26,7 @@ from otel_ml_collector.store.record_kinds import (
     find_record_kinds,
 )
 from otel_ml_collector.store.rollup import STATES, computed, uncomputed
-from otel_ml_collector.store.runs import ACROSS_PARTITIONS, IS_TOP
+from otel_ml_collector.store.runs import ACROSS_PARTITIONS, IS_TOP, first_calls
 from otel_ml_collector.store.scores import JUDGED_LAST, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, all_of
 from otel_ml_collector.store.tables import IS_POINT
@@ -250,35 +249,29 @@ _OF_TOPS: Final = Sql("""
     SELECT trace_id FROM open_runs WHERE project = {project:String} AND {top}""").fill(
     deliveries=DELIVERIES, top=IS_TOP, repeats=repeats(OF_PROJECT)
 )
-_LOST: Final = Condition(Sql("trace_id NOT IN ({tops})").fill(tops=_OF_TOPS))
+_IS_LOST: Final = Sql("project = {project:String} AND trace_id NOT IN ({tops})").fill(tops=_OF_TOPS)
+# The rows of traces: their top spans, and the first calls of those without a top span.
 _TOPS: Final = Condition(
-    Sql("""{top} AND (kind != 'span' OR trace_id IN (
-      SELECT trace_id FROM {deliveries} WHERE project = {project:String}
-        AND kind NOT IN ('span', 'judge')))""").fill(deliveries=DELIVERIES, top=IS_TOP)
+    Sql("""({top} AND (kind != 'span' OR trace_id IN (
+        SELECT trace_id FROM {deliveries} WHERE project = {project:String}
+          AND kind NOT IN ('span', 'judge')))
+      OR (trace_id, (start_ns, span_id)) IN ({first_calls}))""").fill(
+        deliveries=DELIVERIES, top=IS_TOP, first_calls=first_calls(_IS_LOST, _IS_LOST)
+    )
 )
 
 
-def count_traces(
-    reader: Reader, project: str, condition: Condition, buckets: Buckets
-) -> list[Row] | None:
+def count_traces(reader: Reader, project: str, condition: Condition, buckets: Buckets) -> list[Row]:
     """Count the traces that contain a run (not only plain spans), by time bucket.
 
     Each trace is counted once, in the bucket in which its top span began. If the top span has not
-    arrived, each run of the trace that is not inside another run is counted instead.
+    arrived, its first call is counted instead.
 
     Returns:
         A row for each bucket with traces: `bucket` (its start), `runs` (number of traces) and
-            `errors` (number of failed traces). None if the top spans of so many traces are missing
-            that the query would take too long.
+            `errors` (number of failed traces).
     """
-    lost = count_roots(reader, project, all_of([condition, _LOST]), buckets)
-    if lost is None:
-        return None
-    counts = count_runs(reader, project, all_of([condition, _TOPS]), buckets)
-    counted: defaultdict[int, Counter[str]] = defaultdict(Counter)
-    for row in (*counts, *lost):
-        counted[row["bucket"]].update(runs=row["runs"], errors=row["errors"])
-    return [{"bucket": bucket, **counted[bucket]} for bucket in sorted(counted)]
+    return count_runs(reader, project, all_of([condition, _TOPS]), buckets)
 
 
 _PLAIN_TOPS: Final = Condition(Sql("kind = 'span'"))

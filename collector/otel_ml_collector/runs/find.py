@@ -78,6 +78,7 @@ from otel_ml_collector.store.runs import (
     Listing,
     Place,
     find_all_places,
+    find_first_calls,
     find_key,
     find_places,
     find_topped,
@@ -654,15 +655,14 @@ def _keep(reader: Reader, query: RunsQuery, rows: Sequence[Row]) -> list[Row]:
 
 
 def _keep_tops(reader: Reader, project: str, rows: Sequence[Row]) -> list[Row]:
-    """Keep the top span of each trace with a call; if it is missing, the requests of the trace.
+    """Keep the top span of each trace with a call; if it is missing, the first call of the trace.
 
     A plain span at the top of a trace without a call is left out.
     """
-    below = [row for row in rows if row["parent_span_id"] != NO_PARENT]
-    topped = find_topped(reader, project, {run_id_of(row)[:32] for row in below})
-    lost = [row for row in below if run_id_of(row)[:32] not in topped]
-    left_out = {run_id_of(row) for row in below}
-    left_out -= {run_id_of(row) for row in _keep_roots(reader, project, lost)}
+    below = {run_id_of(row) for row in rows if row["parent_span_id"] != NO_PARENT}
+    traces = {run_id[:32] for run_id in below}
+    lost = traces - find_topped(reader, project, traces)
+    left_out = below - find_first_calls(reader, project, lost)
     rows = [row for row in rows if run_id_of(row) not in left_out]
     plain = sorted({run_id_of(row)[:32] for row in rows if row["kind"] in NO_CALLS})
     parameters = {"project": project, "traces": plain, "limit": _MOST_SPANS}

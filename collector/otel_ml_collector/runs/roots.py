@@ -48,10 +48,13 @@ def find_roots(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
     page = find_runs(reader, query, now_ns)
     if not query.is_of_tops:
         return page
-    return page.model_copy(update={"inside": find_inside(reader, page.runs)})
+    inside = find_inside(reader, page.runs, are_traces=query.traces)
+    return page.model_copy(update={"inside": inside})
 
 
-def find_inside(reader: Reader, roots: Sequence[RunSummary]) -> dict[str, Inside]:
+def find_inside(
+    reader: Reader, roots: Sequence[RunSummary], *, are_traces: bool = False
+) -> dict[str, Inside]:
     """Add up the tokens and cost of the finished runs inside each of some requests.
 
     Also finds the worst score of each judge inside a request. If a request has no input or output
@@ -60,6 +63,8 @@ def find_inside(reader: Reader, roots: Sequence[RunSummary]) -> dict[str, Inside
     Args:
         reader: The store.
         roots: The requests, all of one project.
+        are_traces: Whether each of them represents its whole trace. Then it also sums up the spans
+            that are inside none of them because a span between has not arrived.
 
     Returns:
         The sums by run ID of the request. Empty if the traces of all requests have more than 20,000
@@ -83,13 +88,16 @@ def find_inside(reader: Reader, roots: Sequence[RunSummary]) -> dict[str, Inside
     }
     inside: defaultdict[str, list[SpanOutline]] = defaultdict(list)
     tops: dict[str, str] = {root: root for root in known}
+    last_first = sorted(roots, key=attrgetter("start_time", "run_id"), reverse=True)
+    home = {root.trace_id: root.run_id for root in last_first} if are_traces else {}
     for span in spans.values():
         way = [span.run_id]
         while way[-1] not in tops and (above := spans.get(way[-1])) is not None:
             if above.parent_run_id is None or len(way) > len(spans):
                 break
             way.append(above.parent_run_id)
-        tops |= dict.fromkeys(way, tops.get(way[-1], ""))
+        trace_id = span.run_id[:32]
+        tops |= dict.fromkeys(way, tops.get(way[-1], home.get(trace_id, "")))
         inside[tops[span.run_id]].append(span)
     scores = _find_worst(reader, project, tops, scored.result() if scored else [])
     facts = {

@@ -74,6 +74,14 @@ _OF_TRACES: Final = Sql("""FROM trace_index
 OF_TRACE: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64}
   AND start_ns <= {end:Int64} AND trace_id = {id16}""").fill(id16=ID16)
 IS_TOP: Final = Sql("parent_span_id = toFixedString('', 8) AND kind != 'judge'")
+_FIRST_CALLS: Final = Sql("""
+    SELECT trace_id, min((start_ns, span_id)) AS first FROM (
+      SELECT trace_id, start_ns, span_id FROM {deliveries}
+      WHERE {ended} AND kind NOT IN ('span', 'judge') AND NOT {repeats}
+      UNION ALL
+      SELECT trace_id, start_ns, span_id FROM open_runs
+      WHERE {opened} AND kind NOT IN ('span', 'judge')
+    ) GROUP BY trace_id""")
 OF_KEYS: Final = Sql("""project = {project:String} AND start_ns IN {starts:Array(Int64)}
   AND {of_spans}""").fill(of_spans=OF_SPANS)
 
@@ -82,6 +90,9 @@ OF_KEYS: Final = Sql("""project = {project:String} AND start_ns IN {starts:Array
 OF_TRACES: Final = Sql("""project = {project:String}
   AND start_ns >= (SELECT minOrNull(start_ns) {of}) AND start_ns <= (SELECT maxOrNull(end_ns) {of})
   AND lower(hex(trace_id)) IN {traces:Array(String)}""").fill(of=_OF_TRACES)
+_OPEN_OF_TRACES: Final = Sql(
+    "project = {project:String} AND lower(hex(trace_id)) IN {traces:Array(String)}"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -468,11 +479,43 @@ def find_topped(reader: Reader, project: str, traces: Collection[str]) -> set[st
         WHERE {ours} AND {top} AND NOT {repeats}
         UNION DISTINCT
         SELECT DISTINCT lower(hex(trace_id)) AS trace_id FROM open_runs
-        WHERE project = {project:String} AND lower(hex(trace_id)) IN {traces:Array(String)}
-          AND {top}
-        """).fill(deliveries=DELIVERIES, ours=OF_TRACES, top=IS_TOP, repeats=repeats(OF_TRACES))
+        WHERE {opened} AND {top}
+        """).fill(
+        deliveries=DELIVERIES,
+        ours=OF_TRACES,
+        opened=_OPEN_OF_TRACES,
+        top=IS_TOP,
+        repeats=repeats(OF_TRACES),
+    )
     parameters = {"project": project, "traces": sorted(traces)}
     return {row["trace_id"] for row in reader.rows(sql, parameters)} if traces else set()
+
+
+def first_calls(ended: Sql, opened: Sql) -> Sql:
+    """Write the query for the first call of each trace, ended or open.
+
+    It represents a trace whose top span has not arrived. Calls that repeat another one are left
+    out, and so are plain spans.
+
+    Args:
+        ended: A condition on the ended runs of the traces, on project, trace and start time only.
+        opened: The same condition for the open runs.
+
+    Returns:
+        SQL for rows with `trace_id` and `first`, a tuple of start time and span ID.
+    """
+    return _FIRST_CALLS.fill(
+        deliveries=DELIVERIES, ended=ended, opened=opened, repeats=repeats(ended)
+    )
+
+
+def find_first_calls(reader: Reader, project: str, traces: Collection[str]) -> set[str]:
+    """Return the run IDs of the first calls of some traces, one for each trace."""
+    sql = Sql("""
+        SELECT concat(lower(hex(trace_id)), '-', lower(hex(first.2))) AS run_id
+        FROM ({calls})""").fill(calls=first_calls(OF_TRACES, _OPEN_OF_TRACES))
+    parameters = {"project": project, "traces": sorted(traces)}
+    return {row["run_id"] for row in reader.rows(sql, parameters)} if traces else set()
 
 
 def read_payloads(reader: Reader, project: str, keys: Sequence[Key]) -> dict[str, Row]:

@@ -794,12 +794,12 @@ class SwitchCounts:
     """How many rows each choice of the switch *Requests, Traces, All calls* would show.
 
     Attributes:
-        requests, traces: None if they were not counted.
+        requests: None if they were not counted.
         has_traces: Whether the choice *Traces* would show other rows than *Requests*.
     """
 
     requests: int | None
-    traces: int | None
+    traces: int
     calls: int
     has_traces: bool
 
@@ -817,15 +817,14 @@ def _count_choices(reader: Reader, query: runs.RunsQuery, now_ns: int) -> Switch
     plain = reader.ahead(count_plain_traces, project, of_traces, buckets)
     requests = count_roots(reader, project, of_calls, buckets)
     calls = count_runs(reader, project, of_calls, buckets)
-    number_of_requests, number_of_traces = _total(requests), _total(traces.result())
-    is_known = number_of_requests is not None and number_of_traces is not None
+    number_of_requests, number_of_traces = _total(requests), _total(traces.result()) or 0
     return SwitchCounts(
         number_of_requests,
         number_of_traces,
         _total(calls) or 0,
         # A trace whose top span is a run is the same row as a request. Without a row there is
         # nothing to choose: under a web framework, no top span has a model for a filter to match.
-        has_traces=not is_known
+        has_traces=number_of_requests is None
         or number_of_traces not in (0, number_of_requests)
         or bool(_total(plain.result())),
     )

@@ -149,7 +149,7 @@ def test_traces_of_experiments(store: Store, project: str) -> None:
 
 
 def test_trace_without_its_first_span(store: Store, project: str) -> None:
-    """If a trace's first span has not arrived, its root runs are listed as traces."""
+    """If a trace's first span has not arrived, its first call is listed as the trace."""
     lost = make_span("POST elsewhere", trace_id=trace_id(1), span_id=span_id(1))
     served = below(lost, 2, plain="yes")
     agent = below(served, 3, otel_ml__kind="agent")
@@ -157,9 +157,29 @@ def test_trace_without_its_first_span(store: Store, project: str) -> None:
     other = below(lost, 5, otel_ml__kind="agent")
     health = below(make_span("GET elsewhere", trace_id=trace_id(2), span_id=span_id(6)), 7, plain=1)
     store.take(project, served, agent, model, other, health)
-    assert listed_traces(store, project) == [id_of(other), id_of(agent)]
+    assert listed_traces(store, project) == [id_of(agent)]
+    assert count_of(store, project, traces=True) == 1
+    assert listed_traces(store, project, 'name == "call 5"') == []
     store.take(project, lost)
     assert listed_traces(store, project) == [id_of(lost)]
+
+
+@pytest.mark.parametrize("has_root", [False, True])
+def test_sums_of_a_trace_with_gaps(store: Store, project: str, *, has_root: bool) -> None:
+    """The row of a trace sums up all of its spans, even if some around them have not arrived."""
+    root = make_call("root", {"otel_ml.kind": "chain"}, trace_id=trace_id(1), span_id=span_id(1))
+    agent = below(root, 2, otel_ml__kind="agent")
+    lost = make_span("lost", trace_id=trace_id(1), span_id=span_id(90))
+    calls = [below(agent, 3, **USED), below(lost, 4, **USED), below(root, 5, **USED)]
+    scores = [say(calls[1], "1", 0.5), say(calls[2], "1", 0.25)]
+    store.take(project, *[root] * has_root, agent, *calls, *scores)
+    page = find_roots(store.reader, RunsQuery(project, traces=True), LATER)
+    row = root if has_root else agent
+    assert [run.run_id for run in page.runs] == [id_of(row)]
+    inside = page.inside[id_of(row)]
+    assert (inside.tokens.input, inside.tokens.output) == (30, 6)
+    assert inside.calls == 3 + has_root
+    assert inside.scores["grounded"] == WorstScore(id_of(calls[2]), 0.25, passed=False)
 
 
 def test_call_in_a_wrapper(store: Store, project: str) -> None:
