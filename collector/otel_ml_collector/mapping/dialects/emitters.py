@@ -412,6 +412,20 @@ A2A: Final = Dialect(
     ),
 )
 
+# TanStack AI: a chat is a span around its calls of the model and its tools. It names the model too.
+# https://tanstack.com/ai
+_CHATS: Final = {"agent": ("tanstack.ai.iterations",)}
+_TANSTACK: Final = Dialect(
+    name="tanstack",
+    marks=("tanstack.ai.",),
+    named_kinds=_CHATS,
+    rows=(),
+    notes=(
+        "A span without `gen_ai.operation.name` is an agent if it has `tanstack.ai.iterations`. It "
+        "repeats the usage of the calls inside it.",
+    ),
+)
+
 # In order of precedence. A program's own names come before those of the conventions it also uses.
 FRAMEWORKS: Final = (
     _CLAUDE_CODE,
@@ -420,5 +434,6 @@ FRAMEWORKS: Final = (
     _MIRASCOPE,
     _NEMO,
     _LLAMA_INDEX,
+    _TANSTACK,
 )
 BACKENDS: Final = (_AGENTOPS, _LANGSMITH, _BRAINTRUST)

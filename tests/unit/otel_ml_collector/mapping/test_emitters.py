@@ -57,6 +57,17 @@ def test_mastra(kind: str, ours: str) -> None:
     assert (run.session, run.user) == ("s-17", "liv")
 
 
+def test_tanstack() -> None:
+    """TanStack AI: the span around the calls of a chat is an agent, although it names the model."""
+    named: dict[str, Value] = {
+        "gen_ai.request.model": "gpt-4o-mini",
+        "gen_ai.usage.input_tokens": 479,
+    }
+    around = read({**named, "tanstack.ai.iterations": 2})
+    call = read({**named, "gen_ai.operation.name": "chat", "tanstack.ai.iteration": 0})
+    assert (around.kind, call.kind) == ("agent", "model")
+
+
 LOGFIRE_AGENTS: Final = "logfire.openai_agents"
 TALK: Final = [
     {"event.name": "gen_ai.system.message", "content": "Be brief.", "role": "system"},
