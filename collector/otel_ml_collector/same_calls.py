@@ -16,6 +16,8 @@ Three kinds of runs have rules of their own:
   call that was under way or had just ended. If no call has the same usage, the account counts.
 
 An agent, a chain or a tool counts with its own tokens and cost only if no run below it reports any.
+So does a model run whose tokens are exactly the sum of those of several model runs inside it, such
+as a router, a fallback or a loop over tool calls.
 
 The functions look only at the runs they are given, so the order of arrival changes nothing.
 Reasons: docs/design/021-counted-once.md.
@@ -23,8 +25,8 @@ Reasons: docs/design/021-counted-once.md.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from itertools import islice
 from operator import attrgetter, itemgetter
@@ -59,6 +61,8 @@ _NEIGHBOURS: Final = 64
 # Maximum number of runs in a batch to compare before they are stored. Larger batches are resolved
 # later.
 _AT_ONCE: Final = 2_000
+# Fewest model runs inside a model run that may report their sum.
+_FEWEST_INSIDE: Final = 2
 # Distance that means "same parent". Distances to runs above are smaller, because at most 100 of
 # them are compared.
 _SIBLING: Final = 100
@@ -254,7 +258,7 @@ def find_shares_of(runs: Sequence[Run]) -> dict[tuple[str, bytes], dict[bytes, C
         2,000 runs have to be checked. Then a background job checks them after they are stored.
     """
     items = [run for run in runs if has_facts(run)]
-    nested = _find_nested(items)
+    nested = _find_nested(items) | _find_overlapping(items)
     if (
         len({(run.project, run.scope) for run in items}) == len({run.project for run in items})
         and (CALLS.issuperset(run.kind for run in items) and not any(map(may_be_second, items)))
@@ -295,9 +299,27 @@ def _find_nested(with_facts: Sequence[Run]) -> set[tuple[str, bytes]]:
     }
 
 
+def _find_overlapping(with_facts: Sequence[Run]) -> set[tuple[str, bytes]]:
+    """Find the traces in which model calls overlap in time, by project and trace.
+
+    One of them may report the sum of the others.
+    """
+    traces: defaultdict[tuple[str, bytes], list[Run]] = defaultdict(list)
+    if any(run.parent_span_id for run in with_facts):
+        for run in with_facts:
+            if run.kind == "model":
+                traces[run.project, run.trace_id].append(run)
+    return {key for key, runs in traces.items() if _do_overlap(runs)}
+
+
 def may_be_nested(run: Run) -> bool:
     """Return whether a run's instrumentation may record one call as two nested spans."""
-    return run.kind in CALLS and name_scope(run.scope) != OWN_SCOPE
+    return run.kind in CALLS and may_be_inside(run)
+
+
+def may_be_inside(run: Run) -> bool:
+    """Return whether a run may be a step of a call that another instrumentation than ours wrote."""
+    return run.kind != "span" and name_scope(run.scope) != OWN_SCOPE
 
 
 def _facts_of(run: Run) -> CallRun:
@@ -376,7 +398,9 @@ def find_shares(runs: Iterable[CallRun]) -> dict[bytes, CallShare]:
             facts=gather_facts([first, *others]),
         )
         shares |= {run.span_id: CallShare(record_of=first.span_id) for run in others}
-    shares |= _find_totals(tree, with_facts)
+    sums = _find_sums(tree, with_facts, shares)
+    for span_id, (tokens, cost) in _find_totals(tree, with_facts, sums).items():
+        shares[span_id] = replace(shares.get(span_id, _OWN_VALUES), tokens=tokens, cost=cost)
     return shares
 
 
@@ -521,7 +545,20 @@ def may_share(with_facts: Sequence[CallRun]) -> bool:
     return any(
         run.is_bare or run.is_account or (run.parent_span_id in places and run.scope != OWN_SCOPE)
         for run in with_facts
-    )
+    ) or _do_overlap(run for run in with_facts if run.kind == "model")
+
+
+def _do_overlap(runs: Iterable[CallRun | Run]) -> bool:
+    """Return whether two of the runs overlap in time, as the runs inside a sum do with it."""
+    ordered = sorted(runs, key=attrgetter("start_ns"))
+    if len(ordered) <= _FEWEST_INSIDE:
+        return False
+    last_ns = ordered[0].end_ns
+    for run in ordered[1:]:
+        if run.start_ns <= last_ns + _SLACK_NS:
+            return True
+        last_ns = max(last_ns, run.end_ns)
+    return False
 
 
 # Rank of the least certain sign of a repeated call: one of the two runs only reports usage.
@@ -830,10 +867,74 @@ def _price_rank(run: CallRun) -> tuple[bool, int]:
     return run.scope == OWN_SCOPE, sum(entries)
 
 
+def _find_sums(
+    tree: Mapping[bytes, CallRun], with_facts: Sequence[CallRun], shares: Mapping[bytes, CallShare]
+) -> set[bytes]:
+    """Find model runs whose tokens are exactly the sum of those of the model runs inside them.
+
+    Input and output are taken together, because a wrapper may divide them differently. At least two
+    model runs must be inside. With a single one, only its model, provider and times show whether it
+    is the same call; see `_compare`.
+
+    Args:
+        tree: All runs of the trace.
+        with_facts: Its runs with facts of a call.
+        shares: The calls that several runs record. Only the main record of a call is looked at.
+    """
+    models = {
+        run.span_id: run
+        for run in with_facts
+        if run.kind == "model" and not shares.get(run.span_id, _OWN_VALUES).record_of
+    }
+    inside: defaultdict[bytes, list[CallRun]] = defaultdict(list)
+    above: dict[bytes, bytes] = {}
+    for run in models.values() if len(models) > _FEWEST_INSIDE else ():
+        for wrapper in islice(walk_up(run, tree), _SIBLING):
+            if wrapper.kind == JUDGE_KIND:
+                break
+            if wrapper.span_id in models:
+                inside[wrapper.span_id].append(run)
+                above[run.span_id] = wrapper.span_id
+                break
+    sums: set[bytes] = set()
+    used = {span_id: sum(_used(run)) for span_id, run in models.items()}  # with everything inside
+    left = {span_id: len(inside[span_id]) for span_id in models}
+    waiting = [span_id for span_id, number in left.items() if not number]
+    while waiting:  # the innermost first; runs in a circle of parents are never reached
+        span_id = waiting.pop()
+        run, below = models[span_id], inside[span_id]
+        total = sum(used[other.span_id] for other in below)
+        is_sum = len(below) >= _FEWEST_INSIDE and 0 < total == used[span_id]
+        if is_sum and all(_is_during(other, run) for other in below):
+            sums.add(span_id)
+        else:
+            used[span_id] += total
+        if (outer := above.get(span_id)) is not None:
+            left[outer] -= 1
+            if not left[outer]:
+                waiting.append(outer)
+    return sums
+
+
+def _is_during(run: CallRun, wrapper: CallRun) -> bool:
+    """Return whether a run starts and ends within the time of another one."""
+    is_started = wrapper.start_ns - _SLACK_NS <= run.start_ns
+    return is_started and run.end_ns <= wrapper.end_ns + _SLACK_NS
+
+
 def _find_totals(
-    tree: Mapping[bytes, CallRun], with_facts: Sequence[CallRun]
-) -> dict[bytes, CallShare]:
-    """Find agents, chains and other runs that report the sums of the runs below them."""
+    tree: Mapping[bytes, CallRun], with_facts: Sequence[CallRun], sums: Set[bytes]
+) -> dict[bytes, tuple[Tokens, float | None]]:
+    """Find agents, chains and other runs that report the sums of the runs below them.
+
+    Args:
+        tree: All runs of the trace.
+        with_facts: Its runs with facts of a call.
+        sums: The model runs that report such sums.
+
+    Returns:
+        The tokens and cost that totals use for each of them.
+    """
     used: set[bytes] = set()
     paid: set[bytes] = set()
     for run in with_facts:
@@ -844,12 +945,12 @@ def _find_totals(
                     break
                 covered.add(above.span_id)
     return {
-        run.span_id: CallShare(
-            tokens=Tokens() if run.span_id in used else run.tokens,
-            cost=None if run.span_id in paid else run.cost,
+        run.span_id: (
+            Tokens() if run.span_id in used else run.tokens,
+            None if run.span_id in paid else run.cost,
         )
         for run in with_facts
-        if run.kind not in CALLS
+        if (run.kind not in CALLS or run.span_id in sums)
         and (
             (run.has_tokens and run.span_id in used)
             or (run.cost is not None and run.span_id in paid)

@@ -13,7 +13,13 @@ from typing import Final
 from otel_ml.records import Run
 from otel_ml_collector.records import Records
 from otel_ml_collector.resolution import NAMES, form_of
-from otel_ml_collector.same_calls import CALLS, has_facts, may_be_nested, may_be_second
+from otel_ml_collector.same_calls import (
+    CALLS,
+    has_facts,
+    may_be_inside,
+    may_be_nested,
+    may_be_second,
+)
 from otel_ml_collector.store.annotations import (
     ANNOTATED,
     QUIET,
@@ -133,7 +139,7 @@ class PlainProjects:
         self._memory = memory
         self._guard = threading.Lock()
         self._scopes: dict[str, set[str]] = {}
-        # The spans and the parents of recent calls, oldest first.
+        # The spans of recent calls, and the parents of recent runs, oldest first.
         self._spans: dict[tuple[str, bytes, bytes], None] = {}
         self._parents: dict[tuple[str, bytes, bytes], None] = {}
         # The combinations of session, user and experiment that runs of a project name. With only
@@ -165,7 +171,7 @@ class PlainProjects:
                 scopes[run.project].add(_BARE)
         with self._guard:
             for run in records.runs:
-                if has_facts(run) and may_be_nested(run) and self._is_nested(run):
+                if may_be_inside(run) and self._is_nested(run):
                     scopes[run.project].add(_BARE)
             for project in projects:
                 self._scopes.setdefault(project, {_UNREAD}).update(scopes.get(project, ()))
@@ -173,11 +179,16 @@ class PlainProjects:
             return {project for project in scopes if not self.counts_plainly(project)}
 
     def _is_nested(self, run: Run) -> bool:
-        """Remember a call, and return whether it is directly inside or around a recent one."""
+        """Remember a run, and return whether it is directly inside a call, or a call around one.
+
+        A call with a step inside, such as a chain or a tool, may report the sum of other calls.
+        """
         of_trace = run.project, run.trace_id
         span, parent = (*of_trace, run.span_id), (*of_trace, run.parent_span_id)
-        is_nested = span in self._parents or parent in self._spans
-        self._spans[span] = None
+        is_nested = parent in self._spans
+        if may_be_nested(run) and has_facts(run):
+            is_nested = is_nested or span in self._parents
+            self._spans[span] = None
         if run.parent_span_id:
             self._parents[parent] = None
         for places in (self._spans, self._parents):

@@ -697,6 +697,118 @@ def test_agents_below_each_other() -> None:
     assert find_shares(runs) == {b"a": CallShare()}
 
 
+def parts_of(parent: str = "a", **told: Any) -> list[CallRun]:
+    """Make two sequential calls of 50 + 7 and 30 + 4 tokens."""
+    second = {"tokens": Tokens(30, 4), **told}
+    return [
+        run("b", parent, LANGCHAIN, (1, 40), **told),
+        run("c", parent, LANGCHAIN, (50, 99), **second),
+    ]
+
+
+SUM: Final = Tokens(80, 11)
+# Traces, and the names of the model runs in them that report the sum of those inside.
+SUMS: Final[dict[str, tuple[list[CallRun], str]]] = {
+    "a wrapper of the same scope": ([run("a", "", LANGCHAIN, tokens=SUM), *parts_of()], "a"),
+    "a wrapper of another scope": ([run("a", "", LLAMA, tokens=SUM), *parts_of()], "a"),
+    "our own decorator": ([run("a", tokens=SUM), *parts_of()], "a"),
+    "a wrapper that divides input and output differently": (
+        [run("a", "", LANGCHAIN, tokens=Tokens(85, 6)), *parts_of()],
+        "a",
+    ),
+    "a loop over tool calls, with steps between": (
+        [
+            run("a", "", LANGCHAIN, tokens=SUM),
+            around("s", "a"),
+            around("t", "s", "tool"),
+            *parts_of("s"),
+        ],
+        "a",
+    ),
+    "a router that tried another model before": (
+        [
+            run("a", "", LANGCHAIN, tokens=USED, model="router"),
+            run("b", "a", LANGCHAIN, (1, 40), model="m1", failed=True, **BARE),
+            run("c", "a", LANGCHAIN, (50, 99), model="m2"),
+        ],
+        "a",
+    ),
+    "a wrapper in a wrapper": (
+        [
+            run("a", "", LLAMA, tokens=Tokens(100, 15)),
+            run("d", "a", LANGCHAIN, (60, 99), tokens=Tokens(20, 4)),
+            run("w", "a", LLAMA, (1, 55), tokens=SUM),
+            run("b", "w", LANGCHAIN, (1, 20)),
+            run("c", "w", LANGCHAIN, (30, 50), tokens=Tokens(30, 4)),
+        ],
+        "aw",
+    ),
+    "a wrapper of calls that are recorded twice": (
+        [
+            run("a", "", LLAMA, tokens=SUM),
+            *parts_of(),
+            run("d", "b", OPENAI, (2, 39)),
+            run("e", "c", OPENAI, (51, 98), tokens=Tokens(30, 4)),
+        ],
+        "a",
+    ),
+    "one token more than the sum": (
+        [run("a", "", LANGCHAIN, tokens=Tokens(80, 12)), *parts_of()],
+        "",
+    ),
+    "a single call inside, of another model": (
+        [run("a", "", LANGCHAIN, model="m1"), run("b", "a", LANGCHAIN, (1, 99), model="m2")],
+        "",
+    ),
+    "calls that end after it": (
+        [run("a", "", LANGCHAIN, (0, 60), tokens=SUM), *parts_of()],
+        "",
+    ),
+    "calls next to it": (
+        [around("r"), run("a", "r", LANGCHAIN, tokens=SUM), *parts_of("r")],
+        "",
+    ),
+    "no usage at all": (
+        [run("a", "", LANGCHAIN, **BARE), *parts_of(**BARE)],
+        "",
+    ),
+    "calls of a judge": (
+        [run("a", "", LANGCHAIN, tokens=SUM), around("j", "a", "judge"), *parts_of("j")],
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SUMS)
+@given(data=st.data())
+def test_sums(case: str, data: st.DataObject) -> None:
+    """A model run that reports the sum of the model runs inside it has no tokens of its own."""
+    runs, expected = SUMS[case]
+    shares = find_shares(data.draw(st.permutations(runs)))
+    empty = {
+        name
+        for name, share in shares.items()
+        if share.tokens == Tokens() and not share.record_of and not share.others
+    }
+    assert empty == {name.encode() for name in expected}
+    assert may_share([one for one in runs if one.has_facts]) or not shares
+
+
+def test_cost_of_a_sum() -> None:
+    """The cost of a wrapper counts if the calls inside it report only tokens."""
+    runs = [run("a", "", LANGCHAIN, tokens=SUM, cost=0.5), *parts_of()]
+    assert find_shares(runs) == {b"a": CallShare(cost=0.5)}
+
+
+def test_sum_recorded_twice() -> None:
+    """Two records of one wrapper stay one call, and its tokens are those of the calls inside."""
+    outer = run("a", "", LLAMA, tokens=SUM, **M)
+    shares = find_shares([outer, run("w", "a", LANGCHAIN, tokens=SUM, **M), *parts_of("w")])
+    assert shares[b"w"] == CallShare(record_of=b"a")
+    assert [other.span_id for other in shares[b"a"].others] == [b"w"]
+    assert shares[b"a"].tokens == Tokens()
+
+
 # Runs of several traces, by trace, and the calls that count in all of them.
 TRACES: Final[dict[str, tuple[dict[str, list[CallRun]], list[str]]]] = {
     "LangChain.js next to OpenAI": (

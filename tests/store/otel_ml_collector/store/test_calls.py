@@ -3,6 +3,7 @@
 import json
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Final
@@ -226,6 +227,63 @@ def test_scope_that_records_a_call_twice(service: Service, project: str, order: 
     assert count(service, project) == ONCE
     [other] = api(service, project, "runs?where=" + quote('record_of != ""'))["runs"]
     assert (other["run_id"], other["record_of"]) == (id_of(inner), id_of(outer))
+
+
+@pytest.mark.parametrize("order", ["together", "outer first", "inner first", "restarted"])
+def test_sum_of_the_calls_inside(service: Service, project: str, order: str) -> None:
+    """A model run with the tokens of the calls inside it adds nothing to totals, in any order."""
+    start_ns, ids = NOW_NS, [span_id(60 + place) for place in range(4)]
+    usage = [(80, 11), (50, 7), (30, 4)]
+    outer, first, last = (
+        make_span(
+            "chat",
+            {
+                **{name: value for name, value in USED.items() if "cost" not in name},
+                "gen_ai.usage.input_tokens": used[0],
+                "gen_ai.usage.output_tokens": used[1],
+            },
+            trace_id=trace_id(60),
+            span_id=ids[place],
+            parent_span_id=ids[3] if place else b"",
+            start_ns=start_ns + 30 * place * MS_NS,
+            end_ns=start_ns + (200 if not place else 30 * place + 20) * MS_NS,
+            scope=TRACELOOP,
+        )
+        for place, used in enumerate(usage)
+    )
+    step = make_span(
+        "step",
+        {"openinference.span.kind": "CHAIN"},
+        trace_id=trace_id(60),
+        span_id=ids[3],
+        parent_span_id=ids[0],
+        start_ns=start_ns,
+        end_ns=start_ns + 200 * MS_NS,
+        scope=TRACELOOP,
+    )
+    groups = {
+        "together": [[outer, step, first, last]],
+        "outer first": [[outer, step], [first], [last]],
+        "inner first": [[last, first], [step], [outer]],
+        "restarted": [[outer], [step, first], [last]],
+    }[order]
+    take_in_turn(service, project, groups, is_restarted=order == "restarted")
+    tokens = api(service, project, f"stats?{WINDOW}")["total"]["tokens"]
+    assert (tokens["input"], tokens["output"]) == (80, 11)
+
+
+def take_in_turn(
+    service: Service, project: str, groups: Sequence[list[Span]], *, is_restarted: bool
+) -> None:
+    """Store groups of spans one after the other, and resolve them in between."""
+    watch = CallResolver(service.store.connections)
+    for group in groups:
+        watch.run_pass()
+        if is_restarted:
+            watch = CallResolver(service.store.connections)
+        service.store.take(project, *group)
+        watch.note(map_spans(group, Filing(project, NOW_NS)), time.time_ns())
+    watch.run_pass()
 
 
 @pytest.mark.parametrize("order", ["together", "call first", "usage first", "older"])
