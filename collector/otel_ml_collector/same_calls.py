@@ -19,6 +19,11 @@ An agent, a chain or a tool counts with its own tokens and cost only if no run b
 So does a model run whose tokens are exactly the sum of those of several model runs inside it, such
 as a router, a fallback or a loop over tool calls.
 
+Two tool runs of one name are one tool run if one is directly inside the other, with only wrappers
+between, and both are spans of a client or a server: MCP writes the call of a tool as a span of the
+client, of the SDK that sends it, and of the server. If several are inside, they are tool runs of
+their own.
+
 The functions look only at the runs they are given, so the order of arrival changes nothing.
 Reasons: docs/design/021-counted-once.md.
 """
@@ -84,7 +89,8 @@ class CallRun:
         failed: Whether it ended with an error.
         inputs_preview, outputs_preview: Question and answer, as lists show them.
         first_token_ms, stream_chunks: Time to the first token and number of chunks, if it streamed.
-        is_client: Whether its span has the kind client, like a call that leaves the process.
+        is_client, is_server: Whether its span has the kind client, like a call that leaves the
+            process, or server.
         is_whole: Whether its payload has an input and an output.
         session, user, experiment: The names that it has; `resolution` reads them.
         tool: Name of the tool, if it is a run of a tool.
@@ -112,6 +118,12 @@ class CallRun:
     user: str = ""
     experiment: str = ""
     tool: str = ""
+    is_server: bool = False
+
+    @property
+    def is_remote_tool(self) -> bool:
+        """Whether it is a tool run that a client or a server recorded."""
+        return self.tool != "" and (self.is_client or self.is_server)
 
     @property
     def has_tokens(self) -> bool:
@@ -138,7 +150,7 @@ class CallRun:
     @property
     def has_facts(self) -> bool:
         """Whether it has tokens, a cost, a response ID or other signs of a call."""
-        is_known = (self.failed and self.kind in CALLS) or self.is_bare
+        is_known = (self.failed and self.kind in CALLS) or self.is_bare or self.is_remote_tool
         return bool(self.response_id) or self.has_tokens or self.cost is not None or is_known
 
 
@@ -243,6 +255,7 @@ def call_run_of(run: Run) -> CallRun:
         user=run.user,
         experiment=run.experiment,
         tool=run.model if run.kind == "tool" else "",
+        is_server=run.span_kind == "server",
     )
 
 
@@ -338,7 +351,13 @@ def has_facts(run: Run) -> bool:
         or run.cost is not None
         or (run.outcome == "error" and run.kind in CALLS)
         or is_bare(run)
+        or is_remote_tool(run)
     )
+
+
+def is_remote_tool(run: Run) -> bool:
+    """Return whether a run is a tool run that a client or a server recorded."""
+    return run.kind == "tool" and run.model != "" and run.span_kind in {"client", "server"}
 
 
 def is_bare(run: Run) -> bool:
@@ -355,6 +374,8 @@ def is_bare(run: Run) -> bool:
 def may_be_second(run: Run) -> bool:
     """Return whether a run may record a call that another run of its own scope also records."""
     is_account = run.input_tokens is not None or run.output_tokens is not None
+    if run.kind == "tool":
+        return is_remote_tool(run)
     return is_bare(run) or (
         is_account
         and not (run.inputs_preview or run.outputs_preview)
@@ -386,6 +407,7 @@ def find_shares(runs: Iterable[CallRun]) -> dict[bytes, CallShare]:
     tree = {run.span_id: run for run in sorted(runs, key=attrgetter("span_id"))}
     with_facts = [run for run in tree.values() if run.has_facts]
     calls = _join(list(_find_pairs(tree, [run for run in with_facts if run.kind in CALLS])), tree)
+    calls += _join_tools(tree, [run for run in with_facts if run.is_remote_tool])
     shares: dict[bytes, CallShare] = {}
     for call in calls:
         first, *others = sorted(call, key=lambda run: _precedence(run, call, tree))
@@ -792,6 +814,26 @@ def _join(pairs: Sequence[_Pair], tree: Mapping[bytes, CallRun]) -> list[list[Ca
         ):
             calls |= dict.fromkeys((run.span_id for run in both), both)
     return [call for span_id, call in calls.items() if span_id == call[0].span_id and call[1:]]
+
+
+def _join_tools(tree: Mapping[bytes, CallRun], tools: Sequence[CallRun]) -> list[list[CallRun]]:
+    """Join the spans of clients and servers that record one run of a tool."""
+    inside: defaultdict[bytes, list[CallRun]] = defaultdict(list)
+    for run in tools:
+        for above in _enclosing(run, tree):
+            is_same = above.is_remote_tool and above.tool == run.tool
+            if is_same and _is_within(above, run, _LATE_INSIDE):
+                inside[above.span_id].append(run)
+    below = {span_id: runs[0] for span_id, runs in inside.items() if len(runs) == 1}
+    inner = {run.span_id for run in below.values()}
+    joined: list[list[CallRun]] = []
+    for run in tools:
+        if run.span_id in below and run.span_id not in inner:
+            records = [run]
+            while (other := below.get(records[-1].span_id)) is not None:
+                records.append(other)
+            joined.append(records)
+    return joined
 
 
 def _may_join(call_run: CallRun, other: CallRun, tree: Mapping[bytes, CallRun]) -> bool:

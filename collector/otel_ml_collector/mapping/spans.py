@@ -66,6 +66,7 @@ from otel_ml_collector.span import (
 from otel_ml_collector.times import HOUR_NS, MINUTE_NS
 
 _PLANS: Final = Plans()
+_TOOL_CALL: Final = "tools/call "
 _UUID: Final = re.compile(r"[ _:-]?[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![0-9a-f])")
 _UUID_CHARS: Final = 36
 _NO_PROCESS: Final = "record_without_process"
@@ -397,7 +398,7 @@ def _columns(
     for name, read in _OF_SPAN.items():
         columns[name] = list(map(read, spans))
     columns["model"] = [
-        "" if kind == "span" else name_without_id(span.name) if model is None else model
+        "" if kind == "span" else _name_run(span.name, kind) if model is None else model
         for kind, model, span in zip(
             columns["kind"], run_columns.column("model"), spans, strict=True
         )
@@ -436,6 +437,12 @@ def _show_errors(columns: dict[str, list[Any]], size: int) -> None:
         (line_of_error(error_type, message) if outcome == "error" else "") or line
         for outcome, error_type, message, line in zip(columns["outcome"], *show_errors, strict=True)
     ]
+
+
+def _name_run(name: str, kind: str) -> str:
+    """Name a run after its span: MCP's ``tools/call search`` is a run of the tool ``search``."""
+    tool = name.rpartition(_TOOL_CALL)[2] if kind == "tool" else ""
+    return name_without_id(tool or name)
 
 
 def name_without_id(name: str) -> str:

@@ -29,10 +29,15 @@ Key = tuple[str, int, bytes, bytes]
 # Key of a trace: project, and trace ID in hex.
 Trace = tuple[str, str]
 
+# Tool runs that a client or a server recorded, as MCP does.
+REMOTE_TOOL: Final = Sql("(kind = 'tool' AND model != '' AND span_kind IN ('client', 'server'))")
 HAS_FACTS: Final = Sql("""kind != 'span' AND (input_tokens IS NOT NULL OR output_tokens IS NOT NULL
   OR cost IS NOT NULL
   OR (kind IN ('model', 'embedding') AND (outcome = 'error' OR provider_model != ''))
-  OR arrayExists(text -> startsWith(text, '{response}'), tag_kv))""").fill(response=Sql(RESPONSE))
+  OR {remote_tool}
+  OR arrayExists(text -> startsWith(text, '{response}'), tag_kv))""").fill(
+    response=Sql(RESPONSE), remote_tool=REMOTE_TOOL
+)
 IN_PROJECTS: Final = Sql("project IN {projects:Array(String)}")
 TRACE_IDS: Final = Sql("""toString(project) AS project, lower(hex(trace_id)) AS trace_id,
   lower(hex(span_id)) AS span_id""")
@@ -55,7 +60,8 @@ _CALL_RUNS: Final = Sql("""
     SELECT {ids}, lower(hex(parent_span_id)) AS parent_span_id, kind, start_ns, latency_ns,
       provider, provider_model, {tokens}, cost, outcome = 'error' AS has_failed, rank,
       {response} AS response, inputs_preview, outputs_preview, first_token_ms, stream_chunks,
-      span_kind = 'client' AS is_client
+      span_kind = 'client' AS is_client, span_kind = 'server' AS is_server,
+      if(kind = 'tool', model, '') AS tool
     FROM {deliveries} WHERE {of_traces} AND {has_facts}
     ORDER BY start_ns, runs.span_id LIMIT {most} BY runs.project, runs.trace_id""").fill(
     deliveries=DELIVERIES,
@@ -283,6 +289,8 @@ def make_call_run(row: Row, recorded: RecordedBy) -> CallRun:
         row["first_token_ms"],
         row["stream_chunks"],
         is_client=bool(row["is_client"]),
+        is_server=bool(row["is_server"]),
+        tool=row["tool"],
         is_whole=recorded.is_whole,
     )
 

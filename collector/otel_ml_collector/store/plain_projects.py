@@ -31,6 +31,7 @@ from otel_ml_collector.store.call_runs import (
     IN_PROJECTS,
     NAMES_ANY,
     NAMING,
+    REMOTE_TOOL,
     divide,
     read_rows,
 )
@@ -58,12 +59,13 @@ def _newest_scopes(wanted: Sql, newest: Sql) -> Sql:
     """Write the SQL for the instrumentations of the newest calls of one or more projects."""
     calls = Sql("""
         SELECT project, start_ns, trace_id, span_id, parent_span_id, kind, provider_model,
-          input_tokens, output_tokens, cost, process,
+          input_tokens, output_tokens, cost, process, {remote_tool} AS is_remote_tool,
           NOT ({says}) AND {response} = '' AND process = '' AS is_account
         FROM {deliveries} WHERE {wanted} AND {has_facts} ORDER BY start_ns DESC {newest}""").fill(
         deliveries=DELIVERIES,
         wanted=wanted,
         has_facts=HAS_FACTS,
+        remote_tool=REMOTE_TOOL,
         newest=newest,
         says=_HAS_CONTENT,
         response=RESPONSE_ID,
@@ -75,9 +77,9 @@ def _newest_scopes(wanted: Sql, newest: Sql) -> Sql:
             SELECT project, start_ns, trace_id, span_id FROM ({calls}))
           UNION ALL
           SELECT project, '{bare}' FROM ({calls})
-          WHERE kind IN ('model', 'embedding') AND if(
+          WHERE is_remote_tool OR (kind IN ('model', 'embedding') AND if(
             input_tokens IS NULL AND output_tokens IS NULL AND cost IS NULL,
-            provider_model != '', is_account) LIMIT 1 BY project
+            provider_model != '', is_account)) LIMIT 1 BY project
           UNION ALL
           SELECT project, '{bare}' FROM ({calls})
           WHERE process = '' AND (project, trace_id, parent_span_id) IN (

@@ -809,6 +809,101 @@ def test_sum_recorded_twice() -> None:
     assert shares[b"a"].tokens == Tokens()
 
 
+def tool(
+    name: str,
+    parent: str = "",
+    at: tuple[int, int] = (0, 100),
+    *,
+    is_server: bool = False,
+    **told: Any,
+) -> CallRun:
+    """Make the run of a tool that a client or a server recorded."""
+    said: dict[str, Any] = {"kind": "tool", "tool": "search", "scope": "mcp", **told}
+    said |= {"start_ns": at[0] * MS, "end_ns": at[1] * MS}
+    return CallRun(
+        name.encode(), parent.encode(), is_client=not is_server, is_server=is_server, **said
+    )
+
+
+# Traces of tools, and the tool runs that count, each with its other records.
+TOOLS: Final[dict[str, tuple[list[CallRun], list[str]]]] = {
+    "a client and a server": ([tool("a"), tool("b", "a", (10, 90), is_server=True)], ["a b"]),
+    "a client, the SDK that sends, and a server": (
+        [
+            tool("a"),
+            around("s", "a", "span"),
+            tool("b", "s", (10, 95), scope="mcp-sdk"),
+            tool("c", "b", (20, 90), is_server=True, scope="server"),
+        ],
+        ["a b c"],
+    ),
+    "a server that asks another server": (
+        [
+            tool("a", is_server=True),
+            tool("b", "a", (10, 95)),
+            tool("c", "b", (20, 90), is_server=True),
+        ],
+        ["a b c"],
+    ),
+    "a tool that runs another tool": (
+        [tool("a"), tool("b", "a", (10, 90), is_server=True, tool="fetch")],
+        ["a", "b"],
+    ),
+    "a tool that runs a tool through an agent": (
+        [tool("a"), around("g", "a", "agent"), tool("b", "g", (10, 90))],
+        ["a", "b"],
+    ),
+    "a tool that is asked twice": (
+        [
+            tool("a"),
+            tool("b", "a", (10, 40), is_server=True),
+            tool("c", "a", (50, 90), is_server=True),
+        ],
+        ["a", "b", "c"],
+    ),
+    "a tool that goes on after its caller": (
+        [tool("a", at=(0, 20)), tool("b", "a", (10, 900), is_server=True)],
+        ["a", "b"],
+    ),
+    "two clients of one agent": (
+        [around("g", kind="agent"), tool("a", "g", (0, 40)), tool("b", "g", (10, 50))],
+        ["a", "b"],
+    ),
+    "functions of one process": (
+        [
+            around("a", kind="tool", tool="search", end_ns=100 * MS),
+            around("b", "a", "tool", tool="search", end_ns=90 * MS),
+        ],
+        ["a", "b"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TOOLS)
+@given(data=st.data())
+def test_tools(case: str, data: st.DataObject) -> None:
+    """The client, the SDK that sends and the server of one tool call are one tool run."""
+    runs, expected = TOOLS[case]
+    shares = find_shares(data.draw(st.permutations(runs)))
+    counted = sorted(
+        " ".join([one.span_id.decode(), *(other.span_id.decode() for other in share.others)])
+        for one in runs
+        if one.kind == "tool"
+        if not (share := shares.get(one.span_id, CallShare())).record_of
+    )
+    assert counted == expected
+    assert may_share([one for one in runs if one.has_facts]) or not shares
+
+
+def test_words_of_a_tool() -> None:
+    """A tool run shows the arguments and the result that only its server recorded."""
+    server = tool(
+        "b", "a", (10, 90), is_server=True, inputs_preview="words", outputs_preview="three pages"
+    )
+    facts = find_shares([tool("a"), server])[b"a"].facts
+    assert (facts.inputs_preview, facts.outputs_preview) == ("words", "three pages")
+
+
 # Runs of several traces, by trace, and the calls that count in all of them.
 TRACES: Final[dict[str, tuple[dict[str, list[CallRun]], list[str]]]] = {
     "LangChain.js next to OpenAI": (

@@ -272,6 +272,38 @@ def test_sum_of_the_calls_inside(service: Service, project: str, order: str) -> 
     assert (tokens["input"], tokens["output"]) == (80, 11)
 
 
+@pytest.mark.parametrize("order", ["together", "client first", "server first", "restarted"])
+def test_tool_of_another_process(service: Service, project: str, order: str) -> None:
+    """MCP's spans of a client and of a server are one run of the tool, in any order."""
+    called: dict[str, Value] = {"mcp.method.name": "tools/call", "gen_ai.tool.name": "search"}
+    result = {"gen_ai.tool.call.arguments": '{"words": 3}', "gen_ai.tool.call.result": "found"}
+    client, server = (
+        make_span(
+            "tools/call search",
+            called | (result if is_server else {}),
+            trace_id=trace_id(70),
+            span_id=span_id(71 + is_server),
+            parent_span_id=span_id(71) if is_server else b"",
+            start_ns=NOW_NS + is_server * MS_NS,
+            end_ns=NOW_NS + (90 - is_server) * MS_NS,
+            kind=2 if is_server else 3,
+            scope=TRACELOOP,
+        )
+        for is_server in (False, True)
+    )
+    groups = {
+        "together": [[client, server]],
+        "client first": [[client], [server]],
+        "server first": [[server], [client]],
+        "restarted": [[client], [server]],
+    }[order]
+    take_in_turn(service, project, groups, is_restarted=order == "restarted")
+    [tool] = api(service, project, "runs")["runs"]
+    assert (tool["run_id"], tool["outputs"]) == (id_of(client), "found")
+    [other] = api(service, project, "runs?where=" + quote('record_of != ""'))["runs"]
+    assert (other["run_id"], other["record_of"]) == (id_of(server), id_of(client))
+
+
 def take_in_turn(
     service: Service, project: str, groups: Sequence[list[Span]], *, is_restarted: bool
 ) -> None:

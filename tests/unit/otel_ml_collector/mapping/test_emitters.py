@@ -68,6 +68,13 @@ def test_tanstack() -> None:
     assert (around.kind, call.kind) == ("agent", "model")
 
 
+@pytest.mark.parametrize("name", ["tools/call search", "MCP send tools/call search"])
+def test_tool_without_a_name(name: str) -> None:
+    """MCP: a tool run without `gen_ai.tool.name` has the name of the tool in its span's name."""
+    run = map_one(make_span(name, {"mcp.method.name": "tools/call"}))
+    assert (run.kind, run.model, run.name) == ("tool", "search", name)
+
+
 LOGFIRE_AGENTS: Final = "logfire.openai_agents"
 TALK: Final = [
     {"event.name": "gen_ai.system.message", "content": "Be brief.", "role": "system"},
