@@ -162,12 +162,12 @@ class Leaves:
         if messages:
             self._add_messages(messages, words, source)
         elif node and all(isinstance(item, str) for item in node):
-            if any(str(item)[:1] in {"{", "["} for item in node):  # each item is JSON
-                self._add_list(
-                    [read_structured(cast("str", x)) for x in node], words, source, depth
-                )
-            else:
+            is_json = any(str(item)[:1] in {"{", "["} for item in node)
+            items = [read_structured(cast("str", item)) for item in node] if is_json else node
+            if all(isinstance(item, str) for item in items):  # also if no item is valid JSON
                 self.leaves.append(NamedValue(words, cast("Value", node), source))
+            else:
+                self._add_list(items, words, source, depth)
         else:
             for number, item in enumerate(node):
                 self.add(item, (*words, str(number)), source, depth + 1)

@@ -270,3 +270,10 @@ def test_any_value(values: dict[str, Value]) -> None:
     """No attribute value makes the mapping fail."""
     span = make_span("chat", {"acme.model": "gpt-4o", **values}, status_code=2, kind=CLIENT)
     assert map_one(span).dialect == "shape"
+
+
+@pytest.mark.parametrize("texts", [["["], ["{", "a"]])
+def test_list_of_broken_json(texts: list[str]) -> None:
+    """A list of texts that only begin like JSON does not stop the mapping."""
+    attributes: dict[str, Value] = {"acme.model": "gpt-4o", "acme.prompt": texts}
+    assert map_one(make_span("step", attributes)).kind == "span"
