@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.alone import FAILED, MOST
 from tests.support.folders import ROOT
+from tests.support.sampling import at_night
 
 PASSES_LATER = """
 from pathlib import Path
@@ -44,12 +45,14 @@ def test_passes_alone(tmp_path: Path) -> None:
     assert output.endswith("failures above:\n   test_it.py::test_late\n")
 
 
+@at_night
 def test_fails_again(tmp_path: Path) -> None:
     """A test that fails twice is a failure."""
     status, _ = run_twice(tmp_path, PASSES_LATER + "    assert False\n")
     assert status == 1
 
 
+@at_night
 def test_many_failures(tmp_path: Path) -> None:
     """If there are many failures, or a module cannot be imported, nothing is rerun."""
     many = (

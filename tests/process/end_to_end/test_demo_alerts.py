@@ -18,6 +18,7 @@ from tests.process.otel_ml_collector.alerts.test_delivery import delivering
 from tests.support.otel_ml_collector.alerts.world import make_target
 from tests.support.otel_ml_collector.stores import open_store
 from tests.support.otlp_sink import http_sink
+from tests.support.sampling import at_night
 from tests.support.waiting import wait_until
 
 _FORKING: Final = multiprocessing.get_context("forkserver")
@@ -61,6 +62,7 @@ def watch(folder: Path, address: str) -> None:
     (folder / "events").write_text(json.dumps([to_rfc3339(midnight_ns), events[::-1]]))
 
 
+@at_night
 def test_seeded_fall(recorded_demo: Path, tmp_path: Path) -> None:
     """A device sends no texture from midnight on: the alert fires once and is resolved.
 

@@ -84,7 +84,7 @@ def make_group(dialect: Dialect, said: str) -> dict[str, Any]:
     }
 
 
-@sampled(only=("words", "bytes"))
+@sampled(only=("words",))
 @pytest.mark.parametrize("said", SAID)
 def test_unreadable(said: str, collector: CollectorProcess) -> None:
     """Calls with unreadable values have no tokens and no cost; their pages show the values."""

@@ -8,6 +8,7 @@ import pytest
 from otel_ml.late import WHY
 from tests.support.otel_ml.otlp_sink import Sink, closed_address
 from tests.support.otel_ml.scripts import ask_script, run_script
+from tests.support.sampling import at_night
 
 # Imports pause in the middle until a fork was made or a timeout is over.
 STOPPING: Final = """
@@ -64,6 +65,7 @@ print(json.dumps(statuses))
 """
 
 
+@at_night
 def test_fork_within_a_late_import(tmp_path: Path) -> None:
     """A child forked while another thread imports a late module can import it itself."""
     statuses = ask_script(tmp_path, STOPPING + LATE)

@@ -27,6 +27,7 @@ from tests.support.recorded.__main__ import PEOPLE, environment_of
 from tests.support.recorded.further import ABOUT_FURTHER, FURTHER_COLUMNS, FURTHER_EMITTERS
 from tests.support.recorded.recorders._cases import LATER
 from tests.support.recorded.recorders._openai import ASKED
+from tests.support.sampling import at_night
 from tests.unit.recorded.test_emitters import (
     ANSWER,
     CASES,
@@ -443,6 +444,7 @@ def make_page(store: Store) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+@at_night
 def test_page(store: Store) -> None:
     """The page in the repository equals the generated page."""
     written = make_page(store)

@@ -10,7 +10,7 @@ import pytest
 from otel_ml import Client
 from otel_ml.testing import record
 from tests.support.otel_ml.versions.estimators import ask, fit, make_all
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night
 
 RECORDED_METHODS: Final = ("predict", "predict_proba", "decision_function", "score_samples")
 PARTS: Final = 16
@@ -48,7 +48,7 @@ def compare(name: str, bare: Any, recorded: Any, client: Client) -> None:
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-@sampled(2)
+@at_night
 def test_same_answers(part: int, client: Client) -> None:
     """Recorded estimators give the same results, also in threads, and each call is one run."""
     with warnings.catch_warnings():

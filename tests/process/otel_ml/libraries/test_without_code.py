@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.support.collector import CollectorProcess
+from tests.support.sampling import at_night
 
 MAIN: Final = """
 import numpy as np
@@ -55,6 +56,7 @@ def test_models_are_recorded(collector: CollectorProcess, tmp_path: Path) -> Non
     ]
 
 
+@at_night
 def test_an_unknown_library(tmp_path: Path) -> None:
     """An unknown library is logged, and the program runs as without it."""
     ended = run_program(tmp_path, OTEL_ML_INSTRUMENT="skleran")

@@ -9,6 +9,7 @@ from typing import Final
 import pytest
 
 from tests.support.otel_ml.scripts import ask_script
+from tests.support.sampling import sampled
 
 # A class defined in a script is pickled by value, with its methods.
 PREAMBLE: Final = """
@@ -52,6 +53,7 @@ def is_patched(method):
 """
 
 
+@sampled(only=("Own-loky", "LogisticRegression-multiprocessing"))
 @pytest.mark.parametrize("backend", ["loky", "multiprocessing", "threading"])
 @pytest.mark.parametrize("model", ["LogisticRegression", "Own"])
 def test_grid_search(model: str, backend: str, tmp_path: Path) -> None:

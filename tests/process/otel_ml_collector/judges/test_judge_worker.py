@@ -20,6 +20,7 @@ from tests.support.otel_ml_collector.judge_workers import (
 )
 from tests.support.ports import free_port
 from tests.support.program import otel_ml
+from tests.support.sampling import at_night
 from tests.support.waiting import wait_until
 
 ELSEWHERE: Final = '{"run": false, "quiet_s": 0}'
@@ -83,6 +84,7 @@ def test_killed_worker(tmp_path: Path) -> None:
             assert len(model.requests) == 24
 
 
+@at_night
 def test_restarted_collector(tmp_path: Path) -> None:
     """A worker keeps its replies while the collector is down, and stores them afterwards."""
     place = ("--http", f"127.0.0.1:{free_port()}")
@@ -102,6 +104,7 @@ def test_restarted_collector(tmp_path: Path) -> None:
         assert len(model.requests) == 3
 
 
+@at_night
 def test_workers_and_collector(tmp_path: Path) -> None:
     """Two workers and the collector itself share the runs, with one call for each run."""
     with (

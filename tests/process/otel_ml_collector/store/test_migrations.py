@@ -280,6 +280,7 @@ def make_old(folder: Path, version: int, rows: Mapping[str, tuple[list[str], byt
         client.insert("store_meta", [["schema", version]], column_names=["name", "value"])
 
 
+@sampled(1)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_older_store(tmp_path: Path, olds: Olds, version: int) -> None:
     """A store with an older schema answers like a new store with the same records."""

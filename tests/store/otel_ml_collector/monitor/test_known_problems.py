@@ -10,6 +10,7 @@ from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.desk import PROJECT, make_desk
 from tests.support.otel_ml_collector.spans import SECOND_NS, make_call, trace_id
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import at_night
 
 PAGE: Final = f"/projects/{PROJECT}"
 PROBLEM: Final = f"{PAGE}/problems/reply-v2-quality"
@@ -53,6 +54,7 @@ def test_mark_as_known(tmp_path: Path) -> None:
         assert answered.json["error"]["message"] == message
 
 
+@at_night
 def test_clearly_worse(tmp_path: Path) -> None:
     """A known problem counts again once it is clearly worse."""
     now_ns = time.time_ns()

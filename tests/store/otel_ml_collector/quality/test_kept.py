@@ -19,6 +19,7 @@ from otel_ml_collector.store.writer import Writer
 from tests.store.otel_ml_collector.quality.test_quality import call, get, make_run, save, tell
 from tests.support.otel_ml_collector.spans import DAY_NS, SECOND_NS
 from tests.support.otel_ml_collector.stores import Service, Store, open_service
+from tests.support.sampling import at_night
 from tests.support.waiting import wait_until
 
 FIRST_NS: Final = (time.time_ns() // DAY_NS - 5) * DAY_NS
@@ -148,6 +149,7 @@ def test_deletion(service: Service) -> None:
     assert answers(service, "gone") == answers(service, "left")
 
 
+@at_night
 def test_nightly_import(service: Service) -> None:
     """Ground truth for many orders, reported by tag, marks only the days of their runs."""
     store = service.store

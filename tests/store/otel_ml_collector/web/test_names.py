@@ -11,6 +11,7 @@ from otel_ml.addresses import write_segment
 from tests.support.otel_ml_collector.asgi import Answered, ask
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.stores import Service
+from tests.support.sampling import sampled
 
 NAMES: Final = (
     *("runs", "models/1", "runs/1", "models", "sessions", "datasets", "new", "api", "versions"),
@@ -72,6 +73,7 @@ def test_links_of_any_name(service: Service, named: str) -> None:
     assert [link for link in links if link not in models] == []
 
 
+@sampled(2)
 @pytest.mark.parametrize("kind", ["views", "alerts", "queues", "targets"])
 def test_documents_of_any_name(service: Service, project: str, kind: str) -> None:
     """Views, alert rules, queues and prediction targets can have any name."""
