@@ -40,6 +40,7 @@ from tests.bench import (
     queries,
     ready,
     seen,
+    sequences,
     sizes,
     sizing,
     steady,
@@ -89,6 +90,7 @@ PARTS: Final[Mapping[str, Callable[[], None]]] = {
     "steady": steady.report,
     "memory": memory.report,
     "drift": drift.report,
+    "sequences": sequences.report,
     "judged": judged.report,
     "judging": judging.report,
 }
