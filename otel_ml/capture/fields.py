@@ -222,8 +222,8 @@ def match_dump(dumped: Any, original: Any, *, with_hidden: bool) -> Any:
 
 
 def _match_object(dumped: dict[str, Any], original: Any, with_hidden: bool) -> None:
-    names, _, _, aliases, is_flat = hidden_fields(type(original))
-    for name in names:
+    names, unless, _, aliases, is_flat = hidden_fields(type(original))
+    for name in (*names, *unless) if with_hidden else names:  # pydantic calls `unless` itself
         key = name if name in dumped else aliases.get(name, name)
         if not with_hidden:
             dumped.pop(key, None)

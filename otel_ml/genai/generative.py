@@ -8,6 +8,7 @@ Spec: https://github.com/open-telemetry/semantic-conventions-genai
 import inspect
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import copy_context
 from typing import Any, Final
 
 from otel_ml import attributes as names
@@ -15,6 +16,7 @@ from otel_ml.capture.values import clean, encode_whole
 from otel_ml.errors import quiet, untrusted
 from otel_ml.genai.messages import (
     MAX_COUNT,
+    READS_HIDDEN,
     find_input,
     find_output,
     find_system,
@@ -118,7 +120,8 @@ class Generative:
             if hide is not None and self.keeps_content:
                 for name, words in _read_request(request, _FREE_TEXTS).items():
                     entries[name] = tuple(map(hide.text, words))
-                entries.update(_write(self._input_content(inputs, request), hide))
+                content = _read_as(hide, lambda: self._input_content(inputs, request))
+                entries.update(_write(content, hide))
         return entries
 
     def describe_output(
@@ -151,7 +154,8 @@ class Generative:
             if model is not None and not self._has_model(known):
                 output[names.GEN_AI_REQUEST_MODEL] = model
             if hide is not None and self.keeps_content:
-                output.update(_write(self._output_content(items[-1][1]), hide))
+                content = _read_as(hide, lambda: self._output_content(items[-1][1]))
+                output.update(_write(content, hide))
         return output
 
     def name_span(self, facts: Mapping[str, object]) -> str | None:
@@ -183,13 +187,22 @@ class Generative:
         return {names.GEN_AI_OUTPUT_MESSAGES: find_output(output)}
 
 
+def _read_as(hide: Redaction, read_content: Callable[[], dict[str, object]]) -> dict[str, object]:
+    """Read messages, with the fields that their classes hide if the client records these."""
+    if not hide.captures_hidden:
+        return read_content()
+    context = copy_context()
+    context.run(READS_HIDDEN.set, True)
+    return context.run(read_content)
+
+
 def _write(content: Mapping[str, object], hide: Redaction) -> dict[str, str]:
     """Return messages as JSON with secrets hidden. Empty values are left out."""
     written: dict[str, str] = {}
     for name, value in content.items():
         if value is None or value == []:
             continue
-        text = encode_whole(value)
+        text = "" if hide.captures_hidden else encode_whole(value)
         if not text or hide.concerns(value, text):
             text = hide.encode(value).text
         written[name] = text

@@ -9,13 +9,16 @@ Spec: https://github.com/open-telemetry/semantic-conventions-genai
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import Any, Final, TypeGuard
 
 import orjson
 
-from otel_ml.capture.fields import hidden_fields
+from otel_ml.capture.fields import HIDDEN, hidden_fields, shown_value
 from otel_ml.errors import untrusted
 
+# Whether `read` returns fields that a class hides, as for a client with ``capture_hidden=True``.
+READS_HIDDEN: Final = ContextVar("reads_hidden", default=False)
 MAX_COUNT: Final = 10**12
 _NAME_CHARS: Final = 256
 # Numbers that JSON does not have, as Python's json module writes them.
@@ -23,12 +26,21 @@ _NO_NUMBERS: Final = {"NaN": None, "Infinity": "Infinity", "-Infinity": "-Infini
 
 
 def read(value: object, name: str) -> Any:
-    """Return a key of a mapping or an attribute of an object. Returns None if it is missing."""
+    """Return a key of a mapping or an attribute of an object. Returns None if it is missing.
+
+    A field that the object's class hides is missing too, unless `READS_HIDDEN` is set.
+    """
     with untrusted:
         if isinstance(value, Mapping):
             return value.get(name)
-        is_hidden = name in hidden_fields(type(value)).names
-        return None if is_hidden else getattr(value, name, None)
+        hidden = hidden_fields(type(value))
+        if READS_HIDDEN.get():
+            return getattr(value, name, None)
+        item = None if name in hidden.names else getattr(value, name, None)
+        if item is not None and (hidden.shown_as or hidden.unless):
+            item = shown_value(hidden, name, item)
+            return None if item is HIDDEN else item
+        return item
     return None
 
 

@@ -54,6 +54,22 @@ class Unshown(pydantic.BaseModel):
     note: str = pydantic.Field(default="HIDDEN", repr=False)
 
 
+class Sometimes(pydantic.BaseModel):
+    name: str = "Ann"
+    pin: str = pydantic.Field(default="HIDDEN", exclude_if=lambda pin: pin == "HIDDEN")
+
+
+@pydantic.dataclasses.dataclass
+class SometimesInDataclass:
+    name: str = "Ann"
+    pin: str = pydantic.Field(default="HIDDEN", exclude_if=lambda pin: pin == "HIDDEN")
+
+
+class Failing(pydantic.BaseModel):
+    name: str = "Ann"
+    pin: str = pydantic.Field(default="HIDDEN", exclude_if=lambda pin: int(pin) > 0)
+
+
 class UnshownMore(Unshown):
     more: str = pydantic.Field(default="HIDDEN", repr=False)
 
@@ -89,6 +105,11 @@ class Account(pydantic.BaseModel):
     anything: Any = Attrs()
 
 
+class Several(pydantic.BaseModel):
+    all: list[Sometimes] = [Sometimes()]
+    named: dict[str, Any] = {"a": SometimesInDataclass(), "b": Sometimes()}
+
+
 class Cards(pydantic.RootModel[list[Unshown]]):
     pass
 
@@ -121,6 +142,9 @@ VALUES: dict[str, Any] = {
     "exclude": Excluded(),
     "pydantic repr": Unshown(),
     "pydantic subclass": UnshownMore(),
+    "exclude_if": Sometimes(),
+    "exclude_if in a dataclass": SometimesInDataclass(),
+    "exclude_if in a list": Several(),
     "alias": Aliased(),
     "generic model": Page[str](item="HIDDEN"),
     "computed": Computed(),
@@ -192,6 +216,15 @@ def test_function_of_attrs() -> None:
         (Card(), {"name": "Ann", "number": "HIDDEN"}),
         (Masked(), {"name": "Ann", "word": "HIDDEN"}),
         (Excluded(), {"name": "Ann", "pin": "HIDDEN"}),
+        (Sometimes(), {"name": "Ann", "pin": "HIDDEN"}),
+        (SometimesInDataclass(), {"name": "Ann", "pin": "HIDDEN"}),
+        (
+            Several(named={"a": Sometimes()}),
+            {
+                "all": [{"name": "Ann", "pin": "HIDDEN"}],
+                "named": {"a": {"name": "Ann", "pin": "HIDDEN"}},
+            },
+        ),
         (Cards([Unshown()]), [{"name": "Ann", "note": "HIDDEN"}]),
         (
             Validated(),
@@ -203,7 +236,10 @@ def test_function_of_attrs() -> None:
             },
         ),
     ],
-    ids=["dataclass", "attrs", "exclude", "root", "pydantic dataclass"],
+    ids=[
+        *("dataclass", "attrs", "exclude", "exclude_if", "exclude_if in a dataclass"),
+        *("exclude_if inside", "root", "pydantic dataclass"),
+    ],
 )
 def test_capture_hidden(value: Any, recorded: Any) -> None:
     """With ``capture_hidden=True``, fields are recorded although their class hides them."""
@@ -257,19 +293,91 @@ def test_constant_of_a_version() -> None:
     assert constants["CARD"]["number"].startswith("sha256:")
 
 
+def test_exclude_if_that_fails() -> None:
+    """If the function of ``exclude_if`` raises, the field is not recorded."""
+    recording = Recording()
+    recording.client.trace(lambda given: given)(Failing())
+    sent = json.dumps(attributes(recording.run()))
+    assert "HIDDEN" not in sent
+    assert "Failing" in sent
+
+
+def test_exclude_if_shows_other_values() -> None:
+    """A field with ``exclude_if`` is recorded if its value is not excluded."""
+    recording = Recording()
+    recording.client.trace(lambda given: None)(
+        [Sometimes(pin="12"), SometimesInDataclass(pin="34")]
+    )
+    assert inputs(recording.run())["given"] == [
+        {"name": "Ann", "pin": "12"},
+        {"name": "Ann", "pin": "34"},
+    ]
+
+
 class Turn(pydantic.BaseModel):
     role: str = "user"
     content: str = pydantic.Field(default="HIDDEN", repr=False)
 
 
-def test_hidden_content_of_a_message() -> None:
+class SometimesTurn(pydantic.BaseModel):
+    role: str = "user"
+    content: str = pydantic.Field(default="HIDDEN", exclude_if=lambda text: text == "HIDDEN")
+
+
+@attrs.define
+class MaskedTurn:
+    role: str = "user"
+    content: str = attrs.field(default="HIDDEN", repr=lambda text: "*" * len(text))
+
+
+@dataclasses.dataclass
+class DataTurn:
+    role: str = "user"
+    content: str = dataclasses.field(default="HIDDEN", repr=False)
+
+
+TURNS: dict[str, Any] = {
+    "pydantic": Turn(),
+    "exclude_if": SometimesTurn(),
+    "attrs with a function": MaskedTurn(),
+    "dataclass": DataTurn(),
+}
+
+
+@pytest.mark.parametrize("turn", TURNS.values(), ids=TURNS)
+@pytest.mark.parametrize("kind", ["chat", "execute_tool"])
+def test_hidden_content_of_a_message(turn: Any, kind: str) -> None:
     """The messages of a chat do not contain the hidden fields of message objects."""
     recording = Recording()
 
-    @recording.client.trace(kind="chat")
-    def answer(messages: list[Turn]) -> str:
-        return "yes"
+    @recording.client.trace(kind=kind)
+    def answer(messages: list[Any]) -> Any:
+        return turn
 
-    answer([Turn()])
+    answer([turn])
 
-    assert "HIDDEN" not in json.dumps(attributes(recording.run()))
+    run = attributes(recording.run())
+    assert "HIDDEN" not in json.dumps(run)
+    assert any(name.startswith("gen_ai.") for name in run)
+
+
+@pytest.mark.parametrize("turn", TURNS.values(), ids=TURNS)
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("chat", ("gen_ai.input.messages", "gen_ai.output.messages")),
+        ("execute_tool", ("gen_ai.tool.call.arguments", "gen_ai.tool.call.result")),
+    ],
+)
+def test_capture_hidden_of_a_message(turn: Any, kind: str, names: tuple[str, ...]) -> None:
+    """With ``capture_hidden=True``, messages and tool calls contain hidden fields too."""
+    recording = Recording(capture_hidden=True)
+
+    @recording.client.trace(kind=kind)
+    def answer(messages: list[Any]) -> Any:
+        return turn
+
+    answer([turn])
+
+    run = attributes(recording.run())
+    assert [name for name in names if "HIDDEN" not in str(run.get(name))] == []
