@@ -67,6 +67,12 @@ VOCABULARY: Final = Vocabulary(
 _SHARES: Final = frozenset({"error_share", "missing", "share", "pass_rate", "judge_errors"})
 # Means of numbers that can have any range.
 _MEANS: Final = frozenset({"mean", "mean_score"})
+# Signs of a comparison that has a good and a bad side.
+_SIDES: Final = frozenset({"<", "<=", ">", ">="})
+# A value is far from its limit from this share of the usual distance on.
+_FAR_SHARE: Final = 0.1
+# Tolerance for floating point errors.
+_ALMOST: Final = 1 - 1e-9
 # A session may be this many times as far from a limit as the largest distance seen so far.
 _ROOM: Final = 1.25
 _DRIFT_WINDOWS_NS: Final = frozenset({HOUR_NS, DAY_NS, 7 * DAY_NS})
@@ -185,6 +191,33 @@ class AlertCondition:
         """Whether a higher value of the first figure is worse."""
         compared = self._compared
         return compared is None or compared[0].startswith(">")
+
+    @property
+    def has_sides(self) -> bool:
+        """Whether `is_far` can be true: a number with a good and a bad side limits the figure.
+
+        The figure `worse` is 0 or 1, so it has no distance from its limit.
+        """
+        compared = self._compared
+        return compared is not None and compared[0] in _SIDES and self.main.name != "worse"
+
+    def is_far(self, value: float, usual: float) -> bool:
+        """Return whether the first figure is well on the good side of its limit.
+
+        It is if it is better than the limit by a tenth of the distance from the limit to the usual
+        value. A condition with ``not`` turns its sides around, so the usual value is then on the
+        bad side.
+
+        Args:
+            value: The value of the first figure in a window that is not bad.
+            usual: Its usual value. If this is not on the good side, no value is far.
+        """
+        compared = self._compared
+        if compared is None or not self.has_sides:
+            return False
+        side = -1 if self.is_bad_above else 1
+        gain, distance = ((number - compared[1]) * side for number in (value, usual))
+        return distance > 0 and gain >= _FAR_SHARE * distance * _ALMOST
 
     @property
     def _compared(self) -> tuple[str, float] | None:

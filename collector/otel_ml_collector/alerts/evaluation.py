@@ -11,7 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from otel_ml_collector.alerts.conditions import OF_MONITOR, OF_TRUTH
 from otel_ml_collector.alerts.find import name_slice
@@ -24,6 +24,7 @@ from otel_ml_collector.alerts.measurement import (
     find_judge_changes,
     measure,
 )
+from otel_ml_collector.alerts.medians import WeekMedians
 from otel_ml_collector.alerts.mutes import MUTE, Mute, make_mute, mute_of
 from otel_ml_collector.alerts.notification import (
     MOST_ALERTED_SLICES,
@@ -49,9 +50,12 @@ from otel_ml_collector.alerts.states import (
     is_waiting,
     judge_window,
     key_of,
+    needs_usual,
     note_failure,
+    note_usual,
     read_state,
     set_back,
+    write_state,
 )
 from otel_ml_collector.errors import BadInput, Missing, Unavailable
 from otel_ml_collector.filter.figures import Figure
@@ -381,15 +385,28 @@ class AlertEvaluator:
                 for item in items:
                     self._try([item], windows, now_ns)
                 return
-            item = items[0]
-            item.reason = str(error)
-            failed = note_failure(item.whole, now_ns, has_failed=True)
-            item.put(WHOLE_RULE, failed, item.reason)
+            note_trouble(items[0], error, now_ns)
             return
         for item in items:
-            item.put(WHOLE_RULE, note_failure(item.whole, now_ns, has_failed=False))
             before = dict(item.states)
-            judge_windows(item, measured, windows, now_ns)
+            medians = WeekMedians(
+                self._reader,
+                replace(
+                    Measurement.of(
+                        project, item.rule.plan, [item.rule.plan.condition.main], now_ns
+                    ),
+                    sure=None,
+                    leaves_out_imports=True,
+                ),
+                item.rule.plan,
+                item.judge_changes,
+            )
+            try:
+                judge_windows(item, measured, windows, now_ns, medians)
+            except (BadInput, Missing, Unavailable) as error:
+                note_trouble(item, error, now_ns)
+                continue
+            item.put(WHOLE_RULE, note_failure(item.whole, now_ns, has_failed=False))
             self._date_silence(item, before)
 
     def _date_silence(self, item: WatchedRule, before: Mapping[str, SliceState]) -> None:
@@ -414,15 +431,7 @@ class AlertEvaluator:
             events += item.events
             for key in item.changed:
                 state = item.whole if key == WHOLE_RULE else item.states[key]
-                body: dict[str, Any] = {
-                    "digest": state.digest,
-                    "changed_ns": state.changed_ns,
-                    "bad_ns": state.bad_ns,
-                    "runs": state.runs,
-                    "judged": [[end_ns, int(is_bad)] for end_ns, is_bad in state.judged],
-                    "silent_ns": state.silent_ns,
-                    "distance": state.distance,
-                }
+                body = write_state(state)
                 if key == WHOLE_RULE:
                     body |= {"reason": item.reason, "rule": item.rule.model_dump()}
                 rows.append(
@@ -503,10 +512,25 @@ def find_due(rule: AlertRule, seen_ns: int, now_ns: int) -> MeasuredWindows | No
     return MeasuredWindows(first_ns, plan.every_ns, number, plan.window_ns)
 
 
+def note_trouble(item: WatchedRule, error: Exception, now_ns: int) -> None:
+    """Note that a rule could not be evaluated; its unevaluated windows are tried again later."""
+    item.reason = str(error)
+    item.put(WHOLE_RULE, note_failure(item.whole, now_ns, has_failed=True), item.reason)
+
+
 def judge_windows(
-    item: WatchedRule, measured: MeasuredSlices, windows: MeasuredWindows, now_ns: int
+    item: WatchedRule,
+    measured: MeasuredSlices,
+    windows: MeasuredWindows,
+    now_ns: int,
+    medians: WeekMedians,
 ) -> None:
-    """Judge windows in order, up to the first that waits for scores or ground truth."""
+    """Judge windows in order, up to the first that waits for scores or ground truth.
+
+    Raises:
+        BadInput, Missing, Unavailable: The median of an alert could not be measured. The windows
+            before are judged; judging the others again is harmless.
+    """
     rule, plan = item.rule, item.rule.plan
     for end_ns in windows.ends_ns:
         slices = measured.get(end_ns, {})
@@ -530,7 +554,10 @@ def judge_windows(
             window = judge_window(
                 plan, end_ns, own, fresh, slices=len(chosen), changes=item.judge_changes
             )
-            after = advance(fresh, window, plan)
+            known = fresh
+            if needs_usual(fresh, window, plan):
+                known = note_usual(fresh, medians.find(SliceKey(key), fresh.since_ns))
+            after = advance(known, window, plan)
             reason = "" if fresh == before else OTHER_JUDGE
             if fresh.is_alert and window.word == "no data":
                 reason = NO_RUNS if not window.runs else TOO_FEW

@@ -5,7 +5,7 @@ Stored states are not used, so the result is for the rule as it is now.
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pydantic import Field
@@ -20,6 +20,7 @@ from otel_ml_collector.alerts.measurement import (
     find_judge_changes,
     measure,
 )
+from otel_ml_collector.alerts.medians import WeekMedians
 from otel_ml_collector.alerts.names import find_unknown
 from otel_ml_collector.alerts.rule import AlertRule, SliceKey, WantedAlert
 from otel_ml_collector.alerts.sentences import explain_unjudged, write_past
@@ -32,6 +33,8 @@ from otel_ml_collector.alerts.states import (
     empty_slice,
     forget_before,
     judge_window,
+    needs_usual,
+    note_usual,
 )
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.errors import BadInput, Missing, StoreTimeout, Unavailable
@@ -204,6 +207,8 @@ def check_rule(
     ]
     ends_ns = range(first_ns, last_ns + 1, plan.every_ns)
     measured, ends_ns = _measure_newest(reader, asked, rule, ends_ns, budget_s)
+    main = replace(asked, figures=(plan.condition.main,), sure=None)
+    medians = WeekMedians(reader, main, plan, changes, known=measured)
     replayed: dict[str, _Replayed] = {} if plan.by else {"[]": _fresh(rule)}
     for end_ns in ends_ns:
         slices = {key.text: own for key, own in measured.get(end_ns, {}).items()}
@@ -214,6 +219,8 @@ def check_rule(
             own = slices.get(key) or empty_slice(plan)
             fresh = forget_before(item.state, end_ns, changes)
             window = judge_window(plan, end_ns, own, fresh, slices=len(replayed), changes=changes)
+            if needs_usual(fresh, window, plan):
+                fresh = note_usual(fresh, medians.find(SliceKey(key), fresh.since_ns))
             _note(item, window, advance(fresh, window, plan), rule=rule, key=key)
     for key, item in replayed.items():
         if item.state.state == "firing":

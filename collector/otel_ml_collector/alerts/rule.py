@@ -78,12 +78,14 @@ class WantedAlert(BaseModel):
     keep: _Length = Field(
         default="",
         description="How long to keep firing after the last window that meets the condition. "
-        "Default: one window",
+        "Default: until three windows in a row do not meet it, or one is better than the limit by "
+        "a tenth of the distance to the median of the week before the alert",
     )
     no_data: Literal["end", "notify"] = Field(
         default="end",
-        description="What happens to a firing alert that gets no data for the time `keep`. `end` "
-        "resolves it. `notify` changes its state to no data and notifies its receivers",
+        description="What happens to a firing alert that gets no data for the time `keep` "
+        "(default: three windows). `end` resolves it. `notify` changes its state to no data and "
+        "notifies its receivers",
     )
     min_runs: Annotated[int, Field(ge=0, le=10_000_000)] = Field(
         default=30, description="Windows with fewer runs or scores are ignored"
@@ -162,13 +164,15 @@ class RulePlan:
         condition: The condition that makes a window bad, parsed from `WantedAlert.when`.
         by: Fields and tags by which the runs are grouped into slices.
         hold: ``(2, 3)`` means: the rule fires when 2 of its last 3 windows are bad.
-        keep_ns: How long the rule keeps firing after the last bad window.
+        keep_ns: How long the rule keeps firing after the last bad window. None to decide by the
+            good windows since then, as `alerts.states.advance` describes.
         delay_ns: Maximum time that a window waits for scores.
         truth_delay_ns: Maximum time that a window waits for ground truth. None means as long as it
             usually takes to arrive.
         windows_between: For ``surely(...)``: average number of windows between two false alarms.
-        no_data: What happens to a firing alert that gets no data for the time `keep_ns`. ``end``:
-            it is resolved. ``notify``: its receivers are notified that it has no data.
+        no_data: What happens to a firing alert that gets no data for the time `keep_ns`, or for
+            three windows if `keep_ns` is None. ``end``: it is resolved. ``notify``: its receivers
+            are notified that it has no data.
     """
 
     where: str
@@ -177,7 +181,7 @@ class RulePlan:
     every_ns: int
     by: tuple[Dimension, ...]
     hold: tuple[int, int]
-    keep_ns: int
+    keep_ns: int | None
     min_runs: int
     delay_ns: int
     truth_delay_ns: int | None
@@ -224,7 +228,7 @@ def make_plan(wanted: WantedAlert) -> RulePlan:
         every_ns=every_ns,
         by=by,
         hold=(1, 1) if condition.sure else hold,
-        keep_ns=_read(wanted.keep, "keep", 0, _MOST_KEEP_NS) if wanted.keep else window_ns,
+        keep_ns=_read(wanted.keep, "keep", 0, _MOST_KEEP_NS) if wanted.keep else None,
         min_runs=0 if condition.needs_no_runs else wanted.min_runs,
         delay_ns=_USUAL_DELAY_NS if delay_ns is None else delay_ns,
         truth_delay_ns=delay_ns,

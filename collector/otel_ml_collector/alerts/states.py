@@ -7,7 +7,7 @@ in every process, and evaluating a window twice changes nothing.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from otel_ml.statistics.betting import Means
 from otel_ml_collector.alerts.rule import RulePlan
@@ -21,6 +21,8 @@ WindowWord = Literal["bad", "good", "no data"]
 TruthWord = Literal["in", "due", "overdue"]
 # A rule that could not be evaluated for this long becomes an alert itself.
 FAILED_AFTER_NS: Final = 15 * MINUTE_NS
+# Without `keep`, an alert ends after this many good windows in a row.
+GOOD_WINDOWS: Final = 3
 # A figure without its position in the condition.
 FigureKey = tuple[str, str, str, int]
 
@@ -96,12 +98,15 @@ class SliceState:
             limit so far.
         seen_ns: End of the last evaluated window; 0 for none.
         bad_ns: End of the last bad window.
-        judged: The last judged windows, as many as `hold` of the rule needs, oldest first: the end
+        judged: The last judged windows, as many as the rule needs to decide, oldest first: the end
             of each window, and whether it was bad.
         digest: Digest of the rule's fields when these windows were judged. If it differs from the
             rule's current digest, the state is reset.
         silent_ns: Since when an alert has no data: the start of its newest run, or the end of its
             last judged window; 0 if it has data or is not an alert.
+        usual: Median of the rule's first figure in the week before the alert; None if there is
+            none, or if no window needed it yet.
+        usual_ns: `since_ns` of the alert for which `usual` was found; 0 if it was not.
     """
 
     state: AlertStateName = "inactive"
@@ -116,6 +121,8 @@ class SliceState:
     judged: tuple[tuple[int, bool], ...] = ()
     digest: str = ""
     silent_ns: int = 0
+    usual: float | None = None
+    usual_ns: int = 0
 
     @property
     def is_alert(self) -> bool:
@@ -154,7 +161,24 @@ def read_state(row: AlertRow) -> SliceState:
         judged=tuple((end_ns, bool(is_bad)) for end_ns, is_bad in body.get("judged", ())),
         digest=body.get("digest", ""),
         silent_ns=body.get("silent_ns", 0),
+        usual=body.get("usual"),
+        usual_ns=body.get("usual_ns", 0),
     )
+
+
+def write_state(state: SliceState) -> dict[str, Any]:
+    """Return the parts of a state that its row has no columns for, as `read_state` reads them."""
+    return {
+        "digest": state.digest,
+        "changed_ns": state.changed_ns,
+        "bad_ns": state.bad_ns,
+        "runs": state.runs,
+        "judged": [[end_ns, int(is_bad)] for end_ns, is_bad in state.judged],
+        "silent_ns": state.silent_ns,
+        "distance": state.distance,
+        "usual": state.usual,
+        "usual_ns": state.usual_ns,
+    }
 
 
 def is_waiting(plan: RulePlan, end_ns: int, measured: MeasuredSlice, now_ns: int) -> bool:
@@ -256,9 +280,16 @@ def advance(before: SliceState, window: JudgedWindow, plan: RulePlan) -> SliceSt
 
     A slice is the runs with one value of the rule's `by`, such as client = Remax. If the window was
     already evaluated, the state does not change. A window with too little data counts as neither
-    good nor bad. A firing alert keeps firing during such windows, but only for the
-    time in the rule's option `keep`. Then the rule's option `no_data` decides what happens: the
-    alert is resolved, or the receivers are notified that the alert has no data.
+    good nor bad.
+
+    A firing alert keeps firing for the time in the rule's option `keep` after its last bad window.
+    Without this option, it ends after three good windows in a row that do not overlap. It also ends
+    after one good window whose value is far from the limit, compared with `usual` of the state
+    before (see `needs_usual`). Then it fires again only after enough bad windows since its end.
+
+    During windows with too little data, a firing alert keeps firing only for the time in `keep`, or
+    for three windows after its last judged window. Then the rule's option `no_data` decides what
+    happens: the alert is resolved, or the receivers are notified that the alert has no data.
     """
     if window.end_ns <= before.seen_ns:
         return before
@@ -279,21 +310,62 @@ def advance(before: SliceState, window: JudgedWindow, plan: RulePlan) -> SliceSt
         bad_ns=window.end_ns if is_bad else before.bad_ns,
         silent_ns=0,
     )
+    if before.state == "firing" and plan.keep_ns is None:
+        return _end_alert(seen) if not is_bad and _is_over(seen, plan) else seen
     least, of = plan.hold
     chain = choose_separate(judged, plan.window_ns)[:of]
     bad = sum(bad for _, bad in chain)
     was_alert = before.is_alert
     if bad >= least and (is_bad or before.state == "firing"):
         return _enter(seen, "firing")
-    if before.state == "firing" and window.end_ns - seen.bad_ns < plan.keep_ns:
+    if before.state == "firing" and window.end_ns - seen.bad_ns < (plan.keep_ns or 0):
         return seen
     return _enter(seen, "pending" if bad else "inactive", was_alert=was_alert)
+
+
+def needs_usual(before: SliceState, window: JudgedWindow, plan: RulePlan) -> bool:
+    """Return whether `advance` needs the usual value of the rule's figure, which is not known yet.
+
+    If so, set it with `note_usual` first. It is needed at most once for each alert: at its first
+    good window.
+    """
+    return (
+        before.state == "firing"
+        and window.word == "good"
+        and window.end_ns > before.seen_ns
+        and plan.keep_ns is None
+        and plan.condition.has_sides
+        and before.usual_ns != before.since_ns
+    )
+
+
+def note_usual(before: SliceState, usual: float | None) -> SliceState:
+    """Return the state of an alert with the median of the week before it; None without a median."""
+    return replace(before, usual=usual, usual_ns=before.since_ns)
+
+
+def _is_over(seen: SliceState, plan: RulePlan) -> bool:
+    """Return whether an alert without `keep` ends with its newest window, which is good."""
+    good = [item for item in seen.judged if item[0] > seen.bad_ns]
+    if len(choose_separate(good, plan.window_ns)) >= GOOD_WINDOWS:
+        return True
+    if seen.value is None or seen.usual is None or seen.usual_ns != seen.since_ns:
+        return False
+    return plan.condition.is_far(seen.value, seen.usual)
+
+
+def _end_alert(seen: SliceState) -> SliceState:
+    """End an alert; the bad windows up to its end do not count for the next one."""
+    return replace(_enter(seen, "inactive"), judged=(), usual=None, usual_ns=0)
 
 
 def _go_on_without_data(seen: SliceState, window: JudgedWindow, plan: RulePlan) -> SliceState:
     last_ns = seen.judged[-1][0] if seen.judged else seen.since_ns
     silent = replace(seen, value=None, runs=window.runs, silent_ns=seen.silent_ns or last_ns)
-    if seen.state == "firing" and window.end_ns - seen.bad_ns < plan.keep_ns:
+    keep_ns, from_ns = plan.keep_ns, seen.bad_ns
+    if keep_ns is None:
+        keep_ns, from_ns = GOOD_WINDOWS * plan.window_ns, last_ns
+    if seen.state == "firing" and window.end_ns - from_ns < keep_ns:
         return silent
     if plan.no_data == "notify":
         return _enter(silent, "no data")
@@ -365,7 +437,8 @@ def _enter(
 def _keep(
     judged: Sequence[tuple[int, bool]], window: JudgedWindow, plan: RulePlan
 ) -> tuple[tuple[int, bool], ...]:
-    """Add a judged window, and drop those that `hold` does not need any more."""
+    """Add a judged window, and drop those that are not needed any more."""
     steps = -(-plan.window_ns // plan.every_ns)
-    most = max(steps * (plan.hold[1] - 1) + 1, 1)
+    windows = plan.hold[1] if plan.keep_ns is not None else max(plan.hold[1], GOOD_WINDOWS)
+    most = max(steps * (windows - 1) + 1, 1)
     return (*judged, (window.end_ns, window.word == "bad"))[-most:]

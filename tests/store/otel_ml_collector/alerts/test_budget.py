@@ -70,7 +70,7 @@ def test_used_up(service: Service, project: str) -> None:
         look(service, told, DAY_END_NS + minute * MINUTE_NS)
         lines.append(len(told.notifications))
     assert [item.status for item in told.notifications.values()] == ["firing", "resolved"]
-    assert lines == [0, 0, 1, 1, 1, 1, 1, 1, 2, 2]
+    assert lines == [0, 0, 1, 1, 1, 1, 2, 2, 2, 2]
     firing = next(iter(told.notifications.values()))
     [part] = firing.slices
     assert part.text == f'judge "polite" has used 100{THIN}% of its daily budget'

@@ -38,14 +38,17 @@ def service(tmp_path_factory: pytest.TempPathFactory, heard_ns: int) -> Iterator
 
 
 def test_fires(service: Service, heard_ns: int) -> None:
-    """A rule fires once when the process has been silent for too long, and is resolved later."""
+    """A rule fires once when the process has been silent for too long, and is resolved later.
+
+    Usually nothing crashes. That is the limit itself, so the alert ends after three good windows.
+    """
     assert call(service, "PUT", "crashes/alerts/crashed runs", CRASHES)["status"] == 200
     told = Told("crashes")
     counts = []
-    for minute in (1, 4, 20, 30, 60, 90, 120, 150):
+    for minute in (1, 4, 20, 30, 60, 120, 180, 200):
         look(service, told, heard_ns + minute * MINUTE_NS)
         counts.append(len(told.notifications))
-    assert counts[:4] == [0, 0, 1, 1]
+    assert counts == [0, 0, 1, 1, 1, 1, 1, 2]
     assert [item.status for item in told.notifications.values()] == ["firing", "resolved"]
     [part] = next(iter(told.notifications.values())).slices
     assert (part.text, part.value) == ("1 crashed", 1.0)

@@ -15,9 +15,14 @@ from otel_ml_collector.alerts.states import (
     advance,
     begin_afresh,
     judge_window,
+    needs_usual,
     note_failure,
+    note_usual,
+    read_state,
     set_back,
+    write_state,
 )
+from otel_ml_collector.store.alerts import AlertRow
 from otel_ml_collector.times import HOUR_NS, MINUTE_NS
 
 SAVED: Final = "2026-11-01T00:00:00.000000000Z"
@@ -298,3 +303,142 @@ def test_setting_changed_while_silent() -> None:
         make_rule(hold="1 of 1", keep="0s").plan,
     )
     assert (ended.is_alert, ended.changed_ns) == (False, START_NS + 3 * HOUR_NS)
+
+
+STEADY_COURSES: Final = [
+    # hold, one letter per window ("c" for a value far from the limit), the state after each window
+    ("1 of 1", "bggg", "FFFi"),
+    ("1 of 1", "bggbggbggg", "FFFFFFFFFi"),
+    ("1 of 1", "bc", "Fi"),
+    ("1 of 1", "bgc", "FFi"),
+    ("1 of 1", "bcb", "FiF"),
+    ("2 of 3", "bbgbggbgbbggg", "pFFFFFFFFFFFi"),
+    ("2 of 3", "bbc", "pFi"),
+    # Bad windows up to the end of an alert do not count for the next one.
+    ("2 of 3", "bbcbgg", "pFippp"),
+    ("2 of 3", "bbcbb", "pFipF"),
+    ("2 of 5", "bbgggbg", "pFFFipp"),
+    ("5 of 10", "bbbbbggg", "ppppFFFi"),
+    # A window that is not evaluated, or has too little data, is neither good nor bad.
+    ("1 of 1", "bgnng", "FFFFF"),
+    ("1 of 1", "bgngng", "FFFFFi"),
+    ("1 of 1", "bg..gg", "FF..Fi"),
+    ("1 of 1", "bnngnnggg", "FFFFFFFii"),
+    ("1 of 1", "bnnn", "FFFn"),
+    ("1 of 1", "bggnnn", "FFFFFn"),
+    ("1 of 1", "bnnnb", "FFFnF"),
+]
+# The limit is 0.1, and the median of the week before is 0.02: 0.092 is far, 0.093 is not.
+STEADY_VALUES: Final = {"b": 0.11, "g": 0.093, "c": 0.092, "n": 0.5}
+
+
+def run_steady(plan: RulePlan, course: str, usual: float | None = 0.02) -> tuple[str, SliceState]:
+    """Run a course of a rule without `keep`, as an evaluator does that restarts each time."""
+    state, states, end_ns = SliceState(), "", START_NS
+    for letter in course:
+        end_ns += plan.every_ns
+        if letter == ".":
+            states += "."
+            continue
+        word = WORDS["g" if letter == "c" else letter]
+        window = JudgedWindow(end_ns, word, STEADY_VALUES[letter], 100)
+        if needs_usual(state, window, plan):
+            state = note_usual(state, usual)
+        once = advance(state, window, plan)
+        state = read_state(
+            AlertRow(
+                project="p",
+                rule="errors",
+                slice="[]",
+                state=once.state,
+                since_ns=once.since_ns,
+                value=once.value,
+                martingale=once.martingale,
+                window_ns=once.seen_ns,
+                body=write_state(once),
+                evaluator="",
+                version=1,
+            )
+        )
+        assert state == once
+        assert not needs_usual(state, window, plan)
+        states += SHORT[state.state]
+    return states, state
+
+
+@pytest.mark.parametrize(("hold", "course", "expected"), STEADY_COURSES)
+def test_steady_courses(hold: str, course: str, expected: str) -> None:
+    """Without `keep`, an alert ends after three good windows, or one far from the limit."""
+    assert run_steady(make_rule(hold=hold).plan, course)[0] == expected
+
+
+@pytest.mark.parametrize("usual", [None, 0.1, 0.15])
+def test_usual_value_that_is_bad(usual: float | None) -> None:
+    """If the usual value is unknown or not good, only three good windows end an alert."""
+    assert run_steady(make_rule(hold="1 of 1").plan, "bccc", usual)[0] == "FFFi"
+
+
+def test_usual_value_of_each_alert() -> None:
+    """Each alert needs the usual value of the week before it, once."""
+    plan = make_rule(hold="1 of 1").plan
+    _, state = run_steady(plan, "bg")
+    assert (state.usual, state.usual_ns) == (0.02, state.since_ns)
+    _, ended = run_steady(plan, "bgc")
+    assert (ended.usual, ended.usual_ns) == (None, 0)
+    _, again = run_steady(plan, "bgcb")
+    window = JudgedWindow(again.seen_ns + HOUR_NS, "good", 0.09, 100)
+    assert needs_usual(again, window, plan)
+    assert not needs_usual(again, replace(window, word="bad"), plan)
+    assert not needs_usual(again, window, make_rule(hold="1 of 1", keep="1h").plan)
+    for when in ("error_share > 2 * cost", "error_share == 1", 'worse("grounded")'):
+        plan = make_rule(when=when, where='model == "answer"').plan
+        assert not needs_usual(again, window, plan)
+
+
+def test_three_windows_do_not_overlap() -> None:
+    """Three good windows that end an alert do not overlap, and no bad one is between them."""
+    plan = make_rule(every="15m", hold="1 of 1").plan
+    assert run_steady(plan, "b" + 9 * "g")[0] == 9 * "F" + "i"
+    assert run_steady(plan, "bggggb" + 9 * "g")[0] == 14 * "F" + "i"
+
+
+def test_silence_in_a_steady_rule() -> None:
+    """Without `keep`, an alert without data ends or notifies three windows after its last data."""
+    plan = make_rule(hold="1 of 1", no_data="notify").plan
+    states, state = run_steady(plan, "bgnnng")
+    assert states == "FFFFni"
+    assert state.changed_ns == START_NS + 6 * HOUR_NS
+
+
+def test_surely_without_keep() -> None:
+    """An alert with `surely` ends after one window that is far from its limit."""
+    plan = make_rule(when="surely(error_share > 0.1)").plan
+    state = SliceState(state="firing", seen_ns=START_NS, bad_ns=START_NS, since_ns=START_NS)
+    for place, (value, expected) in enumerate([(0.095, "firing"), (0.05, "inactive")], 1):
+        window = judge_window(plan, START_NS + place * HOUR_NS, measured(value), state)
+        state = advance(note_usual(state, 0.01), window, plan)
+        assert state.state == expected
+
+
+@pytest.mark.parametrize(
+    ("when", "value", "usual", "expected"),
+    [
+        ("error_share > 0.1", 0.092, 0.02, True),
+        ("error_share > 0.1", 0.0921, 0.02, False),
+        ("0.1 <= error_share", 0.092, 0.02, True),
+        ('pass_rate("a") < 0.9', 0.905, 0.95, True),
+        ('pass_rate("a") < 0.9', 0.904, 0.95, False),
+        ('pass_rate("a") < 0.9', 0.95, 0.9, False),
+        ('pass_rate("a") < 0.9', 0.95, 0.8, False),
+        ("error_share > 0.1", 0.05, 0.1, False),
+        ("not error_share < 0.1", 0.05, 0.02, False),
+        ("not error_share < 0.1", 0.05, 0.2, False),
+        ("error_share == 1", 0.5, 0.1, False),
+        ("error_share > 2 * cost", 0.0, 0.1, False),
+        ("error_share > 0.1 and runs > 5", 0.05, 0.02, True),
+        ("surely(p90(latency_ms) > 2000)", 1_800.0, 1_000.0, True),
+    ],
+)
+def test_far(when: str, value: float, usual: float, *, expected: bool) -> None:
+    """A value is far from its limit from a tenth of the usual distance on."""
+    assert make_rule(when=when).plan.condition.is_far(value, usual) == expected
