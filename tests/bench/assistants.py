@@ -51,11 +51,13 @@ class Called:
 
     Attributes:
         refusal: Why the call was refused; empty if it was answered.
+        text: The response.
     """
 
     took_ms: float
     characters: int
     refusal: str
+    text: str = ""
 
 
 class Asker:
@@ -82,7 +84,7 @@ class Asker:
         took_ms = (time.perf_counter() - started) * 1e3
         result = json.loads(body)["result"]
         text = result["content"][0]["text"]
-        return Called(took_ms, len(text), text if result.get("isError") else "")
+        return Called(took_ms, len(text), text if result.get("isError") else "", text)
 
     def close(self) -> None:
         """Close the connection."""

@@ -21,6 +21,11 @@ BODY_BYTES: Final = 64 * 1024
 WHERE_CHARS: Final = 4_000
 # Time limit of an answer in seconds.
 LIMIT_S: Final = 10.0
+# Seconds from the arrival of a request until `overview` answers with what it has by then. Writing
+# and sending the answer takes up to another second on a machine whose cores are all busy.
+OVERVIEW_S: Final = 2.0
+# Where a request has the time of its arrival, by the clock of `time.monotonic`.
+ARRIVED: Final = "otel_ml.arrived_s"
 _ARGUMENT_CHARS: Final = 1_000
 _TIME_CHARS: Final = 64
 _WRONG_CHARS: Final = 80
@@ -307,6 +312,7 @@ TOOLS: Final[Mapping[str, Tool]] = {
                 "evaluate",
                 "errors",
                 "experiments",
+                "not_looked_at",
             ),
         ),
         Tool(

@@ -44,6 +44,7 @@ from otel_ml_collector.assistants.call import (
 )
 from otel_ml_collector.assistants.definitions import (
     ALL_TOOLS,
+    ARRIVED,
     INSTRUCTIONS,
     LIMIT_S,
     NAME,
@@ -96,6 +97,7 @@ def answer(
     now_ns: int,
     *,
     writer: ToolWriter | None = None,
+    arrived_s: float | None = None,
 ) -> dict[str, Any]:
     """Run a tool and return its answer.
 
@@ -106,6 +108,7 @@ def answer(
         base: Base address of the collector, as the caller used it; for links to pages.
         now_ns: The current time.
         writer: Stores records for tools that write; None if this caller may not write.
+        arrived_s: When the request arrived, by the clock of `time.monotonic`; None for now.
 
     Returns:
         The answer as JSON values, within the size limit of the tool's answers.
@@ -122,7 +125,17 @@ def answer(
             name: _taken_back(name, read_argument) for name, read_argument in read_arguments.items()
         }
         asked = {name: value for name, value in given.items() if value is not None}
-        call = ToolCall(tool, reader, read_arguments, asked, base, now_ns, project, writer)
+        call = ToolCall(
+            tool,
+            reader,
+            read_arguments,
+            asked,
+            base,
+            now_ns,
+            project,
+            writer,
+            time.monotonic() if arrived_s is None else arrived_s,
+        )
         return write(_ANSWERS[tool](call))
     except CollectorError as error:
         filters = (given.get(name) for name in _FILTERS)
@@ -347,7 +360,11 @@ class Assistants:
         if params.name not in self._names(access):
             raise MCPError(INVALID_PARAMS, f"Unknown tool {params.name[:80]!r}")
         try:
-            written = await self._ask(params, access, str(request.base_url).rstrip("/"))
+            base, arrived_s = (
+                str(request.base_url).rstrip("/"),
+                request.scope.get(ARRIVED, time.monotonic()),
+            )
+            written = await self._ask(params, access, base, arrived_s)
         except ToolRefused as error:
             outcome = "timeout" if isinstance(error.cause, StoreTimeout) else "refused"
             return self._refuse(params.name, outcome, str(error))
@@ -362,7 +379,7 @@ class Assistants:
         )
 
     async def _ask(
-        self, params: CallToolRequestParams, access: Access, base: str
+        self, params: CallToolRequestParams, access: Access, base: str, arrived_s: float
     ) -> dict[str, Any]:
         """Run a tool call on a worker thread.
 
@@ -375,7 +392,7 @@ class Assistants:
         future: Future[dict[str, Any]] | None = None
         try:
             async with asyncio.timeout(self._limit_s), self._yielding.turn(self._limit_s / 2):
-                future = self._begin(params, access, base)
+                future = self._begin(params, access, base, arrived_s)
                 waited = asyncio.wrap_future(future)
                 # Read the error: after a timeout, asyncio would log that nobody retrieved it.
                 waited.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -387,7 +404,7 @@ class Assistants:
                 future.add_done_callback(lambda _: self._limits.leave(access.key_id))
 
     def _begin(
-        self, params: CallToolRequestParams, access: Access, base: str
+        self, params: CallToolRequestParams, access: Access, base: str, arrived_s: float
     ) -> Future[dict[str, Any]]:
         """Start a tool call on a worker thread; the future fails only with `ToolRefused`."""
         reader = self._reader.narrow(access)
@@ -400,7 +417,15 @@ class Assistants:
             entries: dict[str, Any] = {}
             with going_on(troubles.append):  # counted, logged and answered below
                 given = params.arguments or {}
-                entries = answer(params.name, given, reader, base, time.time_ns(), writer=writer)
+                entries = answer(
+                    params.name,
+                    given,
+                    reader,
+                    base,
+                    time.time_ns(),
+                    writer=writer,
+                    arrived_s=arrived_s,
+                )
             for trouble in troubles:
                 if isinstance(trouble, ToolRefused):
                     raise trouble

@@ -1,5 +1,6 @@
 """The HTTP route for assistants: checks access and body size, then calls `assistants.protocol`."""
 
+import time
 from codecs import BOM_UTF8
 from importlib import import_module
 from typing import Final
@@ -11,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from otel_ml_collector.access import READ, access_of
 from otel_ml_collector.api.bodies import check_json
-from otel_ml_collector.assistants.definitions import BODY_BYTES, LIMIT_S, PATH
+from otel_ml_collector.assistants.definitions import ARRIVED, BODY_BYTES, LIMIT_S, PATH
 from otel_ml_collector.assistants.writer import Writing
 from otel_ml_collector.errors import TooLarge
 from otel_ml_collector.receive.admission import Pressure
@@ -45,6 +46,7 @@ class _Endpoint:
         Raises:
             CollectorError: The key may not read, or the body is not JSON or too large.
         """
+        scope[ARRIVED] = time.monotonic()
         access_of(scope).demand(READ)
         request = Request(scope, receive)
         check_json(request, BODY_BYTES, _TOO_LARGE)

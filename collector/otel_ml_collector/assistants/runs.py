@@ -1,10 +1,14 @@
 """The tools overview, find_runs, statistics, errors and complete_filter."""
 
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import replace
 from operator import attrgetter
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar
 
 from otel_ml.orders import BY_TIME, NEWEST, ORDER_NAMES, read_order
 from otel_ml.records import LABELS
@@ -16,15 +20,17 @@ from otel_ml_collector.assistants.call import (
     short_id,
     write_scores,
 )
+from otel_ml_collector.assistants.definitions import OVERVIEW_S
 from otel_ml_collector.assistants.experiments import experiment_table
 from otel_ml_collector.assistants.find import count_behind
 from otel_ml_collector.completion import CompletionQuery, find_completion
-from otel_ml_collector.errors import BadInput
+from otel_ml_collector.errors import BadInput, InternalError, StoreTimeout
 from otel_ml_collector.evaluations.experiments import find_experiments
 from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.findings.find import CONTRIBUTORS, NEW_VERSIONS
-from otel_ml_collector.findings.findings import find_findings, make_question
-from otel_ml_collector.findings.releases import find_releases
+from otel_ml_collector.findings.findings import make_question, order_findings
+from otel_ml_collector.findings.releases import Release, find_releases
+from otel_ml_collector.log import contained
 from otel_ml_collector.measures.projects import find_projects
 from otel_ml_collector.measures.questions import count_projects
 from otel_ml_collector.runs.answers import RunSummary
@@ -37,12 +43,15 @@ from otel_ml_collector.stats import (
     StatsQuery,
     find_stats,
 )
+from otel_ml_collector.store.reader import Row
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
 from otel_ml_collector.web.view import link_to
 from otel_ml_collector.windows import Window
 from otel_ml_collector.wording import numbered, write_error
 
+_Asked = ParamSpec("_Asked")
+_Part = TypeVar("_Part")
 _USUAL: Final = ("run", "start", "model", "outcome", "ms", "scores", "tags", "input", "output")
 _ALONE: Final = ("scores", "tags")  # default columns that are left out if no run has a value
 _STEPS_NS: Final = {"15m": 15 * MINUTE_NS, "1h": HOUR_NS, "1d": DAY_NS}
@@ -251,23 +260,128 @@ def _errors(call: ToolCall, error_groups: ErrorGroups) -> DigestTable:
 
 
 def read_overview(call: ToolCall) -> Digest:
-    """Answer a call of the tool overview."""
+    """Answer a call of the tool overview.
+
+    All parts are searched for at the same time. Parts that take too long are left out, and named in
+    the answer.
+    """
     if not call.project:
         return _list_projects(call)
-    failed = call.reader.ahead(find_error_groups, call.query(), call.now_ns, _IN_OVERVIEW)
-    asked_releases = call.reader.ahead(find_releases, call.project, call.now_ns)
-    versions = _find_stats(call, "version", "", _IN_OVERVIEW)
-    errors = failed.result()
-    if not versions.total.runs:
-        experiments = _newest_experiments(call)
-        return Digest(
-            {"experiments": experiments} if experiments.rows else {},
-            url=call.runs_page(),
-            hint=call.explain_nothing(),
+    parts = _Parts(call)
+    reader, limited = parts.reader, replace(call, reader=parts.reader)
+    # The first parts are the most important ones. They start first if all threads are busy.
+    asked_versions = parts.ask("versions", _find_stats, limited, "version", "", _IN_OVERVIEW)
+    asked_firing = parts.ask("firing", find_firing, reader, call.project, call.now_ns)
+    asked_errors = parts.ask(
+        "errors", find_error_groups, reader, call.query(), call.now_ns, _IN_OVERVIEW
+    )
+    asked_experiments = parts.ask("experiments", _newest_experiments, limited)
+    asked_releases = parts.ask("releases", find_releases, reader, call.project, call.now_ns)
+    question = make_question(reader, call.project, call.now_ns)
+    asked_findings = [
+        parts.ask(contributor.subject, contributor.find, question)
+        for contributor in CONTRIBUTORS
+        # New versions have their own table, which also lists versions that are not worse.
+        if contributor is not NEW_VERSIONS
+    ]
+
+    versions = asked_versions()
+    if versions is not None and not versions.total.runs:
+        asked_reason = parts.ask("older runs", limited.explain_nothing)
+        experiments, reason = asked_experiments(), asked_reason()
+        parts.stop()
+        shown = {"experiments": experiments} if experiments and experiments.rows else {}
+        return Digest(parts.name_missing(shown), url=call.runs_page(), hint=reason or parts.hint)
+    firing, errors, experiments = asked_firing(), asked_errors(), asked_experiments()
+    releases = asked_releases()
+    findings = [finding for asked in asked_findings for finding in asked() or ()]
+    answer: dict[str, object] = {"firing": _list_firing(firing)} if firing else {}
+    if versions is not None:
+        answer |= _total_versions(call, versions)
+    if findings:
+        answer["findings"] = DigestTable(
+            ("kind", "says", "where"),
+            [
+                [finding.kind, finding.sentence, finding.where]
+                for finding in order_findings(findings)[:_IN_OVERVIEW]
+            ],
+            len(findings),
         )
+    if releases:
+        answer |= _list_releases(releases)
+    if errors and errors.groups:
+        table = _errors(call, errors)
+        table.go_on = lambda shown: call.go_on("errors", limit=_LISTED_RUNS)
+        answer["errors"] = table
+    if experiments and experiments.rows:
+        answer["experiments"] = experiments
+    return Digest(parts.name_missing(answer), url=call.runs_page(), hint=parts.hint)
+
+
+class _Parts:
+    """The parts of an overview: each is searched for on another thread, all with one time limit.
+
+    Args:
+        call: The call of the tool. The time limit counts from the arrival of its request.
+
+    Attributes:
+        reader: The call's reader, whose queries end at the time limit.
+        missing: The parts that were not found in time, or whose search failed.
+    """
+
+    def __init__(self, call: ToolCall) -> None:
+        self._deadline_s = call.arrived_s + OVERVIEW_S
+        self.reader = call.reader.until(self._deadline_s)
+        self.missing: list[str] = []
+        self._asked: list[Future[Any]] = []
+
+    def ask(
+        self, name: str, find: Callable[_Asked, _Part], *args: _Asked.args, **kwargs: _Asked.kwargs
+    ) -> Callable[[], _Part | None]:
+        """Start to search for a part.
+
+        Returns:
+            A function that waits for the part, and returns None if it is missing. It raises
+            `BadInput` if the filter of the call is invalid, and `Unavailable` if the store does not
+            answer at all.
+        """
+        asked = self.reader.ahead(lambda _: find(*args, **kwargs))
+        self._asked.append(asked)
+
+        def wait() -> _Part | None:
+            try:
+                with contained(name, FutureTimeout):
+                    return asked.result(max(self._deadline_s - time.monotonic(), 0))
+            except (StoreTimeout, InternalError, FutureTimeout):
+                asked.cancel()
+                self.missing.append(name)
+                return None
+
+        return wait
+
+    def stop(self) -> None:
+        """Do not start to search for parts that nobody waits for."""
+        for asked in self._asked:
+            asked.cancel()
+
+    def name_missing(self, answer: Mapping[str, object]) -> dict[str, object]:
+        """Return an answer that begins with the names of the missing parts, if there are any."""
+        missing = {"not_looked_at": [Own(name) for name in self.missing]} if self.missing else {}
+        return {**missing, **answer}
+
+    @property
+    def hint(self) -> str:
+        """What to do about missing parts; empty if there are none."""
+        if not self.missing:
+            return ""
+        return f"not_looked_at took longer than {OVERVIEW_S:g} s or failed: call overview again"
+
+
+def _total_versions(call: ToolCall, versions: RunStats) -> dict[str, object]:
+    """Return the figures of all runs, and a table of the versions."""
     wanted = ("runs", "errors", "p50_ms", "p99_ms", "tokens", "cost")
     figures = dict(zip(_FIGURES, _figures(versions.total), strict=True))
-    parts: dict[str, object] = {
+    return {
         "totals": {name: figures[name] for name in wanted},
         "versions": DigestTable(
             ("version", "runs", "errors", "p50_ms", "p99_ms", "judges"),
@@ -286,49 +400,25 @@ def read_overview(call: ToolCall) -> Digest:
             lambda shown: call.go_on("statistics", group="version", limit=_LISTED_RUNS),
         ),
     }
-    firing = find_firing(call.reader, call.project, call.now_ns)
-    if firing:
-        parts = {"firing": _list_firing(firing), **parts}
-    # New versions have their own table, which also lists versions that are not worse.
-    others = [contributor for contributor in CONTRIBUTORS if contributor is not NEW_VERSIONS]
-    gathered = find_findings(make_question(call.reader, call.project, call.now_ns), others)
-    findings = gathered.findings
-    if gathered.missing:
-        parts["not_looked_at"] = gathered.missing
-    if findings:
-        parts["findings"] = DigestTable(
-            ("kind", "says", "where"),
+
+
+def _list_releases(releases: Sequence[Release]) -> dict[str, object]:
+    """Return a table of new versions, and the commands that evaluate the worse ones."""
+    table = DigestTable(
+        ("new", "before", "word", "says", "changed"),
+        [
             [
-                [finding.kind, finding.sentence, finding.where]
-                for finding in findings[:_IN_OVERVIEW]
-            ],
-            len(findings),
-        )
-    releases = asked_releases.result()
-    if releases:
-        parts["releases"] = DigestTable(
-            ("new", "before", "word", "says", "changed"),
-            [
-                [
-                    release.candidate.name,
-                    release.baseline.name,
-                    release.word,
-                    release.sentence,
-                    release.change,
-                ]
-                for release in sorted(releases, key=lambda release: WORST_FIRST.index(release.word))
-            ],
-        )
-        commands = [item.command for item in releases if item.word == "worse" and item.command]
-        parts["evaluate"] = list(dict.fromkeys(commands)) or None
-    if errors.groups:
-        table = _errors(call, errors)
-        table.go_on = lambda shown: call.go_on("errors", limit=_LISTED_RUNS)
-        parts["errors"] = table
-    experiments = _newest_experiments(call)
-    if experiments.rows:
-        parts["experiments"] = experiments
-    return Digest(parts, url=call.runs_page())
+                release.candidate.name,
+                release.baseline.name,
+                release.word,
+                release.sentence,
+                release.change,
+            ]
+            for release in sorted(releases, key=lambda release: WORST_FIRST.index(release.word))
+        ],
+    )
+    commands = [item.command for item in releases if item.word == "worse" and item.command]
+    return {"releases": table, "evaluate": list(dict.fromkeys(commands)) or None}
 
 
 def _list_firing(alerts: Sequence[AlertState]) -> DigestTable:
@@ -362,20 +452,23 @@ def _list_projects(call: ToolCall) -> Digest:
     """
     if call.where:
         raise BadInput("project: missing: a filter applies to the runs of one project", "project")
-    ahead = call.reader.ahead(find_projects)
-    counts = count_projects(call.reader, call.window.cut(None))
-    counted = {row["project"]: row for row in counts}
-    found = ahead.result()
-    nothing = {"runs": 0, "errors": 0}
+    parts = _Parts(call)
+    asked_projects = parts.ask("projects", find_projects, parts.reader)
+    asked_counts = parts.ask("runs", count_projects, parts.reader, call.window.cut(None))
+    found, counts = asked_projects() or [], asked_counts()
+    counted = {row["project"]: row for row in counts or ()}
+    nothing: Row = dict.fromkeys(("runs", "errors"), None if counts is None else 0)
     rows: list[list[object]] = [
         [item.project, part["runs"], part["errors"], moment(item.last_start_time)]
         for item in found[:_LISTED_RUNS]
         for part in (counted.get(item.project, nothing),)
     ]
+    nobody = "" if rows else "no project has any runs: the page shows how to send some"
     return Digest(
+        parts.name_missing({}),
         table=DigestTable(("project", "runs", "errors", "last_run"), rows, len(found)),
         url=f"{call.base}{link_to()}",
-        hint="" if rows else "no project has any runs: the page shows how to send some",
+        hint=parts.hint or nobody,
         chars=call.chars,
     )
 

@@ -1,8 +1,10 @@
 """Runs queries with a few clients, each used by one thread at a time, and translates errors."""
 
 import copy
+import math
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -56,6 +58,7 @@ class Reader:
 
     def __init__(self, connections: Connections, margins: Margins = Margins()) -> None:  # noqa: B008
         self._access = OPEN
+        self._deadline_s = math.inf
         self.memory: Final = connections.memory
         self.zone = UTC_ZONE
         self.margins: Final = margins
@@ -89,6 +92,19 @@ class Reader:
         narrowed._access = access
         return narrowed
 
+    def until(self, deadline_s: float) -> "Reader":
+        """Return a reader whose queries end by a time.
+
+        A query that would start later, or is not done by then, raises `StoreTimeout`. The engine
+        checks the time between blocks of data, so a query can end a little later.
+
+        Args:
+            deadline_s: The time, by the clock of `time.monotonic`.
+        """
+        limited = copy.copy(self)
+        limited._deadline_s = min(deadline_s, self._deadline_s)
+        return limited
+
     def in_zone(self, zone: ZoneInfo) -> "Reader":
         """Return a reader that uses a time zone for days and dates."""
         moved = copy.copy(self)
@@ -116,7 +132,7 @@ class Reader:
         """
         sql, values = split_long_values(*self._within(sql, parameters))
         with self._client() as client:
-            result = client.query(sql, values, settings=dict(settings or {}))
+            result = client.query(sql, values, settings=self._limit(settings))
             return list(result.named_results())
 
     def ahead(
@@ -161,7 +177,7 @@ class Reader:
         """Run a query for a column of bytes, and return the bytes of all rows, joined."""
         sql, values = split_long_values(*self._within(sql, parameters))
         with self._client() as client:
-            return client.raw_query(sql, values, fmt="RawBLOB")
+            return client.raw_query(sql, values, self._limit(), fmt="RawBLOB")
 
     def arrow(
         self, sql: Sql, parameters: Mapping[str, Any], settings: Mapping[str, Any] | None = None
@@ -169,7 +185,7 @@ class Reader:
         """Run a query like `rows`, and return columns. Use it for many rows."""
         sql, values = split_long_values(*self._within(sql, parameters))
         with self._client() as client:
-            return client.query_arrow(sql, values, settings=dict(settings or {}), use_strings=True)
+            return client.query_arrow(sql, values, settings=self._limit(settings), use_strings=True)
 
     def _within(self, sql: Sql, parameters: Mapping[str, Any]) -> tuple[Sql, dict[str, Any]]:
         """Limit a query to projects that the caller may read. Refuse it if it names no project."""
@@ -184,11 +200,34 @@ class Reader:
             raise NotPermitted(NEEDS_ALL_PROJECTS)
         return sql, values
 
+    def _limit(self, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Return the settings of a query that starts now, with the time that it may take."""
+        own = dict(settings or {})
+        left_s = self._left_s
+        if left_s < math.inf:
+            own["max_execution_time"] = min(left_s, own.get("max_execution_time", left_s))
+        return own
+
+    @property
+    def _left_s(self) -> float:
+        """Seconds until the deadline; infinite without one.
+
+        Raises:
+            StoreTimeout: The deadline is over.
+        """
+        left_s = self._deadline_s - time.monotonic()
+        if left_s <= 0:
+            raise StoreTimeout("The store did not respond in time")
+        return left_s
+
     @contextmanager
     def _client(self) -> Iterator[StoreClient]:
+        wait_s = min(_WAIT_S, self._left_s)
         try:
-            client = self._idle.get(timeout=_WAIT_S)
+            client = self._idle.get(timeout=wait_s)
         except queue.Empty as error:
+            if wait_s < _WAIT_S:
+                raise StoreTimeout("The store did not respond in time") from error
             raise Unavailable(
                 "Too many queries are waiting for the store. Try again later"
             ) from error
@@ -196,7 +235,8 @@ class Reader:
             yield client
         except ClickHouseError as error:
             if getattr(error, "code", None) == _TIMEOUT_EXCEEDED:
-                raise StoreTimeout("The store did not respond within 10 s") from error
+                within = "within 10 s" if self._deadline_s == math.inf else "in time"
+                raise StoreTimeout(f"The store did not respond {within}") from error
             if getattr(error, "code", None) == _CANNOT_COMPILE_REGEXP:
                 raise BadInput(
                     "This is not a regular expression that RE2 supports", "where"

@@ -1,0 +1,75 @@
+"""The tool overview answers in time, and names the parts that it left out."""
+
+import threading
+import time
+from typing import Any, Final
+
+import pytest
+
+from otel_ml_collector.assistants.definitions import OVERVIEW_S
+from otel_ml_collector.assistants.protocol import answer
+from otel_ml_collector.errors import StoreTimeout
+from otel_ml_collector.store.sql import Sql
+from tests.support.otel_ml_collector.assistants.fixtures import ASKED_NS
+from tests.support.otel_ml_collector.stores import Service
+
+PARTS: Final = [
+    *("versions", "firing", "errors", "experiments", "releases"),
+    *("fields", "slices", "new values of tags"),
+]
+HINT: Final = f"not_looked_at took longer than {OVERVIEW_S:g} s or failed: call overview again"
+# Takes minutes.
+LONG: Final = Sql("SELECT sum(sipHash64(number)) AS n FROM numbers(1000000000000)")
+POOL: Final = 4
+_SLACK_S: Final = 10.0  # for a busy machine
+
+
+def ask_overview(service: Service, arrived_s: float | None = None, **given: Any) -> dict[str, Any]:
+    reader = service.store.reader
+    return answer("overview", given, reader, "http://here", ASKED_NS, arrived_s=arrived_s)
+
+
+def test_whole_overview(service: Service) -> None:
+    """An answer in time has all parts."""
+    found = ask_overview(service, time.monotonic() + 60, project="shop")
+    assert "not_looked_at" not in found
+    assert "hint" not in found
+    assert {"totals", "versions", "errors", "experiments"} <= found.keys()
+
+
+def test_request_that_waited(service: Service) -> None:
+    """The time before the call counts: without time left, all parts are named at once."""
+    began_s = time.monotonic()
+    found = ask_overview(service, began_s - OVERVIEW_S, project="shop")
+    assert sorted(found["not_looked_at"]) == sorted(PARTS)
+    assert found["hint"] == HINT
+    assert "totals" not in found
+    assert found["url"].startswith("http://here/projects/shop/runs")
+    assert time.monotonic() - began_s < _SLACK_S
+
+
+@pytest.mark.parametrize("given", [{"project": "shop"}, {}], ids=["project", "projects"])
+def test_busy_threads(service: Service, given: dict[str, str]) -> None:
+    """If other work keeps all threads busy, the answer still comes, and the next one is whole."""
+    is_over, reader = threading.Event(), service.store.reader
+    others = [reader.ahead(lambda _: is_over.wait(60)) for _ in range(POOL)]
+    began_s = time.monotonic()
+    try:
+        found = ask_overview(service, **given)
+    finally:
+        is_over.set()
+    assert OVERVIEW_S <= time.monotonic() - began_s < OVERVIEW_S + _SLACK_S
+    assert sorted(found["not_looked_at"]) == (sorted(PARTS) if given else ["projects", "runs"])
+    assert all(other.result() for other in others)
+    assert "not_looked_at" not in ask_overview(service, time.monotonic() + 60, **given)
+
+
+def test_query_ends_at_the_time_limit(service: Service) -> None:
+    """A query of a limited reader ends at the limit, and none starts after it."""
+    began_s = time.monotonic()
+    limited = service.store.reader.until(began_s + 0.3)
+    for _ in range(2):
+        with pytest.raises(StoreTimeout, match="in time"):
+            limited.rows(LONG, {})
+    assert time.monotonic() - began_s < _SLACK_S
+    assert service.store.reader.rows(Sql("SELECT 1 AS one"), {}) == [{"one": 1}]
