@@ -699,19 +699,6 @@ def mcnemar_mid_p(first: int, second: int) -> float:
     return min(2 * tail - _binomial(n, fewer), 1.0)
 
 
-def holm(p: Sequence[float]) -> list[float]:
-    """Adjust p-values by Holm's method (family-wise error rate). Return them in the same order.
-
-    Use it if not even one false positive is acceptable among all comparisons.
-
-    Source: Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of
-    Statistics 6 (1979).
-    """
-    order = sorted(range(len(p)), key=p.__getitem__)
-    steps = accumulate(((len(p) - rank) * p[at] for rank, at in enumerate(order)), max)
-    return _in_order(order, steps)
-
-
 def benjamini_hochberg(p: Sequence[float]) -> list[float]:
     """Adjust p-values by Benjamini-Hochberg (false discovery rate). The result keeps their order.
 
