@@ -25,8 +25,6 @@ Means = Mapping[float, int]
 # Maps a gain (how far a session is below its limit) to the number of sessions with this gain.
 Gains = Mapping[float, int]
 
-# Default for the minimum average number of windows between two false alarms.
-WINDOWS_BETWEEN: Final = 1_000
 # Smallest bet for a session at its limit, as a part of the stake. Each further bet doubles it.
 _LEAST_BET: Final = 1 / 16
 _MOST_BET: Final = 1_024.0
@@ -207,31 +205,3 @@ def _grow(total: float, log: float) -> float:
     """Return the sum of the stakes of all start times after a window, from its own stake."""
     grown = log + math.log1p(total)
     return math.exp(grown) if grown < math.log(_MOST_SUM) else _MOST_SUM
-
-
-def find_alarms(
-    windows: Iterable[Means],
-    limit: float,
-    *,
-    is_above: bool = False,
-    windows_between: float = WINDOWS_BETWEEN,
-) -> list[int]:
-    """Return the indexes of the time windows after which there is enough evidence for an alarm.
-
-    Evidence accumulates from window to window. After an alarm it starts at 0 again.
-
-    Args:
-        windows: One entry per time window, oldest first. An entry maps a mean value of a session,
-            from 0 to 1, to the number of sessions with this mean. An empty window changes nothing.
-        limit: The limit to check, from 0 to 1.
-        is_above: True if values above the limit are bad. False if values below it are bad.
-        windows_between: Smallest average distance between two false alarms, in windows. With a
-            larger distance, an alarm needs more evidence.
-    """
-    alarms, total = [], 0.0
-    for place, means in enumerate(windows):
-        total = add_window(total, means, limit, is_above=is_above) if means else total
-        if total > windows_between:
-            alarms.append(place)
-            total = 0.0
-    return alarms

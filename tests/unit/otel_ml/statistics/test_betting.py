@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from statistics import median
 from typing import Any, Final
 
@@ -13,10 +14,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from otel_ml.statistics.betting import (
+    Means,
     add_amounts,
     add_window,
     count_above,
-    find_alarms,
     log_stake,
     session_means,
 )
@@ -26,6 +27,7 @@ from tests.support.sampling import harder
 Draw = np.random.Generator
 N: Final = 200
 WINDOWS: Final = 1_000
+WINDOWS_BETWEEN: Final = 1_000
 STREAMS: Final = 2_000
 SESSION_STREAMS: Final = examples(at_night=200, on_commit=4)
 
@@ -42,6 +44,23 @@ def sessions(draw: Draw, rate: float, count: int, windows: int) -> list[Counter[
     own = draw.beta(4 * rate, 4 * (1 - rate), (windows, count))
     means = draw.binomial(sizes, own) / sizes
     return [Counter(row) for row in means.tolist()]
+
+
+def find_alarms(
+    windows: Iterable[Means],
+    limit: float,
+    *,
+    is_above: bool = False,
+    windows_between: float = WINDOWS_BETWEEN,
+) -> list[int]:
+    """Return the indexes of the windows after which the evidence suffices, from 0 each time."""
+    alarms, total = [], 0.0
+    for place, means in enumerate(windows):
+        total = add_window(total, means, limit, is_above=is_above) if means else total
+        if total > windows_between:
+            alarms.append(place)
+            total = 0.0
+    return alarms
 
 
 def test_stake_of_two_runs() -> None:
