@@ -189,18 +189,7 @@ def mean_variances(of_slice: ClusterMoments, of_all: ClusterMoments) -> MeanVari
     part, every = of_slice, of_all
     if not (part.n > 0 and every.n > part.n):
         raise ValueError("Invalid slice: expected at least one run inside and outside of it")
-    return _vary(part, every, _rest_squares(part, every))
-
-
-class _Squares(NamedTuple):
-    """Sums of squares and products over the sessions of all other runs."""
-
-    nn: float
-    tn: float
-    tt: float
-
-
-def _vary(part: ClusterMoments, every: ClusterMoments, rest: _Squares) -> MeanVariances:
+    rest = _rest_squares(part, every)
     n_rest = every.n - part.n
     mean, mean_of_rest = part.t / part.n, (every.t - part.t) / n_rest
     own = part.tt - 2 * mean * part.tn + floats.square(mean) * part.nn
@@ -214,6 +203,14 @@ def _vary(part: ClusterMoments, every: ClusterMoments, rest: _Squares) -> MeanVa
     return MeanVariances(
         max(own, 0.0) / part.n**2, max(other, 0.0) / n_rest**2, both / (part.n * n_rest)
     )
+
+
+class _Squares(NamedTuple):
+    """Sums of squares and products over the sessions of all other runs."""
+
+    nn: float
+    tn: float
+    tt: float
 
 
 def _rest_squares(part: ClusterMoments, every: ClusterMoments) -> _Squares:
@@ -252,7 +249,7 @@ class _Comparison:
             mean = every.t / every.n
             return cls(mean, mean, 0.0, 1.0, round(n), round(clusters), 1.0, 0.0)
         squares = _rest_squares(part, every)
-        variances = _vary(part, every, squares)
+        variances = mean_variances(part, every)
         own = variances.of_slice * clusters / (clusters - 1)
         other = variances.of_rest * clusters_of_rest / (clusters_of_rest - 1)
         # Effective sample size if all runs of a session are equal (Kish 1965, 11.7).
