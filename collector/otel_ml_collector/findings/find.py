@@ -147,20 +147,6 @@ def find_shown_monitor(reader: Reader, project: str, last: Past, now_ns: int) ->
     return _recall(reader, name) or _work_out(question, name)
 
 
-def find_kept_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> MonitorState | None:
-    """Return the cached content of a large project's page Monitor, without computing anything.
-
-    Returns:
-        The newest content that was computed in the last half hour. None if there is none, or if
-        the project is small: its page is computed when a user opens it.
-
-    Raises:
-        Missing: The caller may not read the project.
-        Unavailable: The store does not answer.
-    """
-    return _recall(reader, _ask(reader, project, last, now_ns)[1])
-
-
 def renew_monitor(reader: Reader, project: str, last: Past, now_ns: int) -> MonitorState | None:
     """Update the cached content of a large project's page Monitor if it is five minutes old.
 
