@@ -395,6 +395,10 @@ class Pipeline(Generic[B]):
                 self._finish()
         return self._news(self.pending)
 
+    def _name(self, count: int) -> str:
+        """Return a number of spans in words, such as ``1 span``."""
+        return f"{count:,} {self._what.removesuffix('s') if count == 1 else self._what}"
+
     @property
     def _reason(self) -> str:
         """Why spans that are left could not be delivered."""
@@ -406,9 +410,9 @@ class Pipeline(Generic[B]):
         self._is_last_line_due = False
         if self._left:
             keep = "" if self.is_durable else "; Client(spool=DIR) keeps them"
-            text = "%d %s could not be delivered to %s: %s%s"
+            text = "%s could not be delivered to %s: %s%s"
             page = self._destination.page
-            _logger.warning(text, self._left, self._what, page, self._reason, keep)
+            _logger.warning(text, self._name(self._left), page, self._reason, keep)
         self._destination.close()
 
     def _put_late(self, span: Any) -> None:
@@ -446,7 +450,7 @@ class Pipeline(Generic[B]):
                 self._late.release()
             if self._left > left and not self._is_last_line_due:
                 text = (
-                    f"{self._left - left} {self._what} that ended after the delivery at exit could "
+                    f"{self._name(self._left - left)} that ended after the delivery at exit could "
                     f"not be delivered to {self._destination.page}: {self._reason}; later ones are "
                     "only counted"
                 )
@@ -561,9 +565,9 @@ class Pipeline(Generic[B]):
         if not self._stalled or time.monotonic() - began < _SILENT_S:
             return False
         most_s = min(left_s, max(_NO_PROGRESS_S, self._asked_s))
-        text = "Waiting for %s, which accepts nothing now: up to %.0f s more for %d %s"
-        page, pending = self._destination.page, self._source.pending
-        _logger.warning(text, page, most_s, pending, self._what)
+        text = "Waiting for %s, which accepts nothing now: up to %.0f s more for %s"
+        page, pending = self._destination.page, self._name(self._source.pending)
+        _logger.warning(text, page, most_s, pending)
         return True
 
     def _log_once(self, what: str, text: str, level: int = logging.WARNING) -> None:
@@ -703,9 +707,7 @@ class Pipeline(Generic[B]):
         is_logged_at_end = self._ends_since is not None and not self.is_durable  # by `close`
         if not is_logged_at_end and now - self._outage_logged_at >= _OUTAGE_EVERY_S:
             self._outage_logged_at, self._is_outage_logged = now, True
-            pending = self._source.pending
-            what = self._what.removesuffix("s") if pending == 1 else self._what
-            text = f"{pending:,} {what} waiting, retrying"
+            text = f"{self._name(self._source.pending)} waiting, retrying"
             _logger.warning("%s %s; %s", self._destination.page, _why(answer.message), text)
 
     def _note_recovery(self) -> None:
@@ -713,13 +715,14 @@ class Pipeline(Generic[B]):
         if self._stalled and self._is_outage_logged:
             self._is_outage_logged = False
             lost = sum(self.counters.lost.values()) - self._lost_before
+            pending = self._source.pending
             _logger.warning(
-                "Delivery to %s works again: %d %s were late, by up to %.1f s%s",
+                "Delivery to %s works again: %s %s late, by up to %.1f s%s",
                 self._destination.page,
-                self._source.pending,
-                self._what,
+                self._name(pending),
+                "was" if pending == 1 else "were",
                 time.monotonic() - self._stalled_at,
-                f"; {lost} were lost" if lost else "",
+                f"; {lost:,} {'was' if lost == 1 else 'were'} lost" if lost else "",
             )
         self._stalled = ""
 
@@ -763,7 +766,7 @@ class Pipeline(Generic[B]):
             self._progress_at = time.monotonic()
             self._log_once("delivered", f"First {self._what} delivered to {page}", logging.INFO)
             if answer.rejected:
-                text = f"{page} rejected {answer.rejected} spans: {answer.message}"
+                text = f"{page} rejected {self._name(answer.rejected)}: {answer.message}"
                 self._log_once("rejected", text)
         else:
             self.counters.lose(answer.message, batch.count)

@@ -116,9 +116,9 @@ def test_late_calls_without_collector(tmp_path: Path) -> None:
     """
     result = run_script(tmp_path, script, OTEL_ML_ENDPOINT=address)
     assert result.stderr.splitlines()[-2:] == [
-        f"1 spans could not be delivered to {address}: connection refused; "
+        f"1 span could not be delivered to {address}: connection refused; "
         "Client(spool=DIR) keeps them",
-        "1 spans that ended after the delivery at exit could not be delivered to "
+        "1 span that ended after the delivery at exit could not be delivered to "
         f"{address}: connection refused; later ones are only counted",
     ]
 

@@ -289,7 +289,7 @@ def test_exit_without_a_collector_takes_two_seconds(
         result = run_script(tmp_path, script, OTEL_ML_ENDPOINT=address)
         assert time.time() - float(result.stdout) < 3.5  # it was 5.5 s per client
     reason = "no connection" if is_silent else "connection refused"
-    line = f"1 spans could not be delivered to {address}: {reason}; Client(spool=DIR) keeps them\n"
+    line = f"1 span could not be delivered to {address}: {reason}; Client(spool=DIR) keeps them\n"
     assert result.stderr == line * clients
 
 

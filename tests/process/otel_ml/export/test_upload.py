@@ -200,7 +200,7 @@ def test_exit_without_a_receiver_is_bounded(tmp_path: Path) -> None:
     """Without a receiver, the process ends and reports the lost documents."""
     address = closed_address()
     ended = run_script(tmp_path, PROGRAM.format(address=address, spool=None))
-    text = f"1 artifacts could not be delivered to {address}: connection refused"
+    text = f"1 artifact could not be delivered to {address}: connection refused"
     assert text in ended.stderr
 
 
