@@ -1,4 +1,4 @@
-"""Writes names as segments of addresses, so that any name can be a segment.
+"""Writes names as segments of addresses, so that any name can be a segment, and strips quotes.
 
 See the design record ``docs/design/066-names-in-addresses.md``.
 """
@@ -15,6 +15,13 @@ def write_segment(name: str) -> str:
     from urllib.parse import quote  # slow to import, and not needed to record
 
     return quote(f"~{name}" if _DOTS.fullmatch(name) else name, safe="", errors="replace")
+
+
+def strip_quotes(address: str) -> str:
+    """Return an address without the quotes that some shells and files of settings leave."""
+    address = address.strip()
+    is_quoted = len(address) > 1 and address[0] == address[-1] and address[0] in "\"'"
+    return address[1:-1].strip() if is_quoted else address
 
 
 def read_segment(segment: str) -> str:

@@ -14,6 +14,7 @@ from typing import Final, Literal, TypeAlias, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from otel_ml import attributes as names
+from otel_ml.addresses import strip_quotes
 
 Protocol: TypeAlias = Literal["http/protobuf", "grpc"]
 Compression: TypeAlias = Literal["gzip", "none"]
@@ -125,8 +126,8 @@ def resolve(
 
 def _address(endpoint: str | None, protocol: Protocol) -> SplitResult | None:
     given = {
-        "endpoint": _unquoted(endpoint or ""),
-        **{name: _unquoted(_variable(name)) for name in _ENDPOINTS},
+        "endpoint": strip_quotes(endpoint or ""),
+        **{name: strip_quotes(_variable(name)) for name in _ENDPOINTS},
     }
     default = _DEFAULT_GRPC_ENDPOINT if protocol == "grpc" else DEFAULT_ENDPOINT
     source, address = next(((name, text) for name, text in given.items() if text), ("", default))
@@ -134,13 +135,6 @@ def _address(endpoint: str | None, protocol: Protocol) -> SplitResult | None:
     if parts is None or protocol == "grpc" or source == _TRACES_ENDPOINT:
         return parts
     return _below_base(parts)
-
-
-def _unquoted(text: str) -> str:
-    """Return an address without the quotes that some shells and files of settings leave."""
-    text = text.strip()
-    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "\"'"
-    return text[1:-1].strip() if is_quoted else text
 
 
 def _parse(address: str, protocol: Protocol, source: str) -> SplitResult | None:

@@ -1,7 +1,6 @@
 """The command ``otel-ml judge-worker``: runs the judges of a collector on another machine."""
 
 import logging
-import os
 import secrets
 import signal
 import sys
@@ -64,7 +63,6 @@ def judge_worker(flags: Flags, endpoint: str | None, api_key_file: str | None, n
     if not settings.judge_connections:
         raise BadSetting("There is no connection to a language model: set judge_connections")
     start_logging(settings.log_level, settings.log_format)
-    endpoint = endpoint or os.environ.get("OTEL_ML_ENDPOINT") or None
     api = Api(endpoint, read_key_file(api_key_file), _ASK_S)
     job = RubricJudgeJob(
         RemoteJudgeStore(api),

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from otel_ml.addresses import strip_quotes
 from otel_ml_collector.cli.failure import (
     INSTALL_COLLECTOR,
     NOT_FOUND,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from otel_ml.reader import Reader
     from otel_ml.reader.api import Api
 
+_VARIABLE: Final = "OTEL_ML_ENDPOINT"
 _PLACE_SETTINGS: Final = ("data_dir", "store", "http")
 _MOST_KEY_CHARS: Final = 1_000
 _MOST_BYTES: Final = 1_000_000
@@ -171,12 +173,12 @@ class PlaceOptions:
         """Find the collector at the given address, or one that answers at the usual address."""
         key = self._key()
         flags = {name for name in _PLACE_SETTINGS if self._source(name) == "flag"}
-        endpoint = self.endpoint
+        source, endpoint = "endpoint", strip_quotes(self.endpoint or "")
         if not endpoint and not flags and not self.has_file:
-            endpoint = os.environ.get("OTEL_ML_ENDPOINT", "").strip()
+            source, endpoint = _VARIABLE, strip_quotes(os.environ.get(_VARIABLE, ""))
         if endpoint:
             if not endpoint.startswith(("http://", "https://")):
-                raise BadSetting(f"Invalid endpoint {endpoint!r}: expected http://HOST:PORT")
+                raise BadSetting(f"Invalid {source} {endpoint!r}: expected http://HOST:PORT")
             reply = fetch_as_stranger(endpoint, "/healthz")
             if reply.status == HTTPStatus.OK and not reply.is_ours:
                 raise CommandFailed(f"The server at {endpoint} is not an otel-ml collector")

@@ -303,9 +303,19 @@ def test_endpoint_of_the_settings(endpoint: str, tmp_path: Any) -> None:
         (("--http", endpoint.removeprefix("http://")), "http://127.0.0.1:9"),
         (("--endpoint", endpoint), "http://127.0.0.1:9"),
         ((), endpoint),
+        ((), f'"{endpoint}"'),
+        ((), f" '{endpoint}' "),
+        (("--endpoint", f'"{endpoint}"'), "http://127.0.0.1:9"),
     ):
         done = otel_ml(variable, "runs", *flags, *arguments)
         assert (done.returncode, done.stdout) == (0, b"model\nfit\n")
+
+
+def test_invalid_endpoint_of_the_environment() -> None:
+    """An invalid address is named with its variable."""
+    done = otel_ml('"nowhere"', "runs", "--project", PROJECT)
+    assert done.returncode == USAGE
+    assert done.stderr.decode().startswith("otel-ml: Invalid OTEL_ML_ENDPOINT 'nowhere': expected ")
 
 
 def test_release(collector: CollectorProcess) -> None:
