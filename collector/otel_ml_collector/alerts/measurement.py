@@ -155,6 +155,7 @@ _UNITS_OF_SLICES: Final = Sql("""
   ORDER BY slices, column, total, n LIMIT {most}""")
 _TRUTH: Final = Sql("""
   SELECT place, slices, count() AS foretold, countIf({has_truth}) AS here,
+    countIf(unlike) AS unlike,
     toFloat64(sum({first})) AS first, toFloat64(sum({second})) AS second,
     avg({now:Int64} - toFloat64(start_ns)) AS age_ns
   FROM ({predictions}) AS foretelling
@@ -958,7 +959,8 @@ def _add_truth(
         slice_key = SliceKey.of(row["slices"])
         known = of_window.get(slice_key, MeasuredSlice(row["foretold"]))
         usual = usual_at(course, ages, row["age_ns"])
-        is_late = bool(is_early(row["here"], row["foretold"], usual, at_last)) or not row["here"]
+        arrived = row["here"] + row["unlike"]
+        is_late = bool(is_early(arrived, row["foretold"], usual, at_last)) or not arrived
         truth = known.truth
         if is_late and truth != "due":
             truth = "due" if row["age_ns"] < settled_ns else "overdue"

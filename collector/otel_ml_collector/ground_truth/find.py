@@ -209,7 +209,8 @@ class TargetQuality(AnswerBody):
     here: int = Field(description="Number of these runs with ground truth")
     not_compared: int = Field(
         description="Number of runs whose ground truth cannot be compared with the prediction, "
-        "such as a text with a list. They do not count as runs with ground truth"
+        "such as a text with a list, or names with numbers. They do not count as runs with ground "
+        "truth"
     )
     notes: list[str] = Field(description="Why ground truth cannot be compared; empty if it can")
     coverage: Interval | None
@@ -371,8 +372,8 @@ def find_quality(reader: Reader, question: QualityQuestion) -> TargetQuality:
     here = 0 if total is None else int(_read(total, 0).first)
     aged, delay_s = _read_ages(rows, question)
     course = usual_course([bucket for bucket, _ in aged.values()], [*map(float, _AGES_NS)])
-    classes, confusion, guess = (
-        _find_classes(rows, question) if target.kind == "class" else ([], [], None)
+    classes, confusion, guess, unlike = (
+        _find_classes(rows, question) if target.kind == "class" else ([], [], None, [])
     )
     bins, whole = _read_confidence(rows) if target.probability else ({}, {})
     points = _make_points(groups[_BUCKETS], question, figures, aged, course)
@@ -385,9 +386,7 @@ def find_quality(reader: Reader, question: QualityQuestion) -> TargetQuality:
     # There is no filter if the filter language cannot express one of the pairs.
     any_of = " or ".join(f"({condition})" for condition in filters) if all(filters) else ""
     not_compared = 0 if total is None else int(_read(total, len(figures) + 1).first)
-    notes = _note_types(target, confusion, not_compared)
-    if confusion and notes and not any(pair.predicted == pair.actual for pair in confusion):
-        own = [QualityFigure(name=figure.name, value=None) for figure in own]
+    notes = _note_types(target, unlike, not_compared)
     right = next((item.value for item in own if item.name == "accuracy"), None)
     return TargetQuality(
         target=target,
@@ -719,12 +718,15 @@ def _make_versions(
 
 def _find_classes(
     rows: Predictions, question: QualityQuestion
-) -> tuple[list[QualityClass], list[ConfusedRuns], tuple[str, int] | None]:
-    """Return the classes, pairs of predicted and actual class, and the most frequent class."""
+) -> tuple[list[QualityClass], list[ConfusedRuns], tuple[str, int] | None, list[tuple[str, str]]]:
+    """Return the classes, pairs of predicted and actual class, and the most frequent class.
+
+    The last item has predictions with ground truth that cannot be compared, and this ground truth.
+    """
     counts = rows.ask(
         Sql("""
           SELECT predicted, actual, count() AS n, topK(1)(predicted_word)[1] AS predicted_word,
-            topK(1)(actual_word)[1] AS actual_word
+            topK(1)(actual_word)[1] AS actual_word, maxIf(actual_word, unlike) AS unlike_word
           FROM ({rows}) GROUP BY predicted, actual
           ORDER BY n DESC, predicted, actual LIMIT 10000""").fill(rows=rows.sql)
     )
@@ -783,27 +785,34 @@ def _find_classes(
         if row["actual"] and row["predicted"] in chosen and row["actual"] in chosen
     ]
     most = max(actual, key=lambda entry: (actual[entry], entry), default=None)
-    return classes, confusion, None if most is None else (names[most], actual[most])
+    guess = None if most is None else (names[most], actual[most])
+    unlike = [(row["predicted_word"], row["unlike_word"]) for row in counts if row["unlike_word"]]
+    return classes, confusion, guess, unlike
 
 
 def _note_types(
-    target: SavedTarget, confusion: Sequence[ConfusedRuns], not_compared: int
+    target: SavedTarget, unlike: Sequence[tuple[str, str]], not_compared: int
 ) -> list[str]:
-    """Write why ground truth cannot be compared with predictions; empty if it can."""
-    notes = []
-    if not_compared:
-        runs = f"{not_compared:,} {'run' if not_compared == 1 else 'runs'}"
-        expected = "a number" if target.kind == "number" else "the same type as the prediction"
-        notes.append(f"The ground truth of {runs} cannot be compared: expected {expected}")
-    sides = ([pair.predicted for pair in confusion], [pair.actual for pair in confusion])
-    are_numbers = [{_is_number(name) for name in side} for side in sides]
+    """Write why ground truth cannot be compared with predictions; empty if it can.
+
+    Args:
+        target: The prediction target.
+        unlike: Predictions with ground truth that cannot be compared, and this ground truth.
+        not_compared: Number of these runs.
+    """
+    if not not_compared:
+        return []
+    pairs = [pair for pair in unlike if not pair[0].startswith(("[", "{"))]
+    are_numbers = [{_is_number(pair[side]) for pair in pairs} for side in (0, 1)]
     if are_numbers in ([{True}, {False}], [{False}, {True}]):
         types = ["numbers" if True in side else "text" for side in are_numbers]
-        notes.append(
-            f"The types differ: predictions are {types[0]}, such as {sides[0][0]}, and ground "
-            f"truth is {types[1]}, such as {sides[1][0]}. So accuracy cannot be computed"
-        )
-    return notes
+        return [
+            f"The types differ: predictions are {types[0]}, such as {pairs[0][0]}, and ground "
+            f"truth is {types[1]}, such as {pairs[0][1]}. So accuracy cannot be computed"
+        ]
+    runs = f"{not_compared:,} {'run' if not_compared == 1 else 'runs'}"
+    expected = "a number" if target.kind == "number" else "the same type as the prediction"
+    return [f"The ground truth of {runs} cannot be compared: expected {expected}"]
 
 
 def _is_number(name: str) -> bool:

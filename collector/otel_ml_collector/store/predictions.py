@@ -115,6 +115,25 @@ _JOINED: Final = Sql("""
     ON truths.trace_id = run.trace_id AND truths.span_id = run.span_id""")
 _NOT_KEPT: Final = Sql("""intDiv(start_ns, {day_ns}) * {day_ns}
   NOT IN {kept_days:Array(Int64)}""").fill(day_ns=DAY_NS)
+# The same, without ground truth if all predictions are numbers and no ground truth is one, or the
+# other way round. All runs of a query decide together, because a class such as "other" may be next
+# to classes that are numbers. Each bit tells that a run has such a prediction or ground truth.
+_IS_FINITE: Final = Sql("ifNull(isFinite(toFloat64OrNull({text})), 0)")
+_BITS: Final = Sql("""if(meant = '', 0,
+  if({predicted}, 1, 2) + if({actual}, 4, 8))""").fill(
+    predicted=_IS_FINITE.fill(text=Sql("predicted")), actual=_IS_FINITE.fill(text=Sql("meant"))
+)
+_OF_ONE_TYPE: Final = Sql("""
+  SELECT start_ns, trace_id, span_id, model, digest, structure, unit, predicted, amount,
+    is_unlike OR (differs AND meant != '') AS unlike, if(differs, '', meant) AS actual, truth,
+    if(differs, 0, told_ns) AS truth_ns, predicted_word, actual_word
+  FROM (
+    SELECT *, groupBitOr({bits}) OVER ({group}) IN (1 + 8, 2 + 4) AS differs
+    FROM (
+      SELECT * EXCEPT (unlike, actual, truth_ns), unlike AS is_unlike, actual AS meant,
+        truth_ns AS told_ns
+      FROM ({rows})))""")
+
 _WINDOW: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
 # The part of a window that is not on a materialized day.
 _REST: Final = Bounds(start=Sql("{unkept:Int64}"), end=Sql("{end:Int64}"), days=_NOT_KEPT)
@@ -313,7 +332,7 @@ def write_rows(
     if has_kept:
         predictions = join_sql(" UNION ALL ", [_KEPT, predictions])
     amount, word, truth, unlike = _TRUTHS[rule.kind]
-    return _JOINED.fill(
+    rows = _JOINED.fill(
         predictions=predictions,
         amount=amount,
         meaning=_MEANING_OF.fill(word=Sql("run.predicted")),
@@ -325,6 +344,10 @@ def write_rows(
         join=Sql("LEFT") if rule.model else Sql("INNER"),
         truths=words(Sql("{truth:String}"), Sql("'actual'"), kinds),
     )
+    if rule.kind != "class":
+        return rows
+    group = EMPTY if rule.model else Sql("PARTITION BY model")
+    return _OF_ONE_TYPE.fill(bits=_BITS, group=group, rows=rows)
 
 
 def _write_predictions(

@@ -13,6 +13,8 @@ import pytest
 from sklearn import metrics
 from sklearn.isotonic import IsotonicRegression
 
+from otel_ml_collector.alerts.history import check_rule, make_unsaved
+from otel_ml_collector.alerts.rule import WantedAlert
 from otel_ml_collector.span import Span
 from tests.support.otel_ml_collector.asgi import Answered, ask
 from tests.support.otel_ml_collector.spans import DAY_NS, SECOND_NS, make_call, make_record
@@ -341,6 +343,38 @@ def test_classes_that_cannot_be_compared(
     answer = get(service, f"{project}/targets/churned", last="7d")
     assert answer["figures"] == [{"name": "accuracy", "value": None}]
     assert (answer["wrong"], answer["notes"]) == (None, [note])
+
+
+def test_types_that_differ(service: Service, project: str) -> None:
+    """Predictions that are numbers and ground truth that is text have no accuracy anywhere."""
+    save(service, project, positive="", probability="")
+    wanted = {"when": 'accuracy("churned") < 0.5', "min_runs": 1, "delay": "1m", "every": "1h"}
+    rule = make_unsaved(WantedAlert.model_validate(wanted))
+    runs, truths = [], []
+    start_ns = (time.time_ns() - 3 * HOUR_NS) // HOUR_NS * HOUR_NS
+    for place in range(120):
+        run = make_run(start_ns + place * SECOND_NS, {"label": place % 2}, client="ab"[place % 2])
+        runs.append(run)
+        truths.append(tell(run, ("cat", "dog")[place % 2], start_ns + HOUR_NS // 2))
+
+    def check() -> tuple[Any, ...]:
+        answer = get(service, f"{project}/targets/churned", last="7d")
+        parts = [*answer["points"], *answer["versions"], *answer["classes"], *answer["slices"]]
+        figures = [*answer["figures"], *(one for part in parts for one in part["figures"])]
+        values = [one["value"] for one in figures if one["value"] is not None]
+        slices = get(service, f"{project}/slices", last="24h")["figures"]
+        now_ns = time.time_ns()
+        past = check_rule(service.store.reader, project, rule, start_ns, now_ns)
+        points = [point for point in past.slices[0].points if point.value is not None]
+        named = [one["name"] for one in slices if one["name"].startswith("truth")]
+        return bool(values), named, bool(points), answer["here"], answer["not_compared"]
+
+    take(service, project, [*runs, *truths])
+    assert check() == (False, [], False, 0, 120)
+    # One prediction that is text, or one ground truth that is a number, makes them comparable.
+    last = make_run(start_ns + HOUR_NS - SECOND_NS, {"label": "cat"}, client="a")
+    take(service, project, [last, tell(last, "cat", start_ns + HOUR_NS // 2)])
+    assert check() == (True, ["truth churned"], True, 121, 0)
 
 
 def test_wrong_runs(service: Service) -> None:
