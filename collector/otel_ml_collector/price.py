@@ -25,6 +25,7 @@ _EXACT_DIGITS: Final = 15  # significant digits; further ones are rounding error
 SPELLINGS: Final = {
     "anthropic": (),
     "aws.bedrock": ("amazon-bedrock", "aws", "aws_bedrock", "bedrock"),
+    "azure.ai.content_safety": ("azure_ai_content_safety", "azure_content_safety"),
     "azure.ai.inference": ("az.ai.inference", "azure_ai"),
     "azure.ai.openai": ("az.ai.openai", "azure", "azure-openai", "azure_openai"),
     "cohere": (),
@@ -35,6 +36,7 @@ SPELLINGS: Final = {
     "groq": (),
     "ibm.watsonx.ai": ("watsonx",),
     "mistral_ai": ("mistral", "mistralai"),
+    "moonshot_ai": ("moonshot", "moonshotai"),
     "openai": (),
     "perplexity": (),
     "x_ai": ("xai",),
@@ -67,6 +69,9 @@ _OF_CLIENTS: Final = frozenset(
         *("converse", "provider", "service", "com", "inc", "async", "generative"),
         *("langchain", "python", "js", "node", "java"),
     }
+)
+_MODEL_PATH: Final = re.compile(
+    r"^(?:(?:projects/[^/]+/locations/[^/]+/)?publishers/[^/]+/)?models/(?=[^/]+$)"
 )
 # Names of provider APIs that frameworks append to the name of a model.
 _INTERFACES: Final = frozenset(
@@ -106,6 +111,14 @@ def bare_model(provider: str, model: str) -> str:
     """Remove a provider's prefix from a model's name: ``openai/gpt-5`` becomes ``gpt-5``."""
     head, _, bare = model.partition("/")
     return bare if bare and head and provider_of(head) == provider else model
+
+
+def without_path(model: str) -> str:
+    """Remove the path before a model's name: ``models/gemini-2.5-pro`` becomes ``gemini-2.5-pro``.
+
+    Google's APIs name models by such a path, also with project, location and publisher.
+    """
+    return _MODEL_PATH.sub("", model)
 
 
 def without_interface(model: str) -> str:

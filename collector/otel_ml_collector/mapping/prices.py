@@ -36,6 +36,7 @@ from otel_ml_collector.price import (
     is_provider,
     provider_of,
     without_interface,
+    without_path,
 )
 from otel_ml_collector.span import Span
 
@@ -56,6 +57,7 @@ _IN_TABLE: Final = {
     "gcp.gen_ai": "google",
     "gcp.vertex_ai": "google",
     "mistral_ai": "mistral",
+    "moonshot_ai": "moonshotai",
     "x_ai": "x-ai",
 }
 # Servers that people run themselves. Their models have no price, whatever their names are.
@@ -260,7 +262,8 @@ class Prices:
 
     def find(self, provider: str, model: str) -> ListedPrice | None:
         """Return the prices of a model, by the provider and model that a call names, or None."""
-        own = self._own.get((provider, model))
+        bare = without_path(without_interface(model))
+        own = self._own.get((provider, model)) or self._own.get((provider, bare))
         if own is not None:
             return ListedPrice(own, provider, is_own=True, is_named=True)
         model = without_interface(model)
@@ -278,7 +281,9 @@ class Prices:
         self._lookups += 1
         if self._lookups > _LOOKUPS_A_SECOND:  # raising keeps it out of the cache
             raise _Busy
-        return self._own_by_model(provider, model) or _read_table(provider, model)
+        bare = without_path(model)
+        own = self._own_by_model(provider, model) or self._own_by_model(provider, bare)
+        return own or _read_table(provider, bare)
 
     def _own_by_model(self, provider: str, model: str) -> ListedPrice | None:
         """Return the user's price of a model whose provider is in no table."""

@@ -94,6 +94,9 @@ def cached(number: int) -> dict[str, Value]:
         ("my-openai-proxy", "openai/gpt-4o", (1_000, 200), {}, 0.0045),
         ("", "gpt-4o", (1_000, 200), {}, 0.0045),
         ("", "claude-3-5-sonnet-20241022", (1_000, 1_000), {}, 0.018),
+        ("gcp.gemini", "models/gemini-2.5-pro", (1_000, 1_000), {}, 0.01125),  # 1.25 in, 10 out
+        ("", "publishers/google/models/gemini-2.5-pro", (1_000, 1_000), {}, 0.01125),
+        ("moonshot_ai", "kimi-k2-0905-preview", (1_000, 1_000), {}, 0.0031),  # 0.6 in, 2.5 out
         ("openai", "gpt-4o", (HUGE, HUGE), {}, HUGE * 12.5 / 1e6),
     ],
 )
@@ -368,6 +371,8 @@ def test_reported_sum() -> None:
         ("", "claude-sonnet-4-5x"),
         ("aws.bedrock", "us.anthropic.claude-sonnet-4-5-ours"),
         ("gcp.vertex_ai", "gemini-2.5-pro-ours"),
+        ("gcp.gemini", "models/gemini-2.5-pro-ours"),
+        ("gcp.gemini", "tunedModels/gemini-2.5-pro"),
         ("deepseek", "deepseek-r1-distill-qwen-7b"),
         ("ollama", "deepseek-r1"),
     ],
