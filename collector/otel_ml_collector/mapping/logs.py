@@ -57,6 +57,7 @@ _FORMER_EVENT: Final = "event.name"
 _PLACE: Final = re.compile(r"event \S+:\d+")
 _EMPTY_VALUES: Final = (None, "")
 _SESSION_NAMES: Final = (names.SESSION_ID, "gen_ai.conversation.id", "conversation.id")
+_GUARDRAIL: Final = "gen_ai.guardrail.result"
 _SCOPE: Final = "otel.scope.name"
 _SEVERITY: Final = "otel.severity_text"
 _EXCEPTION_TYPE: Final = "exception.type"
@@ -212,7 +213,7 @@ def _line(log: Log, project: str, owner: str, event: str, time_ns: int) -> LateL
         attributes.setdefault(_SEVERITY, log.severity_text)
     if log.scope.name:
         attributes.setdefault(_SCOPE, log.scope.name)
-    line = LineRecord(time_ns, _severity(log.severity_number, text), _message(log))
+    line = LineRecord(time_ns, _severity(log.severity_number, text), _message(log, event))
     json_text = to_sorted_json(attributes) if attributes else ""
     record_id = _digest(log, line, event, json_text)
     return LateLog(project, owner, line, record_id, 0, event, json_text)
@@ -225,11 +226,32 @@ def _severity(number: int, text: str) -> str:
     return _SEVERITIES.get(text) or _OTHER_WORDS.get(text, "info")
 
 
-def _message(log: Log) -> str:
+def _message(log: Log, event: str) -> str:
     if log.body is not None:
         return to_text(log.body)
+    if event == _GUARDRAIL:
+        return _write_guardrail(log.attributes)
     items = [to_text(log.attributes.get(name)) for name in (_EXCEPTION_TYPE, _EXCEPTION_MESSAGE)]
     return ": ".join(text for text in items if text)
+
+
+def _write_guardrail(attributes: Mapping[str, Value]) -> str:
+    """Write what a guardrail found: ``Content Safety: severity 6, Violence, score 6``.
+
+    Spec: https://github.com/open-telemetry/semantic-conventions-genai, event
+    ``gen_ai.guardrail.result``
+    """
+    texts = {
+        name: to_text(attributes.get(f"gen_ai.guardrail.{name}"))
+        for name in (
+            *("component.name", "result.type", "result.value", "result.reason"),
+            *("risk.category", "risk.score"),
+        )
+    }
+    result = " ".join(filter(None, (texts["result.type"], texts["result.value"])))
+    score = texts["risk.score"] and f"score {texts['risk.score']}"
+    parts = filter(None, (result, texts["risk.category"], score, texts["result.reason"]))
+    return ": ".join(filter(None, (texts["component.name"], ", ".join(parts))))
 
 
 def _digest(log: Log, line: LineRecord, event: str, attributes: str) -> str:

@@ -462,6 +462,21 @@ def test_guardrail() -> None:
     assert changed.outputs_preview == ANSWER
 
 
+def test_contents_of_a_guardrail() -> None:
+    """A guardrail shows the texts that it checked, also under their present names."""
+    run = read(
+        {
+            "gen_ai.operation.name": "apply_guardrail",
+            "gen_ai.provider.name": "azure.ai.content_safety",
+            "gen_ai.guardrail.component.name": "gate",
+            "gen_ai.guardrail.content.input.value": QUESTION,
+            "gen_ai.guardrail.content.output.value": ANSWER,
+        }
+    )
+    assert lines(run)[:4] == ("chain", "gate", QUESTION, ANSWER)
+    assert run.provider == "azure.ai.content_safety"
+
+
 @pytest.mark.parametrize(
     "told",
     [

@@ -162,6 +162,39 @@ def test_exception() -> None:
     assert only_line(log).line.message == "KeyError: 'a'"
 
 
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        (
+            {
+                "component.name": "Azure AI Content Safety",
+                "result.type": "severity",
+                "result.value": "6",
+                "risk.category": "Violence",
+                "risk.score": 6.0,
+            },
+            "Azure AI Content Safety: severity 6, Violence, score 6.0",
+        ),
+        (
+            {
+                "component.name": "Amazon Bedrock Guardrails",
+                "result.type": "action",
+                "result.value": "GUARDRAIL_INTERVENED",
+                "result.reason": "blocked topic",
+            },
+            "Amazon Bedrock Guardrails: action GUARDRAIL_INTERVENED, blocked topic",
+        ),
+        ({"result.type": "tripwire_triggered", "result.value": "true"}, "tripwire_triggered true"),
+        ({}, ""),
+    ],
+)
+def test_guardrail(attributes: dict[str, Value], message: str) -> None:
+    """The result of a guardrail is the message of its event, which has no body."""
+    named = {f"gen_ai.guardrail.{name}": value for name, value in attributes.items()}
+    late = only_line(make(None, named, event="gen_ai.guardrail.result"))
+    assert (late.event, late.line.message) == ("gen_ai.guardrail.result", message)
+
+
 def test_event() -> None:
     """The event name is read from its field, else from the attribute that older SDKs set."""
     fields = [only_line(make(event="my.event", attributes={"event.name": "other", "a": 1}))]
