@@ -279,6 +279,54 @@ def _ledger(draw: random.Random) -> _Made:
     )
 
 
+def _help_desk(draw: random.Random) -> _Made:
+    """Make a span of a chat between people: the agent is an employee."""
+    made: _Attributes = {
+        "conversation.id": f"c-{draw.randrange(99)}",
+        "conversation.kind": draw.choice(("chat", "call", "mail")),
+        "agent.name": draw.choice(("Anna", "Bo", "gpt-4o fan club")),
+        "agent.id": draw.randrange(99),
+        "message.role": draw.choice(("user", "agent", "assistant")),
+        "message.content": draw.choice(_TEXTS),
+        "message.input_chars": draw.randrange(999),
+        "queue.wait_ms": draw.randrange(9_999),
+        "ticket.operation": draw.choice(("chat", "transfer", "close")),
+        "first_response.seconds": draw.random(),
+    }
+    return draw.choice(("chat", "assign agent", "chat message")), _INTERNAL, made
+
+
+def _workshop(draw: random.Random) -> _Made:
+    """Make a span of a machine tool or of a build tool: it has a name, an input and an output."""
+    if draw.random() < 0.5:
+        return (
+            "machine part",
+            _INTERNAL,
+            {
+                "tool.diameter_mm": 5,
+                "tool.wear": draw.random(),
+                "spindle.tool.slot": draw.randrange(20),
+                "part.number": draw.choice(_CAR_MODELS),
+                "machine.operation": draw.choice(("mill", "drill", "generate", "plan")),
+                "material.input_kg": draw.random(),
+                "material.output_kg": draw.random(),
+            },
+        )
+    return (
+        "run task",
+        _INTERNAL,
+        {
+            "cicd.pipeline.task.name": draw.choice(("test", "chat-model-image", "prompts")),
+            "cicd.pipeline.task.type": draw.choice(("build", "test", "deploy")),
+            "cicd.worker.name": "agent-7",
+            "build.agent.version": "3.2",
+            "build.input": "src/prompt.ts",
+            "build.output": "dist/prompt.js",
+            "build.cache.read_bytes": draw.randrange(9_999),
+        },
+    )
+
+
 def _of_service(draw: random.Random) -> _Attributes:
     """Make custom attributes of a service, with words that model calls have too."""
     every: _Attributes = {
@@ -318,4 +366,5 @@ def _of_service(draw: random.Random) -> _Attributes:
 _MAKERS: Final[Sequence[Callable[[random.Random], _Made]]] = (
     *(_http_server, _http_client, _database, _queue, _rpc, _http_server, _database, _queue),
     *(_function, _flag, _graphql, _code, _http_client, _database, _ledger),
+    *(_help_desk, _workshop),
 )

@@ -75,7 +75,7 @@ _OTHER_KINDS: Final = {
             *("workflow", "pipeline", "task", "graph", "flow", "session", "trace", "step", "node"),
             *("evaluation", "eval", "scorer", "score", "root", "conversation", "turn", "parser"),
             *("prompt", "planner", "plan", "router", "memory", "interaction", "orchestrator"),
-            *("team", "subgraph", "iteration", "loop", "application", "dispatcher"),
+            *("team", "subgraph", "iteration", "loop", "application", "dispatcher", "agent_step"),
         ),
         "chain",
     ),
@@ -118,7 +118,8 @@ _NO_KIND: Final = frozenset(
 )
 # First words of the names of conventions for programs that use models.
 _GEN_AI: Final = ("gen", "ai")
-_AI: Final = frozenset({"gen", "genai", "llm", "ai", "agent", "agents", "traceloop", "rag"})
+_CLEAR_AI: Final = frozenset({"gen", "genai", "llm", "traceloop", "rag"})
+_AI: Final = _CLEAR_AI | {"ai", "agent", "agents"}
 
 # Words for inputs and outputs, by kind of run. If several match, the earlier word is preferred.
 _CALL_ASKED: Final = (
@@ -225,6 +226,7 @@ class SpareNames:
         models, providers: Attributes that may name the model, and its provider.
         run_names: Attributes that name the run, by kind.
         is_ai: Whether the span has attributes of a convention for programs that use models.
+        is_clearly_ai: Whether their first word has no other meaning, unlike that of `ai.model`.
         heads: First words of the names with inputs, outputs and names of runs.
     """
 
@@ -237,6 +239,7 @@ class SpareNames:
     providers: Sequence[str] = ()
     run_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
     is_ai: bool = False
+    is_clearly_ai: bool = False
     heads: frozenset[str] = frozenset()
 
     @property
@@ -338,6 +341,7 @@ def find_spare_names(keys: Sequence[str], presents: Sequence[Present]) -> SpareN
         [key for key, fact in free if fact.is_provider],
         run_names,
         any(not _AI.isdisjoint(words_of(key)[:1]) for key in keys),
+        any(not _CLEAR_AI.isdisjoint(words_of(key)[:1]) for key in keys),
         frozenset(words_of(name)[0] for name in (*texts, *chain(*run_names.values()))),
     )
     return spare if spare.has_any else NO_SPARES
@@ -439,16 +443,19 @@ def read_kinds(
 
     A word that means nothing else, in an attribute that describes nothing but the span, is
     enough. Other words and attributes count only if the span also has an input, an output or a
-    name of the same library, or attributes of a convention for programs that use models.
+    name of the same library, or attributes of a convention for programs that use models. An
+    attribute such as ``ai.model`` is too little for a word that has other meanings.
     """
     stated: dict[int, StatedKind] = {}
     for name, is_of_span in spare.kinds:
         column = values.column(name)
-        is_related = spare.is_ai or words_of(name)[0] in spare.heads or "." not in name
+        head = words_of(name)[0]
+        is_related = head in spare.heads or head in _AI or "." not in name or spare.is_clearly_ai
         for at in places:
             word = column[at]
             kind = kind_of(word) if at not in stated and isinstance(word, str) else None
-            if kind and ((kind.is_clear and is_of_span) or (is_related and spare.has_signs)):
+            is_near = is_related or bool(kind and kind.is_clear and spare.is_ai)
+            if kind and ((kind.is_clear and is_of_span) or (is_near and spare.has_signs)):
                 stated[at] = kind
     return stated
 

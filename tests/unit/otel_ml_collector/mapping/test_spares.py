@@ -77,6 +77,11 @@ def lines(run: Run) -> tuple[str, str, str, str]:
         ({"db.operation.name": "search", "db.query.text": "SELECT"}, "span"),
         ({"messaging.operation.type": "agent", "acme.input": "a"}, "span"),
         ({"span.type": "a long text about an agent"}, "span"),
+        # a word with other meanings, next to a model alone
+        ({"machine.operation": "plan", "ai.model": "gpt-4o"}, "span"),
+        ({"ticket.operation": "chat", "form.question": "a", "ai.model": "gpt-4o"}, "span"),
+        ({"conversation.kind": "chat", "agent.name": "Anna", "job.input": "a"}, "span"),
+        ({"ticket.operation": "plan", "gen_ai.conversation.id": "c-7"}, "chain"),
     ],
 )
 def test_kinds(attributes: dict[str, Value], expected: str) -> None:
@@ -95,6 +100,7 @@ def test_kinds(attributes: dict[str, Value], expected: str) -> None:
         ("AgentRun", "agent"),
         ("invoke_agent", "agent"),
         ("LlmAgent", "agent"),
+        ("agent_step", "chain"),
         ("agent_tool", "tool"),
         ("llm_request", "model"),
         ("chat_completion", "model"),
