@@ -159,7 +159,7 @@ def read_messages(value: object) -> list[Message]:
 
 def read_message(value: object) -> Message | None:
     """Convert one message. Returns None if the value does not look like one."""
-    role = read_name(value, "role")
+    role = _read_role(value)
     former = read(value, "function_call")
     if role is None and isinstance(value, dict) and (former or read_items(value, "tool_calls")):
         role = "assistant"
@@ -197,6 +197,15 @@ def read_message(value: object) -> Message | None:
     if former is not None and not parts:
         parts.append(_call(former))
     return _message(role, parts, read_name(value, "name"), read_name(value, "stop_reason"))
+
+
+def _read_role(value: object) -> str | None:
+    """Return the role of a message; an enum's name such as ``MessageRole.USER`` is one."""
+    role = read_name(value, "role")
+    if role is None or "." not in role:
+        return role
+    enum, _, member = role.rpartition(".")
+    return member.lower() if enum.endswith("Role") and member else role
 
 
 def _read_details(value: object) -> str | None:

@@ -344,7 +344,7 @@ def _plain_text(item: Any) -> str | None:
     if isinstance(parts, list) and len(parts) == 1 and isinstance(parts[0], dict):
         is_text = len(parts[0]) == _FIELDS_OF_TEXT and parts[0].get("type") == "text"
         content = parts[0].get("content") if is_text else None
-    is_role = isinstance(role, str) and 0 < len(role) <= _ROLE_CHARS
+    is_role = isinstance(role, str) and 0 < len(role) <= _ROLE_CHARS and "." not in role
     return content if is_role and isinstance(content, str) else None
 
 

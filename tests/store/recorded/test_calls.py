@@ -132,7 +132,40 @@ NO_USAGE: Final = "tokens,cost"
 CALLS: Final[dict[str, list[Call]]] = {
     "ag2": calls("tools", "plain"),
     "ai": calls("plain", "stream", "tools", "embedding", "404", session="session-1"),
+    "ai_7": [
+        *calls("plain", "stream", "tools"),
+        *calls("embedding", untold="question,answer"),
+        *calls("404"),
+    ],
+    "genai_agents": calls("tools", "plain"),
+    "genai_agno": calls("tools", "plain"),
+    "genai_anthropic": [
+        *calls("plain", "stream", "tools", usage=CLAUDE),
+        *calls("404"),
+    ],
+    "genai_bedrock": [
+        # Calls of a region cost 10 % more than those of the whole world.
+        *calls("plain", "tools", usage=CLAUDE, dollars=(3.3, 0.33, 16.5)),
+        *calls("404", answered="The provided model identifier is invalid."),
+    ],
+    "genai_dspy": calls(
+        "plain", asked=f"[[ ## question ## ]] {ASKED}", answered="[[ ## reasoning ## ]]"
+    ),
     "genai_langchain": calls("tools", "plain", usage=CLAUDE),
+    "genai_llama_index": [
+        *calls("plain"),
+        *calls("stream", untold=NO_USAGE),
+        *calls("tools", "plain"),
+    ],
+    "genai_openai": [
+        *calls("plain", "stream", "tools"),
+        *calls("embedding", untold="question,answer"),
+        *calls("404"),
+    ],
+    "genai_smolagents": [
+        *calls("tools", asked=f"New task: {ASKED}"),
+        *calls("plain", asked="Observation: Ghent: sunny"),
+    ],
     "genkit": [
         *calls("plain", "tools", "plain"),
         *calls("stream", untold=FIRST),

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 
 MISSING: Final = "gpt-missing"
 BUSY: Final = "gpt-busy"
@@ -22,6 +23,7 @@ _GIVEN: Final = {
     "task": "How is the weather in Ghent?",
     "context": "Today.",
     "coworker": "Forecaster",
+    "answer": "Sunny in Ghent",
 }
 _WORDS: Final = ("Sunny", " in", " Ghent")
 _SAID: Final = "".join(_WORDS)
@@ -73,6 +75,7 @@ class Answer:
 
 def answer(path: str, body: Body) -> Answer | None:
     """Return the response to one request of a provider's client; None for an unknown path."""
+    path = urlsplit(path).path
     if path.endswith("/chat/completions"):
         return _chat(body)
     if path.endswith("/responses"):
@@ -86,6 +89,8 @@ def answer(path: str, body: Body) -> Answer | None:
         return _json(_embeddings(body))
     if path.endswith("/messages"):
         return _messages(body)
+    if path.endswith("/converse"):
+        return _converse(unquote(path), body)
     return None
 
 
@@ -287,11 +292,16 @@ def _messages(body: Body) -> Answer:
     reason = "end_turn"
     if body.get("thinking"):
         content.insert(0, {"type": "thinking", "thinking": _THOUGHT, "signature": "none"})
-    if body.get("tools") and "tool_result" not in json.dumps(body["messages"][-1]):
+    if _has_weather(body) and "tool_result" not in json.dumps(body["messages"][-1]):
         content = [{"type": "tool_use", "id": "toolu_1", "name": "find_weather"}]
         content[0]["input"] = _CITY
         reason = "tool_use"
     return _json({**_message(body, content), "stop_reason": reason, "usage": _ANTHROPIC_USAGE})
+
+
+def _has_weather(body: Body) -> bool:
+    """Return whether a request has the tool that is called. Coding agents have many others."""
+    return any(tool.get("name") == "find_weather" for tool in body.get("tools") or ())
 
 
 def _message(body: Body, content: object) -> dict[str, object]:
@@ -311,7 +321,7 @@ def _message_events(body: Body) -> Iterator[tuple[str, object]]:
     block: dict[str, object] = {"type": "text", "text": ""}
     deltas = [{"type": "text_delta", "text": word} for word in _WORDS]
     reason = "end_turn"
-    if body.get("tools"):
+    if _has_weather(body):
         block = {"type": "tool_use", "id": "toolu_1", "name": "find_weather", "input": {}}
         pieces = ("", _CITY_JSON[:8], _CITY_JSON[8:])
         deltas = [{"type": "input_json_delta", "partial_json": piece} for piece in pieces]
@@ -330,3 +340,29 @@ def _message_events(body: Body) -> Iterator[tuple[str, object]]:
     ended = {"stop_reason": reason, "stop_sequence": None}
     yield "message_delta", {"type": "message_delta", "delta": ended, "usage": {"output_tokens": 5}}
     yield "message_stop", {"type": "message_stop"}
+
+
+def _converse(path: str, body: Body) -> Answer:
+    """Return an answer of Bedrock's Converse API."""
+    if MISSING in path:
+        return _json({"message": "The provided model identifier is invalid."}, 400)
+    content: list[dict[str, object]] = [{"text": _SAID}]
+    reason = "end_turn"
+    if body.get("toolConfig"):
+        call = {"toolUseId": "toolu_1", "name": "find_weather", "input": _CITY}
+        content, reason = [{"toolUse": call}], "tool_use"
+    usage = {
+        "inputTokens": _ANTHROPIC_USAGE["input_tokens"],
+        "outputTokens": _ANTHROPIC_USAGE["output_tokens"],
+        "cacheReadInputTokens": _ANTHROPIC_USAGE["cache_read_input_tokens"],
+        "cacheWriteInputTokens": _ANTHROPIC_USAGE["cache_creation_input_tokens"],
+        "totalTokens": 21,
+    }
+    return _json(
+        {
+            "output": {"message": {"role": "assistant", "content": content}},
+            "stopReason": reason,
+            "usage": usage,
+            "metrics": {"latencyMs": 1},
+        }
+    )

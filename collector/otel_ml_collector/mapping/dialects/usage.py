@@ -67,6 +67,7 @@ _WRITTEN: Final = ("input_cache_creation", "input_cache_write", "input_ephemeral
 # Starts of the names of scopes whose input tokens leave out cached tokens.
 EXCLUSIVE: Final = (
     "opentelemetry.instrumentation.botocore.bedrock",
+    "opentelemetry.instrumentation.genai.bedrock",
     "opentelemetry.instrumentation.bedrock",  # Traceloop
     "openlit.instrumentation.anthropic",
     "openlit.instrumentation.bedrock",

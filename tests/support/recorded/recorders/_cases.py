@@ -68,6 +68,20 @@ async def _call_openai_async(client: Any, wrap: Wrap) -> None:
     await client.close()
 
 
+def call_each_kind(client: Any) -> None:
+    """Make a plain call of Anthropic's client, a streamed one, one with a tool, one that fails."""
+
+    def ask(**more: object) -> Any:
+        asked = {"model": CLAUDE, "max_tokens": 64, "messages": TURNS[:1], **more}
+        return client.messages.create(**asked)
+
+    ask(system="Be short.", stop_sequences=["Brussels"])
+    _read(ask(stream=True))
+    function: Any = TOOL["function"]
+    ask(tools=[{"name": function["name"], "input_schema": function["parameters"]}])
+    _fail(lambda: ask(model="gpt-missing"), "gpt-missing")
+
+
 def call_anthropic(wrap: Wrap = _as_it_is) -> None:
     """Make each further call of Anthropic's client, the asynchronous ones last.
 

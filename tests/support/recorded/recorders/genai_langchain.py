@@ -1,12 +1,10 @@
 """LangChain's chat model of Anthropic under OpenTelemetry's instrumentation, content on spans."""
 
-import os
-
 from langchain.agents import create_agent
 from langchain_anthropic import ChatAnthropic
 from opentelemetry.instrumentation.genai.langchain import LangChainInstrumentor
 
-from tests.support.recorded.recorders._exporting import make_provider
+from tests.support.recorded.recorders._exporting import make_content_provider
 from tests.support.recorded.recorders._openai import ASKED
 
 
@@ -17,9 +15,7 @@ def find_weather(city: str) -> str:
 
 def main() -> None:
     """Ask an agent with a tool that thinks before it answers: its answer is a list."""
-    os.environ["OTEL_SEMCONV_STABILITY_OPT_IN"] = "gen_ai_latest_experimental"
-    os.environ["OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"] = "span_only"
-    provider = make_provider()
+    provider = make_content_provider()
     LangChainInstrumentor().instrument(tracer_provider=provider)
     thinking = {"type": "enabled", "budget_tokens": 1024}
     model = ChatAnthropic(model="claude-sonnet-4-5", max_tokens=2048, thinking=thinking)

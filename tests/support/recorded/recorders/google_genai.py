@@ -6,7 +6,7 @@ from google import genai
 from google.genai import types
 from opentelemetry.instrumentation.google_genai import GoogleGenAiSdkInstrumentor
 
-from tests.support.recorded.recorders._exporting import make_provider
+from tests.support.recorded.recorders._exporting import make_content_provider
 from tests.support.recorded.recorders._openai import ASKED
 
 _MODEL = "gemini-2.5-flash"
@@ -14,9 +14,7 @@ _MODEL = "gemini-2.5-flash"
 
 def main() -> None:
     """Make a plain call and a streamed one."""
-    os.environ["OTEL_SEMCONV_STABILITY_OPT_IN"] = "gen_ai_latest_experimental"
-    os.environ["OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"] = "span_only"
-    provider = make_provider()
+    provider = make_content_provider()
     GoogleGenAiSdkInstrumentor().instrument(tracer_provider=provider)
     options = types.HttpOptions(base_url=os.environ["RECORDED_ADDRESS"])
     client = genai.Client(api_key="none", http_options=options)

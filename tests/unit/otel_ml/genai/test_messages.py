@@ -148,6 +148,15 @@ def test_prompt(inputs: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("role", "expected"),
+    [("MessageRole.USER", "user"), ("ChatRole.Assistant", "assistant"), ("bot.7", "bot.7")],
+)
+def test_role(role: str, expected: str) -> None:
+    """The name of an enum's member is the role that it means."""
+    assert read_message({"role": role, "content": "hi"}) == said(expected, TEXT)[0]
+
+
+@pytest.mark.parametrize(
     ("part", "expected"),
     [
         (

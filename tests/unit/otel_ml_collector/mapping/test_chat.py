@@ -94,6 +94,10 @@ def test_line(line: Any, value: object, text: str) -> None:
             "Where?",
         ),
         ({"input": ["a", "b"], "model": "e"}, '{"input": ["a","b"], "model": "e"}'),
+        (
+            [{"role": "MessageRole.USER", "content": "Where?"}, {"role": "tool", "content": "a"}],
+            "Where?",
+        ),
     ],
     ids=repr,
 )
