@@ -70,7 +70,7 @@ test-neighbours: $(VENV)/dev.stamp neighbours ## Test with the real Jaeger, Open
 neighbours: $(PROMTOOL) $(ALERTMANAGER) ## Install the programs of test-neighbours: from a folder (NEIGHBOURS=dir), Debian packages, or built with Go
 	@sh tests/nightly/neighbours/bring.sh "$(NEIGHBOURS)"
 
-test-integrations: $(VENV)/dev.stamp .venv-integrations/stamp .venv-llm/stamp .venv-instrumentors/stamp .venv-tensorflow/stamp ## Test with MLflow, transformers, torch, JAX and similar libraries (5 GB)
+test-integrations: $(VENV)/dev.stamp .venv-integrations/stamp .venv-llm/stamp .venv-agents/stamp .venv-instrumentors/stamp .venv-tensorflow/stamp ## Test with MLflow, transformers, torch, JAX and similar libraries (5 GB)
 	$(BIN)/python -m pytest --forbid-skips tests/nightly/integrations tests/nightly/origins
 
 house: $(VENV)/dev.stamp ## Print how complex the code is (BESIDE=3d291aa: compare with a commit)
@@ -153,12 +153,12 @@ requirements: ## Compile the pinned requirements again (needs uv)
 	for name in bench-peers evals; do \
 	  $(COMPILE) requirements/$$name.in --override requirements/evals-left-out.txt \
 	    -o requirements/$$name.txt || exit 1; done
-	for name in integrations llm instrumentors; do \
+	for name in integrations llm agents instrumentors; do \
 	  $(COMPILE) requirements/$$name.in requirements/build.in -o requirements/$$name.txt || exit 1; done
 
 clean: ## Remove what these targets created
 	rm -rf $(VENV) $(PROTO_VENV) $(INTEROP:%=.venv-%) .venv-evals .venv-integrations .venv-llm
-	rm -rf .venv-instrumentors
+	rm -rf .venv-agents .venv-instrumentors
 	rm -rf .venv-bench-peers .venv-monitors
 	rm -rf .cache .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
@@ -296,7 +296,7 @@ WITH_PIP := $(call install,.venv-integrations) $(BIN)/python -m pip --python .ve
 	@touch $@
 
 # With the project itself, as above.
-.venv-llm/stamp .venv-instrumentors/stamp: .venv-%/stamp: requirements/%.txt pyproject.toml \
+.venv-llm/stamp .venv-agents/stamp .venv-instrumentors/stamp: .venv-%/stamp: requirements/%.txt pyproject.toml \
   | $(BIN)/python
 	$(call environment,.venv-$*)
 	$(call into,.venv-$*) --require-hashes --requirement $<

@@ -822,7 +822,7 @@ class Client(HasCard):
 
         Args:
             libraries: Names of libraries, such as ``sklearn`` or ``openai``, or of instrumentation
-                packages, such as ``opentelemetry-instrumentation-openai-v2``.
+                packages, such as ``opentelemetry-instrumentation-genai-openai``.
             options: Keyword options for model libraries, see
                 `otel_ml.libraries.options.ModelOptions`.
 

@@ -48,6 +48,7 @@ PARTS: Final = (
         (
             ".venv-integrations/stamp",
             ".venv-llm/stamp",
+            ".venv-agents/stamp",
             ".venv-instrumentors/stamp",
             ".venv-tensorflow/stamp",
             ".venv-services/stamp",

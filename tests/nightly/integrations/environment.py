@@ -13,6 +13,9 @@ from tests.support.folders import ROOT
 
 _SETTINGS: Final = ("OTEL_", "MLFLOW_", "HF_", "PYTHON")
 _OFFLINE: Final = {
+    "AGNO_TELEMETRY": "false",
+    "CREWAI_DISABLE_TELEMETRY": "true",
+    "CREWAI_TRACING_ENABLED": "false",
     "HF_HUB_OFFLINE": "1",
     "KERAS_BACKEND": "jax",
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",

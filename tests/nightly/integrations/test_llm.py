@@ -12,11 +12,15 @@ from tests.support.folders import ROOT
 from tests.support.recorded.server import serving
 from tests.support.recorded.sink import Sink
 
+
+def find_recipes(page: str) -> dict[str, str]:
+    """Return the programs of a page by the projects of their clients."""
+    blocks = re.findall(r"^```python llm\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    return {re.findall(r'Client\("(.*)"\)', block)[0]: block for block in blocks}
+
+
 PAGE: Final = (ROOT / "docs/how-to/llm.md").read_text()
-RECIPES: Final = {
-    re.findall(r'Client\("(.*)"\)', block)[0]: block
-    for block in re.findall(r"^```python llm\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
-}
+RECIPES: Final = find_recipes(PAGE)
 HERE: Final = "http://127.0.0.1:4318"
 ALL: Final = 'kind in ("agent", "chain", "embedding", "model", "retriever", "span", "tool")'
 # The root span of each recipe's trace.
@@ -34,13 +38,10 @@ ROOTS: Final = {
 INSTRUMENTORS: Final = {
     "openinference-instrumentation-openai": "openinference.instrumentation.openai",
     "opentelemetry-instrumentation-openai": "opentelemetry.instrumentation.openai.v1",
-    "opentelemetry-instrumentation-openai-v2": "opentelemetry.util.genai.handler",
+    "opentelemetry-instrumentation-genai-openai": "opentelemetry.instrumentation.genai.openai",
 }
-# The official instrumentation needs these to record messages, see the page.
-WITH_MESSAGES: Final = {
-    "OTEL_SEMCONV_STABILITY_OPT_IN": "gen_ai_latest_experimental",
-    "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY",
-}
+# The official instrumentation needs this to record messages, see the page.
+WITH_MESSAGES: Final = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "SPAN_ONLY"}
 
 
 def start(
@@ -62,6 +63,11 @@ def start(
             OPENAI_BASE_URL=f"{provider}/v1",
             OPENAI_API_BASE=f"{provider}/v1",
             ANTHROPIC_API_KEY="none",
+            GOOGLE_API_KEY="none",
+            GOOGLE_GEMINI_BASE_URL=provider,
+            HOME=str(folder),  # Claude Code keeps its settings there
+            IS_SANDBOX="1",  # it does not run as root otherwise
+            CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1",
             DSPY_CACHEDIR=str(folder / "dspy"),  # DSPy caches responses
             ANTHROPIC_BASE_URL=provider,
         )
