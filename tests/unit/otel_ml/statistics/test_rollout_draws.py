@@ -273,6 +273,7 @@ def find_wait(draw: Draw, shares: Numbers, fall: float, first: int) -> float:
     return math.inf
 
 
+@harder
 def test_fall_in_a_canary() -> None:
     """A fall by 10 points in a canary of 5 % is found within the day, in the median."""
     draw = np.random.default_rng(31)
@@ -282,6 +283,7 @@ def test_fall_in_a_canary() -> None:
     assert median(waits) <= 24
 
 
+@harder
 def test_fall_after_a_rollout() -> None:
     """A fall by 5 points after a full rollout is found within two days, in the median."""
     draw = np.random.default_rng(32)
