@@ -271,11 +271,12 @@ def find_shares_of(runs: Sequence[Run]) -> dict[tuple[str, bytes], dict[bytes, C
         2,000 runs have to be checked. Then a background job checks them after they are stored.
     """
     items = [run for run in runs if has_facts(run)]
-    nested = _find_nested(items) | _find_overlapping(items)
+    nested = _find_nested(items)
     if (
         len({(run.project, run.scope) for run in items}) == len({run.project for run in items})
         and (CALLS.issuperset(run.kind for run in items) and not any(map(may_be_second, items)))
         and not nested
+        and not _has_overlap(items)
     ):
         return {}
     if len(items) > _AT_ONCE:
@@ -292,6 +293,7 @@ def find_shares_of(runs: Sequence[Run]) -> dict[tuple[str, bytes], dict[bytes, C
             or {run.kind for run in with_facts} - CALLS
             or any(map(may_be_second, with_facts))
             or key in nested
+            or _do_overlap(run for run in with_facts if run.kind == "model")
         )
     }
     whole: defaultdict[tuple[str, bytes], dict[bytes, Run]] = defaultdict(dict)
@@ -312,17 +314,15 @@ def _find_nested(with_facts: Sequence[Run]) -> set[tuple[str, bytes]]:
     }
 
 
-def _find_overlapping(with_facts: Sequence[Run]) -> set[tuple[str, bytes]]:
-    """Find the traces in which model calls overlap in time, by project and trace.
-
-    One of them may report the sum of the others.
-    """
+def _has_overlap(with_facts: Sequence[Run]) -> bool:
+    """Return whether model calls of a trace overlap in time: one may report the sum of others."""
+    if not any(run.parent_span_id for run in with_facts):
+        return False
     traces: defaultdict[tuple[str, bytes], list[Run]] = defaultdict(list)
-    if any(run.parent_span_id for run in with_facts):
-        for run in with_facts:
-            if run.kind == "model":
-                traces[run.project, run.trace_id].append(run)
-    return {key for key, runs in traces.items() if _do_overlap(runs)}
+    for run in with_facts:
+        if run.kind == "model":
+            traces[run.project, run.trace_id].append(run)
+    return any(map(_do_overlap, traces.values()))
 
 
 def may_be_nested(run: Run) -> bool:
@@ -928,9 +928,11 @@ def _find_sums(
         for run in with_facts
         if run.kind == "model" and not shares.get(run.span_id, _OWN_VALUES).record_of
     }
+    if not _do_overlap(models.values()):
+        return set()
     inside: defaultdict[bytes, list[CallRun]] = defaultdict(list)
     above: dict[bytes, bytes] = {}
-    for run in models.values() if len(models) > _FEWEST_INSIDE else ():
+    for run in models.values():
         for wrapper in islice(walk_up(run, tree), _SIBLING):
             if wrapper.kind == JUDGE_KIND:
                 break
