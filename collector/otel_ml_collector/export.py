@@ -24,7 +24,7 @@ from otel_ml_collector.mapping.dialects.gen_ai_events import read_content
 from otel_ml_collector.records import text_of
 from otel_ml_collector.runs.answers import LateFacts, RunSummary, find_late_facts, make_summary
 from otel_ml_collector.runs.logs import find_all_series, find_call_events, values_of
-from otel_ml_collector.store.counted import DELIVERIES, RECORDED, show_calls
+from otel_ml_collector.store.counted import DELIVERIES, MAIN_RECORD, RECORDED, show_calls
 from otel_ml_collector.store.reader import Reader, run_id_of, winners
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.runs import Key, read_late_tags, read_runs
@@ -81,10 +81,9 @@ _MADE: Final = {
         reasons=reasons_of(Sql("payload.telling"))
     ),
     "tokens_per_second": TOKENS_PER_SECOND,
-    "record_of": Sql(
-        "if(recorded.record_of = {none}, NULL, "
-        "concat({trace}, '-', lower(hex(recorded.record_of))))"
-    ).fill(none=_NO_SPAN_ID, trace=_TRACE),
+    "record_of": Sql("if(recorded.record_of = {none}, NULL, recorded.main_record)").fill(
+        none=_NO_SPAN_ID
+    ),
     "tags": Sql("mapApply((k, v) -> (toString(k), {text}), run.tags)").fill(
         text=TAG_TEXT.fill(value=Sql("v"))
     ),
@@ -142,7 +141,7 @@ LEFT JOIN (
   AND numbered.structure = run.structure""").fill(numbered_versions=NUMBERED_VERSIONS)
 _RECORDED: Final = Sql("""
 LEFT JOIN (
-  SELECT trace_id, span_id, record_of FROM settled FINAL WHERE {near}
+  SELECT trace_id, span_id, record_of, {main} AS main_record FROM settled FINAL WHERE {near}
 ) AS recorded ON recorded.trace_id = run.trace_id AND recorded.span_id = run.span_id""")
 _KEPT: Final = Sql("""
   SELECT {asked}, {keys} FROM payloads FINAL
@@ -351,7 +350,7 @@ def read_interval(
         else EMPTY,
         _TRACE_KEYS.fill(deliveries=DELIVERIES, near=near) if "trace_key" in columns else EMPTY,
         _JOIN_VERSIONS if "version" in columns else EMPTY,
-        _RECORDED.fill(near=near) if "record_of" in columns else EMPTY,
+        _RECORDED.fill(near=near, main=MAIN_RECORD) if "record_of" in columns else EMPTY,
         _JOIN_PAYLOADS.fill(payloads=payloads) if kept else EMPTY,
     ]
     column = Sql("{value} AS `{name}`")

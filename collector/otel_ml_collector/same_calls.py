@@ -68,6 +68,9 @@ _NEIGHBOURS: Final = 64
 _AT_ONCE: Final = 2_000
 # Fewest model runs inside a model run that may report their sum.
 _FEWEST_INSIDE: Final = 2
+# Maximum number of traces with one response ID that are compared. A cache returns an answer with
+# its old ID again and again.
+MOST_TRACES: Final = 64
 # Distance that means "same parent". Distances to runs above are smaller, because at most 100 of
 # them are compared.
 _SIBLING: Final = 100
@@ -296,11 +299,43 @@ def find_shares_of(runs: Sequence[Run]) -> dict[tuple[str, bytes], dict[bytes, C
             or _do_overlap(run for run in with_facts if run.kind == "model")
         )
     }
+    shared = _find_shared_answers(items)
+    mixed |= shared
     whole: defaultdict[tuple[str, bytes], dict[bytes, Run]] = defaultdict(dict)
     for run in sorted(runs, key=attrgetter("rank")) if mixed else ():  # highest rank wins
         if (run.project, run.trace_id) in mixed:
             whole[run.project, run.trace_id][run.span_id] = run
-    return {key: find_shares(map(_facts_of, of_trace.values())) for key, of_trace in whole.items()}
+    facts = {key: [*map(_facts_of, of_trace.values())] for key, of_trace in whole.items()}
+    shares = {key: find_shares(of_trace) for key, of_trace in facts.items() if key not in shared}
+    return shares | join_projects({key: facts[key] for key in shared})
+
+
+def _find_shared_answers(with_facts: Sequence[Run]) -> set[tuple[str, bytes]]:
+    """Find the traces that have a response ID in common with another one, by project and trace."""
+    traces: defaultdict[tuple[str, str], set[bytes]] = defaultdict(set)
+    for run in with_facts:
+        if run.response_id and run.kind in CALLS:
+            traces[run.project, run.response_id].add(run.trace_id)
+    return {
+        (project, trace_id)
+        for (project, _), ids in traces.items()
+        if 1 < len(ids) <= MOST_TRACES
+        for trace_id in ids
+    }
+
+
+def join_projects(
+    traces: Mapping[tuple[str, bytes], Iterable[CallRun]],
+) -> dict[tuple[str, bytes], dict[bytes, CallShare]]:
+    """Do the same as `join_traces` for traces of several projects, by project and trace."""
+    projects: defaultdict[str, dict[bytes, Iterable[CallRun]]] = defaultdict(dict)
+    for (project, trace_id), runs in traces.items():
+        projects[project][trace_id] = runs
+    return {
+        (project, trace_id): shares
+        for project, of_project in projects.items()
+        for trace_id, shares in join_traces(of_project).items()
+    }
 
 
 def _find_nested(with_facts: Sequence[Run]) -> set[tuple[str, bytes]]:

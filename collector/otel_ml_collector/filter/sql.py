@@ -38,7 +38,14 @@ from otel_ml_collector.filter.grammar import (
     parse,
 )
 from otel_ml_collector.owners import RESPONSE, RESPONSE_CHARS, TRACE_KEY_CHARS
-from otel_ml_collector.store.counted import DELIVERIES, NAMED, Bounds, CountedRuns, named_where
+from otel_ml_collector.store.counted import (
+    DELIVERIES,
+    MAIN_RECORD,
+    NAMED,
+    Bounds,
+    CountedRuns,
+    named_where,
+)
 from otel_ml_collector.store.digests import WORDS_CHARS, digest, is_whole, words_digest
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.record_kinds import (
@@ -153,7 +160,6 @@ _LAST_POINT: Final = Sql("""if(countIf(mode != 'single') > 0,
 _COUNTS_FOR: Final = Sql("""(trace_id, span_id) IN (
   SELECT trace_id, span_id FROM settled FINAL
   WHERE {window} AND record_of != toFixedString('', 8) AND {test})""")
-_RECORD_OF: Final = Sql("concat(lower(hex(trace_id)), '-', lower(hex(record_of)))")
 
 # Test the rows of `payloads` or `open_runs` that have the run's own key.
 _PAYLOAD_KEY: Final = Sql("start_ns, trace_id, span_id, rank")
@@ -706,7 +712,7 @@ class _Compiler:
         For most runs, this field is empty.
         """
         affirmed = _affirm(tree)
-        sql = _COUNTS_FOR.fill(window=_WINDOW, test=self._test_text(affirmed, _RECORD_OF))
+        sql = _COUNTS_FOR.fill(window=_WINDOW, test=self._test_text(affirmed, MAIN_RECORD))
         is_none = Sql("NOT {any} AND {test}").fill(
             any=_COUNTS_FOR.fill(window=_WINDOW, test=Sql("1")),
             test=self._test_text(affirmed, Sql("''")),

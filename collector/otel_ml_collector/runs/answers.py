@@ -505,7 +505,11 @@ def _others(resolved: Row) -> list[SameCall]:
     if not resolved["counts"]:
         return []
     return [
-        SameCall(f"{resolved['trace_id']}-{item['span_id']}", item["start_ns"], item["scope"])
+        SameCall(
+            f"{item.get('trace_id', resolved['trace_id'])}-{item['span_id']}",
+            item["start_ns"],
+            item["scope"],
+        )
         for item in load_json(resolved["others"], [])
     ]
 
@@ -624,6 +628,14 @@ def summarise(
     return [make_summary(row, words[run_id_of(row)]) for row in rows]
 
 
+def _name_main_record(share: Row) -> str | None:
+    """Return the run that counts instead of a run; None if it counts itself."""
+    if share["record_of"] == NO_PARENT:
+        return None
+    trace_id = share["record_trace"] if share["record_trace"].strip("0") else share["trace_id"]
+    return f"{trace_id}-{share['record_of']}"
+
+
 def make_summary(row: Row, words: LateFacts) -> RunSummary:
     """Make the summary of a run from a row without payload and its late-arriving records."""
     newest = {
@@ -631,7 +643,6 @@ def make_summary(row: Row, words: LateFacts) -> RunSummary:
     }
     parent = row["parent_span_id"]
     tags = row["tags"] | {name: tag["value"] for name, tag in words.tags.items()}
-    record_of = words.share["record_of"] if words.share else NO_PARENT
     rows = [row, words.share] if words.share and words.others else [row]
     tokens = tokens_of({name: _first(rows, name) for name in TOKENS})
     first_token_ms = _first(rows, "first_token_ms")
@@ -645,7 +656,7 @@ def make_summary(row: Row, words: LateFacts) -> RunSummary:
         start_time=to_rfc3339(row["start_ns"]),
         latency_ms=row["latency_ns"] / 1e6 if row["latency_ns"] else None,
         last_heard_ns=row["heard_ns"] if is_open(row) else None,
-        record_of=None if record_of == NO_PARENT else f"{row['trace_id']}-{record_of}",
+        record_of=_name_main_record(words.share) if words.share else None,
         also_recorded=words.others,
         counted=Counted(tokens_of(words.share), words.share["cost"]) if words.share else None,
         inputs=_first(rows, "inputs_preview"),

@@ -11,11 +11,19 @@ from typing import Any, Final
 from otel_ml.records import tokens_of
 from otel_ml_collector.owners import RESPONSE
 from otel_ml_collector.resolution import NAMES, Resolution, TraceNames
-from otel_ml_collector.same_calls import CallFacts, CallRun, CallShare, OtherRecord, name_scope
+from otel_ml_collector.same_calls import (
+    MOST_TRACES,
+    CallFacts,
+    CallRun,
+    CallShare,
+    OtherRecord,
+    name_scope,
+)
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import Row, load_json, run_id_of, winners
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql, split_long_values
 from otel_ml_collector.store.tables import OF_TOKENS, RESOLVED_RUNS, RESPONSE_ID
+from otel_ml_collector.times import MINUTE_NS
 
 # Maximum number of traces, keys or tags per query.
 _AT_ONCE: Final = 5_000
@@ -76,6 +84,24 @@ _SCOPES: Final = Sql("""
     SELECT {ids}, scope, rank, inputs != '' AND outputs != '' AS is_whole FROM payloads
     WHERE {wanted} AND start_ns IN {starts:Array(Int64)}
       AND lower(hex(span_id)) IN {spans:Array(String)}""").fill(ids=TRACE_IDS, wanted=IN_PROJECTS)
+# Traces with a response ID of some traces, at most a minute away.
+_ANSWERED: Final = Sql("""
+    SELECT DISTINCT toString(project) AS project, lower(hex(arrayJoin(traces))) AS trace_id
+    FROM (
+      SELECT project, groupUniqArray({most} + 1)(trace_id) AS traces
+      FROM {deliveries} ARRAY JOIN tag_kv AS response
+      WHERE {wanted} AND start_ns >= {start:Int64} - {near} AND start_ns <= {end:Int64} + {near}
+        AND startsWith(response, '{response}') AND response IN (
+          SELECT arrayJoin(tag_kv) FROM {deliveries} WHERE {of_traces})
+      GROUP BY project, response
+    ) WHERE length(traces) <= {most}""").fill(
+    deliveries=DELIVERIES,
+    wanted=IN_PROJECTS,
+    near=MINUTE_NS,
+    most=MOST_TRACES,
+    response=Sql(RESPONSE),
+    of_traces=_IN_TRACES,
+)
 _OTHER_SPANS: Final = Sql("""
     SELECT {ids}, lower(hex(parent_span_id)) AS parent_span_id, kind, start_ns, rank
     FROM {deliveries} WHERE {of_traces} AND NOT ({has_facts})
@@ -199,6 +225,12 @@ def read_calls(client: StoreClient, values: Mapping[str, Any]) -> dict[Trace, li
     return group_by_trace(winners(read_rows(client, _CALL_RUNS, values), name_run))
 
 
+def read_answered(client: StoreClient, values: Mapping[str, Any]) -> set[Trace]:
+    """Find the traces that may record calls of some traces once more, and these traces."""
+    rows = read_rows(client, _ANSWERED, values)
+    return {(row["project"], row["trace_id"]) for row in rows}
+
+
 def read_links(client: StoreClient, values: Mapping[str, Any]) -> dict[Trace, list[Row]]:
     """Read the remaining runs of traces, which link the calls above and below them."""
     return group_by_trace(winners(read_rows(client, _OTHER_SPANS, values), name_run))
@@ -319,11 +351,16 @@ def make_resolution(row: Row) -> Resolution:
 
 
 def _make_share(row: Row) -> CallShare:
-    record_of = bytes.fromhex(row["record_of"])
+    record_of, record_trace = (bytes.fromhex(row[name]) for name in ("record_of", "record_trace"))
     return CallShare(
         record_of if any(record_of) else b"",
         tuple(
-            OtherRecord(bytes.fromhex(item["span_id"]), item["start_ns"], item["scope"])
+            OtherRecord(
+                bytes.fromhex(item["span_id"]),
+                item["start_ns"],
+                item["scope"],
+                bytes.fromhex(item.get("trace_id", "")),
+            )
             for item in load_json(row["others"], [])
         ),
         tokens_of(row),
@@ -339,4 +376,5 @@ def _make_share(row: Row) -> CallShare:
             row["latency_ns"],
             bool(row["is_whole"]),
         ),
+        record_trace if any(record_trace) else b"",
     )

@@ -293,13 +293,16 @@ class CallResolver:
                 for project, trace_id in part
                 if (trace := recent.find(project, bytes.fromhex(trace_id))) is not None
             }
+            alike = self._add_alike(whole)
             tagged = {
                 key: TaggedRuns((trace.open_runs | trace.runs).values(), trace.tags)
                 for key, trace in whole.items()
                 if may_be_annotated(self._memory, key[0])
             }
             to_resolve = {
-                key: trace for key, trace in whole.items() if key in tagged or not trace.is_resolved
+                key: trace
+                for key, trace in whole.items()
+                if key in tagged or key in alike or not trace.is_resolved
             }
             owners = find_naming_owners(self._client, tagged)
             changed = list(resolve_recent(to_resolve, owners, now_ns))
@@ -309,6 +312,31 @@ class CallResolver:
         resolve(self._client, self._memory, others)
         if self._memory.is_alone:
             self._follow({project for project, _ in traces if not recent.is_followed(project)})
+
+    def _add_alike(self, whole: dict[Trace, RecentTrace]) -> set[Trace]:
+        """Add the traces that may record calls of some complete traces once more.
+
+        If one of them is not complete in memory, all of them are removed, so that they are read.
+
+        Returns:
+            The traces that must be resolved together with others.
+        """
+        recent = self._memory.calls
+        together: set[Trace] = set()
+        for project, trace_id in [*whole]:
+            ids = recent.find_alike(project, bytes.fromhex(trace_id))
+            if ids is None:
+                whole.pop((project, trace_id), None)
+                continue
+            group = {(project, other.hex()): recent.find(project, other) for other in ids}
+            complete = {key: trace for key, trace in group.items() if trace is not None}
+            if len(complete) == len(group):
+                whole |= complete
+                together |= complete.keys()
+            else:
+                for key in group:
+                    whole.pop(key, None)
+        return together & whole.keys()
 
     def _follow(self, projects: Collection[str]) -> None:
         """Keep the runs of some projects in memory from now on."""

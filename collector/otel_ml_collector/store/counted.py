@@ -33,6 +33,9 @@ IS_CALL: Final = Sql("kind NOT IN ({kinds})").fill(
 # Columns whose value a run can inherit from its trace.
 NAMED: Final = ("session", "user")
 _IS_REPEAT: Final = Sql("record_of != toFixedString('', 8)")
+# ID of the run that counts for a row of `settled`, if the run of this row does not.
+MAIN_RECORD: Final = Sql("""concat(lower(hex(if(record_trace = toFixedString('', 16), trace_id,
+  record_trace))), '-', lower(hex(record_of)))""")
 _IS_OF_ITEM: Final = Sql("experiment != ''")
 # The same tests as columns of the `shares` join.
 _JOINED_AS: Final = {_IS_REPEAT: Sql("is_repeat"), _IS_OF_ITEM: Sql("is_of_item")}

@@ -106,6 +106,7 @@ STEPS: Final[Sequence[Sequence[Sql]]] = (
         ),
     ),
     (),  # 30: notes on costs
+    (),  # 31: calls that are recorded in several traces
     # Add new steps here. A step for declared tables, columns or indexes is empty.
 )
 

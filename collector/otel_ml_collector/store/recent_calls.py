@@ -10,15 +10,16 @@ two records of one call.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from operator import attrgetter
 from typing import Final
 
 from otel_ml.records import Run
 from otel_ml_collector.owners import tag_texts
 from otel_ml_collector.resolution import Resolution, ResolvedGroup, ResolvedRun, naming_run_of
-from otel_ml_collector.same_calls import ACCOUNTED_NS, CallRun, call_run_of, has_facts
+from otel_ml_collector.same_calls import ACCOUNTED_NS, MOST_TRACES, CallRun, call_run_of, has_facts
 
 # Maximum number of runs in memory: about 1 kB each, with previews.
 _MOST_CALLS: Final = 50_000
@@ -112,6 +113,8 @@ class RecentCalls:
         self._most = most
         self._guard = threading.Lock()
         self._traces: OrderedDict[tuple[str, bytes], RecentTrace] = OrderedDict()
+        # The newest traces in which a response ID of an LLM occurs, by project and response ID.
+        self._answers: dict[tuple[str, str], dict[bytes, None]] = {}
         self._runs = 0
         self._groups = 0
         # Per tracked project: the time by which all runs that are stored, but not in memory, had
@@ -226,6 +229,11 @@ class RecentCalls:
         else:
             trace.is_resolved = False
         self._runs += trace.size - before
+        if run.response_id and not is_open:
+            answers = self._answers.setdefault((run.project, run.response_id), {})
+            answers[run.trace_id] = None
+            if len(answers) > MOST_TRACES:
+                del answers[next(iter(answers))]
 
     def keep(self, resolved: Sequence[ResolvedRun]) -> None:
         """Keep the resolutions of runs that are in memory."""
@@ -250,6 +258,38 @@ class RecentCalls:
                 resolved=trace.resolved.copy(),
             )
 
+    def find_alike(self, project: str, trace_id: bytes) -> set[bytes] | None:
+        """Find the traces that may record calls of a trace once more.
+
+        They have a response ID of it, or of another one of these traces, and are near in time.
+
+        Returns:
+            The IDs of these traces and of the trace itself. Empty if there is no other. None if
+            some of them may only be in the store.
+        """
+        with self._guard:
+            others_end_ns = self._others_end_ns.get(project, 0)
+            found, waiting = {trace_id}, [trace_id]
+            while waiting:
+                trace = self._traces.get((project, waiting.pop()))
+                if trace is None or not any(run.response_id for run in trace.runs.values()):
+                    continue
+                if trace.start_ns <= others_end_ns + ACCOUNTED_NS:
+                    return None
+                alike = {*self._find_answered(project, trace)} - found
+                found |= alike
+                waiting += alike
+            return found if len(found) > 1 else set()
+
+    def _find_answered(self, project: str, trace: RecentTrace) -> Iterator[bytes]:
+        """Yield the traces near in time that have a response ID of a trace."""
+        for response_id in {run.response_id for run in trace.runs.values()} - {""}:
+            for trace_id in self._answers.get((project, response_id), ()):
+                other = self._traces.get((project, trace_id), trace)
+                first, last = sorted((trace, other), key=attrgetter("start_ns"))
+                if last.start_ns <= first.end_ns + ACCOUNTED_NS:
+                    yield trace_id
+
     def forget(self, project: str) -> None:
         """Stop tracking a project because something of it was deleted."""
         with self._guard:
@@ -261,6 +301,8 @@ class RecentCalls:
         self._known.discard(project)
         for key in [key for key in self._traces if key[0] == project]:
             self._runs -= self._traces.pop(key).size
+        for answer in [answer for answer in self._answers if answer[0] == project]:
+            del self._answers[answer]
 
     def doubt(self, stamped_ns: int) -> None:
         """Drop all traces from memory, because storing a batch failed.
@@ -275,6 +317,7 @@ class RecentCalls:
         with self._guard:
             self._doubtful_ns = max(self._doubtful_ns, stamped_ns)
             self._traces.clear()
+            self._answers.clear()
             self._others_end_ns.clear()
             self._open_traces.clear()
             self._known.clear()
@@ -293,6 +336,11 @@ class RecentCalls:
     def _make_room(self) -> None:
         (project, trace_id), trace = self._traces.popitem(last=False)
         self._runs -= trace.size
+        for response_id in {run.response_id for run in trace.runs.values()} - {""}:
+            answers = self._answers.get((project, response_id), {})
+            answers.pop(trace_id, None)
+            if not answers:
+                self._answers.pop((project, response_id), None)
         self._others_end_ns[project] = max(self._others_end_ns[project], trace.end_ns)
         open_traces = self._open_traces.setdefault(project, set())
         if trace.is_open or trace_id in open_traces:

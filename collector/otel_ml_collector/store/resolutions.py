@@ -21,10 +21,12 @@ from otel_ml_collector.resolution import (
     find_inherited_names,
 )
 from otel_ml_collector.same_calls import (
+    MOST_TRACES,
     CallRun,
     CallShare,
     find_shares,
     gather_facts,
+    join_projects,
     may_share,
 )
 from otel_ml_collector.store.annotations import find_naming_owners, late_records, may_be_annotated
@@ -37,6 +39,7 @@ from otel_ml_collector.store.call_runs import (
     make_link,
     make_resolution,
     name_run,
+    read_answered,
     read_calls,
     read_links,
     read_naming,
@@ -65,17 +68,26 @@ EXPERIMENTS: Final = "experiments"
 KEYED_RUNS: Final = "keyed_runs"
 # Maximum number of traces that one query reads.
 _TRACES: Final = 500
+# How often traces are added that share a response ID with those added before.
+_ROUNDS: Final = 8
 # Maximum time span of an insert, because an insert creates a part for each month that it touches.
 _MONTHS_NS: Final = 1_000 * DAY_NS
 # Traces in which a different run may now count or be the root.
 _DELETED: Final = Sql("""
     SELECT DISTINCT lower(hex(trace_id)) AS trace_id FROM (
-      SELECT trace_id FROM settled WHERE {here}
+      SELECT trace_id, trace_id AS lost FROM settled WHERE {here}
       UNION ALL
-      SELECT trace_id FROM trace_index WHERE {here} AND concat('{key}', key) IN (
+      SELECT trace_id, trace_id FROM trace_index WHERE {here} AND concat('{key}', key) IN (
         SELECT owner FROM ({annotated}))
+      UNION ALL
+      SELECT trace_id, record_trace FROM settled
+      WHERE {here} AND record_trace != toFixedString('', 16)
+      UNION ALL
+      SELECT trace_id, toFixedString(unhex(arrayJoin(
+        extractAll(others, '"trace_id":"([0-9a-f]+)"'))), 16)
+      FROM settled WHERE {here} AND position(others, '"trace_id"') > 0
     ) AS known
-    WHERE trace_id IN (
+    WHERE lost IN (
       SELECT trace_id FROM deleted_runs WHERE {here} AND deleted_ns = {deleted:Int64})
     """).fill(
     annotated=late_records(Sql("owner"), OF_PROJECT + Sql(" AND startsWith(owner, '{key}')")),
@@ -109,11 +121,30 @@ def resolve(client: StoreClient, memory: Memory, traces: Sequence[Trace]) -> int
     written = 0
     for part in divide(traces):
         places = read_places(client, part)
-        for together in _gather_near(places[trace] for trace in part if trace in places):
-            changed = _find_changed(client, memory, together)
+        for near in _gather_near(places[trace] for trace in part if trace in places):
+            changed = _find_changed(client, memory, _add_answered(client, near))
             write_resolutions(client, memory, changed, mark=True)
             written += len(changed)
     return written
+
+
+def _add_answered(client: StoreClient, places: Sequence[Row]) -> Sequence[Row]:
+    """Add the traces that record calls of some traces once more, and those that share theirs."""
+    known = {(row["project"], row["trace_id"]): row for row in places}
+    news = known
+    for _ in range(_ROUNDS):
+        values = {
+            **ids_of(news),
+            "start": min(row["start"] for row in news.values()),
+            "end": max(row["end"] for row in news.values()),
+        }
+        missing = read_answered(client, values) - known.keys()
+        news = read_places(client, missing) if missing else {}
+        news = {trace: row for trace, row in news.items() if trace in missing}
+        known |= news
+        if not news:
+            break
+    return [*known.values()]
 
 
 def _gather_near(places: Iterable[Row]) -> Iterator[list[Row]]:
@@ -181,14 +212,22 @@ def _find_changed(client: StoreClient, memory: Memory, places: Sequence[Row]) ->
     }
     known = read_resolutions(client, values)
     with_facts = read_calls(client, values)
+    shared = _find_shared(
+        {
+            trace: [row["response"] for row in rows]
+            for trace, rows in with_facts.items()
+            if trace in wanted
+        }
+    )
     several = {trace for trace, rows in with_facts.items() if trace in wanted and len(rows) > 1}
+    several |= shared
     scopes = read_scopes(client, [row for trace in several for row in with_facts[trace]])
     calls = {
         trace: [make_call_run(row, scopes.get(name_run(row), NOT_KEPT)) for row in rows]
         for trace, rows in with_facts.items()
         if trace in wanted
     }
-    mixed = [trace for trace in several if may_share(calls[trace])]
+    mixed = [trace for trace in several if trace in shared or may_share(calls[trace])]
     others = read_links(client, {**values, **ids_of(mixed)}) if mixed else {}
     naming = read_naming(client, values)
     annotated = [trace for trace in wanted if may_be_annotated(memory, trace[0])]
@@ -196,24 +235,36 @@ def _find_changed(client: StoreClient, memory: Memory, places: Sequence[Row]) ->
     owners = find_naming_owners(
         client, {trace: tagged[trace] for trace in annotated if trace in tagged}
     )
+
+    def find_runs(trace: Trace) -> list[CallRun]:
+        # If a span was delivered more than once, use only the winning delivery.
+        rows = winners([*with_facts.get(trace, ()), *others.get(trace, ())])
+        return [
+            make_call_run(row, scopes.get(name_run(row), NOT_KEPT))
+            if "latency_ns" in row
+            else make_link(row)
+            for row in rows
+        ]
+
+    expired = {
+        trace for trace in several if not all(name_run(row) in scopes for row in with_facts[trace])
+    }
+    # What was known of a call stays if a payload of any of its records has expired.
+    answers_of = {trace: {row["response"] for row in with_facts[trace]} - {""} for trace in shared}
+    lost = {id_ for trace in expired & shared for id_ in answers_of[trace]}
+    expired |= {trace for trace in shared if not answers_of[trace].isdisjoint(lost)}
+    joined = _join({trace: find_runs(trace) for trace in shared - expired})
     changed: list[ResolvedRun] = []
     for trace in wanted.keys() & {*mixed, *known, *naming, *owners}:
         before = {
             bytes.fromhex(row["span_id"]): make_resolution(row) for row in known.get(trace, ())
         }
-        if trace in several and not all(name_run(row) in scopes for row in with_facts[trace]):
+        if trace in expired:
             runs = calls[trace]  # some of their payloads have expired
             shares = _gather_again(before, runs)
         else:
-            # If a span was delivered more than once, use only the winning delivery.
-            rows = winners([*with_facts.get(trace, ()), *others.get(trace, ())])
-            runs = [
-                make_call_run(row, scopes.get(name_run(row), NOT_KEPT))
-                if "latency_ns" in row
-                else make_link(row)
-                for row in rows
-            ]
-            shares = find_shares(runs) if trace in mixed else {}
+            runs = find_runs(trace)
+            shares = joined.get(trace) or (find_shares(runs) if trace in mixed else {})
         names = find_inherited_names(naming.get(trace, ()), before)
         named = tagged[trace].runs if trace in tagged else ()
         everyone = {run.span_id: run for run in chain(named, naming.get(trace, ()), runs)}
@@ -254,10 +305,16 @@ def resolve_recent(
     now_ns: int,
 ) -> Iterator[ResolvedRun]:
     """Find the runs of complete traces whose resolution has changed."""
+    shared = _find_shared(
+        {key: [run.response_id for run in trace.runs.values()] for key, trace in traces.items()}
+    )
+    joined = _join({key: [*traces[key].runs.values()] for key in shared})
     for (project, trace_id), trace in traces.items():
         runs = list(trace.runs.values())
         calls = [run for run in runs if run.has_facts]
-        shares = find_shares(runs) if len(calls) > 1 and may_share(calls) else {}
+        shares = joined.get((project, trace_id), {})
+        if not shares and len(calls) > 1 and may_share(calls):
+            shares = find_shares(runs)
         everyone = (trace.open_runs | trace.runs).values()
         names = find_inherited_names(everyone, trace.resolved)
         rank = _rank_after(trace.resolved_ranks.values(), now_ns)
@@ -266,6 +323,26 @@ def resolve_recent(
         ):
             key = (project, bytes.fromhex(trace_id), run.span_id, run.start_ns)
             yield ResolvedRun(*key, resolution, rank)
+
+
+def _find_shared(responses: Mapping[Trace, Iterable[str]]) -> set[Trace]:
+    """Find the traces that have a response ID in common with another trace of their project."""
+    answered: defaultdict[tuple[str, str], set[Trace]] = defaultdict(set)
+    for trace, ids in responses.items():
+        for response_id in ids:
+            if response_id:
+                answered[trace[0], response_id].add(trace)
+    return {
+        trace for alike in answered.values() if 1 < len(alike) <= MOST_TRACES for trace in alike
+    }
+
+
+def _join(traces: Mapping[Trace, Sequence[CallRun]]) -> dict[Trace, dict[bytes, CallShare]]:
+    """Join the calls that are recorded in several of the traces."""
+    joined = join_projects(
+        {(project, bytes.fromhex(trace_id)): runs for (project, trace_id), runs in traces.items()}
+    )
+    return {(project, trace_id.hex()): shares for (project, trace_id), shares in joined.items()}
 
 
 def _gather_again(

@@ -816,6 +816,7 @@ def _others(settled: ResolvedRun) -> str:
         else _json(
             [
                 {"span_id": other.span_id.hex(), "start_ns": other.start_ns, "scope": other.scope}
+                | ({"trace_id": other.trace_id.hex()} if other.trace_id else {})
                 for other in others
             ]
         )
@@ -838,6 +839,13 @@ RESOLVED_RUNS: Final[Table[ResolvedRun]] = Table(
             "the run that counts for their call; zeros for one that counts itself",
         ),
         Stored("others", _LONG, _others, "JSON: the other records of its call"),
+        Stored(
+            "record_trace",
+            "FixedString(16)",
+            lambda settled: settled.share.trace_id or bytes(16),
+            "the trace of the run that counts; zeros if it is this trace",
+            after="others",
+        ),
         *(
             Stored(name, "Nullable(Int64)", attrgetter(f"share.tokens.{name[: -len('_tokens')]}"))
             for name in TOKENS
@@ -881,10 +889,12 @@ LACKING: Final = COUNTING + Sql(" AND NOT is_whole")
 # The other records of calls, by the run that counts. `place` is their order of precedence.
 _RECORDS: Final = Sql("""
     SELECT trace_id AS heir_trace, span_id AS heir_span, place,
-      toFixedString(unhex(one.1), 8) AS record_span, one.2 AS record_start
+      toFixedString(unhex(one.1), 8) AS record_span, one.2 AS record_start,
+      if(one.3 = '', trace_id, toFixedString(unhex(one.3), 16)) AS record_trace
     FROM (
       SELECT trace_id, span_id,
-        JSONExtract(others, 'Array(Tuple(span_id String, start_ns Int64))') AS records {counting})
+        JSONExtract(others, 'Array(Tuple(span_id String, start_ns Int64, trace_id String))')
+          AS records {counting})
     ARRAY JOIN records AS one, arrayEnumerate(records) AS place""")
 
 
@@ -973,7 +983,7 @@ def fill_payloads(
         INNER JOIN (
           SELECT * FROM payloads WHERE project = {project:String}
             AND start_ns IN (SELECT record_start FROM ({records}))
-        ) AS other ON start_ns = record_start AND trace_id = heir_trace AND span_id = record_span
+        ) AS other ON start_ns = record_start AND trace_id = record_trace AND span_id = record_span
         GROUP BY heir_trace, heir_span
       ) AS inherited ON heir_trace = own.trace_id AND heir_span = own.span_id""").fill(
         put=join_sql(", ", put),

@@ -483,9 +483,9 @@ class RunNumbers(Collector):
         share = shares.get(name)
         used = run.used
         if share is not None:
-            others = [other.span_id for other in share.others]
             if share.record_of or any(
-                self._was_counted(project, trace_id, other) for other in others
+                self._was_counted(project, other.trace_id or trace_id, other.span_id)
+                for other in share.others
             ):
                 return
             used = share.tokens.input, share.tokens.output, share.cost

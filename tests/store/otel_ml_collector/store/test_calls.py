@@ -67,7 +67,7 @@ def service(own_service: Service) -> Service:
     return own_service
 
 
-def make_answer(number: int, start_ns: int = NOW_NS) -> list[Span]:
+def make_answer(number: int, start_ns: int = NOW_NS, *, response_id: str = "msg_1") -> list[Span]:
     """Make three records of one call below a chain: by our decorator, traceloop and anthropic."""
     trace = trace_id(number)
     ids = [span_id(number * 10 + place) for place in range(4)]
@@ -94,7 +94,7 @@ def make_answer(number: int, start_ns: int = NOW_NS) -> list[Span]:
         ),
         make_span(
             "anthropic.chat",
-            {**USED, "gen_ai.response.id": "msg_1"},
+            {**USED, "gen_ai.response.id": response_id},
             trace_id=trace,
             span_id=ids[2],
             parent_span_id=ids[1],
@@ -104,7 +104,7 @@ def make_answer(number: int, start_ns: int = NOW_NS) -> list[Span]:
         ),
         make_span(
             "anthropic.messages.create",
-            {**USED, "gen_ai.response.id": "msg_1"},
+            {**USED, "gen_ai.response.id": response_id},
             trace_id=trace,
             span_id=ids[3],
             parent_span_id=ids[1],
@@ -302,6 +302,74 @@ def test_tool_of_another_process(service: Service, project: str, order: str) -> 
     assert (tool["run_id"], tool["outputs"]) == (id_of(client), "found")
     [other] = api(service, project, "runs?where=" + quote('record_of != ""'))["runs"]
     assert (other["run_id"], other["record_of"]) == (id_of(server), id_of(client))
+
+
+@pytest.mark.parametrize("order", ["together", "ours first", "theirs first", "restarted"])
+@pytest.mark.parametrize("has_words", [False, True])
+def test_call_in_two_traces(service: Service, project: str, order: str, *, has_words: bool) -> None:
+    """A call that two instrumentations record in two traces counts once, in any order."""
+    ours, theirs = make_two_traces(has_words=has_words)
+    groups = {
+        "together": [[ours, theirs]],
+        "ours first": [[ours], [theirs]],
+        "theirs first": [[theirs], [ours]],
+        "restarted": [[ours], [theirs]],
+    }[order]
+    take_in_turn(service, project, groups, is_restarted=order == "restarted")
+    assert count(service, project) == ONCE
+    [call] = api(service, project, "runs")["runs"]
+    assert call["run_id"] == id_of(ours)
+    assert [other["run_id"] for other in call["also_recorded"]] == [id_of(theirs)]
+    where = f'record_of == "{id_of(ours)}"'
+    [other] = api(service, project, "runs?where=" + quote(where))["runs"]
+    assert (other["run_id"], other["record_of"]) == (id_of(theirs), id_of(ours))
+    run = api(service, project, f"runs/{id_of(ours)}")
+    assert ("Kyoto" in str(run["outputs"])) is has_words
+    found = api(service, project, "runs?where=" + quote('"Kyoto" in output'))["runs"]
+    assert [item["run_id"] for item in found] == [id_of(ours)] * has_words
+
+
+def make_two_traces(
+    number: int = 80, start_ns: int = NOW_NS, *, has_words: bool = False
+) -> tuple[Span, Span]:
+    """Make a call by our decorator, and its record by a client in a trace of its own."""
+    answered: dict[str, Value] = {**USED, "gen_ai.response.id": f"answer {number}"}
+    said: dict[str, Value] = {
+        "gen_ai.output.messages": '[{"role": "assistant", "content": "In Kyoto."}]'
+    }
+    ours = make_span(
+        "answer",
+        {**answered, "otel_ml.model.name": "answer", "otel_ml.kind": "model"},
+        trace_id=trace_id(10 * number),
+        span_id=span_id(10 * number),
+        start_ns=start_ns,
+        end_ns=start_ns + 90 * MS_NS,
+        scope=OWN,
+    )
+    theirs = make_span(
+        "anthropic.chat",
+        answered | (said if has_words else {}),
+        trace_id=trace_id(10 * number + 1),
+        span_id=span_id(10 * number + 1),
+        start_ns=start_ns + 2 * MS_NS,
+        end_ns=start_ns + 80 * MS_NS,
+        scope=TRACELOOP,
+    )
+    return ours, theirs
+
+
+@pytest.mark.parametrize("is_ours", [False, True])
+def test_deleted_trace_of_two(service: Service, project: str, *, is_ours: bool) -> None:
+    """If one of two traces with records of a call is deleted, the other record counts."""
+    ours, theirs = make_two_traces()
+    service.store.take(project, ours, theirs)
+    assert count(service, project) == ONCE
+    deleted, left = (ours, theirs) if is_ours else (theirs, ours)
+    connections = service.store.connections
+    Deleter(connections, Tombstones(connections)).delete(project, RUN, id_of(deleted))
+    assert count(service, project) == ONCE
+    [run] = api(service, project, "runs")["runs"]
+    assert (run["run_id"], run["record_of"], run["also_recorded"]) == (id_of(left), None, [])
 
 
 def take_in_turn(

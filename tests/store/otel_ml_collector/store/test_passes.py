@@ -48,7 +48,10 @@ def test_look_reads_what_is_new(tmp_path: Path) -> None:
         late: list[Span] = []
         for group in range(14):
             began_ns = time.time_ns() - (10_000 if group < 2 else 200) * MS_NS
-            calls = [make_answer(100 * group + number, began_ns) for number in range(50)]
+            calls = [
+                make_answer(number, began_ns, response_id=f"msg_{number}")
+                for number in range(100 * group, 100 * group + 50)
+            ]
             if group == 2:
                 long = make_answer(9_999, time.time_ns())[0]
             if group > 2:

@@ -27,10 +27,19 @@ from tests.store.otel_ml_collector.store.test_calls import (
     USED,
     count,
     make_answer,
+    make_two_traces,
     names,
 )
 from tests.support.examples import examples
-from tests.support.otel_ml_collector.spans import id_of, make_span, span_id
+from tests.support.otel_ml_collector.spans import (
+    MS_NS,
+    NOW_NS,
+    SECOND_NS,
+    id_of,
+    make_span,
+    span_id,
+    trace_id,
+)
 from tests.support.otel_ml_collector.stores import Service, Store
 
 NUMBERS: Final = numbers(5_000_000)
@@ -73,6 +82,41 @@ def test_any_order(service: Service, most: int, seed: int) -> None:
             watch.run_pass()
     watch.run_pass()
     assert count(service, project) == (3, 150, 21, 0.75)
+
+
+@pytest.mark.parametrize("most", [3, 100_000], ids=["little room", "room"])
+@settings(max_examples=examples(60, on_commit=3))
+@given(seed=st.integers(0, 2**32))
+def test_two_traces_in_any_order(service: Service, most: int, seed: int) -> None:
+    """Calls that are recorded in two traces count once, in any order, batches and passes."""
+    project, draw = f"two traces {next(NUMBERS)}", random.Random(seed)  # noqa: S311 - an order, no secret
+    store = service.store
+    store.connections.memory.calls = RecentCalls(most)
+    watch = follow(store, project)
+    began_ns = time.time_ns()
+    sent = [span for _ in range(3) for span in make_two_traces(next(NUMBERS), began_ns)]
+    draw.shuffle(sent)
+    cuts = sorted({0, len(sent), *(draw.randrange(len(sent)) for _ in range(3))})
+    for first, last in pairwise(cuts):
+        take(watch, store, project, sent[first:last])
+        if draw.random() < 0.5:
+            watch.run_pass()
+    watch.run_pass()
+    assert count(service, project) == (4, 200, 28, 1.0)
+
+
+def test_answers_of_a_cache(project: str) -> None:
+    """Only traces near in time may record a call once more, because caches repeat an answer."""
+    calls = RecentCalls()
+    calls.follow(project)
+    starts = [NOW_NS, NOW_NS + MS_NS, NOW_NS + 60 * SECOND_NS]
+    spans = [
+        replace(make_two_traces(7, start_ns)[1], trace_id=trace_id(number))
+        for number, start_ns in enumerate(starts, 1)
+    ]
+    calls.add(map_spans(spans, Filing(project, NOW_NS)).runs, [], NOTHING_SETTLED)
+    alike = [calls.find_alike(project, trace_id(number)) for number in (1, 2, 3)]
+    assert alike == [{trace_id(1), trace_id(2)}] * 2 + [set()]
 
 
 def test_two_pairs_of_one_call(service: Service, project: str) -> None:
