@@ -549,6 +549,7 @@ def make_table(
     left = of.groups_found - len(shown)
     with_value = [group for group in of.groups if group.group]
     priced = [group for group in with_value if group.total.cost]
+    timed = [group for group in with_value if group.total.p95_ms is not None]
     is_many = len(with_value) > 1
     return GroupTable(
         by=of.group,
@@ -559,8 +560,8 @@ def make_table(
         rest=_sum_up([*(other.total for other in others), *([of.other] if of.other else [])])
         if left
         else None,
-        slowest=named(max(with_value, key=lambda group: group.total.p95_ms or 0))
-        if is_many
+        slowest=named(max(timed, key=lambda group: group.total.p95_ms or 0))
+        if is_many and timed
         else None,
         costliest=named(max(priced, key=lambda entry: entry.total.cost or 0))
         if is_many and priced

@@ -679,17 +679,28 @@ class _TableImporter:
         route = self._recorder.route
         with Reader(route.project, route.api_key, route.endpoint) as reader:
             try:
-                known = {each["name"]: each["model"] for each in reader.targets()["targets"]}
+                saved = reader.targets()["targets"]
+                known = {each["name"]: each["model"] for each in saved}
+                own = {
+                    each["truth"] or each["name"]: each["name"]
+                    for each in saved
+                    if each["model"] == self._model
+                }
                 for name, values in found.items():
-                    if known.get(name, self._model) != self._model:
+                    if name in own:
+                        targets.append(own[name])
+                        continue
+                    # Another model may have a target of this name.
+                    target = f"{self._model} {name}" if name in known else name
+                    if target in known:
                         notes.append(
-                            f"The prediction target {name!r} belongs to the model {known[name]!r}, "
-                            "so quality does not use this ground truth yet"
+                            f"The prediction target {target!r} belongs to the model "
+                            f"{known[target]!r}, so quality does not use this ground truth yet"
                         )
                         continue
-                    if name not in known:
-                        reader.save_target(name, model=self._model, **_describe_truth(name, values))
-                    targets.append(name)
+                    described = _describe_truth(name, values)
+                    reader.save_target(target, model=self._model, truth=name, **described)
+                    targets.append(target)
             except ReaderError as error:
                 notes.append(f"No prediction target was saved: {error}")
         return tuple(targets), tuple(notes)

@@ -284,7 +284,7 @@ class Reader(HasCard):
             raise NotFound(f"No version of {model!r} is called {alias!r}")
         return model, aliases[0].version
 
-    def releases(self, model: str | None = None) -> list[dict[str, Any]]:
+    def releases(self, model: str | None = None, where: str = "") -> list[dict[str, Any]]:
         """Compare each new model version, service release and LLM with the one before it.
 
         Returns the comparisons of the last 14 days, the newest version first. A comparison is a
@@ -294,15 +294,21 @@ class Reader(HasCard):
         * `sentence`: the verdict in words
         * `figures`: error rate, latency, cost and scores before and after, with confidence
           intervals
+        * `for_whom`: the tag values, such as one client, for which it is worse
 
         Args:
             model: Only releases of this model. None for all models.
+            where: A filter, such as ``tags["country"] == "PL"``. Only matching runs are compared.
+
+        Raises:
+            BadQuery: The filter is invalid.
         """
         if model is None:
             path: tuple[str, ...] = ("releases",)
         else:
             path = ("models", check_text("model", model), "release")
-        releases: list[dict[str, Any]] = self._get(*path)["releases"]
+        asked = {"where": where} if where else {}
+        releases: list[dict[str, Any]] = self._get(*path, **asked)["releases"]
         return releases
 
     def findings(self, *, last: str = "24h", than: str = "28d") -> list[dict[str, Any]]:
@@ -1152,6 +1158,8 @@ class Reader(HasCard):
         metric: str | None = None,
         lower: Sequence[str] = (),
         higher: Sequence[str] = (),
+        where: str = "",
+        by: str = "",
     ) -> dict[str, Any]:
         """Compare runs, versions or experiments with a baseline, as ``GET .../compare`` returns it.
 
@@ -1169,6 +1177,9 @@ class Reader(HasCard):
             metric: Metric that the sentence compares. Default: a metric that most entries have.
             lower: Metrics for which lower is better, regardless of their names.
             higher: Metrics for which higher is better.
+            where: A filter. For versions, only recorded runs that match it are compared.
+            by: A tag, such as ``country``. For versions, recorded runs are also compared for each
+                of its values.
 
         Raises:
             NotFound: One of the entries does not exist.
@@ -1182,6 +1193,8 @@ class Reader(HasCard):
             metric=check_optional_text("metric", metric, _MOST_CHARS),
             lower=_names("lower", lower),
             higher=_names("higher", higher),
+            where=where or None,
+            by=by or None,
         )
         return found
 

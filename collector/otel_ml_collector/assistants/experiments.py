@@ -210,6 +210,7 @@ def _answer_release(
             "verdict": Own(recorded.word),
             "because": recorded.sentence,
             "how": Own(release.heading),
+            "for_whom": [item.sentence for item in release.for_whom] or None,
             **_summarize_recorded(recorded),
             "changed": _changed(call, a.version, b.version, before, after),
             "needed": _needed(recorded.judges, f"runs with v{_find_growing(release)}"),

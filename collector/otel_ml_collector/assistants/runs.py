@@ -29,7 +29,7 @@ from otel_ml_collector.evaluations.experiments import find_experiments
 from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.findings.find import CONTRIBUTORS, NEW_VERSIONS
 from otel_ml_collector.findings.findings import make_question, order_findings
-from otel_ml_collector.findings.releases import Release, find_releases
+from otel_ml_collector.findings.releases import Release, find_releases, write_release
 from otel_ml_collector.log import contained
 from otel_ml_collector.measures.projects import find_projects
 from otel_ml_collector.measures.questions import count_projects
@@ -411,7 +411,7 @@ def _list_releases(releases: Sequence[Release]) -> dict[str, object]:
                 release.candidate.name,
                 release.baseline.name,
                 release.word,
-                release.sentence,
+                write_release(release) if release.for_whom else release.sentence,
                 release.change,
             ]
             for release in sorted(releases, key=lambda release: WORST_FIRST.index(release.word))

@@ -329,6 +329,18 @@ def _end(held: Sequence[str]) -> int:
 @click.option("--markdown", type=click.Path(dir_okay=False), help="Write a Markdown report")
 @click.option("--json", "json_", type=click.Path(dir_okay=False), help="Write the verdict as JSON")
 @click.option(
+    "--where",
+    metavar="EXPR",
+    default="",
+    help="Only recorded runs that match this filter, for versions",
+)
+@click.option(
+    "--by",
+    metavar="TAG",
+    default="",
+    help="Also compare recorded runs for each value of a tag, such as country, for versions",
+)
+@click.option(
     "--project", metavar="PROJECT", help="Project of the experiments (default: $OTEL_ML_PROJECT)"
 )
 @click.option(
@@ -359,11 +371,16 @@ def compare(
     try:
         with Reader(options["project"], endpoint=options["endpoint"]) as reader:
             if any(map(_is_version, (baseline, *experiments))):
-                sides = reader.compare([baseline, *experiments], baseline)["sides"][1:]
+                answer = reader.compare(
+                    [baseline, *experiments], baseline, where=options["where"], by=options["by"]
+                )
+                sides = answer["sides"][1:]
                 versions = [VersionResult(side, baseline) for side in sides]
                 for version in versions:
                     version.check_model()
                 results = versions
+            elif options["where"] or options["by"]:
+                raise CommandFailed("--where and --by are only for versions of a model", USAGE)
             else:
                 baseline_results: Result | str = RECORDED
                 if baseline != RECORDED:
@@ -752,6 +769,8 @@ class VersionResult:
             *([f"missing outputs: {missing['sentence']}"] if missing else []),
             *(judged or ["no judge scored both versions"]),
             *amounts,
+            *(f"for whom: {item['sentence']}" for item in self._verdict["for_whom"]),
+            *(_write_value(item) for item in self._verdict["by"]),
             *self._made_of,
         ]
 
@@ -781,6 +800,14 @@ class VersionResult:
         """Return the verdict, with a line for each judge."""
         lines = [f"{self.name} vs {self.baseline}: {self.word}"]
         return "\n".join([*lines, *(f"  {sentence}" for sentence in self.sentences)])
+
+
+def _write_value(item: Mapping[str, Any]) -> str:
+    """Write the comparison of two versions for one value of a tag: the worst figure."""
+    figure = next(iter(item["figures"]), None)
+    if figure is None:
+        return f"{item['value']}: not enough data"
+    return f"{item['value']}: {figure['name']}: {figure['sentence']}"
 
 
 def _estimate(facts: Mapping[str, Any] | None) -> "Estimate | None":

@@ -541,21 +541,27 @@ def _explain_no_runs(model: str, last: str, start: str) -> str:
 
 @click.command(epilog=HELP)
 @click.argument("model", metavar="[MODEL]", required=False)
+@click.option("--where", metavar="EXPR", help="Only runs that match this filter")
 @with_project
 @with_place
 @with_form
-def release(asked: PlaceOptions, project: str, model: str | None, form: Layout) -> int:
+def release(
+    asked: PlaceOptions, project: str, *, model: str | None, where: str | None, form: Layout
+) -> int:
     """Check whether new versions of models are worse than the versions before them.
 
     This checks changes of the last 14 days: a new version of a model, a new release of the service,
     or a new LLM. Without MODEL, all models are checked. "Worse" is reported as soon as it is
     certain. Until then, you see the number of runs so far, and about how many are needed.
+
+    Above the table, you see for whom a version is worse: the tag values, such as one client, that
+    changed for the worse. All values of all tags are compared.
     """
     with asked.open() as place:
         api = place.api()
         path = ("releases",) if model is None else ("models", model, "release")
         with check_project(api, project) as check:
-            answer = api.get("projects", project, *path)
+            answer = api.get("projects", project, *path, where=where)
             check(answer["releases"])
             if model is not None and not answer["releases"]:
                 # The API refuses a model without versions, as for other commands.
@@ -571,6 +577,10 @@ def release(asked: PlaceOptions, project: str, model: str | None, form: Layout) 
             for figure in item["figures"]
             or [{"name": "", "word": item["word"], "sentence": item["sentence"]}]
         ]
+        if form.kind == "table":
+            for item in answer["releases"]:
+                for part in item["for_whom"]:
+                    click.echo(f"{part['sentence']}.", err=True)
         return write_rows(rows, answer, form, _RELEASE_COLUMNS)
 
 

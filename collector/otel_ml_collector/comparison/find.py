@@ -33,7 +33,7 @@ from otel_ml_collector.evaluations.experiments import (
     make_experiments,
     make_recorded,
 )
-from otel_ml_collector.findings.versions import VersionsVerdict, find_verdict
+from otel_ml_collector.findings.versions import ChosenRuns, VersionsVerdict, find_verdict
 from otel_ml_collector.owners import own_model
 from otel_ml_collector.runs.answers import Run
 from otel_ml_collector.runs.find import find_named_runs
@@ -210,6 +210,21 @@ class ComparisonQuery:
     higher: Annotated[
         _Names, Query(default_factory=list, description="Metrics where higher is better")
     ]
+    where: Annotated[
+        str,
+        Query(
+            max_length=10_000,
+            description="For versions: a filter. Only recorded runs that match it are compared",
+        ),
+    ] = ""
+    by: Annotated[
+        str,
+        Query(
+            max_length=400,
+            description="For versions: a tag, such as `country`. Recorded runs are also compared "
+            "for each of its values",
+        ),
+    ] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -603,7 +618,13 @@ def _compare_versions(
         verdict = None
         if name != baseline and version.model == before.model:
             verdict = find_verdict(
-                reader, project, version.model, version.version, before.version, now_ns=now_ns
+                reader,
+                project,
+                version.model,
+                version.version,
+                before.version,
+                now_ns=now_ns,
+                chosen=ChosenRuns(asked.where, asked.by),
             )
         changes = [] if name == baseline else diff.facts(before.definition, version.definition)
         sides.append(

@@ -344,8 +344,12 @@ def show_verdict(
         figure = next((item for item in release.figures if item.name == banner.figure), None)
         claim = claim_release(release)
         has_colon = claim.text.startswith(": ")
+        part = release.shown_slice
+        if part is not None:
+            figure = next(item for item in release.figures if item.name == part.figure.name)
         banner = replace(
             banner,
+            word="worse" if release.is_worse else banner.word,
             lead=claim.title if has_colon else claim.sentence,
             claim=claim.text.removeprefix(": ") if has_colon else "",
             evidence=claim.evidence,

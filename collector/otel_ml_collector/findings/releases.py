@@ -32,9 +32,10 @@ from otel_ml_collector.filter.grammar import FieldComparison, parse
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.findings.findings import Finding, FindingsQuestion
+from otel_ml_collector.findings.slice_changes import WorseSlice, find_worse_slices
 from otel_ml_collector.findings.slice_sums import is_requested_name
 from otel_ml_collector.findings.slice_truths import find_outcomes, name_target
-from otel_ml_collector.findings.slices import find_worst_slices, narrow_to_failed
+from otel_ml_collector.findings.slices import narrow_to_failed
 from otel_ml_collector.measures.measures import HAS_FAILED
 from otel_ml_collector.measures.units import (
     BOUNDS,
@@ -59,6 +60,7 @@ from otel_ml_collector.verdicts.claims import (
     name_slice,
     name_version,
     write_difference,
+    write_elsewhere,
     write_margin,
     write_moment,
 )
@@ -78,6 +80,7 @@ from otel_ml_collector.verdicts.verdicts import (
     ERRORS,
     MISSING,
     FigureChange,
+    Interval,
     RecordedChange,
     make_recorded_change,
 )
@@ -127,13 +130,37 @@ class ReleaseFigure(FigureChange):
         description="When it first became certain that this is worse, RFC 3339"
     )
     worst: str = Field(
-        description="The slice of the new version with the most extra failures, over all tags; "
-        "empty "
-        "if no slice is worse"
+        description="Filter of the slice for which this figure of the new version is worse, such "
+        "as one client, over all tags; empty if there is no such slice"
     )
     of_worst: FigureChange | None = Field(
         default=None,
         description="The same figure in the slice `worst`; null if there is no such slice",
+    )
+
+
+class ReleaseSlice(AnswerBody):
+    """A slice, such as one client, for which a new version is worse than its baseline.
+
+    The change within the slice is worse than the margin, and differs from the change in all other
+    runs.
+    """
+
+    name: str = Field(description="Name of the slice, such as `client Kessler`")
+    condition: str = Field(description="Filter for the slice alone")
+    where: str = Field(description="Filter that lists the new version's runs in the slice")
+    sentence: str = Field(description="By how much the new version is worse for the slice")
+    elsewhere: Interval = Field(
+        description="Change in all other runs, adjusted for a different mix of traffic; for "
+        "latency, tokens and cost, a ratio"
+    )
+    runs: int = Field(
+        description="Slices are looked at when the side with fewer runs reaches 100, 200, 400, ... "
+        "runs with the figure. This is the number of the newest look"
+    )
+    figure: FigureChange = Field(
+        description="The figure that is worse, with its values in the slice at this look, and 95 % "
+        "intervals"
     )
 
 
@@ -179,6 +206,10 @@ class Release(AnswerBody):
         description="Share of the sessions and traces that are included, from 0 to 1"
     )
     figures: list[ReleaseFigure] = Field(description="All figures, worst first")
+    for_whom: list[ReleaseSlice] = Field(
+        description="Slices for which it is worse, the clearest first, over all values of all "
+        "tags. Of a hundred versions without a difference, at most five ever have one"
+    )
     command: str = Field(
         description="Command that evaluates both versions on a data set; empty for a release or LLM"
     )
@@ -188,6 +219,25 @@ class Release(AnswerBody):
         """A heading that names both sides, and which of their runs are compared."""
         names = f"{self.candidate.name} vs {self.baseline.name}"
         return f"{names}: {self.compared}{f'; {self.left_out}' if self.left_out else ''}"
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether it is worse, over all runs or for a slice."""
+        return self.word == "worse" or bool(self.for_whom)
+
+    @property
+    def shown_slice(self) -> ReleaseSlice | None:
+        """The slice that the claim is about. None if it is about all runs."""
+        if self.word != "worse":
+            return next(iter(self.for_whom), None)
+        worst = self.worst_slice
+        return worst if worst is not None and _explains(self.figures[0], worst.figure) else None
+
+    @property
+    def worst_slice(self) -> ReleaseSlice | None:
+        """The slice for which the figure that decides is worse. None if there is no such slice."""
+        figure = self.figures[0].name if self.figures else ""
+        return next((item for item in self.for_whom if item.figure.name == figure), None)
 
     @property
     def recorded(self) -> RecordedChange:
@@ -353,6 +403,8 @@ def compare_pair(
     model: str,
     versions: tuple[int, int],
     now_ns: int,
+    *,
+    where: str = "",
 ) -> tuple[Release | None, bool]:
     """Compare any two versions of a model as a release is compared.
 
@@ -365,20 +417,64 @@ def compare_pair(
         model: Name of the model.
         versions: Numbers of the baseline and of the version that is compared with it.
         now_ns: Time of the comparison, in nanoseconds since 1970. Later runs are ignored.
+        where: A filter; only matching runs are compared. Empty for all runs.
 
     Returns:
         The comparison, and whether it is that of a release. No comparison if one of the versions
         has no run.
+
+    Raises:
+        BadInput: The filter is invalid.
     """
     change, is_release = _find_pair(reader, project, model, versions, now_ns)
     if change is None:
         return None, False
-    release = _judge(reader, project, change, now_ns, "")
+    release = _judge(reader, project, change, now_ns, where)
     definitions = find_definitions(reader, project, [model]).get(model, {})
     older, newer = min(versions), max(versions)
     if newer in definitions:
         release.change = diff.changes(definitions.get(older), definitions[newer])
     return release, is_release
+
+
+def compare_by(
+    reader: Reader,
+    project: str,
+    model: str,
+    versions: tuple[int, int],
+    now_ns: int,
+    *,
+    by: str,
+    where: str = "",
+) -> dict[str, SidesVerdict]:
+    """Compare two versions of a model separately for each value of a tag.
+
+    Args:
+        reader: The store.
+        project: The project.
+        model: Name of the model.
+        versions: Numbers of the baseline and of the version that is compared with it.
+        now_ns: Time of the comparison, in nanoseconds since 1970. Later runs are ignored.
+        by: Name of the tag, such as `country`.
+        where: A filter; only matching runs are compared. Empty for all runs.
+
+    Returns:
+        The verdict for each value, those with the most runs first, at most 20. Empty if no value
+        occurs with both versions.
+    """
+    change, _ = _find_pair(reader, project, model, versions, now_ns)
+    sides = None if change is None else _find_sides(reader, project, change, where)
+    if sides is None:
+        return {}
+    start = f"{by}="
+    tokens = [
+        row["token"] for row in count_tag_values(reader, sides) if row["token"].startswith(start)
+    ]
+    found = compare_tag_values(reader, project, sides, tokens[:_MOST_VALUES_SHOWN])
+    return {token.removeprefix(start): verdict for token, verdict in found.items()}
+
+
+_MOST_VALUES_SHOWN: Final = 20
 
 
 def _find_pair(
@@ -824,13 +920,30 @@ _IS_BEFORE: Final = Sql("{label} IN {before:Array(String)}")
 
 
 def _judge(reader: Reader, project: str, change: Change, now_ns: int, where: str) -> Release:
-    """Compare a change with its baseline, and find the slice in which it is worst."""
-
-    def compare_slice(condition: str) -> SidesVerdict:
-        return _compare(reader, project, change, narrow(where, condition))
-
+    """Compare a change with its baseline, and find the slices for which it is worse."""
+    sides = _find_sides(reader, project, change, where)
+    if sides is None:
+        return _describe(change, leave_open(change.runs), [])
     verdict = _compare(reader, project, change, where)
-    return _describe(reader, project, change, verdict, now_ns=now_ns, compare_slice=compare_slice)
+    worse = find_worse_slices(
+        reader, project, sides, verdict, model=change.model, dimension=change.dimension
+    )
+    around = change.around_rollout if verdict.around_rollout else None
+    around_sides = None if around is None else _find_sides(reader, project, around, where)
+    if around_sides is not None:
+        worse += find_worse_slices(
+            reader,
+            project,
+            around_sides,
+            verdict,
+            model=change.model,
+            dimension=change.dimension,
+            is_around_rollout=True,
+        )
+    release = _describe(change, verdict, worse)
+    if where:
+        release.compared += f", of which only those with {where} count"
+    return release
 
 
 def compare_values(
@@ -981,16 +1094,8 @@ def _find_sides(reader: Reader, project: str, change: Change, where: str) -> Sid
     )
 
 
-def _describe(
-    reader: Reader,
-    project: str,
-    change: Change,
-    verdict: SidesVerdict,
-    *,
-    now_ns: int,
-    compare_slice: Callable[[str], SidesVerdict],
-) -> Release:
-    """Describe a change by its figures."""
+def _describe(change: Change, verdict: SidesVerdict, worse: Sequence[WorseSlice]) -> Release:
+    """Describe a change by its figures, and the slices for which it is worse."""
     sentence = f"{change.compared}"
     if verdict.first is not None:
         sentence = f"{verdict.first.name}: {verdict.first.sentence}"
@@ -1002,27 +1107,27 @@ def _describe(
         return Side(name=name, version=version, where=where, runs=runs)
 
     candidate = make_side(change.name, change.version, change.runs[1])
-    window = Window(change.began_ns, now_ns + 1)
+    baseline = make_side(change.baseline, change.baseline_version, change.runs[0])
     since = {
         figure.name: to_rfc3339(min((figure.since + 1) * HOUR_NS, change.end_ns))
         for figure in verdict.figures
         if figure.since is not None
     }
-    described = verdict.describe()
-    worse = [figure for figure in described if figure.word == "worse"]
-    worst = find_worst_slices(reader, project, candidate.where, worse, window)
+    worst: dict[str, WorseSlice] = {}
+    for item in worse:
+        worst.setdefault(item.figure.name, item)
     figures = [
         ReleaseFigure(
             **figure.model_dump(),
             since=since.get(figure.name),
-            worst=worst.get(figure.name, "") if figure.word == "worse" else "",
+            worst=worst[figure.name].part.where if figure.name in worst else "",
+            of_worst=verdict.describe_figure(worst[figure.name].figure)
+            if figure.name in worst
+            else None,
         )
-        for figure in described
+        for figure in verdict.describe()
     ]
-    if figures and figures[0].worst:  # the figure that decides
-        of_slice = compare_slice(figures[0].worst).describe()
-        own = (item for item in of_slice if item.name == figures[0].name)
-        figures[0].of_worst = next((item for item in own if item.word == "worse"), None)
+    names = _name_sides(change.model, change.dimension, candidate, baseline)
     return Release(
         model=change.model,
         dimension=change.dimension,
@@ -1033,7 +1138,7 @@ def _describe(
         left_out=change.left_out,
         kind=change.choice.kind,
         candidate=candidate,
-        baseline=make_side(change.baseline, change.baseline_version, change.runs[0]),
+        baseline=baseline,
         change="",
         began=to_rfc3339(change.began_ns),
         began_ns=change.began_ns,
@@ -1041,6 +1146,10 @@ def _describe(
         stratum=verdict.tag,
         share=verdict.share,
         figures=figures,
+        for_whom=[
+            _describe_slice(item, verdict.describe_figure(item.figure), candidate.where, names)
+            for item in _list_once(worse)
+        ],
         command=""
         if change.version is None
         else evaluate_command(
@@ -1055,6 +1164,35 @@ def _write_compared(change: Change, around_rollout: Sequence[str]) -> str:
     if around is None:
         return change.compared
     return f"{change.compared}; {', '.join(around_rollout)}: {around.compared}"
+
+
+def _list_once(worse: Iterable[WorseSlice]) -> list[WorseSlice]:
+    """List each slice once, with its clearest figure."""
+    slices: dict[str, WorseSlice] = {}
+    for item in worse:
+        slices.setdefault(item.part.where, item)
+    return [*slices.values()]
+
+
+def _describe_slice(
+    item: WorseSlice, figure: FigureChange, where: str, names: tuple[str, str]
+) -> ReleaseSlice:
+    subject, baseline = names
+    name = name_condition(item.part.where)
+    claim = claim_version(subject, _read_values(figure), baseline, part=name)
+    elsewhere = Interval.model_validate(item.elsewhere)
+    others = write_elsewhere(
+        elsewhere, _kind_of(figure), figure.margin, lower_is_better=figure.lower_is_better
+    )
+    return ReleaseSlice(
+        name=name,
+        condition=item.part.where,
+        where=narrow(where, item.part.where),
+        sentence=f"{claim.sentence}; {others}",
+        elsewhere=elsewhere,
+        runs=item.runs,
+        figure=figure,
+    )
 
 
 def evaluate_command(model: str, baseline: str, *, is_judged: bool) -> str:
@@ -1096,8 +1234,8 @@ def find_changes_of(question: FindingsQuestion) -> list[Change]:
 
 
 def find_worse_releases(releases: Iterable[Release], now_ns: int) -> list[Finding]:
-    """Make findings of the releases that are worse."""
-    return [_make_finding(release, now_ns) for release in releases if release.word == "worse"]
+    """Make findings of the releases that are worse, over all runs or for a slice."""
+    return [_make_finding(release, now_ns) for release in releases if release.is_worse]
 
 
 def write_release(release: Release) -> str:
@@ -1107,43 +1245,53 @@ def write_release(release: Release) -> str:
 
 def claim_release(release: Release) -> Claim:
     """Write whether a release is worse than its baseline, for whom, and since when."""
-    subject, baseline = _name_sides(release)
-    figure = release.figures[0] if release.figures else None
-    if release.word != "worse" or figure is None:
+    subject, baseline = _name_sides(
+        release.model, release.dimension, release.candidate, release.baseline
+    )
+    left_out = release.left_out[:1].upper() + release.left_out[1:]
+    if not release.is_worse:
         banner = make_banner(
             release.word, release.sentence, (), (baseline, subject), interval=AT_ALL_LOOKS
         )
         evidence = join_evidence(
             banner.evidence,
             _write_runs(release),
-            release.left_out[:1].upper() + release.left_out[1:],
+            left_out,
             _write_first_run(release, subject),
             f"Changed: {release.change}" if release.change else "What changed is unknown",
         )
         return Claim(banner.lead, f": {banner.claim}", evidence)
-    worst = name_condition(figure.worst) if figure.of_worst else ""
-    shown = figure.of_worst if figure.of_worst and _explains(figure) else figure
-    is_slice = shown is not figure
-    claim = claim_version(subject, _read_values(shown), baseline, part=worst if is_slice else "")
-    text = f"{claim.text}. Worst for {worst}" if worst and not is_slice else claim.text
+    part, worst = release.shown_slice, release.worst_slice
+    shown = part.figure if part else release.figures[0]
+    figure = next(item for item in release.figures if item.name == shown.name)
+    claim = claim_version(subject, _read_values(shown), baseline, part=part.name if part else "")
+    text = claim.text
+    if part:
+        text = part.sentence.removeprefix(claim.title)
+    elif worst:
+        text = f"{text}. Worst for {worst.name}"
     kind = _kind_of(figure)
     judge = f'"{figure.name}"' if _is_judged(figure) else ""
     if judge and figure.judge_number:
         judge = f"{judge}, judge version {figure.judge_number}"
     ratio = figure.margin if kind == "amount" else 0.0
     since = write_moment(from_rfc3339(figure.since, "since")) if figure.since else ""
+    others = [item for item in release.for_whom if item not in (part, worst)]
     evidence = join_evidence(
-        _write_runs(release, shown, f"{worst[:1].upper()}{worst[1:]}" if is_slice else "Included"),
-        release.left_out[:1].upper() + release.left_out[1:],
+        _write_runs(
+            release, shown, f"{part.name[:1].upper()}{part.name[1:]}" if part else "Included"
+        ),
+        left_out,
         write_difference(
             shown.difference,
             kind,
             of=name_target(figure.target, is_rate=figure.is_rate)
             if figure.target
             else name_measured(figure.name, kind, judge),
-            interval=AT_ALL_LOOKS,
+            interval=wording.INTERVAL if part else AT_ALL_LOOKS,
         ),
-        f"Over all runs: {write_difference(figure.difference, kind)}" if is_slice else "",
+        f"Over all runs: {write_difference(figure.difference, kind)}" if part else "",
+        *(f"Also: {item.sentence}" for item in others),
         _write_first_run(release, subject),
         f"{subject} has been significantly worse since {since}" if since else "",
         write_margin(figure.name, ratio, figure.baseline.value if figure.baseline else 0.0),
@@ -1151,27 +1299,28 @@ def claim_release(release: Release) -> Claim:
     return Claim(claim.title, text, evidence)
 
 
-def _name_sides(release: Release) -> tuple[str, str]:
+def _name_sides(
+    model: str, dimension: Dimension, candidate: Side, baseline: Side
+) -> tuple[str, str]:
     """Name the new side in a sentence, such as `answer v2`, and its baseline, such as `v1`."""
-    match release.dimension:
+    match dimension:
         case "version":
-            subject = name_version(release.model, release.candidate.version)
-            return subject, f"v{release.baseline.version}"
+            return name_version(model, candidate.version), f"v{baseline.version}"
         case "release":
-            return f"{release.model} in release {release.candidate.name}", release.baseline.name
-    return f"{release.model} with {release.candidate.name}", release.baseline.name
+            return f"{model} in release {candidate.name}", baseline.name
+    return f"{model} with {candidate.name}", baseline.name
 
 
 # A slice explains a worse version if it changed at least this many times as much as the whole.
 _EXPLAINS: Final = 1.5
 
 
-def _explains(figure: ReleaseFigure) -> bool:
-    """Whether the worst slice changed much more than all runs together."""
-    whole, part = figure.difference, figure.of_worst.difference if figure.of_worst else None
+def _explains(of_all: FigureChange, of_slice: FigureChange) -> bool:
+    """Whether a slice changed much more than all runs together."""
+    whole, part = of_all.difference, of_slice.difference
     if whole is None or part is None:
         return False
-    if figure.name in AMOUNT_FIGURES:
+    if of_all.name in AMOUNT_FIGURES:
         return part.value - 1 >= _EXPLAINS * (whole.value - 1)
     return abs(part.value) >= _EXPLAINS * abs(whole.value)
 
@@ -1237,12 +1386,13 @@ def name_condition(condition: str) -> str:
 
 
 def _make_finding(release: Release, now_ns: int) -> Finding:
-    worst = release.figures[0]
+    part, worst_part = release.shown_slice, release.worst_slice
+    condition = part or (worst_part if release.word == "worse" else None)
+    name = part.figure.name if part else release.figures[0].name
+    worst = next(item for item in release.figures if item.name == name)
     claim = claim_release(release)
     change = abs(worst.difference.value) if worst.difference and worst.is_rate else 1.0
-    where = release.candidate.where
-    if worst.of_worst and _explains(worst):
-        where = narrow(where, worst.worst)
+    where = part.where if part else release.candidate.where
     return Finding(
         kind="release",
         sentence=claim.sentence,
@@ -1265,7 +1415,7 @@ def _make_finding(release: Release, now_ns: int) -> Finding:
         evidence=claim.evidence,
         measure=measure_of(worst.name),
         measured=worst.name,
-        condition=worst.worst if worst.of_worst else "",
+        condition=condition.condition if condition else "",
         target=worst.target,
         version=release.candidate.version,
         baseline=release.baseline.version,

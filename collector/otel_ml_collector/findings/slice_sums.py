@@ -24,6 +24,7 @@ from otel_ml_collector.measures.measures import (
     ERRORS,
     LATENCY,
     MISSING_INPUTS,
+    TOKENS,
     rounded,
     with_amounts,
 )
@@ -289,8 +290,6 @@ def choose_figures(
     query: SlicesQuery,
     asked: AskedRuns,
     truths: Sequence[FigureColumn] = (),
-    *,
-    has_judges: bool = True,
 ) -> list[FigureColumn]:
     """List the figures by which slices are compared, such as errors, latency and judges.
 
@@ -302,7 +301,6 @@ def choose_figures(
         query: The request. If it names a figure or a judge, only its figures are returned.
         asked: The runs that are counted.
         truths: Figures that compare predictions with ground truth, to add at the end of the list.
-        has_judges: Whether to list the figures of judges. They are read from the store.
 
     Raises:
         BadInput: The requested figure does not exist.
@@ -317,8 +315,7 @@ def choose_figures(
         )
         for measure in (ERRORS, MISSING_INPUTS, LATENCY, COST)
     ]
-    if has_judges:
-        columns += _judge_figures(reader, query.project, asked)
+    columns += _judge_figures(reader, query.project, asked)
     columns += truths
     if query.figure:
         wanted = [column for column in columns if query.figure in {column.name, column.judge}]
@@ -370,14 +367,18 @@ def _judge_figures(reader: Reader, project: str, asked: AskedRuns) -> list[Figur
             continue
         suffix = "" if digest == newest else f" v{numbers.get((judge, digest, ''), digest[:12])}"
         if row["judged"]:
-            columns.append(_judge_column(f"{judge}{suffix}", "rate", judge, digest, len(columns)))
+            columns.append(
+                make_judge_column(f"{judge}{suffix}", "rate", judge, digest, len(columns))
+            )
         if row["scored"]:
             name = f"{judge} score{suffix}" if row["judged"] else f"{judge}{suffix}"
-            columns.append(_judge_column(name, "score", judge, digest, len(columns)))
+            columns.append(make_judge_column(name, "score", judge, digest, len(columns)))
     return columns
 
 
-def _judge_column(name: str, kind: FigureKind, judge: str, digest: str, place: int) -> FigureColumn:
+def make_judge_column(
+    name: str, kind: FigureKind, judge: str, digest: str, place: int
+) -> FigureColumn:
     """Make a figure of a judge, which is read through the join of `_join_scores`."""
     value = Sql("score_{place}").fill(place=place)
     if kind == "score":
@@ -607,7 +608,7 @@ def _number_versions(reader: Reader, project: str) -> dict[str, list[tuple[str, 
 # units.
 _COUNTED: Final = Sql("""
   {amounts} SELECT toString(model) AS of_model, cityHash64(model, {unit}) AS unit, {run} AS run,
-    arrayDistinct({tokens}) AS labels, {figures}
+    arrayDistinct({tokens}) AS labels, {figures} {columns}
   FROM {source} WHERE {asked} LIMIT {most}""")
 _FIGURE: Final = Sql("""isNotNull({value}) AS h{place},
   ifNull(toFloat64({value}), 0) AS v{place}""")
@@ -620,6 +621,7 @@ def read_counted(
     asked: AskedRuns,
     figures: Sequence[FigureColumn],
     truths: Mapping[str, pa.Table],
+    columns: Sql = EMPTY,
 ) -> pa.Table:
     """Read one row per run: the slices of the run, and the values that are compared.
 
@@ -633,6 +635,7 @@ def read_counted(
         truths: How good the predictions of the runs were, from `read_truths`. The key is the name
             of a figure. Each table has the columns `run` (a hash of the run's trace ID and span ID)
             and `value`.
+        columns: Further columns to read, each after a comma.
 
     Returns:
         A table with these columns:
@@ -648,7 +651,7 @@ def read_counted(
             * `v0`, `v1`, …: The value; 0 if the run has none.
     """
     amounts = RunAmounts(asked.kinds.resolved)
-    has_cost = any(figure.value == COST.compared for figure in figures)
+    has_cost = any(figure.value in (COST.compared, TOKENS.compared) for figure in figures)
     joins = _join_scores(asked, figures)
     if has_cost:
         joins += amounts.sum_inside(asked.sql)
@@ -666,6 +669,7 @@ def read_counted(
                 for place, figure in enumerate(figures)
             ],
         ),
+        columns=columns,
         source=asked.with_joins(joins),
         asked=asked.sql,
         most=MOST_READ,
@@ -687,16 +691,6 @@ def read_counted(
             for name, column in ((f"h{place}", pc.is_valid(places)), (f"v{place}", value)):
                 runs = runs.set_column(runs.column_names.index(name), name, column)
     return runs
-
-
-def select_figures(
-    runs: pa.Table, read: Sequence[FigureColumn], own: Sequence[FigureColumn]
-) -> pa.Table:
-    """Return the result of `read_counted` with only some of its figures."""
-    places = [read.index(item) for item in own]
-    names = {f"{kind}{place}": f"{kind}{at}" for at, place in enumerate(places) for kind in "hv"}
-    labels = ["of_model", "unit", "labels"]
-    return runs.select([*labels, *names]).rename_columns([*labels, *names.values()])
 
 
 def count_slices(
@@ -728,15 +722,27 @@ def count_slices(
     ids, places = list_members(runs, dimensions)
     if pairs is not None:
         ids, places = _pair_members(ids, places, pairs)
+    return sum_members(runs, ids, places, len(figures))
+
+
+def sum_members(runs: pa.Table, ids: pa.Array, places: pa.Array, figures: int) -> list[Row]:
+    """Compute the sums of `count_slices` for given members of slices.
+
+    Args:
+        runs: A table with the columns of `read_counted`, except `run` and `labels`.
+        ids: Numbers of slices.
+        places: For each of them, the index of a run that is in the slice.
+        figures: Number of figures in `runs`.
+    """
     # All runs of a model are a slice too.
     ids = pa.concat_arrays([pa.repeat(pa.scalar(0, pa.int64()), runs.num_rows), ids])
     places = pa.concat_arrays([pa.array(range(runs.num_rows), pa.int64()), places])
-    sums = _sum_units(runs, ids, places, range(len(figures)))
+    sums = _sum_units(runs, ids, places, range(figures))
     models = runs["of_model"].combine_chunks().dictionary_encode().dictionary.to_pylist()
     counted = sums.group_by(["model", "id"]).aggregate(
         [(name, "sum") for name in sums.column_names if name not in {"model", "id"}]
     )
-    names = [[f"{name}{place}_sum" for name in _MOMENTS] for place in range(len(figures))]
+    names = [[f"{name}{place}_sum" for name in _MOMENTS] for place in range(figures)]
     moments = [
         zip(*(counted[name].to_pylist() for name in of_figure), strict=True) for of_figure in names
     ]

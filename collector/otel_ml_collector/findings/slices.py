@@ -40,7 +40,6 @@ from otel_ml_collector.findings.slice_sums import (
     find_dimensions,
     find_requests_ms,
     read_counted,
-    select_figures,
 )
 from otel_ml_collector.findings.slice_truths import (
     choose_targets,
@@ -66,7 +65,7 @@ from otel_ml_collector.verdicts.claims import (
     write_extra,
     write_margin,
 )
-from otel_ml_collector.verdicts.verdicts import FigureChange, Interval
+from otel_ml_collector.verdicts.verdicts import Interval
 from otel_ml_collector.windows import Window
 
 CellWord: TypeAlias = Word | Literal["other"]
@@ -550,98 +549,6 @@ def _keep_worse_pairs(
                 kept.append(pair)
                 break
     return kept
-
-
-# A smaller slice is named instead of the worst one if it has at least this share of its extra
-# failures: client Kessler, not the region that contains it.
-_EXPLAINING_SHARE: Final = 0.8
-
-
-def find_worst_slices(
-    reader: Reader, project: str, where: str, figures: Iterable[FigureChange], window: Window
-) -> dict[str, str]:
-    """Find the slice, such as `client == "Kessler"`, in which each figure is worst.
-
-    For rates such as errors, the slice with the most extra failures is the worst. Extra failures
-    are those in addition to the rate of all other runs. If smaller slices have at least 80 % of
-    them, the smallest is chosen: for example, client Kessler and not the region that contains it.
-
-    For amounts such as latency, the difference between a slice and all other runs is multiplied by
-    the number of runs in the slice. The slice with the largest product is the worst. All tags are
-    searched, and the runs are read only once.
-
-    Args:
-        reader: The store.
-        project: The project.
-        where: A filter of runs, such as those of a new version. Each slice is compared with all
-            other runs that match.
-        figures: The figures to search: changes of error share, latency, cost, a judge's results or
-            the quality of predictions.
-        window: Only runs that began in this time count.
-
-    Returns:
-        The condition that selects the slice, by name of the figure. A figure is left out if no
-        slice is worse. "missing outputs" and "tokens" are always left out, because slices are not
-        compared by them.
-    """
-    query = SlicesQuery(project, where, start_ns=window.start_ns, end_ns=window.end_ns)
-    figures = [figure for figure in figures if figure.name not in _OF_RELEASES]
-    if not figures:
-        return {}
-    asked = AskedRuns.of(reader, query, window)
-    has_target = any(figure.target for figure in figures)
-    targets = choose_targets(reader, project, asked) if has_target else {}
-    needs_judges = any(not figure.target and figure.name not in _OF_RUNS for figure in figures)
-    listed = choose_figures(reader, query, asked, list_figures(targets), has_judges=needs_judges)
-    columns_of = {
-        figure.name: [item for item in listed if figure.name in {item.name, item.judge}]
-        for figure in figures
-    }
-    read = list({item.name: item for own in columns_of.values() for item in own}.values())
-    truths = find_truths(reader, project, asked, targets, read)
-    runs = read_counted(reader, asked, read, truths)
-    dimensions = find_dimensions(reader, query, asked, runs)
-    ratios = _Ratios.read(reader, asked, read)
-    worst = {}
-    for figure in figures:
-        own = columns_of[figure.name]
-        rows = count_slices(select_figures(runs, read, own), own, dimensions)
-        slices, _ = _judge(asked, own, rows, dimensions, where, ratios=ratios)
-        if condition := _choose_worst(slices, figure, own):
-            worst[figure.name] = condition
-    return worst
-
-
-# Figures that need no judge's scores.
-_OF_RUNS: Final = frozenset({"errors", "latency", "cost"})
-# Releases are compared by these figures too, but slices are not.
-_OF_RELEASES: Final = frozenset({"missing outputs", "tokens"})
-
-
-def _choose_worst(
-    slices: Sequence[RunSlice], figure: FigureChange, columns: Iterable[FigureColumn]
-) -> str:
-    """Return the condition of the slice that best explains why a figure is worse; else empty."""
-    names = {
-        column.name
-        for column in columns
-        if (column.judge or column.name, column.digest) == (figure.name, figure.judge_version)
-        and (column.kind == "rate") == figure.is_rate
-    }
-    worse = [
-        (item, cell.excess or 0.0)
-        for item in slices
-        if item.dimension != "outcome"
-        for cell in item.cells
-        if cell.word == "worse" and cell.figure in names
-    ]
-    if not worse:
-        return ""
-    first, most = worse[0]
-    if most:
-        enough = [item for item, excess in worse if excess >= _EXPLAINING_SHARE * most]
-        first = min(enough, key=lambda item: item.runs)
-    return first.condition
 
 
 def contribute(question: FindingsQuestion) -> list[Finding]:

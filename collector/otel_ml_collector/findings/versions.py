@@ -7,7 +7,7 @@ by recorded runs.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
@@ -26,6 +26,8 @@ from otel_ml_collector.evaluations.experiments import (
 )
 from otel_ml_collector.findings.releases import (
     Release,
+    ReleaseSlice,
+    compare_by,
     compare_pair,
     find_changes,
     find_releases,
@@ -35,6 +37,7 @@ from otel_ml_collector.verdicts.verdicts import (
     AT_ALL_LOOKS,
     AmountChange,
     FailureChange,
+    FigureChange,
     JudgeChange,
     RecordedChange,
     find_worst,
@@ -54,6 +57,14 @@ class PairedChange(AnswerBody):
     failures: FailureChange | None = Field(
         description="Change of the share of failed calls; null if no call failed"
     )
+
+
+class TagValueChange(AnswerBody):
+    """The comparison of two versions for one value of a tag, over recorded runs."""
+
+    value: str = Field(description="Value of the tag")
+    word: Word
+    figures: list[FigureChange] = Field(description="The figures of these runs, worst first")
 
 
 class VersionsVerdict(AnswerBody):
@@ -95,6 +106,13 @@ class VersionsVerdict(AnswerBody):
     production: RecordedChange | None = Field(
         description="Verdict on recorded runs; null unless `basis` is `experiments`"
     )
+    for_whom: list[ReleaseSlice] = Field(
+        description="Slices, such as one client, for which the version is worse in recorded runs, "
+        "over all values of all tags, the clearest first"
+    )
+    by: list[TagValueChange] = Field(
+        description="The comparison for each value of the tag `by`, those with the most runs first"
+    )
 
     @property
     def interval(self) -> str:
@@ -111,6 +129,23 @@ class PairedVerdict:
     verdict: ExperimentVerdict
 
 
+@dataclass(frozen=True, slots=True)
+class ChosenRuns:
+    """Which recorded runs of two versions are compared.
+
+    Attributes:
+        where: A filter. If given, only the recorded runs that match it are compared, and no
+            experiments.
+        by: Name of a tag. If given, the recorded runs are also compared for each of its values.
+    """
+
+    where: str = ""
+    by: str = ""
+
+
+EVERY_RUN: Final = ChosenRuns()
+
+
 def find_verdict(
     reader: Reader,
     project: str,
@@ -120,13 +155,14 @@ def find_verdict(
     *,
     now_ns: int,
     releases: Sequence[Release] | None = None,
+    chosen: ChosenRuns = EVERY_RUN,
 ) -> VersionsVerdict:
     """Return whether a version of a model is better or worse than another, with the evidence.
 
     See `find_compared`.
     """
     return find_compared(
-        reader, project, model, version, baseline, now_ns=now_ns, releases=releases
+        reader, project, model, version, baseline, now_ns=now_ns, releases=releases, chosen=chosen
     )[0]
 
 
@@ -139,6 +175,7 @@ def find_compared(
     *,
     now_ns: int,
     releases: Sequence[Release] | None = None,
+    chosen: ChosenRuns = EVERY_RUN,
 ) -> tuple[VersionsVerdict, Release | None]:
     """Return whether a version of a model is better or worse than another, with the evidence.
 
@@ -157,6 +194,7 @@ def find_compared(
         now_ns: Current time, in nanoseconds since 1970.
         releases: The comparisons of the project's new versions with their baselines, if you have
             them already. If None, those of the model are computed.
+        chosen: Which runs are compared, and by which tag.
 
     Returns:
         The verdict, and the comparison of the recorded runs of both versions. No comparison if one
@@ -164,17 +202,21 @@ def find_compared(
 
     Raises:
         Missing: A version does not exist.
+        BadInput: The filter is invalid.
     """
+    where, by = chosen.where, chosen.by
     for number in (version, baseline):
         find_digest(reader, project, model, number)
     pairing = reader.ahead(_find_pair, project, model, (baseline, version), now_ns)
     if releases is None:
-        releases = find_version_releases(reader, project, now_ns, model)
+        releases = find_version_releases(reader, project, now_ns, model, where=where)
     release = find_release_of(releases, model, version, baseline)
     is_release = release is not None
     if release is None:
-        release, is_release = compare_pair(reader, project, model, (baseline, version), now_ns)
-    pair = pairing.result()
+        release, is_release = compare_pair(
+            reader, project, model, (baseline, version), now_ns, where=where
+        )
+    pair = None if where else pairing.result()
     paired = None if pair is None else _describe_paired(pair)
     production = (
         make_recorded_change("not enough data", "no recorded runs of both", [])
@@ -187,7 +229,17 @@ def find_compared(
         "common": None if pair is None else pair.verdict.common,
         "paired": paired if is_release else None,
         "production": None,
+        "for_whom": release.for_whom if release else [],
+        "by": [],
     }
+    if by:
+        verdicts = compare_by(
+            reader, project, model, (baseline, version), now_ns, by=by, where=where
+        )
+        facts["by"] = [
+            TagValueChange(value=value, word=own.word, figures=own.describe())
+            for value, own in verdicts.items()
+        ]
     names = f"v{version} vs v{baseline}"
     if is_release or pair is None or paired is None:
         facts |= {
@@ -212,14 +264,19 @@ def find_compared(
     return verdict, release
 
 
-def find_version_releases(reader: Reader, project: str, now_ns: int, *models: str) -> list[Release]:
-    """Compare the new versions of some models with their baselines."""
+def find_version_releases(
+    reader: Reader, project: str, now_ns: int, *models: str, where: str = ""
+) -> list[Release]:
+    """Compare the new versions of some models with their baselines.
+
+    Only runs that match the filter `where` are compared.
+    """
     changes = [
         change
         for model in dict.fromkeys(models)
         for change in find_changes(reader, project, now_ns, model, dimensions=("version",))
     ]
-    return find_releases(reader, project, now_ns, changes=changes)
+    return find_releases(reader, project, now_ns, where=where, changes=changes)
 
 
 def find_release_of(

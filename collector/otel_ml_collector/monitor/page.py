@@ -173,9 +173,7 @@ def show_releases(
     now_ns = time.time_ns()
     changes = find_changes(reader, project, now_ns, model, dimensions=("release", "provider_model"))
     releases = find_releases(reader, project, now_ns, changes=changes)
-    verdicts = [
-        (release, write_release(release)) for release in releases if release.word == "worse"
-    ]
+    verdicts = [(release, write_release(release)) for release in releases if release.is_worse]
     context = {"verdicts": verdicts}
     return show_page(request, "newest_verdict.html", context)
 

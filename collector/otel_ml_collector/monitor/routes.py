@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Query
 from pydantic import Field
 
 from otel_ml_collector.answer_body import AnswerBody
-from otel_ml_collector.api.parameters import FromReader
+from otel_ml_collector.api.parameters import FromReader, Where
 from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.findings.find import find_project_findings
 from otel_ml_collector.findings.findings import Before, Finding
@@ -69,18 +69,21 @@ def get_slices(asked: Annotated[SlicesQuery, Depends()], reader: FromReader) -> 
 
 
 @api.get("/projects/{project:path}/models/{model:path}/release")
-def get_release(project: str, model: str, reader: FromReader) -> Releases:
+def get_release(project: str, model: str, reader: FromReader, where: Where = "") -> Releases:
     """Compare the newest version, release and LLM of a model with what ran before.
 
     Versions, releases and LLMs that began in the last 14 days are checked. The baseline is the one
     with the most runs in the 7 days before, or the version marked as production. The verdict
     "worse" is given as soon as it is certain. Frequent checks do not add false alarms: of a hundred
     releases without any change, at most one is ever called worse.
+
+    `for_whom` lists the slices, such as one client, for which it is worse. All values of all tags
+    are compared. With `where`, only matching runs are compared.
     """
-    return Releases(releases=find_releases(reader, project, time.time_ns(), model))
+    return Releases(releases=find_releases(reader, project, time.time_ns(), model, where))
 
 
 @api.get("/projects/{project:path}/releases")
-def get_releases(project: str, reader: FromReader) -> Releases:
+def get_releases(project: str, reader: FromReader, where: Where = "") -> Releases:
     """Compare the newest version, release and LLM of each model with what ran before."""
-    return Releases(releases=find_releases(reader, project, time.time_ns()))
+    return Releases(releases=find_releases(reader, project, time.time_ns(), where=where))

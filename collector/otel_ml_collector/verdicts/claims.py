@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from otel_ml.statistics.intervals import Estimate
+from otel_ml.statistics.verdict import decide
 from otel_ml_collector import wording
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.verdicts.verdicts import Interval
@@ -287,6 +289,53 @@ def claim_version(subject: str, values: ComparedValues, baseline: str, part: str
         f"{subject} {_AMOUNT_VERBS[name]} {first}{_PER_RUN[name]}{within}",
         f", {second} with {baseline}{_write_times(now, before)}",
     )
+
+
+def write_elsewhere(
+    change: Interval,
+    kind: Literal["rate", "score", "amount"],
+    margin: float,
+    *,
+    lower_is_better: bool,
+) -> str:
+    """Write how a figure changed in all runs outside of a slice that is worse.
+
+    Args:
+        change: The change outside of the slice; for an amount, a ratio.
+        kind: `rate` for a share, `score` for a mean score, `amount` for latency, tokens or cost.
+        margin: Smallest difference that matters; for an amount, 0.05 is 5 %.
+        lower_is_better: Whether lower values are better.
+
+    Returns:
+        For example `elsewhere no difference (at most 2 points)`, or `elsewhere at most 4 points
+        worse` if that is open.
+    """
+    base = 1.0 if kind == "amount" else 0.0
+    value, low, high = (
+        (math.inf if bound is None else bound) - base
+        for bound in (change.value, change.low, change.high)
+    )
+    low = -math.inf if change.low is None else low
+    word = decide(
+        Estimate(value, low, high, change.n, change.clusters),
+        margin,
+        lower_is_better=lower_is_better,
+    )
+    if word == "no difference":
+        return f"elsewhere no difference (at most {_write_size(max(-low, high), kind)})"
+    if word != "not enough data":
+        return f"elsewhere {word} by {_write_size(abs(value), kind)}"
+    bound = high if lower_is_better else -low
+    return f"elsewhere at most {_write_size(bound, kind)} worse" if bound > 0 else "not elsewhere"
+
+
+def _write_size(size: float, kind: Literal["rate", "score", "amount"]) -> str:
+    if kind == "score":
+        return f"{size:.2g}"
+    rounded = f"{100 * size:.0f}" if 100 * size >= 1 else f"{100 * size:.1f}"
+    if kind == "amount":
+        return f"{rounded} %"
+    return f"{rounded} {'point' if rounded == '1' else 'points'}"
 
 
 _AMOUNT_VERBS: Final = {"latency": "takes", "cost": "costs", "tokens": "uses"}

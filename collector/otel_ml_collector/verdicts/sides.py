@@ -97,6 +97,8 @@ class SidesVerdict:
         unlike: Figures that are not compared, each with the reason. For example, no version of the
             judge scored both sets of runs.
         targets: Prediction targets, by the name of their figure.
+        last_hours: Last hours of which the ground truth of a figure counts, of the baseline and of
+            the candidate, by the name of the figure. None for all hours.
         numbers: The version numbers of the judges.
         tag: The tag whose values have the same weight on both sides, so that a different mix of
             clients, for example, does not count as a difference. Empty for none.
@@ -120,21 +122,24 @@ class SidesVerdict:
     shared: int = 0
     targets: Mapping[str, str] = field(default_factory=dict)
     around_rollout: Sequence[str] = ()
+    last_hours: Mapping[str, tuple[int | None, int | None]] = field(default_factory=dict)
 
     def describe(self) -> list[FigureChange]:
         """Describe the figures, worst first."""
-        changes = [
-            make_figure_change(
-                figure,
-                (digest := self.digests.get(figure.name, "")),
-                self.numbers.get((figure.name, digest, "")),
-            )
-            for figure in self.figures
-        ]
-        changes += [leave_out(judge, reason) for judge, reason in self.unlike.items()]
-        for change in changes:
-            change.target = self.targets.get(change.name, "")
+        changes = [self.describe_figure(figure) for figure in self.figures]
+        for judge, reason in self.unlike.items():
+            change = leave_out(judge, reason)
+            change.target = self.targets.get(judge, "")
+            changes.append(change)
         return changes
+
+    def describe_figure(self, figure: FigureVerdict) -> FigureChange:
+        """Describe one figure, of all runs or of a slice."""
+        digest = self.digests.get(figure.name, "")
+        number = self.numbers.get((figure.name, digest, ""))
+        change = make_figure_change(figure, digest, number)
+        change.target = self.targets.get(figure.name, "")
+        return change
 
     @property
     def change(self) -> RecordedChange:
@@ -294,6 +299,10 @@ def _judge_rows(
         share=read.share,
         counts=sides.counts,
         targets={outcome.figure: outcome.target for outcome, _ in read.outcomes},
+        last_hours={
+            **_find_all_last_hours(read),
+            **({} if around is None else around.last_hours),
+        },
     )
 
 
@@ -332,6 +341,7 @@ class _RolloutFigures:
     digests: Mapping[str, str]
     numbers: Numbers
     growing: int | None
+    last_hours: Mapping[str, tuple[int | None, int | None]]
 
 
 def _make_rollout_figures(
@@ -353,7 +363,13 @@ def _make_rollout_figures(
     ]
     if not enough:
         return None
-    return _RolloutFigures(enough, judges.digests, judges.numbers, read.sides.growing)
+    return _RolloutFigures(
+        enough,
+        judges.digests,
+        judges.numbers,
+        read.sides.growing,
+        {name: hours for name, hours in _find_all_last_hours(read).items() if name in names},
+    )
 
 
 def _choose_deciding(
@@ -651,23 +667,40 @@ def make_figure(name: str, kind: str, cells: Mapping[CellKey, Pair]) -> FigureSu
     )
 
 
-def _make_outcome_figure(
-    outcome: Outcome, rows: Sequence[Row], sides: Sides
-) -> tuple[FigureSums | None, str]:
-    """Make the figure of a prediction target, or explain why it is not compared.
+def _find_all_last_hours(read: _SideRows) -> dict[str, tuple[int | None, int | None]]:
+    return {outcome.figure: _find_last_hours(rows, read.sides) for outcome, rows in read.outcomes}
+
+
+def _find_last_hours(rows: Sequence[Row], sides: Sides) -> tuple[int | None, int | None]:
+    """Return the last hour of each side whose ground truth is compared. None for all hours.
 
     Which ground truth arrives first may depend on the outcome. Within an hour, it arrives alike for
     both sides. Otherwise the side that still collects runs is compared up to the last hour for
     which it has nearly as much ground truth as the other side.
     """
+    if sides.is_hourly or sides.growing is None:
+        return None, None
+    own, others = (
+        [row for row in rows if row["is_before"] == (side == 0)]
+        for side in (sides.growing, 1 - sides.growing)
+    )
+    last = _find_last_covered(own, _LEAST_COVERAGE * _find_coverage(others))
+    return (last, None) if sides.growing == 0 else (None, last)
+
+
+def _make_outcome_figure(
+    outcome: Outcome, rows: Sequence[Row], sides: Sides
+) -> tuple[FigureSums | None, str]:
+    """Make the figure of a prediction target, or explain why it is not compared."""
     shares = [_find_coverage([row for row in rows if row["is_before"] == it]) for it in (1, 0)]
     if not any(shares):
         return None, ""
-    kept = rows
-    if not sides.is_hourly and sides.growing is not None:
-        own = [row for row in rows if row["is_before"] == (sides.growing == 0)]
-        last = _find_last_covered(own, _LEAST_COVERAGE * shares[1 - sides.growing])
-        kept = [row for row in rows if row not in own or row["hour"] <= last]
+    last_hours = _find_last_hours(rows, sides)
+    kept = [
+        row
+        for row in rows
+        if (last := last_hours[not row["is_before"]]) is None or row["hour"] <= last
+    ]
     cells: dict[CellKey, list[Moments]] = {}
     for row in kept:
         _add_cell(cells, row)

@@ -126,6 +126,18 @@ def test_quality_at_once(client: Client, collector: CollectorProcess) -> None:
     assert (quality["runs"], quality["here"]) == (2, 1)
 
 
+def test_two_models_with_outputs_of_one_name(client: Client, collector: CollectorProcess) -> None:
+    """Each model gets a prediction target if several have an output of the same name."""
+    done = [client.import_table(CHURN, model=name, **ROLES) for name in ("churn", "eu", "eu")]
+    assert [item.targets for item in done] == [("churned",), ("eu churned",), ("eu churned",)]
+    assert not any(item.notes for item in done)
+    with Reader(client.project, endpoint=collector.endpoint) as reader:
+        targets = {item["name"]: item["model"] for item in reader.targets()["targets"]}
+        quality = reader.target("eu churned").quality(last="60d")
+    assert targets == {"churned": "churn", "eu churned": "eu"}
+    assert quality["here"] == 1
+
+
 def test_a_table_that_is_imported_twice(client: Client, collector: CollectorProcess) -> None:
     """Importing a table again stores each row once, and equal rows are separate runs."""
     rows = [CHURN[0], CHURN[1], CHURN[0]]
