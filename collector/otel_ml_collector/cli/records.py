@@ -1,8 +1,10 @@
 """Commands that read records, such as projects, runs, sessions, models, findings and export."""
 
+import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from difflib import unified_diff
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -449,7 +451,46 @@ def models(
                 answer = api.get(*path)
                 rows, usual = answer["models"], _MODEL_COLUMNS
             check(rows)
-        return write_rows(rows, answer, form, usual)
+        status = write_rows(rows, answer, form, usual)
+        if model and form.kind == "table":
+            _write_constants(api, project, answer["versions"])
+        return status
+
+
+def _write_constants(api: "Api", project: str, versions: Sequence[Mapping[str, Any]]) -> None:
+    """Write how the constants of a single version, such as prompts, differ from the one before."""
+    if len(versions) != 1 or versions[0]["version"] == 1:
+        return
+    from otel_ml.reader.errors import NotFound
+
+    [new] = versions
+    number = new["version"] - 1
+    try:
+        old = api.get("projects", project, "models", new["model"], "versions", str(number))
+    except NotFound:
+        return
+    before, after = (side["definition"]["constants"] for side in (old, new))
+    for name in sorted(before.keys() | after.keys()):
+        texts = [_write_constant(side, name) for side in (before, after)]
+        if texts[0] != texts[1]:
+            click.echo()
+            lines = unified_diff(
+                texts[0].splitlines(),
+                texts[1].splitlines(),
+                f"{name} v{number}",
+                f"{name} v{number + 1}",
+                n=_CONTEXT_LINES,
+                lineterm="",
+            )
+            click.echo("\n".join(lines))
+
+
+_CONTEXT_LINES: Final = 10_000
+
+
+def _write_constant(constants: Mapping[str, Any], name: str) -> str:
+    value = constants.get(name, "")
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
 
 
 def _read_versions(api: "Api", project: str, model: str) -> Any:

@@ -230,7 +230,7 @@ def _find_changes(reader: Reader, project: str, finding: Finding) -> dict[str, o
     return {
         "facts": [fact for fact in diff.facts(before, after) if not fact.is_same],
         "blocks": [
-            (block.lines, f"{block.name} v{finding.baseline}", f"{block.name} v{finding.version}")
+            (block, f"{block.name} v{finding.baseline}", f"{block.name} v{finding.version}")
             for block in blocks
         ],
     }

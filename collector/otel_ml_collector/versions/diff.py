@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from itertools import zip_longest
+from itertools import takewhile, zip_longest
 from typing import Final
 
 from otel_ml_collector.mapping.values import to_json
@@ -19,6 +19,12 @@ _HELPERS: Final = 8
 # Maximum number of changed parameters to list; with more of them, none is listed.
 _PARAMS: Final = 3
 _VALUE_CHARS: Final = 40
+# Constants up to this length are shown in a line, longer ones also as text of their own.
+_SHOWN_CHARS: Final = 60
+_CONTEXT_CHARS: Final = 12
+# Longer constants are folded on pages.
+_FOLDED_LINES: Final = 20
+_FOLDED_CHARS: Final = 4_000
 _SAME: Final = "same"
 
 
@@ -49,15 +55,27 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The lines of a function.
+    """The lines of a function or of a constant.
 
     Attributes:
         is_cut: Whether the text was too long to compare all of it.
+        is_folded: Whether pages show it only on request, because it is a long constant.
     """
 
     name: str
     lines: Sequence[Line]
     is_cut: bool
+    is_folded: bool = False
+
+    @property
+    def added(self) -> int:
+        """Number of lines that only the newer version has."""
+        return sum(line.changed and line.right is not None for line in self.lines)
+
+    @property
+    def removed(self) -> int:
+        """Number of lines that only the older version has."""
+        return sum(line.changed and line.left is not None for line in self.lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +116,7 @@ def changes(old: VersionDefinition | None, new: VersionDefinition) -> str:
 def facts(old: VersionDefinition, new: VersionDefinition) -> list[PartChange]:
     """List the change of each part between two versions."""
     constants = [
-        f"{name} {_shown(old.constants, name)} → {_shown(new.constants, name)}"
+        f"{name} {' → '.join(_shorten(old.constants, new.constants, name))}"
         for name in _changed_names(old.constants, new.constants)
     ]
     helpers = [f"{name}()" for name in _changed_names(old.helpers, new.helpers)]
@@ -123,16 +141,27 @@ def facts(old: VersionDefinition, new: VersionDefinition) -> list[PartChange]:
 
 
 def blocks(old: VersionDefinition, new: VersionDefinition, name: str) -> list[Block]:
-    """Compare the source of the function, then of the first 8 helpers that changed."""
+    """Compare the source of the function, then of the first 8 helpers that changed.
+
+    Changed constants follow as text, such as prompts, unless `facts` shows all of them.
+    """
     pairs = [(name, old.source or "", new.source or "")]
     pairs += [
         (helper, old.helpers.get(helper, ""), new.helpers.get(helper, ""))
         for helper in _changed_names(old.helpers, new.helpers)[:_HELPERS]
     ]
-    return [
+    compared = [
         Block(key, compare(before, after), _is_long(before) or _is_long(after))
         for key, before, after in pairs
     ]
+    for key in _changed_names(old.constants, new.constants):
+        before, after = (_write_constant(side.constants, key) for side in (old, new))
+        if max(len(before), len(after)) > _SHOWN_CHARS or "\n" in before + after:
+            lines = compare(before, after)
+            is_cut = _is_long(before) or _is_long(after)
+            is_folded = len(lines) > _FOLDED_LINES or len(before + after) > _FOLDED_CHARS
+            compared.append(Block(key, lines, is_cut, is_folded))
+    return compared
 
 
 def changed_blocks(old: VersionDefinition, new: VersionDefinition, name: str) -> list[Block]:
@@ -207,8 +236,32 @@ def _changed_names(old: Mapping[str, object], new: Mapping[str, object]) -> list
     return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
 
 
-def _shown(constants: Mapping[str, object], name: str) -> str:
-    return repr(constants[name])[:60] if name in constants else "none"
+def _write_constant(constants: Mapping[str, object], name: str) -> str:
+    """Return the text of a constant, or its JSON. Empty if it does not exist."""
+    value = constants.get(name, "")
+    return value if isinstance(value, str) else to_json(value)
+
+
+def _shorten(old: Mapping[str, object], new: Mapping[str, object], name: str) -> tuple[str, str]:
+    """Write both values of a constant; of long ones, the part that begins to differ."""
+    before, after = (repr(side[name]) if name in side else "none" for side in (old, new))
+    if max(len(before), len(after)) <= _SHOWN_CHARS:
+        return before, after
+    start = max(_count_same(before, after) - _CONTEXT_CHARS, 0)
+    first, second = (
+        ("…" if start else "")
+        + text[start : start + _SHOWN_CHARS]
+        + ("…" if len(text) > start + _SHOWN_CHARS else "")
+        for text in (before, after)
+    )
+    return first, second
+
+
+def _count_same(before: str, after: str) -> int:
+    """Count the characters at the start that two texts have in common."""
+    return sum(
+        1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(before, after, strict=False))
+    )
 
 
 def _write_params(old: object, new: object) -> str:

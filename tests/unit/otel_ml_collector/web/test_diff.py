@@ -89,7 +89,7 @@ def test_facts() -> None:
     assert facts(old, new) == [
         PartChange("Source code", "+2 −1 lines"),
         PartChange("Signature", "(a) → (a, b)"),
-        PartChange("Constants", f"GONE 'x' → none, K 1 → 2, NEW none → '{'y' * 59}"),
+        PartChange("Constants", f"GONE 'x' → none, K 1 → 2, NEW none → '{'y' * 59}…"),
         PartChange("Helpers", "clean()"),
         PartChange("Parameters", "k 1 → 2"),
         PartChange("Output", "int → str"),
@@ -120,6 +120,30 @@ def test_blocks() -> None:
         ("gone", [("1 2", None, True)]),
         ("new", [(None, "1 5", True)]),
     ]
+
+
+def test_long_constants() -> None:
+    """A changed constant that is too long for a line is compared as text, word by word."""
+    head = "You are a careful agent of an online shop for bicycles and everything around them. "
+    old = define(constants={"K": 1, "PROMPT": f"{head}Answer in one sentence."})
+    new = define(constants={"K": 2, "PROMPT": f"{head}Answer in rhymes."})
+    _, block = blocks(old, new, "answer")
+    assert (block.name, block.is_folded, block.added, block.removed) == ("PROMPT", False, 1, 1)
+    assert rows(list(block.lines)) == [
+        (f"1 {head}Answer in [one sentence].", f"1 {head}Answer in [rhymes].", True)
+    ]
+    (fact,) = [fact for fact in facts(old, new) if fact.part == "Constants"]
+    assert "one sentence." in fact.change
+    assert "rhymes." in fact.change
+
+
+def test_folded_constants() -> None:
+    """A constant of many lines is folded, and all of its lines are compared."""
+    lines = [f"rule {number}" for number in range(200)]
+    old = define(constants={"RULES": "\n".join(lines)})
+    new = define(constants={"RULES": "\n".join([*lines[:150], "zebra", *lines[151:]])})
+    _, block = blocks(old, new, "answer")
+    assert (block.is_folded, len(block.lines), block.added, block.removed) == (True, 200, 1, 1)
 
 
 def test_helper_of_the_same_name() -> None:
