@@ -455,6 +455,37 @@ def write_predictions(reader: Reader, question: QualityQuestion) -> Predictions:
     return Predictions(reader, sql, values, rule)
 
 
+_WRONG: Final = Sql("""
+  SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS run_id, actual_word
+  FROM ({rows})
+  WHERE actual != '' AND NOT ifNull({right}, false)
+  ORDER BY {order} start_ns DESC, trace_id, span_id LIMIT {most}""")
+
+
+def find_wrong_predictions(reader: Reader, question: QualityQuestion, most: int) -> dict[str, str]:
+    """Find the newest wrong predictions; of numbers, those that are farthest from the truth.
+
+    Args:
+        reader: The store.
+        question: Which predictions to look at.
+        most: Maximum number of predictions.
+
+    Returns:
+        The ground truth of each run, by run ID, the newest first. Empty for rankings.
+    """
+    if question.target.kind == "ranking":
+        return {}
+    is_class = question.target.kind == "class"
+    rows = write_predictions(reader, question)
+    sql = _WRONG.fill(
+        rows=rows.sql,
+        right=Sql("predicted = actual") if is_class else Sql("amount = truth"),
+        order=EMPTY if is_class else Sql("abs(amount - truth) DESC NULLS LAST,"),
+        most=most,
+    )
+    return {row["run_id"]: row["actual_word"] for row in rows.ask(sql)}
+
+
 def _sum(
     rows: Predictions, figures: Mapping[str, TruthFigure], by: Sql, also: Sql = EMPTY
 ) -> list[Row]:

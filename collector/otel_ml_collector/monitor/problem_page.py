@@ -21,11 +21,17 @@ from otel_ml_collector.findings.releases import compare_values, name_condition
 from otel_ml_collector.findings.slice_truths import name_target
 from otel_ml_collector.findings.slices import RunSlice
 from otel_ml_collector.findings.versions import find_release_of
+from otel_ml_collector.ground_truth.find import (
+    QualityQuestion,
+    find_target,
+    find_wrong_predictions,
+)
 from otel_ml_collector.monitor.problem_pairs import ask_pairs
 from otel_ml_collector.problems.checked import write_checked
 from otel_ml_collector.problems.curves import CurveQuery, choose_curve, find_curve, find_figure
 from otel_ml_collector.problems.news import FromSources
 from otel_ml_collector.problems.problems import FoundProblems, ProjectProblem, find_problems
+from otel_ml_collector.runs.answers import RunSummary
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.stats import Past
 from otel_ml_collector.store.reader import Reader
@@ -47,6 +53,7 @@ from otel_ml_collector.versions.find import find_definitions
 from otel_ml_collector.web import view
 from otel_ml_collector.web.axis import AxisLabel, round_values
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
+from otel_ml_collector.windows import Window
 
 _VALUES_COMPARED: Final = 8
 _EXAMPLE_RUNS: Final = 5
@@ -178,10 +185,11 @@ def show_problem(
     mark = found.find_mark(problem)
     place = 0 if mark else found.problems.index(problem) + 1
     finding = first.finding
-    examples = reader.ahead(find_runs, query, now_ns)
+    examples = reader.ahead(_find_examples, query, finding, now_ns=now_ns)
     chart = reader.ahead(_draw_chart, project, found, finding, now_ns=now_ns) if finding else None
     changes = reader.ahead(_find_changes, project, finding) if finding else None
-    pairs = ask_pairs(first, finding) if finding else None
+    # Pairs of a prediction target would include right predictions.
+    pairs = ask_pairs(first, finding) if finding and not finding.target else None
     table = _compare_parts(reader, project, found, problem, by=by)
     context = {
         "problem": problem,
@@ -197,7 +205,8 @@ def show_problem(
         "measured": _name_figure(found, finding) if finding else "",
         **(changes.result() if changes else {}),
         "margins": reader.margins,
-        "examples": examples.result().runs,
+        "examples": examples.result(),
+        "has_truth": any(truth for _, truth in examples.result()),
         "pairs": pairs.parameters if pairs else None,
         "may_annotate": access_of(request.scope).has(ANNOTATE),
         "may_delete": False,  # the list of runs is the page for that: it shows what else is deleted
@@ -216,6 +225,28 @@ def show_curve(
     """Show the figure of a problem over time: a part of lists of problems that loads later."""
     curve = find_curve(reader, project, query, time.time_ns())
     return show_page(request, "problem_curve.html", {"curve": curve})
+
+
+def _find_examples(
+    reader: Reader, query: RunsQuery, finding: Finding | None, *, now_ns: int
+) -> list[tuple[RunSummary, str]]:
+    """Find the newest runs with a problem, each with its ground truth if that shows the problem."""
+    if finding is None or not finding.target:
+        return [(run, "") for run in find_runs(reader, query, now_ns).runs]
+    question = QualityQuestion(
+        project=query.project,
+        target=find_target(reader, query.project, finding.target),
+        window=Window(query.start_ns or 0, query.end_ns or now_ns),
+        where=query.where,
+        step_ns=DAY_NS,
+        now_ns=now_ns,
+    )
+    wrong = find_wrong_predictions(reader, question, _EXAMPLE_RUNS)
+    if not wrong:
+        return []
+    ids = ", ".join(map(quoted, wrong))
+    runs = find_runs(reader, replace(query, where=f"run_id in ({ids},)"), now_ns).runs
+    return [(run, wrong[run.run_id]) for run in runs]
 
 
 def _find_changes(reader: Reader, project: str, finding: Finding) -> dict[str, object]:

@@ -159,3 +159,26 @@ def test_without_target(service: Service) -> None:
             spans += [run, tell(run, "yes" if draw.random() < right else "no", NOW_NS, "output")]
     take(service.store, "unsaved", spans)
     assert get_figure(get_release(service, "unsaved"), "truth output")["word"] == "worse"
+
+
+def test_examples_are_wrong(service: Service) -> None:
+    """The examples of a problem with predictions are wrong ones, with ground truth and version."""
+    verdict = ask(
+        service.app,
+        "/projects/worse/model-verdict?model=predict&version=2&against=1&default=true",
+    ).text
+    (address,) = re.findall(r'href="(/projects/worse/problems/[^"?]*)', verdict)
+    shown = ask(service.app, f"{address}?last=7d").text
+    examples = shown.split('id="examples"')[1].split("</table>")[0]
+    assert "the newest wrong predictions" in examples
+    rows = re.findall(r"<tr data-run=.*?</tr>", examples, re.DOTALL)
+    assert len(rows) == 5
+    for row in rows:
+        cells = [
+            html.unescape(re.sub("<[^>]*>", "", cell))
+            for cell in re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL)
+        ]
+        output, truth, version = cells[2], cells[3], cells[4]
+        assert version == "v2"
+        assert truth in {"yes", "no"}
+        assert f'"label":"{truth}"' not in output.replace(" ", "")
