@@ -13,15 +13,19 @@ from typing import Final, NamedTuple, TypeAlias
 
 from otel_ml.statistics import floats
 from otel_ml.statistics.intervals import (
-    CONFIDENCE,
     Estimate,
     benjamini_hochberg,
     beta_share,
     exponential,
     student_p,
-    student_quantile,
 )
-from otel_ml.statistics.slices import LEAST_SLICE, ClusterMoments, FigureKind, mean_variances
+from otel_ml.statistics.slices import (
+    LEAST_SLICE,
+    ClusterMoments,
+    FigureKind,
+    find_quantile,
+    mean_variances,
+)
 from otel_ml.statistics.verdict import LEAST_CLUSTERS, LEAST_RUNS
 
 # Largest probability that a version without a difference ever has a slice that is named.
@@ -156,7 +160,7 @@ class _Mean(NamedTuple):
 def _find_half(means: Sequence[_Mean]) -> float:
     """Return half the width of the 95 % interval of a sum or difference of independent means."""
     variance = math.fsum(mean.variance for mean in means)
-    return student_quantile((1 + CONFIDENCE) / 2, _find_degrees(means)) * math.sqrt(variance)
+    return find_quantile(_find_degrees(means)) * math.sqrt(variance)
 
 
 def _find_degrees(means: Sequence[_Mean]) -> float:
@@ -217,7 +221,7 @@ class _Compared:
             means=raw,
             change=moved,
             change_of_rest=_subtract(*rest),
-            half=student_quantile((1 + CONFIDENCE) / 2, degrees) * math.sqrt(variance),
+            half=find_quantile(degrees) * math.sqrt(variance),
             p=max(chances),
         )
 

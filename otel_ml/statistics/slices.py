@@ -382,6 +382,11 @@ def _round_down(degrees: float) -> int:
     return max(int(degrees // step * step), 1)
 
 
+def find_quantile(degrees: float) -> float:
+    """Return half the width of a 95 % interval, in standard errors, slightly rounded up."""
+    return _quantile(_round_down(degrees))
+
+
 @lru_cache(512)
 def _quantile(degrees: int) -> float:
     return student_quantile((1 + CONFIDENCE) / 2, degrees)
@@ -392,7 +397,7 @@ def _conclude(figure: SliceFigure, compared: _Comparison | None, adjusted: float
         return RestVerdict("not enough data", None, None, None, 0.0, 0.0, 1.0, 0)
     margin = _margin_of(figure, compared)
     value = compared.value - compared.rest
-    half = _quantile(_round_down(compared.degrees)) * compared.error
+    half = find_quantile(compared.degrees) * compared.error
     bounds = (value - half, value + half)
     if figure.kind == "rate":  # rates differ by at most 1
         bounds = (max(bounds[0], -1.0), min(bounds[1], 1.0))

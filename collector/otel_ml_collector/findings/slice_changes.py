@@ -53,7 +53,7 @@ from otel_ml_collector.verdicts.sides import SidesVerdict
 from otel_ml_collector.windows import Window
 
 # Maximum number of runs that are read of each side.
-_MOST_RUNS: Final = 50_000
+_MOST_RUNS: Final = 25_000
 # Maximum number of values of a tag that are compared, the most frequent.
 _MOST_VALUES: Final = 50
 # Labels that are no slices: they are results, or compared as a release.
