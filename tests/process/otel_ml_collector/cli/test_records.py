@@ -318,6 +318,78 @@ def test_invalid_endpoint_of_the_environment() -> None:
     assert done.stderr.decode().startswith("otel-ml: Invalid OTEL_ML_ENDPOINT 'nowhere': expected ")
 
 
+def test_changed_constants(collector: CollectorProcess) -> None:
+    """A single version is listed with the changes of its constants, such as a long prompt."""
+    client = Client("prompts", endpoint=collector.endpoint)
+    head = "You are a friendly and careful support agent of an online shop for bicycles."
+
+    def make(prompt: str) -> None:
+        def answer(question: str) -> str:
+            return prompt + question
+
+        client.trace(name="answer")(answer)("a")
+        assert client.flush()
+
+    for end in ("Answer in one sentence.", "Answer in rhymes."):
+        make(f"{head}\n{end}")
+    client.close()
+    done = otel_ml(collector.endpoint, "models", "answer:v2", "--project", "prompts")
+    assert done.returncode == 0
+    assert done.stdout.decode().splitlines()[-6:] == [
+        "--- prompt v1",
+        "+++ prompt v2",
+        "@@ -1,2 +1,2 @@",
+        f" {head}",
+        "-Answer in one sentence.",
+        "+Answer in rhymes.",
+    ]
+    done = otel_ml(collector.endpoint, "models", "answer:v1", "--project", "prompts")
+    assert b"---" not in done.stdout
+
+
+def test_release_for_whom(collector: CollectorProcess) -> None:
+    """A version that is worse for one country is listed with it, with no filter given."""
+    client = Client("whom", endpoint=collector.endpoint)
+    now = datetime.now(UTC)
+    table = [
+        {
+            "at": now - timedelta(hours=60 if version == "1" else 20) + timedelta(minutes=place),
+            "version": version,
+            "country": country,
+            "plan": "abc"[place % 3],
+            "predicted": "kept",
+            "truth": "lost"
+            if place % 10 < (7 if (version, country) == ("2", "PL") else 1)
+            else "kept",
+        }
+        for version in "12"
+        for country in ("DE", "FR", "NL", "PL")
+        for place in range(100)
+    ]
+    done = client.import_table(
+        table,
+        model="risk",
+        time="at",
+        version="version",
+        inputs=["plan"],
+        outputs="predicted",
+        truth="truth",
+        tags=["country", "plan"],
+    )
+    assert done.stored == 800
+    client.close()
+    asked = ("--project", "whom")
+    told = otel_ml(collector.endpoint, "release", "risk", *asked)
+    assert told.returncode == 0
+    assert told.stderr.startswith(
+        b"risk v2 is worse for country PL: 30 % are right, 90 % with v1; "
+    )
+    others = otel_ml(
+        collector.endpoint, "release", "risk", *asked, "--where", 'tags["country"] != "PL"'
+    )
+    assert (others.returncode, others.stderr) == (0, b"")
+
+
 def test_release(collector: CollectorProcess) -> None:
     """A new version is listed with the previous version, without enough data."""
     client = Client("released", endpoint=collector.endpoint)
