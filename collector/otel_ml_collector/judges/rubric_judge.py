@@ -18,7 +18,7 @@ from otel_ml_collector.times import to_rfc3339
 
 _FULL: Final = 2**64
 
-RUBRIC_JUDGE_NAME: Final = r"^[^/\x00-\x1f\x7f]+$"
+RUBRIC_JUDGE_NAME: Final = r"^[^\x00-\x1f\x7f]+$"
 RubricJudgeName = Annotated[str, Field(min_length=1, max_length=64, pattern=RUBRIC_JUDGE_NAME)]
 _Word = Annotated[str, Field(min_length=1, max_length=256)]
 

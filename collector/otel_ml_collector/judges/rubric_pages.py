@@ -312,12 +312,12 @@ def _read_name(text: str) -> str:
     """Read the name of a judge.
 
     Raises:
-        BadInput: It is empty, too long, or has a slash or a control character.
+        BadInput: It is empty, too long, or has a control character.
     """
     name = text.strip()
     if not re.fullmatch(RUBRIC_JUDGE_NAME, name) or len(name) > _JUDGE_NAME_CHARS:
         message = (
-            f"Invalid name {name[:80]!r}: expected 1 to {_JUDGE_NAME_CHARS} characters, no slash"
+            f"Invalid name {name[:80]!r}: expected 1 to {_JUDGE_NAME_CHARS} printable characters"
         )
         raise BadInput(message, "name")
     return name

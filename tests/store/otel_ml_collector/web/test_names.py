@@ -8,6 +8,11 @@ from urllib.parse import quote
 import pytest
 
 from otel_ml.addresses import write_segment
+from otel_ml_collector.judge_budget import RUBRIC_JUDGE
+from otel_ml_collector.judges.rubric_judge import WantedRubricJudge, write_rubric_body
+from otel_ml_collector.store.documents import Documents
+from tests.store.otel_ml_collector.query.test_judges import say
+from tests.store.otel_ml_collector.test_experiments import make_experiment
 from tests.support.otel_ml_collector.asgi import Answered, ask
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.stores import Service
@@ -17,6 +22,11 @@ NAMES: Final = (
     *("runs", "models/1", "runs/1", "models", "sessions", "datasets", "new", "api", "versions"),
     *("..", ".", "~..", "/a", "a//b", "a/", "back\\slash", "what?now=1&b=2", "feature/x#1"),
     *("100% sure", "%2F", "größe ☃", "monitor/findings", "..;/x", "../../settings"),
+)
+# Fewer names for pages that take long.
+FEW: Final = (
+    *("runs", "models", "models/1", "versions", "items", "new", "off"),
+    *("..", "/a", "a//b", "größe ☃?#1"),
 )
 JSON: Final = {"content-type": "application/json"}
 
@@ -92,6 +102,79 @@ def test_documents_of_any_name(service: Service, project: str, kind: str) -> Non
     listed = send(service, "GET", f"/api/v1/projects/{write_segment(project)}/{kind}")
     assert listed.status == 200
     assert all(json.dumps(name) in json.dumps(listed.json) for name in NAMES)
+
+
+def test_datasets_of_any_name(service: Service, project: str) -> None:
+    """Data sets have pages and routes, and are saved and read under their own name."""
+    api = f"/api/v1/projects/{write_segment(project)}/datasets"
+    for number, name in enumerate(FEW):
+        path = f"{api}/{write_segment(name)}"
+        body = {"items": [{"inputs": {"question": f"{number} {place}"}} for place in range(2)]}
+        saved = send(service, "POST", f"{path}/items", body)
+        assert saved.status == 200, (name, saved.text)
+        versions = send(service, "GET", f"{path}/versions")
+        assert [item["name"] for item in versions.json["versions"]] == [name], versions.text
+        items = send(service, "GET", f"{path}/versions/1/items")
+        questions = {item["inputs"]["question"] for item in items.json["items"]}
+        assert questions == {f"{number} 0", f"{number} 1"}, name
+        page = send(service, "GET", f"/projects/{project}/datasets/{write_segment(name)}")
+        assert (page.status, f"{number} 0" in page.text) == (200, True), name
+    names = [item["name"] for item in send(service, "GET", api).json["datasets"]]
+    assert sorted(names) == sorted(FEW)
+
+
+def test_experiments_of_any_name(service: Service, project: str) -> None:
+    """Experiments with any name are listed, and are found by their run ID."""
+    experiments = [
+        make_experiment(number, name=name, dataset=name) for number, name in enumerate(FEW)
+    ]
+    service.store.take(project, *experiments)
+    pages, api = f"/projects/{project}", f"/api/v1/projects/{project}"
+    for span, name in zip(experiments, FEW, strict=True):
+        run_id = f"{span.trace_id.hex()}-{span.span_id.hex()}"
+        found = send(service, "GET", f"{api}/experiments/{run_id}")
+        assert (found.status, found.json["experiment"]["name"]) == (200, name), found.text
+        assert send(service, "GET", f"{pages}/experiments/{run_id}").status == 200, name
+
+
+def test_judges_of_any_name(service: Service, project: str) -> None:
+    """Judges have a page, versions and agreement with reviewers under their own name."""
+    now_ns = time.time_ns()
+    run = make_call("answer", start_ns=now_ns, end_ns=now_ns + 1)
+    scores = [
+        say(run, "j1", 1.0, after_s=number / 1e3, more={"otel_ml.judge.name": name})
+        for number, name in enumerate(FEW)
+    ]
+    service.store.take(project, run, *scores, now_ns=now_ns)
+    api = f"/api/v1/projects/{project}/judges"
+    for name in FEW:
+        segment = write_segment(name)
+        versions = send(service, "GET", f"{api}/{segment}/versions")
+        assert (versions.status, versions.json["judge"]) == (200, name), versions.text
+        assert send(service, "GET", f"{api}/{segment}/agreement").status == 200, name
+        page = send(service, "GET", f"/projects/{project}/judges/{segment}")
+        assert (page.status, "runs were scored" in page.text) == (200, True), name
+
+
+def test_rubric_judges_of_any_name(service: Service, project: str) -> None:
+    """Rubric judges are saved, read, listed, turned off and deleted under their own name."""
+    api = f"/api/v1/projects/{project}/rubric-judges"
+    wanted = WantedRubricJudge(instruction="Is it polite?", model="small", connection="here")
+    documents, body = Documents(service.store.connections), write_rubric_body(wanted, None, 1)
+    for name in FEW:
+        path = f"{api}/{write_segment(name)}"
+        documents.save(service.store.reader, project, RUBRIC_JUDGE, name, body)
+        found = send(service, "GET", path)
+        assert (found.status, found.json.get("name")) == (200, name), found.text
+        refused = send(service, "PUT", path, wanted.model_dump())
+        assert refused.json["error"]["field"] == "connection", refused.text
+        assert send(service, "POST", f"{path}/off").json["name"] == name
+        edit = quote(name, safe="")
+        assert send(service, "GET", f"/projects/{project}/judge-rubric?edit={edit}").status == 200
+    names = [item["name"] for item in send(service, "GET", api).json["judges"]]
+    assert sorted(names) == sorted(FEW)
+    assert send(service, "DELETE", f"{api}/{write_segment('models/1')}").status == 200
+    assert send(service, "GET", f"{api}/models").status == 200
 
 
 def test_projects_of_any_name(service: Service, project: str) -> None:
