@@ -325,7 +325,7 @@ class _Parts:
         call: The call of the tool. The time limit counts from the arrival of its request.
 
     Attributes:
-        reader: The call's reader, whose queries end at the time limit.
+        reader: The call's reader, which starts no query after the time limit.
         missing: The parts that were not found in time, or whose search failed.
     """
 
