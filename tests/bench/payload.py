@@ -79,8 +79,9 @@ class ScoredTemplate:
 
     def _score(self) -> bytes:
         every = self._waiting.popleft()
+        traces, spans = self._targets
         scored = b"".join(every[at : at + 24] for at in range(0, len(every), 24 * SCORED))
-        body = bytearray(_put_ids(self._scores, *self._targets, scored))
+        body = bytearray(_put_ids(self._scores, traces, spans, scored))
         own = secrets.token_bytes(8 * len(self._own))
         for number, at in enumerate(self._own):
             body[at : at + 8] = own[8 * number : 8 * number + 8]

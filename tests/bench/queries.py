@@ -92,13 +92,11 @@ load(Path({folder!r}), {runs}, {month})
 
 
 @cache
-def _store_of(tree: Tree, runs: int, month: type[Dataset]) -> tempfile.TemporaryDirectory[str]:
+def _store_of(tree: Tree, runs: int, module: str, name: str) -> tempfile.TemporaryDirectory[str]:
     """Load a store with a tree's code, so that no other code has changed it."""
     folder = tempfile.TemporaryDirectory()
     data_dir = str(Path(folder.name) / "data")
-    tree.run(
-        _LOAD.format(module=month.__module__, month=month.__name__, folder=data_dir, runs=runs)
-    )
+    tree.run(_LOAD.format(module=module, month=name, folder=data_dir, runs=runs))
     return folder
 
 
@@ -119,7 +117,8 @@ def open_beside(
     tree: Tree, runs: int = RUNS_BESIDE, month: type[Dataset] = Dataset
 ) -> Iterator[tuple[CollectorProcess, Loaded]]:
     """Start a tree's collector over the store that was loaded once by that tree's code."""
-    data_dir = Path(_store_of(tree, runs, month).name) / "data"
+    stored = _store_of(tree, runs, month.__module__, month.__name__)
+    data_dir = Path(stored.name) / "data"
     with tree.serve(data_dir) as collector:
         wait_idle(collector.pid)
         yield collector, load(data_dir, runs, month)

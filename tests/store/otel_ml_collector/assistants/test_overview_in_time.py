@@ -47,7 +47,7 @@ def test_request_that_waited(service: Service) -> None:
 
 
 @pytest.mark.parametrize("given", [{"project": "shop"}, {}], ids=["project", "projects"])
-def test_busy_threads(service: Service, given: dict[str, str]) -> None:
+def test_busy_threads(service: Service, given: dict[str, Any]) -> None:
     """If other work keeps all threads busy, the answer still comes, and the next one is whole."""
     is_over, reader = threading.Event(), service.store.reader
     others = [reader.ahead(lambda _: is_over.wait(60)) for _ in range(POOL)]

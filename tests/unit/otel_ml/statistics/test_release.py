@@ -50,6 +50,8 @@ def test_some_runs_have_the_figure() -> None:
     assert some.sentence.endswith("; 2,000 scored runs with v1, 400 with v2)")
     every = compare(sides, "v1", "v2", runs=(2_000, 400), **options)
     assert every.sentence.endswith("; 2,000 runs with v1, 400 with v2)")
+    assert isinstance(some.verdict, JudgeVerdict)
+    assert isinstance(every.verdict, JudgeVerdict)
     assert some.verdict.difference == every.verdict.difference
 
 
