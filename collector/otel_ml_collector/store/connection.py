@@ -502,20 +502,38 @@ class ConfirmingClient:
     @cached_property
     def query(self) -> Any:
         """Run a query, and return its rows."""
-        query = self._client.query
         if self._is_embedded:
-            return query
+            return self._renewing("query")
+        query = self._client.query
         return lambda *args, **kwargs: self._repeat(lambda: query(*args, **kwargs))
 
     @cached_property
     def query_arrow(self) -> Any:
         """Run a query, and return an Arrow table."""
-        return self._client.query_arrow
+        return self._renewing("query_arrow") if self._is_embedded else self._client.query_arrow
 
     @cached_property
     def raw_query(self) -> Any:
         """Run a query, and return bytes."""
-        return self._client.raw_query
+        return self._renewing("raw_query") if self._is_embedded else self._client.raw_query
+
+    def _renewing(self, name: str) -> Callable[..., Any]:
+        """Return a method of the library's client that connects anew after an error.
+
+        If the embedded engine ends a query while it sends rows, for example after
+        `max_execution_time`, the rows that are left come before those of the next query on the
+        same connection.
+        """
+
+        def ask(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return getattr(self._client, name)(*args, **kwargs)
+            except BaseException:
+                self.close()
+                vars(self).pop("_client", None)
+                raise
+
+        return ask
 
     def refuse(self) -> None:
         """Refuse all further statements. Any thread may call it."""

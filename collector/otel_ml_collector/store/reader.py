@@ -95,8 +95,7 @@ class Reader:
     def until(self, deadline_s: float) -> "Reader":
         """Return a reader that starts no query after a time; then it raises `StoreTimeout`.
 
-        A query that runs at that time goes on, because an embedded engine that ends a query early
-        can add rows of it to the answer of the next one.
+        A query that runs at that time goes on.
 
         Args:
             deadline_s: The time, by the clock of `time.monotonic`.

@@ -209,3 +209,27 @@ def test_trouble_asked_ahead_within(store: Store) -> None:
         return str(raised.value)
 
     assert store.reader.ahead(ask).result() == "It is not there"
+
+
+@pytest.mark.parametrize("how", ["rows", "arrow", "blob"])
+@pytest.mark.parametrize("cause", ["time", "error"])
+def test_answer_after_a_query_that_ended_early(store: Store, cause: str, how: str) -> None:
+    """Rows of a query that ends while it sends rows are not in the next answer."""
+    failing = {
+        "time": Sql("""SELECT toString(number) AS x FROM numbers(100000)
+            WHERE NOT ignore(sleepEachRow(0.001)) SETTINGS max_block_size = 20"""),
+        "error": Sql("""SELECT toString(number + throwIf(number = 900)) AS x FROM numbers(100000)
+            SETTINGS max_block_size = 20"""),
+    }
+    settings = {"max_execution_time": 0.2}
+    with pytest.raises(StoreTimeout if cause == "time" else Unavailable):
+        store.reader.rows(failing[cause], {}, settings)
+    answer = Sql("SELECT 'mine' AS x")
+    for _ in range(3):
+        match how:
+            case "rows":
+                assert store.reader.rows(answer, {}) == [{"x": "mine"}]
+            case "arrow":
+                assert store.reader.arrow(answer, {}).to_pylist() == [{"x": "mine"}]
+            case _:
+                assert store.reader.blob(answer, {}) == b"mine"
