@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, cast
 
 from otel_ml import attributes as names
+from otel_ml.records import TOKENS, Run, attributes_of
 from otel_ml_collector.mapping.dialects.emitters import CLAUDE_CODE_SCOPE
 from otel_ml_collector.mapping.dialects.gen_ai_events import CONTENT_EVENTS, DETAILS
 from otel_ml_collector.mapping.dialects.shape import find_span_signs
@@ -481,12 +482,8 @@ _SIDES: Final = {
     **dict.fromkeys(("output", "outputs", "completion", "response", "choices"), "answered"),
 }
 # Attributes of the conventions, by the count of a run that they fill.
-_COUNTED: Final = {
-    "input_tokens": names.GEN_AI_INPUT_TOKENS,
-    "output_tokens": names.GEN_AI_OUTPUT_TOKENS,
-    "cached_tokens": names.GEN_AI_CACHE_READ_TOKENS,
-    "cache_creation_tokens": names.GEN_AI_CACHE_WRITE_TOKENS,
-    "reasoning_tokens": names.GEN_AI_REASONING_TOKENS,
+_COUNT_ATTRIBUTES: Final = {
+    name: attribute for name, attribute in attributes_of(Run).items() if name in TOKENS
 }
 _ERROR_TYPES: Final = (names.ERROR_TYPE, "error_type")
 _ERRORS: Final = ("error.message", "error", "error_message")
@@ -537,7 +534,11 @@ def _read_unknown(log: Log, event: str, time_ns: int) -> Span | None:
     call: dict[str, Value] = {
         names.GEN_AI_REQUEST_MODEL: signs.models.requested,
         names.GEN_AI_RESPONSE_MODEL: signs.models.answered,
-        **{_COUNTED[name]: count for name, count in signs.counts.items() if name in _COUNTED},
+        **{
+            _COUNT_ATTRIBUTES[name]: count
+            for name, count in signs.counts.items()
+            if name in _COUNT_ATTRIBUTES
+        },
     }
     log = replace(log, attributes={**call, **log.attributes})
     return _make_span(log, replace(ANYBODY, fields={}), event, time_ns)
