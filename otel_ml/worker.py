@@ -20,7 +20,7 @@ from otel_ml.loading import start_detached
 from otel_ml.process import END, renew_each_in_child
 
 _LAST_S: Final = 10.0  # wait for native code at exit, such as the copy of a large tensor
-_POLL_S: Final = 0.01
+_END_POLL_S: Final = 0.01
 _AWAY: Final[set[int]] = set()  # IDs of threads
 
 
@@ -106,11 +106,11 @@ class Worker:
         while self.is_alive and not self.is_this_thread and time.monotonic() < deadline:
             thread = self._thread
             if thread is None:  # it is being started
-                time.sleep(_POLL_S)
+                time.sleep(_END_POLL_S)
             elif thread.ident in _AWAY:
                 return
             else:
-                thread.join(_POLL_S)
+                thread.join(_END_POLL_S)
 
     def _start(self) -> bool:
         if self.is_stopping or END.is_over:

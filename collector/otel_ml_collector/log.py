@@ -45,7 +45,7 @@ def contained(part: str, *passed: type[Exception]) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, (CollectorError, *passed)):
             raise
-        if _PARTS.is_due(f"{part} {type(error).__name__}"):
+        if _PART_ERRORS.is_due(f"{part} {type(error).__name__}"):
             _logger.exception("An internal error in %s; other parts are not affected", part)
         raise InternalError(part, type(error).__name__) from error
 
@@ -79,7 +79,7 @@ class _Line:
     left_out: int = 0
 
 
-_PARTS: Final = OnceAMinute()
+_PART_ERRORS: Final = OnceAMinute()
 
 
 class LogRate(logging.Filter):

@@ -44,11 +44,14 @@ SPELLINGS: Final = {
 _PROVIDER_OF_SPELLING: Final = {
     spelling: name for name, others in SPELLINGS.items() for spelling in (name, *others)
 }
-_WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_PROVIDER_WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _PROVIDER_CHARS: Final = 64
 # Names of providers without separators, and other ones of the same providers.
 _PROVIDER_OF_WORDS: Final = {
-    **{"".join(_WORD.findall(spelling)): name for spelling, name in _PROVIDER_OF_SPELLING.items()},
+    **{
+        "".join(_PROVIDER_WORD.findall(spelling)): name
+        for spelling, name in _PROVIDER_OF_SPELLING.items()
+    },
     **dict.fromkeys(("amazon", "awsbedrock", "amazonaws", "bedrockruntime"), "aws.bedrock"),
     **dict.fromkeys(("microsoft", "azureaiopenai", "openaiazure"), "azure.ai.openai"),
     **dict.fromkeys(("azureaifoundry", "azurefoundry"), "azure.ai.inference"),
@@ -96,7 +99,7 @@ def provider_of(text: str) -> str:
         if head in _PROVIDER_OF_SPELLING:
             return _PROVIDER_OF_SPELLING[head]
         head = head.rpartition(".")[0]
-    words = [word.lower() for word in _WORD.findall(text[:_PROVIDER_CHARS])]
+    words = [word.lower() for word in _PROVIDER_WORD.findall(text[:_PROVIDER_CHARS])]
     names = [word for word in words if word not in _OF_CLIENTS]
     return _PROVIDER_OF_WORDS.get("".join(names), text)
 

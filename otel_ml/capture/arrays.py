@@ -33,7 +33,7 @@ _SMALL: Final = 64  # arrays up to this number of elements are shown completely
 _SMALL_BYTES: Final = 512
 _FLOAT_BYTES: Final = 8  # longer floats do not fit into Python's float
 _NUMBER_KINDS: Final = "fiub"
-_TIMES: Final = "mM"
+_TIME_KINDS: Final = "mM"
 _TABLE_KINDS: Final = "biufUS"  # kinds of dtypes for which columns of an array are described
 
 
@@ -45,7 +45,7 @@ def way_of_numpy(kind: type) -> Way | None:
 
 
 def _take_scalar(value: Any, taker: Taker, depth: int) -> object:
-    if value.dtype.kind in _TIMES and value != value:  # noqa: PLR0124 - NaT differs from itself
+    if value.dtype.kind in _TIME_KINDS and value != value:  # noqa: PLR0124 - NaT differs from itself
         return None
     plain = value.item()
     # `item` returns a long double unchanged, because no Python float is as exact

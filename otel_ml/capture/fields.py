@@ -42,7 +42,7 @@ class Hidden(NamedTuple):
 
 _NOTHING: Final = Hidden()
 _KNOWN_TYPES: Final = 1_000
-_KNOWN: Final[dict[type, Hidden]] = {}
+_HIDDEN_OF_TYPE: Final[dict[type, Hidden]] = {}
 
 
 def field_names(kind: type) -> Sequence[str] | None:
@@ -72,11 +72,11 @@ def hidden_fields(kind: type) -> Hidden:
 
     The result is cached. Catch exceptions when you call it, as for `field_names`.
     """
-    known = _KNOWN.get(kind)
+    known = _HIDDEN_OF_TYPE.get(kind)
     if known is None:
-        if len(_KNOWN) >= _KNOWN_TYPES:
-            _KNOWN.clear()
-        known = _KNOWN[kind] = _find_hidden(kind)
+        if len(_HIDDEN_OF_TYPE) >= _KNOWN_TYPES:
+            _HIDDEN_OF_TYPE.clear()
+        known = _HIDDEN_OF_TYPE[kind] = _find_hidden(kind)
     return known
 
 

@@ -184,8 +184,8 @@ def key_text(key: Any) -> str:
     if issubclass(kind, enum.Enum):
         key = key.value
         kind = type(key)
-    if kind in _WORDS:
-        return _WORDS[kind](key)
+    if kind in _TEXT_OF_KEY:
+        return _TEXT_OF_KEY[kind](key)
     if kind in _KEY_TYPES or (kind is tuple and _PLAIN_TYPES.issuperset(map(type, key))):
         return str(key)
     if kind is datetime.datetime and type(key.tzinfo) in _ZONES:
@@ -194,7 +194,7 @@ def key_text(key: Any) -> str:
 
 
 # as orjson writes these keys
-_WORDS: Final[dict[type, Callable[[Any], str]]] = {
+_TEXT_OF_KEY: Final[dict[type, Callable[[Any], str]]] = {
     bool: lambda key: "true" if key else "false",
     type(None): lambda key: "null",
     bytes: lambda key: str(key[:_FEWEST_CHARS]),

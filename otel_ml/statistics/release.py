@@ -55,7 +55,7 @@ FALSE_WORDS: Final = 0.01
 SPENT: Final = FALSE_WORDS / 2
 # Typical differences. Intervals are narrowest when such a difference can be seen: 8 points of a
 # rate, and 20 % of an amount.
-_EXPECTED: Final[Mapping[str, float]] = {"rate": 0.08, "amount": math.log(1.2)}
+_TYPICAL_DIFFERENCES: Final[Mapping[str, float]] = {"rate": 0.08, "amount": math.log(1.2)}
 _POWER: Final = normal_quantile(0.8)
 # Past tense of the verbs that name rates.
 _PAST: Final[Mapping[str, str]] = {
@@ -240,7 +240,7 @@ class _Compared:
             strata,
             is_rate=figure.kind == "rate",
             error=error,
-            expected=_EXPECTED.get(figure.kind),
+            expected=_TYPICAL_DIFFERENCES.get(figure.kind),
         )
 
     def decide(self, comparison: Comparison) -> tuple[Word, Sequence[tuple[str, int]]]:

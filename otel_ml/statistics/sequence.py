@@ -21,7 +21,7 @@ _LEAST_INFORMATIVE: Final = 10
 # With fewer sessions on a side, a stratum is joined with others.
 LEAST_UNITS: Final = 12
 # Typical size of a difference, in standard deviations of the sessions.
-_EXPECTED: Final = 0.4
+_TYPICAL_DEVIATIONS: Final = 0.4
 # Bisections of the bounds of a rate: enough for twelve digits.
 _STEPS: Final = 40
 # Wallace's formula for Student's t grows without limit for few degrees of freedom.
@@ -273,7 +273,7 @@ def compare_sums(
         errors = [max(spread, both) * size for spread, size in zip(spreads, sizes, strict=True)]
     total, deviation = errors[0] + errors[1], math.sqrt(both)
     if expected is None:
-        expected = _EXPECTED * deviation
+        expected = _TYPICAL_DEVIATIONS * deviation
     width = find_width(1 / total, error, expected) if total else 0.0
     sides = []
     for place in range(2):

@@ -53,9 +53,9 @@ from otel_ml_collector.verdicts.sides import SidesVerdict
 from otel_ml_collector.windows import Window
 
 # Maximum number of runs that are read of each side.
-_MOST_RUNS: Final = 25_000
+_MOST_RUNS_OF_SIDE: Final = 25_000
 # Maximum number of values of a tag that are compared, the most frequent.
-_MOST_VALUES: Final = 50
+_MOST_TAG_VALUES: Final = 50
 # Labels that are no slices: they are results, or compared as a release.
 _NO_SLICES: Final = frozenset({"version", "outcome"})
 # A smaller slice is named instead of the worst one if it explains it: without its runs, the worst
@@ -243,7 +243,9 @@ def find_worse_slices(
         asked,
         columns,
         truths,
-        _COLUMNS.fill(is_before=sides.is_before, hour=sides.hour),
+        Sql(", {is_before} AS is_before, start_ns, {hour} AS hour").fill(
+            is_before=sides.is_before, hour=sides.hour
+        ),
     )
     if not runs.num_rows:
         return []
@@ -276,12 +278,11 @@ def find_worse_slices(
     ]
 
 
-_COLUMNS: Final = Sql(", {is_before} AS is_before, start_ns, {hour} AS hour")
-_SAMPLED: Final = Sql(
+_SAMPLED_RUNS: Final = Sql(
     "{runs} AND cityHash64(trace_id) % if({is_before}, {every_before:UInt32}, "
     "{every_after:UInt32}) = 0"
 )
-_KNOWN: Final = Sql("""SELECT {run} AS run, assumeNotNull(value) AS value
+_KNOWN_OUTCOMES: Final = Sql("""SELECT {run} AS run, assumeNotNull(value) AS value
   FROM ({rows}) WHERE isNotNull(value) LIMIT {most}""")
 _MEASURES: Final = {
     measure.name: measure for measure in (ERRORS, MISSING_OUTPUTS, LATENCY, TOKENS, COST)
@@ -323,7 +324,9 @@ def _describe_figure(figure: FigureVerdict, verdict: SidesVerdict) -> ChangedFig
 
 def _choose_sampling(counts: tuple[int, int]) -> tuple[int, int]:
     """Return the sampling intervals: powers of 2, so that a larger interval keeps fewer traces."""
-    before, after = (1 << max(math.ceil(math.log2(runs / _MOST_RUNS)), 0) for runs in counts)
+    before, after = (
+        1 << max(math.ceil(math.log2(runs / _MOST_RUNS_OF_SIDE)), 0) for runs in counts
+    )
     return before, after
 
 
@@ -338,7 +341,7 @@ def _ask(
         "every_after": every[1],
     }
     return AskedRuns(
-        condition=Condition(_SAMPLED.fill(runs=sides.runs, is_before=sides.is_before), values),
+        condition=Condition(_SAMPLED_RUNS.fill(runs=sides.runs, is_before=sides.is_before), values),
         window=Window(values["start"], values["end"]),
         kinds=find_record_kinds(reader, project),
         every=1,
@@ -350,7 +353,7 @@ def _ask(
 
 def _read_outcome(reader: Reader, sides: Sides, outcome: Outcome) -> pa.Table:
     """Read how good each prediction with ground truth was."""
-    sql = _KNOWN.fill(run=RUN_NUMBER, rows=outcome.rows, most=MOST_READ)
+    sql = _KNOWN_OUTCOMES.fill(run=RUN_NUMBER, rows=outcome.rows, most=MOST_READ)
     return reader.arrow(sql, {**sides.values, **outcome.values})
 
 
@@ -367,7 +370,7 @@ def _choose_values(
         if part is None or (part.dimension in left_out and part.parts[0][0] != part.dimension):
             continue
         known[part.parts[0][0]] += 1
-        if known[part.parts[0][0]] <= _MOST_VALUES:
+        if known[part.parts[0][0]] <= _MOST_TAG_VALUES:
             chosen[number] = part
     return chosen
 

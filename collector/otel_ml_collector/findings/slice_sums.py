@@ -56,8 +56,8 @@ MOST_ROWS: Final = 50_000
 MOST_READ: Final = 1_000_000
 # Prefix that marks slices of a column in the store. No tag begins with it.
 FIELD_MARK: Final = "\x01"
-_VERSION: Final = f"{FIELD_MARK}version="
-_NO_VERSION: Final = f"{_VERSION}:"
+_VERSION_MARK: Final = f"{FIELD_MARK}version="
+_NO_VERSION: Final = f"{_VERSION_MARK}:"
 # Number of runs that show whether a tag has the same values as the version.
 _LOOKED_AT: Final = 5_000
 # One of every `every` traces is counted.
@@ -533,9 +533,10 @@ def _find_copies(runs: pa.Table) -> set[tuple[str, str]]:
     for model, labels in zip(seen["of_model"].to_pylist(), seen["labels"].to_pylist(), strict=True):
         # Without the output structure, which failed calls lack.
         definitions = [
-            label.partition(":")[0] if label.startswith(_VERSION) else label for label in labels
+            label.partition(":")[0] if label.startswith(_VERSION_MARK) else label
+            for label in labels
         ]
-        version = next((label for label in definitions if label.startswith(_VERSION)), "")
+        version = next((label for label in definitions if label.startswith(_VERSION_MARK)), "")
         for label in definitions:
             versions[model, label][version] += 1
     of_model: defaultdict[str, set[str]] = defaultdict(set)
@@ -544,7 +545,7 @@ def _find_copies(runs: pa.Table) -> set[tuple[str, str]]:
         if counts.total() < _LEAST_SHOWN:
             continue
         name = label.partition("=")[0]
-        if name == _VERSION[:-1]:
+        if name == _VERSION_MARK[:-1]:
             of_model[model].add(label)
         else:
             single[name, model].append(len(counts) == 1)

@@ -477,7 +477,7 @@ _OF_DETAILS: Final = CallRecord(
     "chat", {names.GEN_AI_OPERATION: (names.GEN_AI_OPERATION,)}, needed=(_ANY_MODEL,)
 )
 # Members of a body with the input and the output of a call.
-_SIDES: Final = {
+_SIDE_OF_MEMBER: Final = {
     **dict.fromkeys(("input", "inputs", "prompt", "request", "messages"), "asked"),
     **dict.fromkeys(("output", "outputs", "completion", "response", "choices"), "answered"),
 }
@@ -502,7 +502,7 @@ def _is_delta(log: Log, event: str) -> bool:
 def _texts_of_body(log: Log) -> Mapping[str, Value]:
     """Return input and output if the body of a log record has both, as attributes; else nothing."""
     body = _members(log.body)
-    if not {_SIDES.get(name) for name in body} >= set(_SIDES.values()):
+    if not {_SIDE_OF_MEMBER.get(name) for name in body} >= set(_SIDE_OF_MEMBER.values()):
         return {}
     signs = find_span_signs({"body": body}, ())
     texts = {names.GEN_AI_INPUT_MESSAGES: signs.inputs, names.GEN_AI_OUTPUT_MESSAGES: signs.outputs}

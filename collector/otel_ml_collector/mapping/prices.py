@@ -70,7 +70,7 @@ _PRICED: Final = frozenset({"model", "embedding", "agent", JUDGE_KIND})
 _TIER_KINDS: Final = frozenset({"service_tier", "processing", "speed"})
 # What may follow the name of a model in the table: a version, a date, or a word for its state. A
 # size may only complete a name such as ``gemma-3-``. With a size of its own, it is another model.
-_VERSION: Final = re.compile(
+_NAME_ENDING: Final = re.compile(
     r"(?:\d+b|\d*)(?:[-@:._/ ]?(?:v?\d+(?:\.\d+)*k?|latest|preview|exp|experimental|beta|stable|it"
     r"|instruct|thinking|default|\[1m\])(?![a-z]))*"
 )
@@ -479,7 +479,7 @@ def _is_named(match: "MatchLogic", name: str) -> bool:
     begin = getattr(match, "starts_with", None) or getattr(match, "contains", None)
     if begin is None or name.startswith("ft:") or begin.endswith("ft-"):  # a fine-tuned model
         return True
-    return _VERSION.fullmatch(name[name.index(begin.lower()) + len(begin) :]) is not None
+    return _NAME_ENDING.fullmatch(name[name.index(begin.lower()) + len(begin) :]) is not None
 
 
 def _has_snapshots(match: "MatchLogic") -> bool:

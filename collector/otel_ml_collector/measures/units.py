@@ -100,7 +100,7 @@ _UNIT_COLUMNS: Final = Sql("""{is_before} AS is_before, {hour} AS hour,
 _PART_OF_UNIT: Final = Sql("concat({unit}, '/', stratum)")
 # A tag may change within a session. The first run of a session decides for which tag value and hour
 # the session counts, in the baseline and in the candidate.
-_FIRST: Final = Sql("min(began).2 AS stratum, min(began).3 AS hour")
+_STRATUM_OF_UNIT: Final = Sql("min(began).2 AS stratum, min(began).3 AS hour")
 _SAMPLED: Final = Sql(
     "{sides} AND cityHash64(unit) % if(is_before, {every_before:UInt32}, {every:UInt32}) = 0"
 )
@@ -182,7 +182,7 @@ def read_units(
         recorded=recorded_runs(BOUNDS.sql, is_resolved=kinds.resolved),
         inside=amounts.sum_inside(sides.runs),
         sums=UNIT_SUMS,
-        first=_FIRST,
+        first=_STRATUM_OF_UNIT,
         moments=_MOMENTS,
         newest=newest_scores(all_scores(IN_WINDOW, has_keyed=kinds.keyed_scores)),
         most=_MOST_UNITS,
@@ -218,7 +218,7 @@ FROM (
 )
 GROUP BY is_before, hour, stratum ORDER BY is_before, hour, stratum LIMIT {most}""")
 # Sessions without ground truth add nothing to any sum but their own number.
-_KNOWN: Final = substitute(_MOMENTS, Sql("count()"), Sql("countIf(n > 0)"))
+_KNOWN_MOMENTS: Final = substitute(_MOMENTS, Sql("count()"), Sql("countIf(n > 0)"))
 
 
 def read_outcomes(
@@ -258,8 +258,8 @@ def read_outcomes(
         recorded=recorded_runs(BOUNDS.sql, is_resolved=kinds.resolved),
         rows=outcome.rows,
         value=whole(Sql("ifNull(value, 0)")),
-        first=_FIRST,
-        known=_KNOWN,
+        first=_STRATUM_OF_UNIT,
+        known=_KNOWN_MOMENTS,
         most=_MOST_UNITS,
     )
     return reader.rows(sql, {**sides.values, **outcome.values, **_sample(strata, every)})

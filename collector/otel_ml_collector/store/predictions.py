@@ -34,7 +34,7 @@ PredictionKind = Literal["class", "number", "ranking"]
 # Maximum length of a prediction in bytes, enough for the name of a class. Longer text becomes its
 # first 32 characters and a hash.
 _LONGEST: Final = 64
-_WHOLE: Final = re.compile(r"-?(0|[1-9][0-9]*)\.0+", re.ASCII)
+_WHOLE_NUMBER: Final = re.compile(r"-?(0|[1-9][0-9]*)\.0+", re.ASCII)
 _WORD_OF: Final = Sql("""multiIf(
     {raw} IN ('', 'null'), '',
     startsWith({raw}, '"'), JSONExtractString({raw}),
@@ -139,7 +139,7 @@ _WINDOW: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
 _REST: Final = Bounds(start=Sql("{unkept:Int64}"), end=Sql("{end:Int64}"), days=_NOT_KEPT)
 
 # Changes with `_NUMBER_OF`, so that stored predictions are computed again.
-_NUMBERS: Final = "numbers, texts and bools"
+_NUMBER_READING: Final = "numbers, texts and bools"
 _QUIET_NS: Final = MINUTE_NS
 _REPLACED_NS: Final = 10 * MINUTE_NS
 _MOST_DAYS: Final = 1_000
@@ -243,7 +243,7 @@ class PredictionRule:
         k = self.k if self.kind == "ranking" else 0
         parts = [self.model, self.kind, [*self.path], self.chance and [*self.chance], k]
         if self.kind == "number" or self.chance:
-            parts.append(_NUMBERS)
+            parts.append(_NUMBER_READING)
         return sha256(orjson.dumps(parts)).hexdigest()[:16]
 
 
@@ -474,14 +474,14 @@ def read_meaning(word: str) -> str:
         return "1"
     if word in {"false", "False", "FALSE", "-0", "-0.0"}:
         return "0"
-    return word.partition(".")[0] if _WHOLE.fullmatch(word) else word
+    return word.partition(".")[0] if _WHOLE_NUMBER.fullmatch(word) else word
 
 
 def list_words(word: str) -> list[str]:
     """List the texts that mean the same class as a word; the word itself comes first."""
     meaning = read_meaning(word)
     others = {"1": ("true", "True", "TRUE"), "0": ("false", "False", "FALSE")}.get(meaning, ())
-    number = (f"{meaning}.0",) if _WHOLE.fullmatch(f"{meaning}.0") else ()
+    number = (f"{meaning}.0",) if _WHOLE_NUMBER.fullmatch(f"{meaning}.0") else ()
     return [*dict.fromkeys((word, meaning, *number, *others))]
 
 

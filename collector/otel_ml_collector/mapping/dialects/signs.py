@@ -115,7 +115,7 @@ _NO_COUNT: Final = frozenset(
     }
 )
 # Before one of these words, a part of the input or output limits the count.
-_PARTS: Final = frozenset({"text", "document"})
+_PART_WORDS: Final = frozenset({"text", "document"})
 _OF_SIDES: Final = frozenset({"input", "output"})
 _MONEY: Final = frozenset({"cost", "costs", "price", "usd"})
 
@@ -455,7 +455,7 @@ def count_name(words: Words) -> str:
 def _is_of_part(words: Words) -> bool:
     """Return whether a count leaves out all but texts or documents, such as ``text_tokens``."""
     return any(
-        first in _PARTS and (second in _TOKEN or second in _CACHE or second in _OF_SIDES)
+        first in _PART_WORDS and (second in _TOKEN or second in _CACHE or second in _OF_SIDES)
         for first, second in itertools.pairwise(words)
     )
 

@@ -42,7 +42,6 @@ from otel_ml_collector.span import STATUS_ERROR, Span, Value
 EMPTY: Final[tuple[Value, ...]] = (None, "", "[]", "{}", "null", [], {})
 # JSON texts of empty inputs and outputs.
 _NO_TEXTS: Final = frozenset({'""', "[]", "{}", "null"})
-_PLAIN: Final = frozenset({None, "span"})
 # Kinds of runs that may report usage.
 _REPORTING: Final = CALLS | {"agent"}
 _NAME_CHARS: Final = 256
@@ -80,7 +79,7 @@ _OTHER_KINDS: Final = {
         "chain",
     ),
 }
-_KINDS: Final = _OTHER_KINDS | _CLEAR_KINDS
+_KIND_OF_WORD: Final = _OTHER_KINDS | _CLEAR_KINDS
 _EMBEDDING: Final = frozenset({"embedding", "embeddings", "embedder", "embed"})
 # Words before or after the noun of a kind, such as in ``tool_call`` and ``agent.run``.
 _AROUND_NOUN: Final = frozenset(
@@ -150,7 +149,7 @@ _STEP_ANSWERED: Final = (
     *("output", "outputs", "answer", "response", "result", "results", "completion", "reply"),
     *("final", "return", "returned", "verdict", "decision"),
 )
-_WORDS: Final[Mapping[str, tuple[Sequence[str], Sequence[str]]]] = {
+_SIDE_WORDS: Final[Mapping[str, tuple[Sequence[str], Sequence[str]]]] = {
     "model": (_CALL_ASKED, _CALL_ANSWERED),
     "embedding": (
         (*_CALL_ASKED, "texts", "values", "value", "documents", "sentences"),
@@ -161,7 +160,9 @@ _WORDS: Final[Mapping[str, tuple[Sequence[str], Sequence[str]]]] = {
     "agent": (_STEP_ASKED, _STEP_ANSWERED),
     "chain": (_STEP_ASKED, _STEP_ANSWERED),
 }
-_EVERY_WORD: Final = frozenset(word for sides in _WORDS.values() for side in sides for word in side)
+_EVERY_WORD: Final = frozenset(
+    word for sides in _SIDE_WORDS.values() for side in sides for word in side
+)
 # Last words of a name whose value is a whole input or output.
 _ENDS: Final = _EVERY_WORD | {
     *("json", "value", "raw", "body", "data", "payload", "string", "str", "full", "content"),
@@ -195,7 +196,7 @@ _NO_TEXT: Final = frozenset(
 )
 _CALLED: Final = ("tool", "calls")
 # Words before the name of a run, by kind.
-_NAMED: Final = {
+_RUN_NAME_WORDS: Final = {
     "tool": frozenset({"tool", "function"}),
     "agent": frozenset({"agent"}),
     "retriever": frozenset({"retriever"}),
@@ -291,7 +292,7 @@ def _facts_of(name: str) -> _NameFacts:
         bool(words) and words[-1] in _USAGES and not _COUNTING.isdisjoint(words),
         words[-1:] == ("model",) or words[-2:] in _MODEL_ENDS,
         not _PROVIDER.isdisjoint(words[-2:]),
-        [kind for kind, nouns in _NAMED.items() if _is_run_name(words, nouns)],
+        [kind for kind, nouns in _RUN_NAME_WORDS.items() if _is_run_name(words, nouns)],
     )
 
 
@@ -321,7 +322,7 @@ def find_spare_names(keys: Sequence[str], presents: Sequence[Present]) -> SpareN
     asked, answered = (_find_texts(sources, is_answer=is_answer) for is_answer in (False, True))
     run_names = {
         kind: names
-        for kind in _NAMED
+        for kind in _RUN_NAME_WORDS
         if (names := [key for key, fact in facts if kind in fact.named])
     }
     counts: dict[str, list[str]] = {}
@@ -398,7 +399,7 @@ def _rank_text(name: str, *, is_answer: bool) -> Mapping[str, tuple[int, int]]:
     if not words or words[-1] not in _ENDS or not _NO_TEXT.isdisjoint(words):
         return {}
     ranks = {}
-    for kind, sides in _WORDS.items():
+    for kind, sides in _SIDE_WORDS.items():
         if _side_of(words, *sides) == ("answered" if is_answer else "asked"):
             ours = sides[is_answer]
             places = [ours.index(word) for word in words if word in ours]
@@ -432,8 +433,8 @@ def kind_of(text: str) -> StatedKind | None:
         return StatedKind("embedding", is_clear=True)
     nouns = [word for word in words if word not in _AROUND_NOUN] or words
     phrases = ("_".join(words), "_".join(words[-2:]), "_".join(nouns), nouns[-1])
-    found = next((phrase for phrase in phrases if phrase in _KINDS), None)
-    return None if found is None else StatedKind(_KINDS[found], found in _CLEAR_KINDS)
+    found = next((phrase for phrase in phrases if phrase in _KIND_OF_WORD), None)
+    return None if found is None else StatedKind(_KIND_OF_WORD[found], found in _CLEAR_KINDS)
 
 
 def read_kinds(
@@ -493,7 +494,7 @@ def read_spares(spare: SpareNames, values: AttributeColumns) -> None:
     """
     run_columns = values.run_columns
     kinds = run_columns.column("kind")
-    if _PLAIN.issuperset(kinds):
+    if {None, "span"}.issuperset(kinds):
         return
     for name, texts in (("inputs", spare.asked), ("outputs", spare.answered)):
         if not texts.keys().isdisjoint(kinds):

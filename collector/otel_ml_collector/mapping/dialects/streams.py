@@ -34,10 +34,10 @@ _LONGEST_MS: Final = 86_400_000
 _STREAM_EVIDENCE: Final = frozenset({*FIRST_TOKENS, FIRST_MOMENT, names.STREAM_CHUNKS})
 # Words of other attributes with the time to the first token: the last ones, and the unit after
 # them in milliseconds. Without a unit it is in seconds, like all times of the conventions.
-_FIRST: Final = frozenset({"ttft", "ttfb", "ttfc"})
+_FIRST_ABBREVIATIONS: Final = frozenset({"ttft", "ttfb", "ttfc"})
 _FIRST_NOUNS: Final = frozenset({"token", "chunk", "byte"})
-_TIMES: Final = frozenset({"latency", "time", "delay", "duration"})
-_UNITS: Final = {
+_TIME_WORDS: Final = frozenset({"latency", "time", "delay", "duration"})
+_UNIT_MS: Final = {
     **dict.fromkeys(("ms", "millis", "milliseconds", "msec"), 1.0),
     **dict.fromkeys(("s", "sec", "secs", "seconds"), 1_000.0),
     **dict.fromkeys(("us", "micros", "microseconds"), 1e-3),
@@ -60,14 +60,18 @@ def is_streamed(names: Iterable[str]) -> bool:
 def _unit_of(name: str) -> float:
     """Return the unit of an attribute with the time to the first token; 0 for any other."""
     words = words_of(name)
-    unit = _UNITS.get(words[-1], 0.0) if words else 0.0
+    unit = _UNIT_MS.get(words[-1], 0.0) if words else 0.0
     core = words[:-1] if unit else words
-    is_time = bool(unit) or not _TIMES.isdisjoint(core) or "ms" in core
+    is_time = bool(unit) or not _TIME_WORDS.isdisjoint(core) or "ms" in core
     unit = unit or (1.0 if "ms" in core else _SECONDS)
-    while core and core[-1] in _TIMES:
+    while core and core[-1] in _TIME_WORDS:
         core = core[:-1]
     is_first = core[-2:-1] == ("first",) and core[-1] in _FIRST_NOUNS and is_time
-    return unit if core and (core[-1] in _FIRST or is_first) and "relative" not in core else 0.0
+    return (
+        unit
+        if core and (core[-1] in _FIRST_ABBREVIATIONS or is_first) and "relative" not in core
+        else 0.0
+    )
 
 
 @lru_cache(1_024)
