@@ -25,7 +25,7 @@ from otel_ml.statistics import floats
 from otel_ml.statistics.intervals import Estimate, exponential, normal_quantile
 from otel_ml.statistics.sequence import (
     CellKey,
-    Comparison,
+    ComparedMeans,
     Moments,
     Pair,
     StratumSums,
@@ -234,7 +234,7 @@ class _Compared:
             return None
         return cls(figure, sums, is_hourly, runs)
 
-    def compare(self, strata: Iterable[StratumSums], error: float) -> Comparison | None:
+    def compare(self, strata: Iterable[StratumSums], error: float) -> ComparedMeans | None:
         figure = self.figure
         return compare_sums(
             strata,
@@ -243,7 +243,7 @@ class _Compared:
             expected=_TYPICAL_DIFFERENCES.get(figure.kind),
         )
 
-    def decide(self, comparison: Comparison) -> tuple[Word, Sequence[tuple[str, int]]]:
+    def decide(self, comparison: ComparedMeans) -> tuple[Word, Sequence[tuple[str, int]]]:
         """Return the word, and why there is none, as far as it is not the interval's width."""
         reasons = _too_few(comparison)
         if reasons:
@@ -342,7 +342,7 @@ class _Compared:
             f"{names[0].removeprefix('with ')}: {had:,} of {of:,}",
         )
 
-    def margin(self, comparison: Comparison) -> float:
+    def margin(self, comparison: ComparedMeans) -> float:
         """Return the smallest difference that matters.
 
         For scores it is in their own range, for amounts it is a logarithm.
@@ -361,7 +361,7 @@ class _Compared:
     def _verdict(
         self,
         word: Word,
-        comparison: Comparison,
+        comparison: ComparedMeans,
         few: Sequence[tuple[str, int]],
         names: tuple[str, str],
     ) -> JudgeVerdict | AmountVerdict:
@@ -416,7 +416,7 @@ class _Plan(NamedTuple):
     smallest: float | None
 
 
-def _plan(comparison: Comparison, margin: float, growing: int | None) -> _Plan:
+def _plan(comparison: ComparedMeans, margin: float, growing: int | None) -> _Plan:
     """Return how many runs suffice to show a difference as large as the margin (80 % power).
 
     If there are as many already, the difference is close to the margin. Then as many are needed as
@@ -461,7 +461,7 @@ def _write_missing(plan: _Plan, kind: str, names: tuple[str, str]) -> str:
     return f"the runs {names[1 - plan.side]} can show a change of {size}{unit} or more"
 
 
-def _too_few(comparison: Comparison) -> list[tuple[str, int]]:
+def _too_few(comparison: ComparedMeans) -> list[tuple[str, int]]:
     """Return why there is no verdict: how many runs or sessions the smaller side has."""
     sides = comparison.baseline, comparison.candidate
     few = min(range(2), key=lambda side: sides[side].n)

@@ -178,7 +178,7 @@ def _join_small(strata: list[StratumSums]) -> list[StratumSums]:
     return joined
 
 
-class Comparison(NamedTuple):
+class ComparedMeans(NamedTuple):
     """The means of two sides and their difference, candidate minus baseline.
 
     Attributes:
@@ -217,7 +217,7 @@ def find_width(information: float, error: float, expected: float) -> float:
 
 def compare_sums(
     strata: Iterable[StratumSums], *, is_rate: bool, error: float, expected: float | None = None
-) -> Comparison | None:
+) -> ComparedMeans | None:
     """Return the difference of two sides with a confidence sequence.
 
     Strata are weighted by the runs of both sides together, so a different mix of clients is not
@@ -286,7 +286,7 @@ def compare_sums(
         else:
             half = t * math.sqrt(errors[place]) if errors[place] else 0.0
             sides.append(Estimate(mean, mean - half, mean + half, runs, units))
-    return Comparison(sides[0], sides[1], difference(*sides), deviation, width)
+    return ComparedMeans(sides[0], sides[1], difference(*sides), deviation, width)
 
 
 def _find_size(

@@ -41,7 +41,7 @@ Sides: TypeAlias = tuple[ClusterMoments, ClusterMoments]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SliceChange:
+class ComparedSlice:
     """The data of one measure, such as error share, of two versions in a slice and in all runs.
 
     Attributes:
@@ -108,7 +108,7 @@ def count_runs_of(look: int) -> int:
     return LEAST_RUNS << look
 
 
-def judge_changes(changes: Sequence[SliceChange]) -> list[ChangeVerdict | None]:
+def judge_changes(changes: Sequence[ComparedSlice]) -> list[ChangeVerdict | None]:
     """Decide for each slice and measure whether the new version is worse in this slice.
 
     Of a hundred versions without a difference, at most five ever have a slice that is named, at any
@@ -194,7 +194,7 @@ class _Compared:
     p: float
 
     @classmethod
-    def of(cls, change: SliceChange) -> "_Compared | None":
+    def of(cls, change: ComparedSlice) -> "_Compared | None":
         """Compare both changes. None if there are too few runs or sessions."""
         for part, every in zip(change.of_slice, change.of_all, strict=True):
             if min(part.n, every.n - part.n) < LEAST_SLICE:
@@ -225,7 +225,7 @@ class _Compared:
             p=max(chances),
         )
 
-    def conclude(self, change: SliceChange, *, is_sure: bool) -> ChangeVerdict:
+    def conclude(self, change: ComparedSlice, *, is_sure: bool) -> ChangeVerdict:
         before, now = self.means
         sign = 1 if change.lower_is_better else -1
         margin = math.log1p(change.margin) if change.kind == "amount" else change.margin
@@ -374,7 +374,7 @@ class _Events(NamedTuple):
 
 
 def _find_rate_chances(
-    change: SliceChange, own: tuple[_Mean, _Mean], rest: tuple[_Mean, _Mean], noise: "_Noise"
+    change: ComparedSlice, own: tuple[_Mean, _Mean], rest: tuple[_Mean, _Mean], noise: "_Noise"
 ) -> list[float]:
     """Return the p-values of exact tests on few events. Empty if many are expected.
 

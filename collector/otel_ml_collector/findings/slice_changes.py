@@ -17,7 +17,7 @@ from otel_ml.statistics.intervals import CONFIDENCE, Estimate
 from otel_ml.statistics.release import FigureVerdict
 from otel_ml.statistics.slice_changes import (
     ChangeVerdict,
-    SliceChange,
+    ComparedSlice,
     count_runs_of,
     find_look,
     judge_changes,
@@ -575,7 +575,7 @@ class _Prepared:
                 item = self.looked[place]
                 keys.append((number, place))
                 changes.append(
-                    SliceChange(
+                    ComparedSlice(
                         kind=item.figure.kind,
                         lower_is_better=item.figure.lower_is_better,
                         margin=item.figure.margin,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from otel_ml.statistics.sequence import (
-    Comparison,
+    ComparedMeans,
     Moments,
     StratumSums,
     compare_sums,
@@ -27,7 +27,7 @@ def rate(passed: int, n: int) -> Moments:
     return moments_of([(1.0, 1, passed), (0.0, 1, n - passed)])
 
 
-def compare(*pairs: tuple[Moments, Moments], error: float = 0.001) -> Comparison:
+def compare(*pairs: tuple[Moments, Moments], error: float = 0.001) -> ComparedMeans:
     """Compare rates in the cells of one stratum."""
     sums = StratumSums()
     for pair in pairs:

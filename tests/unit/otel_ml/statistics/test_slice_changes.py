@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from otel_ml.statistics.slice_changes import (
-    SliceChange,
+    ComparedSlice,
     count_runs_of,
     find_look,
     judge_changes,
@@ -41,11 +41,11 @@ def sum_runs(
 
 def make_change(
     before: tuple[int, int, int, int], now: tuple[int, int, int, int], look: int = 2
-) -> SliceChange:
+) -> ComparedSlice:
     """Make a pass rate: passes and runs in the slice, then outside, of both versions."""
     (own_before, all_before), (own_now, all_now) = sum_runs(*before), sum_runs(*now)
     own, every = (own_before, own_now), (all_before, all_now)
-    return SliceChange(
+    return ComparedSlice(
         kind="rate",
         lower_is_better=False,
         margin=0.02,
