@@ -194,6 +194,19 @@ def write(reference: Reference) -> str:
     return page.text
 
 
+class _OptionTexts(griffe.Extension):
+    """Gives each key of a `TypedDict` its description, so that arguments made of them have it."""
+
+    def on_class_members(self, *, cls: griffe.Class, **_event: object) -> None:
+        """Copy the descriptions from the section Attributes of the class."""
+        if not any(str(base).endswith("TypedDict") for base in cls.bases):
+            return
+        for section in cls.docstring.parsed if cls.docstring else ():
+            if isinstance(section, griffe.DocstringSectionAttributes):
+                for one in section.value:
+                    cls.members[one.name].docstring = griffe.Docstring(one.description)
+
+
 def make() -> str:
     """Return the page for the current docstrings."""
     package = griffe.load(
@@ -201,7 +214,7 @@ def make() -> str:
         search_paths=[ROOT],
         docstring_parser="google",
         docstring_options=_GOOGLE,
-        extensions=griffe.load_extensions(griffe.UnpackTypedDictExtension),
+        extensions=griffe.load_extensions(_OptionTexts, griffe.UnpackTypedDictExtension),
         resolve_aliases=True,
     )
     if not isinstance(package, griffe.Module):

@@ -17,6 +17,7 @@ import otel_ml
 from docs import make_dialects
 from docs.make_reference import TARGET, make
 from docs.markdown import anchor
+from otel_ml.imports import TableOptions
 from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.filter.fields import FIELD_NAMES
 from otel_ml_collector.serve.routes import ROUTES
@@ -126,6 +127,16 @@ def test_every_public_name_has_a_heading() -> None:
 def test_reference_is_what_the_docstrings_say() -> None:
     """The reference is up to date: it equals the output of `make docs`."""
     assert TARGET.read_text() == make()
+
+
+def test_every_argument_of_an_import_is_described() -> None:
+    """The options that `import_table` takes as a `TypedDict` have their texts in the reference."""
+    [chapter] = re.findall(
+        r"^### Client\.import_table$(.*?)^### ", read("docs/reference.md"), re.MULTILINE | re.DOTALL
+    )
+    items = re.findall(r"^\* .*", chapter, re.MULTILINE)
+    assert len(items) == 2 + len(TableOptions.__annotations__)
+    assert [item for item in items if "): " not in item] == []
 
 
 def test_dialects_are_what_the_mapping_reads() -> None:
