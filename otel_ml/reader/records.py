@@ -1,6 +1,6 @@
 """The objects that a `Reader` returns. Their fields have the names of the JSON API."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -334,7 +334,8 @@ class UnmatchedRecords:
 class Trace(HasCard):
     """All runs of a trace, or of all traces with the same trace key, the oldest first.
 
-    A trace key is your own name for a trace, such as ``order-17``.
+    A trace key is your own name for a trace, such as ``order-17``. Iterating over a trace yields
+    its runs in the order of their start.
 
     Attributes:
         key: The trace ID or trace key that you asked for.
@@ -349,6 +350,9 @@ class Trace(HasCard):
     records: Sequence[UnmatchedRecords] = ()
     truncated: bool = False
     hidden_parents: Sequence[str] = ()
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(self.runs)
 
     @property
     def _card(self) -> Card:

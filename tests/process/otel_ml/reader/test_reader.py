@@ -165,6 +165,12 @@ def test_trace(reader: Reader) -> None:
         assert trace.runs[0].params == {"rate": 0.1}
 
 
+def test_a_trace_yields_its_runs_in_order_of_start(reader: Reader) -> None:
+    """A trace can be iterated like its runs, without naming them."""
+    trace = reader.trace(training(reader).trace_id)
+    assert [*trace] == sorted(trace.runs, key=lambda run: run.start_ns) != []
+
+
 def test_values_are_what_was_logged(reader: Reader) -> None:
     """Arrays, tables and images are read back with type, dtype, shape and content."""
     run = training(reader)
