@@ -32,6 +32,7 @@ from otel_ml.imports.progress import ImportProgress
 from otel_ml.imports.sender import HistorySender, ImportBatch, ImportStopped
 from otel_ml.imports.tables import RowSource, open_table, read_text
 from otel_ml.items import digest_of
+from otel_ml.notebook import page_address
 from otel_ml.profiles.components import Component, InputComponent, OutputComponent
 from otel_ml.profiles.profile import DOCUMENT, DOCUMENT_BYTES, ModelProfile
 from otel_ml.reader import Reader
@@ -143,7 +144,7 @@ class TableImport:
         reference: Name of the reference. Empty if the table was imported as runs.
         notes: Warnings, such as a prediction target that could not be saved.
         seconds: Duration of the import in seconds.
-        page: Address of the model's page.
+        page: Address of the model's page; for a reference, of the page of the project's profiles.
     """
 
     rows: int
@@ -630,7 +631,9 @@ class _TableImporter:
             targets=targets,
             notes=notes,
             seconds=time.monotonic() - began_s,
-            page=self._sender.page,
+            page=page_address(
+                self._sender.page, self._recorder.project, "models", clean(self._model)
+            ),
         )
 
     def _batches(self) -> Iterator[ImportBatch]:
@@ -778,7 +781,7 @@ def _import_reference(
         stored=total,
         reference=name,
         seconds=time.monotonic() - began_s,
-        page=sender.page,
+        page=page_address(sender.page, recorder.project, "profiles"),
     )
 
 

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
+from urllib.request import urlopen
 
 import polars as pl
 import pytest
@@ -76,6 +77,12 @@ def read_rejected(folder: Path) -> list[dict[str, Any]]:
     """Return the rows that the import of t.csv in this folder rejected."""
     lines = (folder / "t.csv.rejected.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
+
+
+def read_page(address: str) -> str:
+    """Return the text of a page; an error status is an error."""
+    with urlopen(address, timeout=30) as answer:
+        return str(answer.read().decode())
 
 
 def test_each_row_is_a_run(client: Client, collector: CollectorProcess) -> None:
@@ -288,6 +295,17 @@ def test_a_call_of_the_past(client: Client, collector: CollectorProcess) -> None
     with Reader(client.project, endpoint=collector.endpoint) as reader:
         found = reader.run(training.run_id).metrics
     assert found == {"loss": [0.5, 0.25]}
+
+
+def test_page_shows_what_was_imported(client: Client, collector: CollectorProcess) -> None:
+    """`page` leads to the model's page, and for a reference to the profiles of the project."""
+    base = f"{collector.endpoint}/projects/{quote(client.project)}"
+    done = client.import_table(CHURN, model="churn now", **ROLES)
+    assert done.page == f"{base}/models/churn%20now"
+    assert "churn now" in read_page(done.page)
+    done = client.import_table(CHURN, model="churn later", outputs="churned", as_reference=True)
+    assert done.page == f"{base}/profiles"
+    assert "reference of churn later" in read_page(done.page)
 
 
 def test_a_reference(client: Client, collector: CollectorProcess) -> None:
