@@ -34,12 +34,14 @@ from otel_ml_collector.cli.failure import (
     asking,
 )
 from otel_ml_collector.cli.options import Command, flags_of, setting_options, taking
-from otel_ml_collector.errors import BadSetting, InUse
+from otel_ml_collector.errors import BadInput, BadSetting, InUse
 from otel_ml_collector.settings.sources import SettingText
 from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.settings.values import address_here
 from otel_ml_collector.store.lock import read_holder
 from otel_ml_collector.store.owner import read_owner_token
+from otel_ml_collector.times import to_rfc3339
+from otel_ml_collector.windows import DAY_NAMES, find_last, read_zone
 
 if TYPE_CHECKING:
     from otel_ml.export.settings import ExportSettings as Connection
@@ -461,7 +463,15 @@ def with_project(command: Command) -> Command:
 
 
 def with_filter(command: Command) -> Command:
-    """Add --where, --start, --end and --tz to a command, and pass a `Within` as ``within``."""
+    """Add --where, --start, --end, --last and --tz to a command, and pass a `Within` as ``within``.
+
+    A period given by --last is passed as its start and end.
+    """
+
+    def make(taken: dict[str, Any]) -> Within:
+        last = taken.pop("last")
+        return replace(Within(**taken), **_read_last(last, taken)) if last else Within(**taken)
+
     options: list[Command] = [
         click.option(
             "--where",
@@ -480,13 +490,34 @@ def with_filter(command: Command) -> Command:
             help="Only runs that started before this time",
         ),
         click.option(
+            "--last",
+            metavar="LENGTH",
+            help="Only runs of the time until now, such as 7d, or of a day: today or yesterday",
+        ),
+        click.option(
             "--tz",
             metavar="ZONE",
             help="Time zone of dates, and of times without an offset, such as Europe/Berlin [UTC]",
         ),
     ]
-    names = {"where", "start", "end", "tz"}
-    return taking(options, names, "within", lambda taken: Within(**taken))(command)
+    names = {"where", "start", "end", "last", "tz"}
+    return taking(options, names, "within", make)(command)
+
+
+def _read_last(last: str, taken: Mapping[str, Any]) -> dict[str, str]:
+    """Return the start and the end of a period; a period until now has no end.
+
+    Raises:
+        BadSetting: --start or --end was given too, or the period or the time zone is invalid.
+    """
+    if taken["start"] or taken["end"]:
+        raise BadSetting("--last cannot be used with --start or --end")
+    try:
+        window = find_last(last, time.time_ns(), read_zone(taken["tz"] or "UTC"))
+    except BadInput as error:
+        raise BadSetting(str(error)) from error
+    edges = {"start": to_rfc3339(window.start_ns)}
+    return edges | ({"end": to_rfc3339(window.end_ns)} if last in DAY_NAMES else {})
 
 
 @contextmanager

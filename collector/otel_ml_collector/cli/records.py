@@ -367,15 +367,16 @@ def sessions(
 ) -> int:
     """List sessions, most recently used first, or the turns of one session, oldest first.
 
-    With --where, --start or --end, only sessions with a matching run are listed. Their figures
-    still cover all runs of the session. If you name a session, the feedback about it is printed to
-    standard error, after its turns.
+    With --where, --start, --end or --last, only sessions with a matching run are listed. Their
+    figures still cover all runs of the session. If you name a session, the feedback about it is
+    printed to standard error, after its turns.
     """
     if not 1 <= limit <= _MOST_SESSIONS:
         raise BadSetting(f"Invalid --limit {limit}: expected 1 to {_MOST_SESSIONS}")
     if session and within:
         raise BadSetting(
-            "--where, --start and --end cannot be used with a session: all its turns are listed"
+            "--where, --start, --end and --last cannot be used with a session: all its turns are "
+            "listed"
         )
     with asked.open() as place:
         api = place.api()
@@ -417,13 +418,14 @@ def models(
 
     NAME is a model (churn) or one of its versions (churn:v3 or churn@champion).
 
-    You see how many runs each model had in the last 24 hours. With --where, --start or --end, the
-    runs that match are counted instead.
+    You see how many runs each model had in the last 24 hours. With --where, --start, --end or
+    --last, the runs that match are counted instead.
     """
     model = model or name
     if model and within:
         raise BadSetting(
-            "--where, --start and --end cannot be used with a model: all its versions are listed"
+            "--where, --start, --end and --last cannot be used with a model: all its versions are "
+            "listed"
         )
     with asked.open() as place:
         api = place.api()
@@ -695,8 +697,8 @@ def slices(
     """List tag values and labels whose runs do worse than all other runs of the same model.
 
     The list is sorted by the number of additional failures: how many runs failed, minus how many
-    would have failed at the rate of all other runs. Without --start, the runs of the last 24 hours
-    are compared.
+    would have failed at the rate of all other runs. Without --start and --last, the runs of the
+    last 24 hours are compared.
     """
     with asked.open() as place:
         api = place.api()
@@ -877,7 +879,7 @@ def metrics(
 ) -> int:
     """List the runs that logged metrics, or the metric points of one run."""
     if run_id and within:
-        raise BadSetting("--where, --start and --end cannot be used with --run")
+        raise BadSetting("--where, --start, --end and --last cannot be used with --run")
     path = ("projects", project, "metrics")
     with asked.open() as place:
         api = place.api()

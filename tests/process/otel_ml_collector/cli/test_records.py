@@ -115,6 +115,23 @@ def test_filter_order_and_limit(endpoint: str) -> None:
     assert rows(done.stdout)[1:] == [["answer", "a"], ["answer", "b"]]
 
 
+def test_last_selects_a_period(endpoint: str) -> None:
+    """Each command with a filter takes --last, a length until now or a day, instead of --start."""
+    for command in ("runs", "sessions", "models", "slices", "metrics"):
+        done = otel_ml(endpoint, command, "--project", PROJECT, "--last", "1h", "--json")
+        assert (done.returncode in (0, NOTHING), done.stderr) == (True, b""), command
+    asked = ("runs", "--project", PROJECT, "--columns", "model")
+    assert len(rows(otel_ml(endpoint, *asked, "--last", "2d").stdout)) == 1 + 5
+    assert otel_ml(endpoint, *asked, "--last", "yesterday").returncode == NOTHING
+    for more, message in (
+        (("--last", "soon"), b"Invalid last 'soon': expected a number of s, m, h, d or w"),
+        (("--last", "1h", "--end", "2026-11-20"), b"--last cannot be used with --start or --end"),
+        (("--last", "today", "--tz", "Mars"), b"Invalid time zone 'Mars'"),
+    ):
+        refused = otel_ml(endpoint, *asked, *more)
+        assert (refused.returncode, message in refused.stderr) == (USAGE, True)
+
+
 def test_json_is_the_answer_of_the_api(collector: CollectorProcess, endpoint: str) -> None:
     """JSON is the response of the API, even over several of its pages."""
     few = otel_ml(endpoint, "runs", "--project", PROJECT, "--limit", "2", "--format", "json")
