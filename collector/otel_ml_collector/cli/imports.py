@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from otel_ml.addresses import write_segment
+from otel_ml.counts import write_count
 from otel_ml_collector.cli.failure import DONE, HELP, NOTHING, UNREACHABLE, CommandFailed
 from otel_ml_collector.cli.place import PlaceOptions, Workplace, with_place, with_project
 from otel_ml_collector.errors import BadSetting
@@ -329,14 +330,16 @@ def _import(
             raise BadSetting(str(error)) from error
         finally:
             shown.end()
-        counts = [_count(count, records) for records, count in done.stored.items()]
+        counts = [
+            write_count(count, records.removesuffix("s")) for records, count in done.stored.items()
+        ]
         if datasets:
-            counts.append(_count(datasets, "data sets"))
+            counts.append(write_count(datasets, "data set"))
         click.echo(f"Imported {_join_words(counts)} in {done.seconds:,.1f} s")
         if done.resumed:
             click.echo(f"{done.resumed:,} records were read before the import was interrupted")
         for records, count in done.left_out.items():
-            click.echo(f"Not imported: {_count(count, records)}")
+            click.echo(f"Not imported: {write_count(count, records.removesuffix('s'))}")
         if absent := export.absent():
             click.echo(f"Not in the export: {', '.join(absent)}")
         _report_rejected(done.rejected, done.rejected_file)
@@ -362,11 +365,6 @@ def _save_datasets(export: "ToolExport", place: Workplace, project: str) -> int:
     finally:
         client.close()
     return saved
-
-
-def _count(count: int, records: str) -> str:
-    """Return a count with what is counted, such as "1 span" for 1 and "spans"."""
-    return f"{count:,} {records.removesuffix('s') if count == 1 else records}"
 
 
 def _join_words(words: Sequence[str]) -> str:
