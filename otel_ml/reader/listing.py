@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar, overloa
 
 import orjson
 
-from otel_ml.arguments import check_text
+from otel_ml.arguments import check_integer, check_text
 from otel_ml.attributes import CAPTURE
 from otel_ml.loading import start_detached
 from otel_ml.notebook import Card, HasCard, note, page_address, shorten, table
@@ -48,6 +48,7 @@ Item = TypeVar("Item")
 Format = Literal["jsonl", "csv", "parquet"]
 
 _PAGE: Final = 500
+_MOST_GROUPS: Final = 50
 _COLUMNS_CHARS: Final = 65_536
 # Maximum size of the payloads that are fetched together for a page of runs.
 _PAGE_BYTES: Final = 32 * 1024 * 1024
@@ -283,10 +284,17 @@ class Runs(PagedList[Run]):
         """
         return made_sums(self.ask_sums(group))
 
-    def ask_sums(self, group: str) -> dict[str, Any]:
-        """Return the totals as JSON from the API. If `group` is empty, it contains no groups."""
+    def ask_sums(self, group: str, groups: int | None = None) -> dict[str, Any]:
+        """Return the totals as JSON from the API. If `group` is empty, it contains no groups.
+
+        Args:
+            group: The field or tag to group by.
+            groups: Maximum number of groups, up to 50. Default: 20.
+        """
         check_text("group", group, may_be_empty=True)
-        asked = {**self._wanted.bounds, **self._tops, "group": group or None}
+        if groups is not None:
+            check_integer("groups", groups, 1, _MOST_GROUPS)
+        asked = {**self._wanted.bounds, **self._tops, "group": group or None, "groups": groups}
         path = ("projects", self._wanted.project, "sums")
         sums: dict[str, Any] = self._api.get(*path, **asked)
         return sums

@@ -13,6 +13,7 @@ from uuid import uuid4
 import click
 
 from otel_ml.addresses import write_segment
+from otel_ml.counts import write_count
 from otel_ml.notebook import show_unseen
 from otel_ml.orders import NEWEST, ORDER_NAMES, read_order
 from otel_ml_collector.cli.failure import (
@@ -69,6 +70,8 @@ _FIRST_TO_GO: Final = (
 _OF_FILTERS: Final = frozenset(
     {"start", "end", "latency", "input", "output", "parent", "attributes", "resource", "cached"}
 )
+# Columns of an export that lists have under another name.
+_PREVIEWS: Final = {"inputs_preview": "inputs", "outputs_preview": "outputs"}
 _SESSION_COLUMNS: Final = (
     *("last_time", "session", "user", "turns", "runs", "errors", "tokens", "cost", "asked"),
 )
@@ -113,6 +116,7 @@ _OWNER_COLUMNS: Final = ("run_id", "model", "names", "points", "last_time")
 _EXPORTED: Final = ("jsonl", "csv", "parquet")
 _POINTS: Final = ("name", "step", "time_ns", "value")
 _MOST_SESSIONS: Final = 1_000
+_RUNS: Final = 50
 _GROUPS: Final = 50
 _FEW_BYTES: Final = 65_536  # larger than an export without runs, which has only a header
 _OF_WHOLES: Final = frozenset({"params", "metrics", "attributes", "resource"})
@@ -140,7 +144,10 @@ def _with_listing(command: Command) -> Command:
     """Add --limit, --order, --roots and --traces to a command and pass them as ``listing``."""
     options: list[Command] = [
         click.option(
-            "--limit", type=int, default=50, metavar="N", help="Maximum number of runs to list [50]"
+            "--limit",
+            type=int,
+            metavar="N",
+            help="Maximum number of runs to list [50], or of groups with --by [20]",
         ),
         click.option(
             "--order",
@@ -197,28 +204,30 @@ def runs(
     'tags["client"]' or inputs.question. To write all runs with full inputs and outputs to a file,
     use `otel-ml export`.
     """
-    if not 1 <= listing["limit"] <= _MOST_RECORDS:
-        raise BadSetting(
-            f"Invalid --limit {listing['limit']}: expected 1 to {_MOST_RECORDS}; "
-            "to write all runs, use otel-ml export"
-        )
+    limit = listing["limit"]
+    most, more = (_GROUPS, "") if by else (_MOST_RECORDS, "; to write all runs, use otel-ml export")
+    if limit is not None and not 1 <= limit <= most:
+        raise BadSetting(f"Invalid --limit {limit}: expected 1 to {most}{more}")
     with asked.open() as place, place.reader(project) as reader:
+        listing = {**listing, "limit": None if by else limit or _RUNS}
         stored_runs = reader.runs(**listing, **asdict(within))
         with check_project(place.api(), project) as check:
             if sums or by:
-                return _write_sums(form, stored_runs, check, by)
+                return _write_sums(form, stored_runs, check, by, limit=limit)
             return _write_runs(form, stored_runs, check)
 
 
-def _write_sums(form: Layout, found: "Runs", check: Callable[[object], None], by: str) -> int:
+def _write_sums(
+    form: Layout, found: "Runs", check: Callable[[object], None], by: str, *, limit: int | None
+) -> int:
     """Write totals of runs: one line for all runs, or one for each group and one for the others."""
-    answer = found.ask_sums(by)
+    answer = found.ask_sums(by, limit if by else None)
     check(answer["total"]["runs"])
     if not by:
         return write_rows([answer["total"]], answer, form, _SUM_COLUMNS)
     groups = [(group["label"], group["where"], group["total"]) for group in answer["groups"]]
     if answer["rest"]:
-        groups.append((f"{answer['left']:,} others", None, answer["rest"]))
+        groups.append((write_count(answer["left"], "other"), None, answer["rest"]))
     rows = [{by: label, **total, "where": where} for label, where, total in groups]
     return write_rows(rows, answer, form, (by, *_SUM_COLUMNS, "where"))
 
@@ -255,11 +264,15 @@ def _with_inside(run: dict[str, Any], inside: Mapping[str, Any] | None) -> dict[
     """Return a request's row with totals and lowest scores that include the calls inside it."""
     if inside is None:
         return run
+    texts = {
+        "inputs": run["inputs"] or inside.get("asked"),
+        "outputs": run["outputs"] or inside.get("answered"),
+    }
     worst = {judge: score["score"] for judge, score in inside.get("scores", {}).items()}
     return {
         **run,
-        "inputs": run["inputs"] or inside.get("asked"),
-        "outputs": run["outputs"] or inside.get("answered"),
+        **texts,
+        **{name: texts[column] for name, column in _PREVIEWS.items() if name in run},
         "tokens": inside["tokens"],
         "cost": inside["cost"],
         "scores": run["scores"]
@@ -272,13 +285,17 @@ def _is_of_filters(column: str) -> bool:
 
 
 def _add_columns(rows: list[dict[str, Any]], columns: Sequence[str], found: "Runs") -> None:
-    """Add columns to runs that are named like fields of the filter language.
+    """Add columns to runs: previews as in an export, and fields of the filter language.
 
     Raises:
         CommandFailed: The filter language has no such field.
     """
     if not rows:
         return
+    for name, column in _PREVIEWS.items():
+        if name in columns:
+            for row in rows:
+                row[name] = row[column]
     fields = {name: _field_of(name, rows) for name in columns if name not in rows[0]}
     is_whole = any(map(_is_of_whole, fields.values()))
     full_runs = {run.run_id: run for run in found} if is_whole else {}

@@ -54,10 +54,10 @@ from otel_ml_collector.runs.answers import Run, RunsPage, RunSummary
 from otel_ml_collector.runs.errors import find_error_groups
 from otel_ml_collector.runs.roots import find_calls_inside, find_roots
 from otel_ml_collector.services import find_service
-from otel_ml_collector.stats import NO_RUNS
+from otel_ml_collector.stats import MAX_GROUPS, NO_RUNS
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, to_rfc3339
-from otel_ml_collector.traces.sums import ListSums, find_sums
+from otel_ml_collector.traces.sums import GROUPS, ListSums, find_sums
 from otel_ml_collector.traces.views import View, find_views
 from otel_ml_collector.unread import find_unread
 from otel_ml_collector.web import view
@@ -207,14 +207,22 @@ Group = Annotated[
 
 
 @api.get("/projects/{project:path}/sums")
-def get_sums(query: ListQuery, reader: FromReader, group: Group = "") -> ListSums:
+def get_sums(
+    query: ListQuery,
+    reader: FromReader,
+    group: Group = "",
+    groups: Annotated[
+        int, Query(ge=1, le=MAX_GROUPS, description="Maximum number of groups to list")
+    ] = GROUPS,
+) -> ListSums:
     """Add up all matching runs: their number, errors, tokens and cost, in total and by group.
 
     The order and page of the list have no effect. For a list of requests or traces, the calls
     inside them are added up. Each call belongs to the group of its request or trace, and counts
     once.
     """
-    return find_sums(reader, query, group, time.time_ns()) or ListSums(NO_RUNS)
+    now_ns = time.time_ns()
+    return find_sums(reader, query, group, now_ns, groups=groups) or ListSums(NO_RUNS)
 
 
 @dataclass(frozen=True, slots=True)

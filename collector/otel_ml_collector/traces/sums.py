@@ -22,7 +22,8 @@ from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, all_of
 from otel_ml_collector.windows import Window
 
-_MOST_GROUPS: Final = 20
+# Number of groups of a page, and of an answer unless it asks for another number.
+GROUPS: Final = 20
 # The traces of a list of requests or traces, and the value of each.
 _TOPS: Final = Sql("""
     FROM {deliveries} {join} WHERE project = {project:String} AND start_ns >= {start:Int64}
@@ -65,7 +66,9 @@ class ListSums:
     rest: RunFigures | None = None
 
 
-def find_sums(reader: Reader, query: RunsQuery, group: str, now_ns: int) -> ListSums | None:
+def find_sums(
+    reader: Reader, query: RunsQuery, group: str, now_ns: int, *, groups: int = GROUPS
+) -> ListSums | None:
     """Add up all runs of a list: their number, tokens and cost, in total and by group.
 
     The order and page of the list have no effect. In a list of requests or traces, the calls inside
@@ -76,6 +79,7 @@ def find_sums(reader: Reader, query: RunsQuery, group: str, now_ns: int) -> List
         query: The list: project, filter, time range and kind.
         group: The field or tag to group by, as in statistics; empty for no groups.
         now_ns: The current time.
+        groups: Maximum number of groups. The groups with the most runs are returned.
 
     Returns:
         The sums. None if the project has no runs and spans, or if the list's time range ends before
@@ -108,18 +112,19 @@ def find_sums(reader: Reader, query: RunsQuery, group: str, now_ns: int) -> List
             group=group,
             window=window,
             step_ns=None,
-            groups=_MOST_GROUPS,
+            groups=groups,
             also=also,
             by=by,
             needs_runs=query.is_of_tops,
         ),
     )
-    groups = [
+    sum_groups = [
         SumGroup(item.group, narrow(query.where, where_of_group(group, item.group)), item.total)
         for item in (stats.groups if group else ())
     ]
     rest = stats.other.total if stats.other else None
-    return ListSums(stats.total, groups, max(stats.groups_found - len(groups), 0), rest)
+    left = max(stats.groups_found - len(sum_groups), 0)
+    return ListSums(stats.total, sum_groups, left, rest)
 
 
 def _label_tops(reader: Reader, project: str, group: str, condition: Condition) -> Grouping:

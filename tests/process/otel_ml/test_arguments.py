@@ -640,7 +640,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
         "tz": OPTIONAL_NAME,
         "columns": LONG_TEXT,
     },
-    "otel_ml.reader.Runs.ask_sums": {"group": LONG_TEXT},
+    "otel_ml.reader.Runs.ask_sums": {"group": LONG_TEXT, "groups": sort("None", "5")},
     "otel_ml.reader.Runs.by": {"group": LONG_TEXT},
     "otel_ml.reader.Runs.to_arrow": {"columns": LONG_TEXT},
     "otel_ml.reader.Runs.to_pandas": {"columns": LONG_TEXT},

@@ -85,9 +85,24 @@ def test_sums(collector: CollectorProcess, endpoint: str) -> None:
     done = otel_ml(endpoint, *asked, "--by", "model", "--json")
     told = collector.get("/projects/shop%2Frecords/sums", where='kind == "model"', group="model")
     assert json.loads(done.stdout) == told
+    done = otel_ml(endpoint, *asked, "--by", "model", "--limit", "1", "--columns", "model,runs")
+    assert rows(done.stdout) == [["model", "runs"], ["answer", "3"], ["1", "other", "1"]]
+    refused = otel_ml(endpoint, *asked, "--by", "model", "--limit", "51")
+    assert b"Invalid --limit 51: expected 1 to 50\n" in refused.stderr
     refused = otel_ml(endpoint, *asked, "--by", "nothing")
     assert refused.returncode == USAGE
     assert b"Invalid group" in refused.stderr
+
+
+def test_previews_are_columns_in_each_format(endpoint: str) -> None:
+    """The columns inputs_preview and outputs_preview of an export work in a list, too."""
+    asked = ("--project", PROJECT, "--limit", "1", "--where", 'model == "judged"')
+    columns = ("--columns", "inputs_preview,outputs_preview")
+    done = otel_ml(endpoint, "runs", *asked, *columns)
+    assert rows(done.stdout) == [["inputs_preview", "outputs_preview"], ["four", "four"]]
+    done = otel_ml(endpoint, "runs", *asked, *columns, "--json")
+    wanted = {"inputs_preview": "four", "outputs_preview": "four"}
+    assert json.loads(done.stdout)["runs"] == [wanted]
 
 
 def test_silent_roots(endpoint: str) -> None:
@@ -103,9 +118,9 @@ def test_silent_roots(endpoint: str) -> None:
         judged("far")
     assert client.flush()
     client.close()
-    columns = "model,scores,inputs,outputs"
+    columns = "model,scores,inputs,outputs,inputs_preview"
     done = otel_ml(endpoint, "runs", "--project", "silent", "--roots", "--columns", columns)
-    assert rows(done.stdout)[1:] == [["turn", "brief=3", "where", "far"]]
+    assert rows(done.stdout)[1:] == [["turn", "brief=3", "where", "far", "where"]]
 
 
 def test_filter_order_and_limit(endpoint: str) -> None:
