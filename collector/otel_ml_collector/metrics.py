@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from otel_ml.counts import write_count
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.api.route import DeferredRoute
@@ -388,7 +389,7 @@ def _find_best(
 
 def _name_runs(runs: Sequence[SweepRun]) -> str:
     if len(runs) > _NAMED:
-        return f"{len(runs):,} runs"
+        return f"{write_count(len(runs), 'run')}"
     return join_words([run.name for run in runs])
 
 

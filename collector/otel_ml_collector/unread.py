@@ -8,6 +8,7 @@ from typing import Final
 from fastapi import APIRouter, Request
 from pydantic import Field
 
+from otel_ml.counts import write_count
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.api.route import DeferredRoute
@@ -128,7 +129,7 @@ class UnreadSpans:
 
     def __str__(self) -> str:
         """Write ``10 spans by genkit-tracer, none recognized as a model call``."""
-        number = f"{self.spans:,} {'span' if self.spans == 1 else 'spans'}"
+        number = write_count(self.spans, "span")
         names = ", ".join(self.scopes[:_SHOWN_SCOPES])
         more = len(self.scopes) - _SHOWN_SCOPES
         by = f" by {names}{f' and {more} more' if more > 0 else ''}" if names else ""

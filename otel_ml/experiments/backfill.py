@@ -27,6 +27,7 @@ from otel_ml.arguments import (
     invalid,
     suggest,
 )
+from otel_ml.counts import write_count
 from otel_ml.experiments.dataset import Dataset, Item, capture_of, check_rows, write_cut
 from otel_ml.experiments.judgements import find_judgement, store_judgement
 from otel_ml.experiments.options import BACKFILLED, BackfillOptions
@@ -203,7 +204,7 @@ class Backfill:
         counts = self.runs.counts
         ended = " (interrupted)" if self.is_interrupted else ""
         known = f", {counts.stored:,} of them earlier" if counts.stored else ""
-        yield f"{self.judge.tag} judged {counts.runs:,} runs{known}{ended}"
+        yield f"{self.judge.tag} judged {write_count(counts.runs, 'run')}{known}{ended}"
         if counts.errors:
             yield f"  it failed on {counts.errors:,}, first: {self.runs.first_error}"
         if self.change is not None:

@@ -25,6 +25,7 @@ from otel_ml.arguments import (
     show,
 )
 from otel_ml.capture.description import type_name
+from otel_ml.counts import write_count
 from otel_ml.errors import quiet
 from otel_ml.export.answer import REFUSED
 from otel_ml.items import (
@@ -306,7 +307,7 @@ class Dataset(HasCard, HasSubject):
         if not chosen.is_complete:
             raise ValueError(
                 f"Data set {bare}:v{chosen.version} is incomplete "
-                f"({chosen.stored:,} of {chosen.items:,} items)"
+                f"({chosen.stored:,} of {write_count(chosen.items, 'item')})"
             )
         items = [*reader.dataset_items(bare, chosen.version)]
         cut = [item.id for item in items if not item.is_whole]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from otel_ml.arguments import check_flag, check_path
+from otel_ml.counts import write_count
 from otel_ml.statistics.distances import quantile
 from otel_ml.statistics.sketches import Sketch
 
@@ -182,7 +183,7 @@ def _facts(fields: Mapping[str, Any]) -> str:
     if sketch is None:
         return "not built"
     rows = sketch.n + sketch.missing
-    facts = [f"{rows:,} runs"]
+    facts = [write_count(rows, "run")]
     if sketch.kind == "number" and sketch.n:
         low, high = fields.get("low", sketch.low), fields.get("high", sketch.high)
         facts += [

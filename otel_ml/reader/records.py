@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from otel_ml import records
+from otel_ml.counts import write_count
 from otel_ml.notebook import Card, HasCard, page_address, shorten
 from otel_ml.records import (
     Evaluation,
@@ -356,7 +357,7 @@ class Trace(HasCard):
 
     @property
     def _card(self) -> Card:
-        return Card("Trace", self.key, (f"{len(self.runs):,} runs",))
+        return Card("Trace", self.key, (write_count(len(self.runs), "run"),))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -371,7 +372,7 @@ class Model(HasCard, records.ModelCounts):
 
     @property
     def _card(self) -> Card:
-        facts = (f"{self.runs:,} runs", f"{self.versions:,} versions")
+        facts = (write_count(self.runs, "run"), write_count(self.versions, "version"))
         return Card("Model", self.model, facts, self.page)
 
 
@@ -414,7 +415,7 @@ class Version(HasCard, HasSubject, records.ListedVersion):
 
     @property
     def _card(self) -> Card:
-        facts = (f"v{self.version}", self.digest, f"{self.runs:,} runs")
+        facts = (f"v{self.version}", self.digest, write_count(self.runs, "run"))
         return Card("Version", self.model, facts, self.page)
 
 
@@ -430,7 +431,7 @@ class Project(HasCard, records.ProjectCounts):
 
     @property
     def _card(self) -> Card:
-        return Card("Project", self.project, (f"{self.runs:,} runs",), self.page)
+        return Card("Project", self.project, (write_count(self.runs, "run"),), self.page)
 
 
 @dataclass(frozen=True, slots=True)
@@ -463,7 +464,7 @@ class Series(HasCard):
     @property
     def _card(self) -> Card:
         last = f"last {self.points[-1].value}" if self.points else ""
-        return Card("Series", self.name, (f"{self.count:,} points", last), self.page)
+        return Card("Series", self.name, (write_count(self.count, "point"), last), self.page)
 
     @property
     def values(self) -> list[float | None]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from otel_ml.counts import write_count
 from otel_ml.statistics.agreement import kappa_of_tables
 from otel_ml.statistics.intervals import ClusterSum, ClusterSums, Estimate
 from otel_ml.statistics.verdict import (
@@ -113,12 +114,13 @@ class JudgeVersionChange:
     def _write_flips(self) -> str:
         n = sum(self.table.values())
         if not self.to_fail + self.to_pass:
-            return f"Both give all {n:,} runs the same result"
+            return f"Both give {'the' if n == 1 else 'all'} {write_count(n, 'run')} the same result"
         flips = [(self.to_fail, "fail"), (self.to_pass, "pass")]
         flips.sort(reverse=True)
         (most, to), (few, back) = flips
         verb = "flips" if most == 1 else "flip"
-        return f"{most:,} of {n:,} runs {verb} to {to}, {f'{few:,}' if few else 'none'} to {back}"
+        less = f"{few:,}" if few else "none"
+        return f"{most:,} of {write_count(n, 'run')} {verb} to {to}, {less} to {back}"
 
     def _write_evidence(self, verdict: JudgeVerdict) -> str:
         """Return the interval, the clusters and kappa in words."""

@@ -21,6 +21,7 @@ from itertools import groupby
 from statistics import NormalDist
 from typing import Final, Literal, NamedTuple
 
+from otel_ml.counts import write_count
 from otel_ml.statistics import floats
 from otel_ml.statistics.intervals import Estimate, exponential, normal_quantile
 from otel_ml.statistics.sequence import (
@@ -338,7 +339,7 @@ class _Compared:
             smallest=None,
             strength=0.0,
             since=None,
-            counts=f"{has:,} of {runs:,} {'run' if runs == 1 else 'runs'} {did}; "
+            counts=f"{has:,} of {write_count(runs, 'run')} {did}; "
             f"{names[0].removeprefix('with ')}: {had:,} of {of:,}",
         )
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Final
 
+from otel_ml.counts import write_count
 from otel_ml.statistics.intervals import Estimate
 from otel_ml.statistics.verdict import (
     FAILED_CALLS,
@@ -97,7 +98,7 @@ class Report:
     @property
     def count(self) -> str:
         """The progress in words, such as ``40 of 100 runs`` or ``40 of 100 runs, interrupted``."""
-        text = f"{self.runs:,} of {self.wanted:,} runs"
+        text = f"{self.runs:,} of {write_count(self.wanted, 'run')}"
         return f"{text}, interrupted" if self.is_interrupted else text
 
     @property

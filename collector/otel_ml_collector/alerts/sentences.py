@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from otel_ml.counts import write_count
 from otel_ml_collector.alerts.conditions import OF_BUDGET, QUANTILES, AlertCondition
 from otel_ml_collector.filter.figures import Figure
 from otel_ml_collector.price import write_cost
@@ -203,7 +204,7 @@ def explain_unjudged(
     if most_runs >= min_runs:
         return (
             f"The rule could not be tested: none of the {windows:,} windows has a "
-            f"{name_figure(main)} from at least {min_runs:,} runs."
+            f"{name_figure(main)} from at least {write_count(min_runs, 'run')}."
         )
     if not most_runs:
         return (
@@ -212,5 +213,5 @@ def explain_unjudged(
         )
     return (
         f"The rule could not be tested: each of the {windows:,} windows has fewer than "
-        f"{min_runs:,} runs. Lower min_runs, or make the window longer."
+        f"{write_count(min_runs, 'run')}. Lower min_runs, or make the window longer."
     )

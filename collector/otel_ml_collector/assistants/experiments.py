@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, Final
 
+from otel_ml.counts import write_count
 from otel_ml.records import ListedExperiment, ListedItemRun
 from otel_ml.statistics.verdict import LEAST_RUNS, WORST_FIRST
 from otel_ml_collector import wording
@@ -404,7 +405,8 @@ def _judge_production(call: ToolCall, a: _Side, b: _Side) -> _Production:
         return _Production(None, because, how, figures, None, window)
     compared = compare_filters(call.reader, call.project, a.where, b.where, window)
     if compared.shared:
-        text = f"{compared.shared:,} runs match both sides: choose filters that exclude each other"
+        matches = write_count(compared.shared, "run matches", "runs match")
+        text = f"{matches} both sides: choose filters that exclude each other"
         return _Production(None, Own(f"no verdict: {text}"), how, figures, None, window)
     change = compared.change
     return _Production(Own(change.word), change.sentence, how, figures, change, window)

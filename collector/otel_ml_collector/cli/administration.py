@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import click
 
+from otel_ml.counts import write_count
 from otel_ml_collector.access import SCOPES
 from otel_ml_collector.cli.failure import (
     DONE,
@@ -372,7 +373,11 @@ def _describe_deletion(deletion: dict[str, Any]) -> str:
     what = deletion["project"]
     if deletion["target"]:
         what = f"{deletion['kind']} {deletion['target']} of {what}"
-    runs = "" if deletion["deleted_runs"] is None else f", {deletion['deleted_runs']:,} runs"
+    runs = (
+        ""
+        if deletion["deleted_runs"] is None
+        else f", {write_count(deletion['deleted_runs'], 'run')}"
+    )
     trouble = f"; last attempt: {deletion['trouble']}" if deletion["trouble"] else ""
     return f"deleting {what}: {deletion['steps_done']} of {deletion['steps']} steps{runs}{trouble}"
 

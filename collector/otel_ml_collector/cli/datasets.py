@@ -12,6 +12,7 @@ import click
 import orjson
 
 from otel_ml.attributes import NUMBERED
+from otel_ml.counts import write_count
 from otel_ml.items import REASON_CHARS
 from otel_ml_collector.cli.failure import DONE, HELP, NOT_FOUND, USAGE, CommandFailed
 from otel_ml_collector.cli.output import Layout, open_file, with_form, write_rows
@@ -201,7 +202,7 @@ def add(
             client.close()
             if not delivery:
                 raise CommandFailed(f"The items did not arrive: {delivery.reason}")
-            click.echo(f"{called} has {len(made):,} items")
+            click.echo(f"{called} has {write_count(len(made), 'item')}")
             return DONE
         answer = _change(
             place.api(),
@@ -355,7 +356,9 @@ def _change(api: Any, of: tuple[str, str, str], **wanted: object) -> Any:
 
 
 def _print_version(version: Mapping[str, Any]) -> None:
-    click.echo(f"{version['name']}:v{version['version']} has {version['items']:,} items")
+    click.echo(
+        f"{version['name']}:v{version['version']} has {write_count(version['items'], 'item')}"
+    )
 
 
 def _line_of(item: Any) -> bytes:

@@ -337,7 +337,10 @@ def _import(
             counts.append(write_count(datasets, "data set"))
         click.echo(f"Imported {_join_words(counts)} in {done.seconds:,.1f} s")
         if done.resumed:
-            click.echo(f"{done.resumed:,} records were read before the import was interrupted")
+            click.echo(
+                f"{write_count(done.resumed, 'record was', 'records were')} read before the import "
+                "was interrupted"
+            )
         for records, count in done.left_out.items():
             click.echo(f"Not imported: {write_count(count, records.removesuffix('s'))}")
         if absent := export.absent():
@@ -423,20 +426,21 @@ def _report(done: "TableImport", project: str, model: str, endpoint: str) -> Non
     """Print what was imported."""
     if done.reference:
         click.echo(
-            f"{done.rows:,} rows are the reference of {model}: drift is now measured from them"
+            f"{write_count(done.rows, 'row is', 'rows are')} the reference of {model}: "
+            "drift is now measured from them"
         )
     else:
         speed = (done.rows - done.resumed) / max(done.seconds, 0.001)
         click.echo(
-            f"Imported {done.stored:,} of {done.rows:,} rows in {done.seconds:,.1f} s "
+            f"Imported {done.stored:,} of {write_count(done.rows, 'row')} in {done.seconds:,.1f} s "
             f"({speed:,.0f} rows/s)"
         )
     if done.resumed:
         click.echo(f"{done.resumed:,} of them were stored before the import was interrupted")
     if done.targets:
         click.echo(
-            f"{done.truths:,} rows have ground truth; quality is measured for "
-            f"{', '.join(done.targets)}"
+            f"{write_count(done.truths, 'row has', 'rows have')} ground truth; "
+            f"quality is measured for {', '.join(done.targets)}"
         )
     for note in done.notes:
         click.echo(note, err=True)

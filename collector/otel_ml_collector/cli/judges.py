@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import tomllib
 
+from otel_ml.counts import write_count
 from otel_ml_collector.cli.experiments import load_judge, open_client, unwritten
 from otel_ml_collector.cli.failure import DONE, HELP, INTERRUPTED, USAGE, CommandFailed
 from otel_ml_collector.cli.output import Layout, with_form, write_rows
@@ -483,7 +484,8 @@ def _write_trial(trial: Mapping[str, Any]) -> str:
         items.append(f"{trial['median_ms'] / 1e3:.1f} s per answer")
     if trial["cost_per_day"] is not None:
         items.append(
-            f"about $ {trial['cost_per_day']:.2f} per day for {trial['runs_per_day']:,} runs "
+            f"about $ {trial['cost_per_day']:.2f} per day for "
+            f"{write_count(trial['runs_per_day'], 'run')} "
             f"($ {trial['cost_per_run']:.4g} each)"
         )
     return f"{'; '.join(items)}. No score was stored."
@@ -493,8 +495,8 @@ def _write_backfill_plan(plan: Mapping[str, Any]) -> str:
     """Write what a backfill will need."""
     if plan["confirm"] is None:
         return "There are no runs to score: none match, or all have a score of this version"
-    items = [f"{plan['runs']:,} runs of the past would be scored"]
-    limit = f"{plan['confirm']['most_calls']:,} calls"
+    items = [f"{write_count(plan['runs'], 'run')} of the past would be scored"]
+    limit = write_count(plan["confirm"]["most_calls"], "call")
     if plan["cost"] is None:
         items.append("the price of the model is unknown")
     else:
@@ -502,7 +504,7 @@ def _write_backfill_plan(plan: Mapping[str, Any]) -> str:
         limit += f" and $ {plan['confirm']['most_dollars']:.4g}"
     source = f"{plan['measured']:,} {plan['based_on']}"
     if plan["based_on"] == "size of runs":
-        source = f"the size of {plan['measured']:,} runs"
+        source = f"the size of {write_count(plan['measured'], 'run')}"
     items += [
         f"about {plan['input_tokens']:,} tokens in and {plan['output_tokens']:,} out, estimated "
         f"from {source}",
@@ -567,7 +569,7 @@ def _print_plan(
 
     count: int = min(round(matching * options["sample"]), options["limit"] or matching)
     items = [
-        f"{matching:,} runs match",
+        f"{write_count(matching, 'run matches', 'runs match')}",
         f"{count:,} will be scored, {options['concurrency']} at a time",
     ]
     if rate is not None:
@@ -640,4 +642,6 @@ class _Progress:
             click.echo("", err=True)
 
     def _write(self) -> None:
-        click.echo(f"\r{self._judged:,} of {self._count:,} runs scored", nl=False, err=True)
+        click.echo(
+            f"\r{self._judged:,} of {write_count(self._count, 'run')} scored", nl=False, err=True
+        )

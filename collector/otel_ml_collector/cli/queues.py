@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import click
 
+from otel_ml.counts import write_count
 from otel_ml_collector.cli.failure import HELP
 from otel_ml_collector.cli.output import Layout, with_form, write_rows
 from otel_ml_collector.cli.place import PlaceOptions, check_project, with_place, with_project
@@ -58,7 +59,8 @@ def show_queue(asked: PlaceOptions, project: str, *, name: str, form: Layout) ->
             progress = found["progress"]
             click.echo(
                 f"{name}: {found['question'] or found['judge']}, {progress['done']:,} of "
-                f"{progress['runs']:,} runs done ({found['people']:,} reviewers per run)",
+                f"{write_count(progress['runs'], 'run')} done "
+                f"({write_count(found['people'], 'reviewer')} per run)",
                 err=True,
             )
         return write_rows(_list_choices(found), found, form, _CHOICES)

@@ -9,6 +9,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator
 
 from otel_ml import attributes as names
+from otel_ml.counts import write_count
 from otel_ml.items import (
     ID_CHARS,
     ID_WANTED,
@@ -182,7 +183,7 @@ def read_runs(
         if known and set(left_out) == {_OTHER_TRUTH}:
             named = ", ".join(f'"{name}"' for name in known[:_NAMED_TRUTHS])
             raise BadInput(
-                f"None of the {len(whole_runs):,} runs has ground truth named "
+                f"None of the {write_count(len(whole_runs), 'run')} has ground truth named "
                 f'"{truth or ACTUAL_NAME}"; they have {named}',
                 "expected",
             )

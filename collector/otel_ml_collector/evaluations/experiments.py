@@ -15,6 +15,7 @@ import orjson
 from pydantic import ConfigDict, Field
 
 from otel_ml import attributes as names
+from otel_ml.counts import write_count
 from otel_ml.records import (
     ExperimentRow,
     ItemScore,
@@ -1108,7 +1109,9 @@ def _notes(compared: Compared, kinds: set[bool]) -> list[str]:
         kinds |= {judge.is_rate for judge in compared.verdict.judges.values() if judge.candidate}
     wanted = experiment.items * experiment.repeats
     if experiment.done < wanted:
-        notes.append(f"{experiment.done:,} of {wanted:,} runs: missing runs are not counted")
+        notes.append(
+            f"{experiment.done:,} of {write_count(wanted, 'run')}: missing runs are not counted"
+        )
     if experiment.errors:
         notes.append(write_failed(experiment.errors, kinds))
     if experiment.doubled:

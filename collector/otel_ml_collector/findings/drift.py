@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 import orjson
 
 from otel_ml import attributes as names
+from otel_ml.counts import write_count
 from otel_ml.statistics.distances import MARGIN, quantile
 from otel_ml.statistics.fields import (
     MISSING,
@@ -883,7 +884,8 @@ def _make_finding(
         evidence=join_evidence(
             of_all,
             f"Other changed fields: {', '.join(more)}" if more else "",
-            f"{drift.runs:,} runs were compared with {drift.reference_runs:,} runs of "
+            f"{write_count(drift.runs, 'run was', 'runs were')} compared with "
+            f"{write_count(drift.reference_runs, 'run')} of "
             f"{drift.reference.name}",
             began if kind != "traffic" else "",
         ),

@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 from pydantic import Field
 
+from otel_ml.counts import write_count
 from otel_ml.statistics.rollout import (
     CALLS,
     LEAST_SHARE,
@@ -339,7 +340,7 @@ class Change:
             return ""
         newer = self.names[0 if self.is_reversed else 1]
         where = "before the rollout" if self.choice.rollout is not None else "in other hours"
-        return f"{count:,} {'run' if count == 1 else 'runs'} with {newer} {where} not counted"
+        return f"{write_count(count, 'run')} with {newer} {where} not counted"
 
 
 _PLURALS: Final[Mapping[Dimension, str]] = {

@@ -13,6 +13,7 @@ from typing import Final, Literal, TypeAlias
 
 from pydantic import Field
 
+from otel_ml.counts import write_count
 from otel_ml.statistics import floats
 from otel_ml.statistics.slices import (
     ClusterMoments,
@@ -503,8 +504,8 @@ def _write_evidence(
     own, rest = (number * every for number in (runs, of_model - runs))
     about = "About " if every > 1 else ""
     return join_evidence(
-        f"{about}{own:,} {'run' if own == 1 else 'runs'} of {wording.slice_name(its.name)}, "
-        f"{rest:,} other {'run' if rest == 1 else 'runs'}",
+        f"{about}{write_count(own, 'run')} of {wording.slice_name(its.name)}, "
+        f"{write_count(rest, 'other run')}",
         write_difference(cell.difference, figure.kind, of=name),
         f"Also {verdict.word}: {also}" if also else "",
         write_extra(round(cell.excess or 0)) if figure.name == "errors" else "",

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from pydantic import Field, computed_field
 
+from otel_ml.counts import write_count
 from otel_ml.statistics.calibration import ConfidenceBin, expect_right
 from otel_ml.statistics.intervals import Estimate, benjamini_hochberg
 from otel_ml.statistics.truth import (
@@ -841,7 +842,7 @@ def _note_types(
             f"The types differ: predictions are {types[0]}, such as {pairs[0][0]}, and ground "
             f"truth is {types[1]}, such as {pairs[0][1]}. So accuracy cannot be computed"
         ]
-    runs = f"{not_compared:,} {'run' if not_compared == 1 else 'runs'}"
+    runs = write_count(not_compared, "run")
     expected = "a number" if target.kind == "number" else "the same type as the prediction"
     return [f"The ground truth of {runs} cannot be compared: expected {expected}"]
 

@@ -9,6 +9,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from otel_ml.counts import write_count
 from otel_ml_collector import wording
 from otel_ml_collector.access import ADMIN, access_of
 from otel_ml_collector.api.parameters import FromReader
@@ -120,7 +121,7 @@ def draw_scores(bins: Sequence[ScoreBin]) -> list[FigureBar]:
             width=width * _GAP,
             height=_CURVE_HEIGHT * bar.evaluations / most,
             failed=_CURVE_HEIGHT * (bar.judged - bar.passed) / most,
-            label=f"{bar.low:g} to {bar.high:g}: {bar.evaluations:,} runs, "
+            label=f"{bar.low:g} to {bar.high:g}: {write_count(bar.evaluations, 'run')}, "
             f"{bar.judged - bar.passed:,} failed",
             where=bar.where,
         )
@@ -152,7 +153,8 @@ def draw_buckets(
                 width=scale * length_ns * _GAP,
                 height=max(_CURVE_HEIGHT * (share or 0), 2),
                 failed=0,
-                label=f"{view.moment(bucket.start_time)}: {label}, {bucket.evaluations:,} runs"
+                label=f"{view.moment(bucket.start_time)}: {label}, "
+                f"{write_count(bucket.evaluations, 'run')}"
                 + (f", {bucket.errors:,} errors" if bucket.errors else ""),
                 where=bucket.where,
             )

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
+from otel_ml.counts import write_count
 from otel_ml.statistics import floats
 from otel_ml.statistics.distances import quantile
 from otel_ml.statistics.fields import TABLES, FieldSketch, write_number, write_share
@@ -144,7 +145,9 @@ def compare_with_usual(own: VersionFields, usual: VersionFields) -> Iterator[Unu
             continue
         before = usual.fields.get(path)
         if before is None or not before.n:
-            yield UnusualField(path, _value_of(field), f"new field, not in the last {runs:,} runs")
+            yield UnusualField(
+                path, _value_of(field), f"new field, not in the last {write_count(runs, 'run')}"
+            )
         elif before.n >= _LEAST and (unusual := _describe(field, before)):
             yield UnusualField(path, *unusual)
     for path, before in sorted(usual.fields.items()):
@@ -183,7 +186,7 @@ def _describe(field: FieldSketch, before: FieldSketch) -> tuple[str, str] | None
             if _share_of_rare(usual, count) >= _TAIL:
                 return None
             if not count and not usual.rest:
-                return value, f"not seen in the last {usual.n:,} runs"
+                return value, f"not seen in the last {write_count(usual.n, 'run')}"
             share = (count or 1) / usual.n
             if share < _TAIL:
                 return value, f"rare: in {write_share(share)} of runs"

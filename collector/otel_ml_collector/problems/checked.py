@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from otel_ml.counts import write_count
 from otel_ml_collector import wording
 from otel_ml_collector.findings.find import CONTRIBUTORS, FIELDS
 from otel_ml_collector.problems.problems import FoundProblems
@@ -50,8 +51,7 @@ def write_checked(found: FoundProblems) -> str:
         if small:
             by_name = {wording.slice_name(item.name): item.runs for item in small}
             named = ", ".join(
-                f"{name} ({runs:,} {'run' if runs == 1 else 'runs'})"
-                for name, runs in [*by_name.items()][:3]
+                f"{name} ({write_count(runs, 'run')})" for name, runs in [*by_name.items()][:3]
             )
             more = f" and {len(by_name) - 3:,} more" if len(by_name) > 3 else ""  # noqa: PLR2004
             text += f" Not checked, because they have too few runs: {named}{more}."

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 from fastapi import Depends
 from pydantic import Field
 
+from otel_ml.counts import write_count
 from otel_ml.records import ListedExperiment
 from otel_ml.statistics.verdict import Word
 from otel_ml_collector import wording
@@ -442,7 +443,7 @@ def _describe_crashed(
         return []
     named = sorted({row["model"] or row["name"] for row in crashed})
     more = f" and {len(named) - 3:,} more" if len(named) > 3 else ""  # noqa: PLR2004
-    count = "1 run" if len(crashed) == 1 else f"{len(crashed):,} runs"
+    count = "1 run" if len(crashed) == 1 else f"{write_count(len(crashed), 'run')}"
     newest = max(crashed, key=lambda row: row["start_ns"])
     return [
         ProjectFinding(

@@ -18,6 +18,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
+from otel_ml.counts import write_count
 from otel_ml_collector import wording
 from otel_ml_collector.access import ANNOTATE, READ, Access, find_access_of, find_user_of
 from otel_ml_collector.api.parameters import page_zone_of
@@ -154,6 +155,7 @@ TEMPLATES.filters.update(
     breakable=view.breakable,
     claim=lambda sentence: wording.split_evidence(sentence)[0],
     count=wording.count,
+    counted=write_count,
     cut_id=view.cut_id,
     dollars=write_dollars,
     duration=wording.duration,

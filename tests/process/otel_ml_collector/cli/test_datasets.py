@@ -92,7 +92,7 @@ def test_changes_beside_a_half_written_version(
     assert main(["dataset", "add", "half", "--file", write(tmp_path / "b.jsonl", 8)]) == 0
     assert main(["dataset", "remove", "half", "--item", "n7"]) == 0
     assert capsys.readouterr().out == (
-        "half:v2 has 1 items\nhalf:v4 has 2 items\nhalf:v5 has 1 items\n"
+        "half:v2 has 1 item\nhalf:v4 has 2 items\nhalf:v5 has 1 item\n"
     )
     assert main(["dataset", "show", "half", "--format", "csv", "--columns", "id"]) == 0
     assert capsys.readouterr().out == "id\nn8\n"
