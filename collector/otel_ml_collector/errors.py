@@ -145,6 +145,18 @@ class Missing(CollectorError):
     """There is no such record (404)."""
 
 
+class MissingProject(Missing):
+    """There is no such project, or no such path in a project (404).
+
+    Attributes:
+        parent: The project in which the path does not exist; empty if there is no such project.
+    """
+
+    def __init__(self, message: str, parent: str = "") -> None:
+        super().__init__(message)
+        self.parent = parent
+
+
 class BadSetting(CollectorError):
     """The program cannot start with its settings. The message is one line for the user."""
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from operator import itemgetter
 from typing import Any, Final
 
-from otel_ml_collector.errors import Missing
+from otel_ml_collector.errors import MissingProject
 from otel_ml_collector.measures.measures import HAS_FAILED
 from otel_ml_collector.measures.sums import COUNTS, P50, P95, QUANTILES, SCORE_SUMS, read_quantiles
 from otel_ml_collector.owners import FIRST
@@ -96,7 +96,7 @@ def has_project(reader: Reader, project: str) -> bool:
     return bool(list_projects(alone) or reader.rows(_ANYTHING, {"project": project}))
 
 
-def explain_missing(reader: Reader, project: str) -> Missing:
+def explain_missing(reader: Reader, project: str) -> MissingProject:
     """Return the error for a project that does not exist.
 
     Names of projects can contain slashes, so a wrong path below a project looks like a project. If
@@ -107,8 +107,9 @@ def explain_missing(reader: Reader, project: str) -> Missing:
         parent = "/".join(parts[:count])
         if reader.access.reaches(parent) and has_project(reader, parent):
             path = "/".join(["", *parts[count:]])
-            return Missing(f"There is no path {path[:80]!r} in project {parent[:80]!r}")
-    return Missing(f"There is no project {project[:80]!r}")
+            text = f"There is no path {path[:80]!r} in project {parent[:80]!r}"
+            return MissingProject(text, parent)
+    return MissingProject(f"There is no project {project[:80]!r}")
 
 
 # Maximum number of names that are tried as the project of a wrong path.

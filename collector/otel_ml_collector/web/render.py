@@ -25,7 +25,7 @@ from otel_ml_collector.api.parameters import page_zone_of
 from otel_ml_collector.api.problems import Problem, problem_of
 from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.clock import ClockTracker
-from otel_ml_collector.errors import BadInput, CollectorError, NotPermitted
+from otel_ml_collector.errors import BadInput, CollectorError, MissingProject, NotPermitted
 from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.keyring import SESSION_COOKIE
 from otel_ml_collector.log import contained
@@ -201,6 +201,9 @@ class PageRoute(DeferredRoute):
                 with contained(part, *_HANDLED):
                     await run_sync(_check_project, request)
                     return await handler(request)
+            except MissingProject as error:
+                status, problem = problem_of(error)
+                return show_problem(request, status, problem, project=error.parent)
             except CollectorError as error:
                 if isinstance(error, NotPermitted) and (queues := _queues_of(request)):
                     return RedirectResponse(queues, 303)
@@ -241,7 +244,7 @@ def _check_project(request: Request) -> None:
     would be the empty page of a new project.
 
     Raises:
-        Missing: There is no such project.
+        MissingProject: There is no such project.
     """
     project = request.path_params.get("project", "")
     if "/" not in project:
@@ -254,14 +257,26 @@ def _check_project(request: Request) -> None:
         raise explain_missing(reader if access is None else reader.narrow(access), project)
 
 
-def show_problem(request: Request, status: int, problem: Problem) -> Response:
-    """Show a problem on a page, or in place of the requested part of a page."""
+def show_problem(
+    request: Request, status: int, problem: Problem, *, project: str | None = None
+) -> Response:
+    """Show a problem on a page, or in place of the requested part of a page.
+
+    Args:
+        request: The request that has the problem.
+        status: Status of the answer.
+        problem: What is shown.
+        project: The project of the page; empty for none. Default: the one in the address.
+    """
     is_part = "hx-request" in request.headers
     name = "problem.html" if is_part else "error.html"
     access = find_access_of(request.scope)
     has_queues = access is not None and access.has(ANNOTATE) and not access.has(READ)
     queues = labelling_address(access) if access is not None and has_queues else ""
-    return show_page(request, name, {"problem": problem, "queues": queues}, status)
+    context: dict[str, Any] = {"problem": problem, "queues": queues}
+    if project is not None:
+        context["project"] = project
+    return show_page(request, name, context, status)
 
 
 def show_page(request: Request, name: str, context: dict[str, Any], status: int = 200) -> Response:

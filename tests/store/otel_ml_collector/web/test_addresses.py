@@ -34,6 +34,20 @@ def test_unknown_page(service: Service, project: str, path: str) -> None:
     assert ask(service.app, f"/projects/{project}").status == 200
 
 
+def test_an_unknown_page_names_only_its_project(service: Service, project: str) -> None:
+    """The switch of a 404 page names the project that exists, not the path as a second project."""
+
+    def read_switch() -> str:
+        page = ask(service.app, f"/projects/{project}/nope").text
+        return page.partition('<details class="switch"')[2].partition("</details>")[0]
+
+    assert "nope" not in read_switch()
+    assert '<span class="name">All projects</span>' in read_switch()
+    service.store.take(project, make_call("answer"))
+    assert "nope" not in read_switch()
+    assert f'<span class="name">{project}</span>' in read_switch()
+
+
 @pytest.mark.parametrize("path", ["", "/runs", "/models", "/datasets", "/alerts"])
 def test_project_below_another(service: Service, project: str, path: str) -> None:
     """A project with a slash in its name has pages, whatever kind of record it has."""
