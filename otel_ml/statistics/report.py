@@ -252,12 +252,12 @@ def write_failed(errors: int, kinds: Collection[bool]) -> str:
     """
     effects = {True: "counts as not passed", False: "has no score"}
     failed_parts = " and ".join(text for is_rate, text in effects.items() if is_rate in kinds)
-    return f"{_runs(errors)} failed{f', which {failed_parts}' if failed_parts else ''}"
+    return f"{write_count(errors, 'run')} failed{f', which {failed_parts}' if failed_parts else ''}"
 
 
 def write_judge_failed(judge: str, failed: int, error: str) -> str:
     """Return in words on how many runs a judge itself failed, with its first error if known."""
-    note = f"{judge} raised an error on {_runs(failed)}: no score there"
+    note = f"{judge} raised an error on {write_count(failed, 'run')}: no score there"
     text = " ".join(error.split())
     return f"{note}. The first error: {text[:CELL_CHARS]}" if text else note
 
@@ -269,7 +269,7 @@ def write_left_out(left_out: Mapping[str, int]) -> str:
     """
     reasons = sorted(left_out.items(), key=lambda entry: (-entry[1], entry[0]))
     text = ", ".join(f"{count:,} {reason}" for reason, count in reasons)
-    return f"{_runs(sum(left_out.values()))} left out: {text}"
+    return f"{write_count(sum(left_out.values()), 'run')} left out: {text}"
 
 
 def write_duplicates(items: Sequence[str]) -> str:
@@ -342,10 +342,6 @@ def cut_cell(text: str) -> str:
 def write_number(value: float | None) -> str:
     """Format a number with four significant digits. A missing number becomes a dash."""
     return "–" if value is None else f"{value:.4g}"
-
-
-def _runs(count: int) -> str:
-    return f"{count:,} run{'s' * (count != 1)}"
 
 
 def _shown(estimate: Estimate | None, is_rate: bool, *, signed: bool = False) -> str:
