@@ -27,6 +27,7 @@ from otel_ml.arguments import (
 from otel_ml.capture.description import type_name
 from otel_ml.counts import write_count
 from otel_ml.errors import quiet
+from otel_ml.experiments.value_text import write_value
 from otel_ml.export.answer import REFUSED
 from otel_ml.items import (
     ID_WANTED,
@@ -649,7 +650,7 @@ def _mark(item: Item) -> tuple[str, str]:
 
 def _cell(value: object) -> str:
     """Return a value as one short line of text."""
-    text = orjson.dumps(content_of(value, [])).decode()
+    text = write_value(value)
     return text if len(text) <= _CELL_CHARS else f"{text[: _CELL_CHARS - 1]}…"
 
 

@@ -21,8 +21,8 @@ from otel_ml.experiments.compare import (
     has_clusters,
     verdict_of,
 )
-from otel_ml.experiments.dataset import content_of
 from otel_ml.experiments.rows import Experiment, ItemRun, by_item, read_file, write_file
+from otel_ml.experiments.value_text import describe_value, write_value
 from otel_ml.notebook import Card, HasCard, show_unseen, table
 from otel_ml.statistics.report import (
     NAMED,
@@ -333,9 +333,9 @@ class Result(HasCard):
                     },
                     **{key: getattr(regression, key) for key in ("change", "error")},
                     **{key: getattr(regression, key) for key in ("run_id", "baseline_run_id")},
-                    "inputs": content_of(regression.inputs, []),
-                    "outputs": content_of(regression.outputs, []),
-                    "baseline_outputs": content_of(regression.baseline_outputs, []),
+                    "inputs": describe_value(regression.inputs),
+                    "outputs": describe_value(regression.outputs),
+                    "baseline_outputs": describe_value(regression.baseline_outputs),
                 }
                 for regression in self.regressions
             ],
@@ -476,8 +476,7 @@ def _label(run: ItemRun) -> str:
 
 def _cell(value: object) -> str:
     """Return a value as one short line of text."""
-    text = value if isinstance(value, str) else orjson.dumps(content_of(value, [])).decode()
-    return cut_cell(show_unseen(text))
+    return cut_cell(show_unseen(value if isinstance(value, str) else write_value(value)))
 
 
 def _xml(text: str) -> str:

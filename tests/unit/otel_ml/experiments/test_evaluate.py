@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import threading
 import time
@@ -614,6 +615,24 @@ def test_flaky_items_are_named(recording: Recording) -> None:
 
     result = recording.client.evaluate(sometimes, SUMS, [exact], repeats=2)
     assert len(result.flaky) == 1
+
+
+def test_tuples_are_shown_as_in_python(recording: Recording) -> None:
+    """Reports and regressions show values that JSON lacks, not the references of stored ones."""
+    is_positive = Judge("positive", "", lambda outputs: outputs[0] > 0)
+    rows = [{"inputs": {"n": n, "at": (n,)}, "id": str(n)} for n in range(1, 4)]
+    before = recording.client.evaluate(lambda n, at: (n, "a"), rows, [is_positive])
+    result = recording.client.evaluate(
+        lambda n, at: (-n, "a"), rows, [is_positive], baseline=before
+    )
+    assert len(result.regressions) == 3
+    shown = (result.to_markdown().replace("\\", ""), str(result), result.to_json())
+    assert [text for text in shown if "sha256" in text] == []
+    assert '(1, "a") → (-1, "a")' in shown[1]
+    assert {'(-2, "a")', '(2, "a")'} <= set(re.findall(r'\(-?2, "a"\)', shown[0]))
+    [told] = [one for one in json.loads(shown[2])["regressions"] if one["item"] == "2"]
+    assert told["outputs"] == '(-2, "a")'
+    assert told["inputs"] == '{"n": 2, "at": (2,)}'
 
 
 def test_saved_results_come_back(recording: Recording, tmp_path: Any) -> None:
