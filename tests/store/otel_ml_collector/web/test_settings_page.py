@@ -88,6 +88,7 @@ def test_first_key(keyed: Service) -> None:
     """Without keys the page creates the first key, and warns that this ends open access."""
     page = see(keyed)
     assert "There are no keys" in page.text
+    assert page.text.count(">Create key<") == 1
     scopes = [READ, ADMIN]
     made = post(keyed, "", "keys", name="mira", scopes=scopes, projects="*")
     assert made.status == 200
