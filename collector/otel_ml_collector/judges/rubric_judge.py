@@ -1,7 +1,7 @@
 """A rubric judge as it is saved: rubric, language model, runs to judge, and limits."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
@@ -135,10 +135,7 @@ def check_rubric_judge(
     by_name = {connection.name: connection for connection in connections}
     connection = by_name.get(wanted.connection)
     if connection is None:
-        hint = suggest(wanted.connection, by_name)
-        if not by_name:
-            hint = "add it to the setting judge_connections"
-        raise BadInput(f"There is no connection {wanted.connection!r}: {hint}", "connection")
+        raise BadInput(explain_no_connection(wanted.connection, by_name), "connection")
     if not connection.may_see(project):
         raise BadInput(
             f"Data of project {project!r} may not be sent to the connection {connection.name!r}: "
@@ -152,6 +149,16 @@ def check_rubric_judge(
             "dollars_per_day",
         )
     return connection
+
+
+def explain_no_connection(name: str, known: Collection[str]) -> str:
+    """Return what to do if no connection has this name: which one to use, or how to make one."""
+    if known:
+        return f"There is no connection {name!r}: {suggest(name, known)}"
+    return (
+        "There is no connection to a language model yet. To make one, add it to the collector's "
+        "setting judge_connections, and list this project in its projects"
+    )
 
 
 def is_priced(connection: Connection, rubric: Rubric, prices: Prices) -> bool:

@@ -27,6 +27,7 @@ from otel_ml_collector.judges.rubric_judge import (
     RUBRIC_JUDGE_NAME,
     SavedRubricJudge,
     WantedRubricJudge,
+    explain_no_connection,
 )
 from otel_ml_collector.judges.rubric_routes import (
     FromAdmin,
@@ -165,6 +166,7 @@ def save_rubric_form(
     try:
         if form.base:
             state = find_rubric_judge(reader, project, form.name, time.time_ns()).state
+        _check_connection(form, settings, project)
         is_on = form.action == "on" or (form.action == "save" and state not in {"", "off"})
         wanted = form.make_wanted(is_on=is_on)
         place = (project, _read_name(form.name))
@@ -176,17 +178,35 @@ def save_rubric_form(
 
 @pages.post("/projects/{project:path}/judge-trial")
 def show_trial(
-    *, request: Request, project: str, reader: FromAdmin, job: FromJob, fields: FromForm
+    *,
+    request: Request,
+    project: str,
+    reader: FromAdmin,
+    job: FromJob,
+    settings: FromSettings,
+    fields: FromForm,
 ) -> Response:
     """Try the judge of the form on 20 runs, as a part of its page. No score is stored."""
     form = _read(fields)
     trial, problem = None, ""
     try:
+        _check_connection(form, settings, project)
         wanted = form.make_wanted(is_on=False)
         trial = try_judge(reader, job, (project, form.name.strip() or "new"), wanted, _TRIED)
     except (BadInput, Conflict) as error:
         problem = str(error)
     return show_page(request, "judge_trial.html", {"trial": trial, "problem": problem})
+
+
+def _check_connection(form: RubricForm, settings: Settings, project: str) -> None:
+    """Check that a connection was chosen. The form offers none if the project has none.
+
+    Raises:
+        BadInput: No connection was chosen. The message says how to make one.
+    """
+    if not form.connection:
+        own = [item.name for item in settings.judge_connections if item.may_see(project)]
+        raise BadInput(explain_no_connection("", own), "connection")
 
 
 class BackfillForm(AnswerBody):
