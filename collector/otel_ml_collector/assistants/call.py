@@ -1,9 +1,9 @@
 """A tool call with its arguments, project and time range, and the messages of refused calls."""
 
+import math
 import re
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from otel_ml_collector.assistants.answers import (
@@ -67,7 +67,7 @@ class ToolCall:
         now_ns: The current time.
         project: The project's name; empty if the call is about no single project.
         writer: Stores the records of the tool; None if the caller may not write.
-        arrived_s: When the request arrived, by the clock of `time.monotonic`.
+        arrived_s: When the request arrived, by the clock of `time.monotonic`; infinite without one.
     """
 
     tool: str
@@ -78,7 +78,7 @@ class ToolCall:
     now_ns: int
     project: str = ""
     writer: ToolWriter | None = None
-    arrived_s: float = field(default_factory=time.monotonic)
+    arrived_s: float = math.inf
 
     @property
     def where(self) -> str:

@@ -6,6 +6,7 @@ and a third of a second.
 
 import asyncio
 import logging
+import math
 import os
 import threading
 import time
@@ -97,7 +98,7 @@ def answer(
     now_ns: int,
     *,
     writer: ToolWriter | None = None,
-    arrived_s: float | None = None,
+    arrived_s: float = math.inf,
 ) -> dict[str, Any]:
     """Run a tool and return its answer.
 
@@ -108,7 +109,8 @@ def answer(
         base: Base address of the collector, as the caller used it; for links to pages.
         now_ns: The current time.
         writer: Stores records for tools that write; None if this caller may not write.
-        arrived_s: When the request arrived, by the clock of `time.monotonic`; None for now.
+        arrived_s: When the request arrived, by the clock of `time.monotonic`. Infinite without a
+            request: then the answer takes as long as it needs.
 
     Returns:
         The answer as JSON values, within the size limit of the tool's answers.
@@ -134,7 +136,7 @@ def answer(
             now_ns,
             project,
             writer,
-            time.monotonic() if arrived_s is None else arrived_s,
+            arrived_s,
         )
         return write(_ANSWERS[tool](call))
     except CollectorError as error:

@@ -1,5 +1,6 @@
 """The tools overview, find_runs, statistics, errors and complete_filter."""
 
+import math
 import re
 import time
 from collections import Counter
@@ -351,7 +352,8 @@ class _Parts:
         def wait() -> _Part | None:
             try:
                 with contained(name, FutureTimeout):
-                    return asked.result(max(self._deadline_s - time.monotonic(), 0))
+                    left_s = max(self._deadline_s - time.monotonic(), 0)
+                    return asked.result(None if math.isinf(left_s) else left_s)
             except (StoreTimeout, InternalError, FutureTimeout):
                 asked.cancel()
                 self.missing.append(name)

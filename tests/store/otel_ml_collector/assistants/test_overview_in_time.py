@@ -23,6 +23,7 @@ _SLACK_S: Final = 10.0  # for a busy machine
 
 
 def ask_overview(service: Service, arrived_s: float | None = None, **given: Any) -> dict[str, Any]:
+    arrived_s = time.monotonic() if arrived_s is None else arrived_s
     reader = service.store.reader
     return answer("overview", given, reader, "http://here", ASKED_NS, arrived_s=arrived_s)
 
