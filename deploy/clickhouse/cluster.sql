@@ -412,6 +412,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.settled ON CLUSTER otel_ml (
   span_id FixedString(8),
   record_of FixedString(8) COMMENT 'the run that counts for their call; zeros for one that counts itself',
   others String CODEC(ZSTD(1)) COMMENT 'JSON: the other records of its call',
+  record_trace FixedString(16) COMMENT 'the trace of the run that counts; zeros if it is this trace',
   input_tokens Nullable(Int64),
   output_tokens Nullable(Int64),
   cached_tokens Nullable(Int64),
