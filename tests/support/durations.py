@@ -51,7 +51,7 @@ def find_runs(folder: Path, *, at_night: bool = False) -> Mapping[str, Path]:
 
 def write_seconds(file: Path, seconds: Seconds) -> None:
     """Write a line for each test or module, the slowest first."""
-    slowest = sorted(seconds.items(), key=lambda pair: (-pair[1], pair[0]))
+    slowest = sorted(seconds.items(), key=lambda pair: (-round(pair[1], 3), pair[0]))
     file.write_text("".join(f"{spent_s:.3f}\t{test}\n" for test, spent_s in slowest))
 
 
