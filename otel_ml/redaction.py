@@ -49,7 +49,7 @@ Redact = Callable[[str], str]
 _PLAIN: Final = PLAIN_TYPES | {list, tuple}
 _SCALARS: Final = frozenset({int, bool, type(None)})  # no floats: JSON has no infinities
 _MARGIN_BYTES: Final = 4_096  # so that a secret at the size limit is seen completely
-_MOST_CONTAINERS: Final = 64  # checked one by one; larger values are searched as text
+_CONTAINERS: Final = 64  # checked one by one; larger values are searched as text
 _LONG_TEXT: Final = 4_096  # characters; longer texts are searched without digits
 _NUMERIC_CHARS: Final = b"0123456789.,"
 _KNOWN_KEYS: Final = 10_000
@@ -327,7 +327,7 @@ class Redaction:
 
     def _is_harmless(self, value: Any) -> bool:
         """Check the keys of plain containers. Most runs have few keys, and the same ones."""
-        harmless, left = self._harmless, _MOST_CONTAINERS
+        harmless, left = self._harmless, _CONTAINERS
         containers = [value]
         for container in containers:  # the list grows during the loop
             kind = type(container)

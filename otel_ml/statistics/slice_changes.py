@@ -341,7 +341,7 @@ def _make_mean(total: float, sizes: _Sizes, variance: float, noise: _Noise) -> _
 
 
 def _are_rare(every: ClusterMoments) -> bool:
-    """Whether too few sessions have an event, or have none, to see how alike their runs are."""
+    """Return whether too few sessions have an event, or lack one, to estimate the correlation."""
     informative = min(every.with_event, every.without_event)
     return informative < max(_LEAST_INFORMATIVE, every.clusters / 10)
 

@@ -531,7 +531,7 @@ def _find_copies(runs: pa.Table) -> set[tuple[str, str]]:
     )
     versions: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for model, labels in zip(seen["of_model"].to_pylist(), seen["labels"].to_pylist(), strict=True):
-        # Without the output structure, which failed calls lack.
+        # Failed calls have no output structure, so it is left out.
         definitions = [
             label.partition(":")[0] if label.startswith(_VERSION_MARK) else label
             for label in labels

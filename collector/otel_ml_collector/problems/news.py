@@ -315,7 +315,7 @@ def _explain_version(
 
     Args:
         version: The new version.
-        verdict: The verdict on it.
+        verdict: How it compares with the version before.
         claim: What the comparison of recorded runs says. None if something else decides.
     """
     if not (verdict.judges or verdict.amounts or verdict.failures):

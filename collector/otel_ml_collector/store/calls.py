@@ -314,7 +314,7 @@ class CallResolver:
             self._follow({project for project, _ in traces if not recent.is_followed(project)})
 
     def _add_alike(self, whole: dict[Trace, RecentTrace]) -> set[Trace]:
-        """Add the traces that may record calls of some complete traces once more.
+        """Add the traces that may contain further records of calls in some complete traces.
 
         If one of them is not complete in memory, all of them are removed, so that they are read.
 
