@@ -300,7 +300,7 @@ class JudgeVerdict:
         if self.difference is None:
             return ""
         figures = self._write_figures() if self.word == "not enough data" else ""
-        count = write_count(self.n, self.sides, self.counted)
+        count = _write_sample_size(self.n, self.sides, self.counted)
         parts = [figures, self.write_interval(), count]
         return "; ".join(filter(None, parts))
 
@@ -408,7 +408,7 @@ def count_digits(rates: Sequence[float]) -> int:
     return 1 if is_extreme or is_close else 0
 
 
-def write_count(n: str, sides: tuple[str, str], counted: str = "runs") -> str:
+def _write_sample_size(n: str, sides: tuple[str, str], counted: str = "runs") -> str:
     """Return a sample size in words, such as ``150 items`` or ``948 runs before, 577 now``.
 
     Args:
@@ -699,7 +699,7 @@ class AmountVerdict:
     def evidence(self) -> str:
         """The confidence interval and the sample size in words."""
         change = self._write_change() if self.word == "not enough data" else ""
-        count = write_count(self.n, self.sides, self.counted)
+        count = _write_sample_size(self.n, self.sides, self.counted)
         parts = [change, self._write_interval(), count]
         return "; ".join(filter(None, parts))
 
