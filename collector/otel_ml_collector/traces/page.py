@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Query, Request
@@ -21,7 +21,6 @@ from otel_ml_collector.curves.plots import make_plots
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.evaluations.datasets import find_datasets_of_run
 from otel_ml_collector.filter.grammar import step_into
-from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.ground_truth.target import TARGETS, make_target
 from otel_ml_collector.mapping.dialects.gen_ai_events import CONTENT_EVENTS
 from otel_ml_collector.mapping.dialects.shape import SHAPE
@@ -40,12 +39,10 @@ from otel_ml_collector.runs.answers import (
 from otel_ml_collector.runs.find import cursor_of
 from otel_ml_collector.runs.roots import find_inside, sum_up
 from otel_ml_collector.runs.traces import (
-    Sender,
     count_children,
     find_extent,
     find_judge_calls,
     find_outline,
-    find_senders,
     find_trace,
     length_ms,
     outline_of,
@@ -53,18 +50,25 @@ from otel_ml_collector.runs.traces import (
 from otel_ml_collector.same_calls import CALLS
 from otel_ml_collector.services import find_service
 from otel_ml_collector.settings.table import Settings
-from otel_ml_collector.stats import StatsQuery, find_group_totals
 from otel_ml_collector.store.documents import list_documents
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.runs import find_key
-from otel_ml_collector.times import DAY_NS
+from otel_ml_collector.traces.clock_skew import ClockNote, find_clock_notes
 from otel_ml_collector.traces.conversation import find_conversation, finish_reason
+from otel_ml_collector.traces.critical_path import (
+    SLOW_MS,
+    LongSpan,
+    find_long_spans,
+    find_slow,
+    find_usual_ms,
+    group_by_parent,
+)
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import State, read_state
 from otel_ml_collector.windows import Window
-from otel_ml_collector.wording import THIN, duration
+from otel_ml_collector.wording import duration
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -73,23 +77,10 @@ _FORM: Final = 20
 _CHILDREN: Final = 100
 _PLOTS: Final = 8
 _VALUES: Final = 40
-Span = TypeVar("Span", RunSummary, SpanOutline)
 _NO_COUNTS: Final[Mapping[str, int]] = {}
-# Some languages cut times off at milliseconds.
-TOLERANCE_MS: Final = 1.0
-# Work that was left to another process can end at any time.
-_DETACHED: Final = frozenset({"producer", "consumer"})
-# A long span: the trace waited for it for at least this share of its time.
-MOST_SHARE: Final = 1 / 3
-# A span is never slow below this length, unless it exceeds the usual p95 of its model.
-SLOW_MS: Final = 100.0
-_USUAL_DAYS: Final = 7
-_USUAL_RUNS: Final = 30
 # A conversation shows its provider elsewhere.
 _CONVERSATION_LABELS: Final = {"provider": "", "provider_model": "Model"}
 _SHAPE_FACT: Final = ("Dialect", "unknown, read by its shape")
-# Maximum number of spans outside of their parents whose senders are looked up.
-_SKEWS: Final = 400
 # In a long trace, a run beyond the first rows is shown with this many parents and siblings.
 _PARENTS: Final = 20
 _SIBLINGS: Final = 20
@@ -210,7 +201,7 @@ def lay_out(
         near: The run whose page is shown, with the runs around it, if it is not among `runs`.
     """
     shown = [*runs, *near.runs]
-    children = _by_parent(shown)
+    children = group_by_parent(shown)
     near_ids = {run.run_id for run in near.runs}
     most_rows = MAX_ROWS + len(near_ids)
     axis = _axis(shown, now_ns, extent)
@@ -281,92 +272,6 @@ def _axis(runs: Sequence[RunSummary], now_ns: int, extent: Window | None) -> Axi
     return Axis(start_ns, max((end_ns - start_ns) / 1e6, 1e-6))
 
 
-def _by_parent(spans: Sequence[Span]) -> defaultdict[str | None, list[Span]]:
-    """Group spans by their parent; spans whose parent is not here are under None."""
-    known = {span.run_id for span in spans}
-    children: defaultdict[str | None, list[Span]] = defaultdict(list)
-    for span in spans:
-        above = span.parent_run_id
-        children[above if above in known and above != span.run_id else None].append(span)
-    return children
-
-
-@dataclass(frozen=True, slots=True)
-class Skew:
-    """How far a span is outside of its parent.
-
-    Attributes:
-        early_ms: How much it starts before its parent, or 0.
-        late_ms: How much it ends after its parent, or 0.
-    """
-
-    run: RunSummary
-    parent: RunSummary
-    early_ms: float
-    late_ms: float
-
-
-def find_skews(runs: Sequence[RunSummary], above: Sequence[RunSummary] = ()) -> list[Skew]:
-    """Find the spans that are outside of their parents by more than a millisecond.
-
-    Args:
-        runs: Runs of one trace.
-        above: Other runs that can be their parents.
-    """
-    parents = {run.run_id: run for run in (*above, *runs)}
-    skews = []
-    for run in runs:
-        parent = parents.get(run.parent_run_id or "")
-        if parent is not None and parent is not run:
-            early_ms = (parent.start_ns - run.start_ns) / 1e6
-            late_ms = _late_ms(run, parent)
-            if max(early_ms, late_ms) > TOLERANCE_MS:
-                skews.append(Skew(run, parent, max(early_ms, 0.0), max(late_ms, 0.0)))
-    return skews
-
-
-def _late_ms(run: RunSummary, parent: RunSummary) -> float:
-    if run.latency_ms is None or parent.latency_ms is None:
-        return 0.0
-    if _DETACHED & {run.span_kind, parent.span_kind}:
-        return 0.0
-    return (run.start_ns - parent.start_ns) / 1e6 + run.latency_ms - parent.latency_ms
-
-
-def describe_skew(skew: Skew, senders: Mapping[str, Sender]) -> str | None:
-    """Describe how far a span is outside of its parent, and why.
-
-    If the span starts in time and only ends too late, the result is None, unless the two spans are
-    known to come from different processes. Within one process, a late end is no clock error: the
-    code left the span running.
-
-    Args:
-        skew: The span, its parent and the time by which the span is outside.
-        senders: The process that sent each run, by run ID. Runs of unknown processes are missing.
-    """
-    child, parent = senders.get(skew.run.run_id), senders.get(skew.parent.run_id)
-    has_two_processes = child is not None and parent is not None and child != parent
-    if skew.early_ms > TOLERANCE_MS:
-        what = f"starts {duration(skew.early_ms)} before its parent"
-        if child is None or parent is None:
-            return what
-        if not has_two_processes:
-            return f"{what}: both spans are from one process, so one of the times was set by hand"
-        return f"{what}: the clocks of {_names(child, parent)} differ"
-    if child is None or parent is None or not has_two_processes:
-        return None
-    what = f"ends {duration(skew.late_ms)} after its parent"
-    return f"{what}: the clocks of {_names(child, parent)} differ, or it ran longer than its parent"
-
-
-def _names(child: Sender, parent: Sender) -> str:
-    if not (child.service and parent.service):
-        return "two processes"
-    if child.service == parent.service:
-        return f"two processes of {child.service}"
-    return f"{parent.service} and {child.service}"
-
-
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens and cost of a span, as its row in the trace shows them.
@@ -399,7 +304,7 @@ def find_usages(runs: Sequence[RunSummary], outline: Sequence[SpanOutline]) -> d
     """
     if not any(has_tokens(run.tokens) or run.cost is not None for run in runs):
         return {}
-    children = _by_parent(outline)
+    children = group_by_parent(outline)
     stretches = {span.run_id: span for span in outline}
     usages: dict[str, Usage] = {}
     for run in runs:
@@ -453,160 +358,12 @@ def find_silent(runs: Sequence[RunSummary]) -> list[RunSummary]:
 
 
 @dataclass(frozen=True, slots=True)
-class LongSpan:
-    """A span that is responsible for at least a third of the duration of its trace.
-
-    Attributes:
-        length_ms: How long the span took.
-        wait_ms: How long the trace waited for this span alone, while no span below it was running.
-        share: `wait_ms` as a share of the duration of the trace, from 0 to 1.
-    """
-
-    run_id: str
-    project: str
-    name: str
-    length_ms: float
-    wait_ms: float
-    share: float
-
-    @property
-    def percent(self) -> str:
-        """The share in words."""
-        return f"{100 * self.share:.0f}{THIN}%"
-
-
-def find_long_spans(spans: Sequence[SpanOutline]) -> list[LongSpan]:
-    """Find the spans that took most of the time of a trace, the longest first."""
-    length_ns = max((s.end_ns for s in spans), default=0) - min(
-        (s.start_ns for s in spans), default=0
-    )
-    if len(spans) <= 1 or length_ns <= 0:
-        return []
-    waits = find_waits(spans)
-    long_spans = [
-        LongSpan(
-            span.run_id,
-            span.project,
-            span.name,
-            (span.end_ns - span.start_ns) / 1e6,
-            waits[span.run_id] / 1e6,
-            waits[span.run_id] / length_ns,
-        )
-        for span in spans
-        if waits.get(span.run_id, 0) >= MOST_SHARE * length_ns
-    ]
-    return sorted(long_spans, key=lambda span: -span.wait_ms)
-
-
-def find_slow(
-    long_spans: Sequence[LongSpan], models: Mapping[str, str], usual_ms: Mapping[str, float]
-) -> set[str]:
-    """Find the spans that were slow: 100 ms or longer, or longer than usual for their model.
-
-    Args:
-        long_spans: The spans to check, each responsible for at least a third of its trace's time.
-        models: The model of each run, by run ID.
-        usual_ms: The usual p95 of the latency of each model, in ms.
-
-    Returns:
-        The run IDs of the slow spans.
-    """
-    return {
-        span.run_id
-        for span in long_spans
-        if span.length_ms >= SLOW_MS
-        or span.length_ms > usual_ms.get(models.get(span.run_id, ""), SLOW_MS)
-    }
-
-
-def find_usual_ms(
-    reader: Reader, project: str, models: Sequence[str], now_ns: int
-) -> dict[str, float]:
-    """Read the p95 of some models over the last week; models with too few runs are left out."""
-    wanted = sorted({model for model in models if model})
-    if not wanted:
-        return {}
-    query = StatsQuery(
-        project=project,
-        where=" or ".join(f"model == {quoted(model)}" for model in wanted),
-        group="model",
-        window=Window(now_ns - _USUAL_DAYS * DAY_NS, now_ns),
-        step_ns=None,
-        groups=len(wanted),
-        only=wanted,
-    )
-    return {
-        model: total.p95_ms
-        for model, total in find_group_totals(reader, query).items()
-        if total.p95_ms is not None and total.runs >= _USUAL_RUNS
-    }
-
-
-def find_waits(spans: Sequence[SpanOutline]) -> Mapping[str, int]:
-    """Find how long a trace waited for each of its spans, in nanoseconds, by run ID.
-
-    This is the time that a span is on the critical path of the trace. To find the path, this
-    function goes backwards from the end of each span. If several children were running at a moment,
-    the trace waited for the one that ended last. If no child was running, the trace waited for the
-    span itself. So each moment counts for one span only. A span has 0 if a sibling ran during all
-    of its time and ended later. The part of a child that lies outside its parent is ignored.
-    """
-    children = _by_parent(list({span.run_id: span for span in spans}.values()))
-    for below in children.values():
-        below.sort(key=lambda span: -span.end_ns)
-    waits: defaultdict[str, int] = defaultdict(int)
-    start_ns = min((span.start_ns for span in spans), default=0)
-    end_ns = max((span.end_ns for span in spans), default=0)
-    waiting: list[tuple[str | None, int, int]] = [(None, start_ns, end_ns)]
-    while waiting:  # not recursive: a trace may be deeper than Python's stack
-        run_id, from_ns, until_ns = waiting.pop()
-        itself_ns = 0
-        for child in children.get(run_id, ()):
-            begun_ns, done_ns = max(child.start_ns, from_ns), min(child.end_ns, until_ns)
-            if begun_ns < done_ns:
-                itself_ns += until_ns - done_ns
-                waiting.append((child.run_id, begun_ns, done_ns))
-                until_ns = begun_ns
-        if run_id is not None:
-            waits[run_id] = itself_ns + until_ns - from_ns
-    return waits
-
-
-@dataclass(frozen=True, slots=True)
 class Mark:
     """A mark next to the name of a span: a few words, and what they mean."""
 
     text: str
     why: str
     is_slow: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class ClockNote:
-    """A sentence about the times of a span, and the same in two words."""
-
-    run: RunSummary
-    what: str
-    short: str
-
-
-def find_clock_notes(
-    reader: Reader, runs: Sequence[RunSummary], above: Sequence[RunSummary] = ()
-) -> dict[str, ClockNote]:
-    """Find the notes on the times of spans, by run ID; for at most 400 spans."""
-    skews = find_skews(runs, above)[:_SKEWS]
-    if not skews:
-        return {}
-    skewed = {run.run_id: run for skew in skews for run in (skew.run, skew.parent)}
-    senders = find_senders(reader, [*skewed.values()])
-    notes = {}
-    for skew in skews:
-        what = describe_skew(skew, senders)
-        if what:
-            is_early = skew.early_ms > TOLERANCE_MS
-            early, late = f"{duration(skew.early_ms)} early", f"{duration(skew.late_ms)} late"
-            notes[skew.run.run_id] = ClockNote(skew.run, what, early if is_early else late)
-    return notes
 
 
 def mark(

@@ -4,7 +4,7 @@ import pytest
 
 from otel_ml_collector.runs.answers import RunSummary
 from otel_ml_collector.runs.traces import Sender
-from otel_ml_collector.traces.page import describe_skew, find_skews
+from otel_ml_collector.traces.clock_skew import describe_skew, find_skews
 from tests.unit.otel_ml_collector.web.test_waterfall import make_run
 
 THIN = "\u202f"

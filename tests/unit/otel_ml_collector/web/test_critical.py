@@ -5,7 +5,12 @@ from hypothesis import strategies as st
 
 from otel_ml.records import Tokens
 from otel_ml_collector.runs.answers import SpanOutline
-from otel_ml_collector.traces.page import LongSpan, find_long_spans, find_slow, find_waits
+from otel_ml_collector.traces.critical_path import (
+    LongSpan,
+    find_long_spans,
+    find_slow,
+    find_waits,
+)
 
 
 def outline(name: str, above: str | None, start: int, end: int) -> SpanOutline:
