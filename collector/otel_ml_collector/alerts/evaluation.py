@@ -605,7 +605,7 @@ def make_notification(
     if worst and "summary" not in annotations:
         key, state = worst[0]
         annotations["summary"] = describe_slice(
-            condition, SliceKey(key).labels(by), state.value, rule.window
+            condition, SliceKey(key).labels(by), state.value, rule.window, text=state.text
         )
     if whole.state == "failed":
         annotations["failed"] = "The rule cannot be evaluated"
@@ -626,7 +626,7 @@ def make_notification(
                     labels=SliceKey(key).labels(by),
                     value=state.value,
                     since_ns=state.since_ns,
-                    text=describe_value(condition.main, state.value),
+                    text=describe_value(condition.main, state.value, state.text),
                     path=path_of("projects", project, "judge-rubric", edit=condition.main.of)
                     if condition.is_of_budgets
                     else path_of("projects", project, "runs", where=CRASHED_RUNS)

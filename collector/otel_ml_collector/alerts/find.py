@@ -59,6 +59,10 @@ class AlertSlice(AnswerBody):
     value: float | None = Field(
         description="Value of the first figure of the rule in the last window that was evaluated"
     )
+    text: str = Field(
+        description="For a rule with worse(...): for whom the newest version is worse, in the "
+        "words of the model's page; otherwise empty"
+    )
     runs: int = Field(description="Number of runs in the last window that was evaluated")
     window_end: str = Field(description="End of the last evaluated window")
     martingale: float = Field(
@@ -291,17 +295,19 @@ def _make_alert(
 
 def _make_slice(rule: AlertRule, row: AlertRow, mutes: Sequence[Mute], now_ns: int) -> AlertSlice:
     by, key = rule.plan.by, SliceKey(row.slice)
+    state = read_state(row)
     return AlertSlice(
         name=name_slice(key, by),
         labels=dict(key.labels(by)),
         state=row.state,
         since=to_rfc3339(row.since_ns),
         value=row.value,
-        runs=int(row.body.get("runs", 0)),
+        text=state.text,
+        runs=state.runs,
         window_end=to_rfc3339(row.window_ns),
         martingale=row.martingale,
         muted=mute_of(mutes, rule.name, key, by, now_ns),
-        note=read_state(row).note,
+        note=state.note,
         where=narrow_filter(rule.where, key.where(by)),
     )
 

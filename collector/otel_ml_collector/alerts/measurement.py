@@ -429,15 +429,21 @@ def _add_versions(
             windows_of[key].append(end_ns)
     for key, own_ns in windows_of.items():
         where = narrow_filter(asked.where, key.where(asked.by))
-        for end_ns, (value, runs) in measure_version(words, where, figure, own_ns).items():
+        found = measure_version(words, where, figure, own_ns)
+        for end_ns in own_ns:
+            word = found.get(end_ns)
             known = measured[end_ns].get(key, MeasuredSlice(0))
             # A version is judged by all of its runs, even if one window has few of them.
-            most = max(runs, known.runs)
+            most = max(word.runs if word else 0, known.runs)
             measured[end_ns][key] = replace(
                 known,
                 runs=most,
-                numbers={**known.numbers, key_of(figure): value},
+                numbers={
+                    **known.numbers,
+                    key_of(figure): float(word.is_worse) if word else math.nan,
+                },
                 counts={**known.counts, key_of(figure): most},
+                texts={**known.texts, key_of(figure): word.sentence if word else ""},
             )
 
 

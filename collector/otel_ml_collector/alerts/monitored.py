@@ -8,7 +8,7 @@ from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.figures import Figure
 from otel_ml_collector.filter.grammar import conjuncts
 from otel_ml_collector.findings.drift import FieldsPast, FieldsQuestion, find_drift
-from otel_ml_collector.findings.releases import VersionWords
+from otel_ml_collector.findings.releases import VersionWord, VersionWords
 from otel_ml_collector.findings.slice_sums import SlicesQuery
 from otel_ml_collector.findings.slices import find_slices
 from otel_ml_collector.store.reader import Reader
@@ -52,8 +52,8 @@ def measure_monitored(
 
 def measure_version(
     words: VersionWords, where: str, figure: Figure, ends_ns: Sequence[int]
-) -> dict[int, tuple[float, int]]:
-    """Measure whether a model's newest version is worse than its baseline, at several times.
+) -> dict[int, VersionWord]:
+    """Find out whether a model's newest version is worse than its baseline, at several times.
 
     For each of the times, only the runs before that time are compared.
 
@@ -65,18 +65,11 @@ def measure_version(
         ends_ns: The times, which are the ends of the rule's windows, in ascending order.
 
     Returns:
-        For each time, a value and a number of runs. The value is 1 if the newest version is worse
-        with statistical certainty, otherwise 0. The value is NaN in three cases: the newest version
-        was more than 14 days old at that time, it had no baseline, or the judge had scored only one
-        of the two versions. The number of runs counts the compared runs of the newest version; it
-        is 0 if the value is NaN.
+        The answer for each time. A time is left out in three cases: the newest version was more
+        than 14 days old at that time, it had no baseline, or the judge had scored only one of the
+        two versions.
     """
-    narrowed = where if len(conjuncts(where)) > 1 else ""
-    found = words.find(figure.of, narrowed, ends_ns)
-    return {
-        end_ns: (float(found[end_ns][0]), found[end_ns][1]) if end_ns in found else (math.nan, 0)
-        for end_ns in ends_ns
-    }
+    return words.find(figure.of, where if len(conjuncts(where)) > 1 else "", ends_ns)
 
 
 def _measure_drift(

@@ -23,7 +23,11 @@ def _describe_alert(alert: AlertState) -> ProjectFinding:
         parts = [f"cannot be evaluated: {alert.reason}"]
     elif firing:
         worst = describe_slice(
-            alert.rule.plan.condition, firing[0].labels, firing[0].value, alert.rule.window
+            alert.rule.plan.condition,
+            firing[0].labels,
+            firing[0].value,
+            alert.rule.window,
+            text=firing[0].text,
         )
         more = f", and {len(firing) - 1:,} more" if len(firing) > 1 else ""
         parts = [f"{worst}{more}"]

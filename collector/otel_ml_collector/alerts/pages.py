@@ -367,5 +367,5 @@ def _describe_worst(alert: AlertState) -> str:
     firing = [part for part in alert.slices if part.state == "firing"]
     if not firing:
         return ""
-    described = describe_value(alert.rule.plan.condition.main, firing[0].value)
+    described = describe_value(alert.rule.plan.condition.main, firing[0].value, firing[0].text)
     return f"{described} for {firing[0].name}" if firing[0].name else described

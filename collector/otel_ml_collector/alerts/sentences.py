@@ -85,8 +85,16 @@ def write_limit(condition: AlertCondition) -> str:
     return write_value(figure, limit)
 
 
-def describe_value(figure: Figure, value: float | None) -> str:
-    """Write what a value means, such as ``61 % failed`` or ``p95 latency 3.10 s``."""
+def describe_value(figure: Figure, value: float | None, text: str = "") -> str:
+    """Write what a value means, such as ``61 % failed`` or ``p95 latency 3.10 s``.
+
+    Args:
+        figure: The figure.
+        value: Its value; None without a value.
+        text: What the value means, if that is known already: the `text` of a `SliceState`.
+    """
+    if text:
+        return text
     if value is None:
         return "no value"
     written = write_value(figure, value)
@@ -143,16 +151,31 @@ def explain_condition(condition: AlertCondition) -> str:
 
 
 def describe_slice(
-    condition: AlertCondition, labels: Mapping[str, str], value: float | None, window: str
+    condition: AlertCondition,
+    labels: Mapping[str, str],
+    value: float | None,
+    window: str,
+    *,
+    text: str = "",
 ) -> str:
-    """Write what is wrong with a slice: ``Kessler: 61 % failed in 5 min (limit 25 %)``."""
+    """Write what is wrong with a slice: ``Kessler: 61 % failed in 5 min (limit 25 %)``.
+
+    Args:
+        condition: The condition of the rule.
+        labels: The values by which the rule groups runs, by name.
+        value: Value of the first figure; None without a value.
+        window: Length of the rule's window, as the user wrote it.
+        text: What the value means, if that is known already: the `text` of a `SliceState`.
+    """
+    names = ", ".join(filter(None, labels.values()))
+    if text:
+        return f"{names}: {text}" if names else text
     limit = write_limit(condition)
     text = describe_value(condition.main, value)
     if condition.main.name not in OF_BUDGET:
         text += f" in {write_window(window)}"
     if limit:
         text += f" (limit {limit})"
-    names = ", ".join(filter(None, labels.values()))
     return f"{names}: {text}" if names else f"{text[0].upper()}{text[1:]}"
 
 

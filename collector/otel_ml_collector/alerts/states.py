@@ -47,6 +47,8 @@ class MeasuredSlice:
         means: Only for a rule with ``surely(...)``: the number of sessions by their mean of the
             compared figure. ``{1.0: 8, 0.5: 2}`` means that the figure is 1.0 in eight sessions
             and 0.5 in two.
+        texts: What figures mean, in words, for those of which a number says too little: ``worse``
+            says for whom a version is worse.
     """
 
     runs: int
@@ -55,6 +57,7 @@ class MeasuredSlice:
     is_in: bool = True
     truth: TruthWord = "in"
     means: Means = field(default_factory=dict)
+    texts: Mapping[FigureKey, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ class JudgedWindow:
             holds, with all windows up to this one (see `otel_ml.statistics.betting`).
         distance: For ``surely(...)`` on a mean: the largest distance of a session's mean from the
             limit, in all windows up to this one.
+        text: What the value means, in words, if the number says too little; otherwise empty.
     """
 
     end_ns: int
@@ -80,6 +84,7 @@ class JudgedWindow:
     runs: int
     martingale: float = 0.0
     distance: float = 0.0
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,8 @@ class SliceState:
         usual: Median of the rule's first figure in the week before the alert; None if there is
             none, or if no window needed it yet.
         usual_ns: `since_ns` of the alert for which `usual` was found; 0 if it was not.
+        text: What `value` means, in words, if the number says too little; otherwise empty. For
+            ``worse``, for whom the version is worse.
     """
 
     state: AlertStateName = "inactive"
@@ -123,6 +130,7 @@ class SliceState:
     silent_ns: int = 0
     usual: float | None = None
     usual_ns: int = 0
+    text: str = ""
 
     @property
     def is_alert(self) -> bool:
@@ -163,6 +171,7 @@ def read_state(row: AlertRow) -> SliceState:
         silent_ns=body.get("silent_ns", 0),
         usual=body.get("usual"),
         usual_ns=body.get("usual_ns", 0),
+        text=body.get("text", ""),
     )
 
 
@@ -178,6 +187,7 @@ def write_state(state: SliceState) -> dict[str, Any]:
         "distance": state.distance,
         "usual": state.usual,
         "usual_ns": state.usual_ns,
+        "text": state.text,
     }
 
 
@@ -272,7 +282,8 @@ def judge_window(
     if limit is not None:
         distance = max(distance, limit.find_distance(measured.means))
     word: WindowWord = "bad" if is_bad else "good"
-    return JudgedWindow(end_ns, word, value, measured.runs, total, distance)
+    text = measured.texts.get(key_of(condition.main), "")
+    return JudgedWindow(end_ns, word, value, measured.runs, total, distance, text)
 
 
 def advance(before: SliceState, window: JudgedWindow, plan: RulePlan) -> SliceState:
@@ -306,6 +317,7 @@ def advance(before: SliceState, window: JudgedWindow, plan: RulePlan) -> SliceSt
         runs=window.runs,
         martingale=window.martingale,
         distance=window.distance,
+        text=window.text,
         judged=judged,
         bad_ns=window.end_ns if is_bad else before.bad_ns,
         silent_ns=0,

@@ -435,7 +435,12 @@ def _list_firing(alerts: Sequence[AlertState]) -> DigestTable:
                 state,
                 alert.rule.when,
                 worst.value if worst else None,
-                ", ".join(filter(None, (worst.name if worst else alert.reason, alert.note))),
+                ", ".join(
+                    filter(
+                        None,
+                        ((worst.name, worst.text) if worst else (alert.reason,)) + (alert.note,),
+                    )
+                ),
                 alert.since,
                 worst.where if worst else alert.rule.where,
             ]

@@ -25,6 +25,7 @@ from otel_ml.statistics.rollout import (
     choose_runs,
     find_rollout,
 )
+from otel_ml.statistics.slice_changes import find_look
 from otel_ml.statistics.verdict import Word
 from otel_ml_collector import wording
 from otel_ml_collector.answer_body import AnswerBody
@@ -239,6 +240,18 @@ class Release(AnswerBody):
         """The slice for which the figure that decides is worse. None if there is no such slice."""
         figure = self.figures[0].name if self.figures else ""
         return next((item for item in self.for_whom if item.figure.name == figure), None)
+
+    def narrow(self, figure: str) -> "Release":
+        """Return the comparison of one figure alone, as if no other were compared."""
+        own = next(item for item in self.figures if item.name == figure)
+        return self.model_copy(
+            update={
+                "word": own.word,
+                "sentence": f"{own.name}: {own.sentence}",
+                "figures": [own],
+                "for_whom": [item for item in self.for_whom if item.figure.name == figure],
+            }
+        )
 
     @property
     def recorded(self) -> RecordedChange:
@@ -541,9 +554,27 @@ def find_changes(
     return sorted(changes, key=lambda change: (-change.began_ns, change.model, change.dimension))
 
 
+@dataclass(frozen=True, slots=True)
+class VersionWord:
+    """Whether a model's newest version was worse than its baseline at one time.
+
+    Attributes:
+        is_worse: Whether one figure was worse, over all runs or for a slice.
+        runs: Number of runs of the newest version that have this figure.
+        sentence: For whom it was worse, in words. Empty if it was not worse.
+    """
+
+    is_worse: bool
+    runs: int
+    sentence: str
+
+
 @dataclass(slots=True)
 class VersionWords:
     """Finds out whether a model's newest version was worse than its baseline at past times.
+
+    Slices are compared only when the side with fewer runs reaches 100, 200, 400, ... of them. So
+    they are read again only for the first time after each of these looks.
 
     Args:
         reader: The store.
@@ -556,8 +587,9 @@ class VersionWords:
     model: str
     _changes: dict[int, Change | None] = field(default_factory=dict)
     _verdicts: dict[tuple[Change, str], SidesVerdict] = field(default_factory=dict)
+    _slices: dict[tuple[object, ...], list[WorseSlice]] = field(default_factory=dict)
 
-    def find(self, figure: str, where: str, times_ns: Sequence[int]) -> dict[int, tuple[bool, int]]:
+    def find(self, figure: str, where: str, times_ns: Sequence[int]) -> dict[int, VersionWord]:
         """Return for each time whether the newest version was worse than its baseline then.
 
         Args:
@@ -566,20 +598,43 @@ class VersionWords:
             times_ns: The times, in ascending order. For each, later runs are ignored.
 
         Returns:
-            For each time: whether the figure was worse, and how many runs of the newest version
-            have this figure. A time is left out if the newest version was older than 14 days or had
-            no baseline, or if a judge had scored runs of only one of the two versions.
+            The answer for each time. A time is left out if the newest version was older than 14
+            days or had no baseline, or if a judge had scored runs of only one of the two versions.
         """
         words = {}
         for time_ns, change in self._find_changes(times_ns).items():
             key = change, where
             if key not in self._verdicts:
                 self._verdicts[key] = _compare(self.reader, self.project, change, where)
-            changes = self._verdicts[key].describe()
+            verdict = self._verdicts[key]
+            changes = verdict.describe()
             own = next((item for item in changes if item.name == figure and item.runs), None)
             if own is not None:
-                words[time_ns] = own.word == "worse", own.runs
+                worse = self._find_slices(change, where, verdict, changes)
+                release = _describe(
+                    change, verdict, [item for item in worse if item.figure.name == figure]
+                ).narrow(figure)
+                sentence = write_release(release) if release.is_worse else ""
+                words[time_ns] = VersionWord(release.is_worse, own.runs, sentence)
         return words
+
+    def _find_slices(
+        self, change: Change, where: str, verdict: SidesVerdict, figures: Sequence[FigureChange]
+    ) -> list[WorseSlice]:
+        """Find the slices for which the version is worse, once for each look at them."""
+        looks = [
+            find_look(min(figure.baseline.n, figure.candidate.n))
+            for figure in figures
+            if figure.baseline and figure.candidate
+        ]
+        key = (
+            where,
+            *(change.before, change.labels, change.choice.kind, change.choice.rollout),
+            *looks,
+        )
+        if key not in self._slices:
+            self._slices[key] = _find_slices(self.reader, self.project, change, verdict, where)
+        return self._slices[key]
 
     def _find_changes(self, times_ns: Sequence[int]) -> dict[int, Change]:
         """Find the newest version at each time, as `find_changes` does for one time."""
@@ -926,6 +981,19 @@ def _judge(reader: Reader, project: str, change: Change, now_ns: int, where: str
     if sides is None:
         return _describe(change, leave_open(change.runs), [])
     verdict = _compare(reader, project, change, where)
+    release = _describe(change, verdict, _find_slices(reader, project, change, verdict, where))
+    if where:
+        release.compared += f", of which only those with {where} count"
+    return release
+
+
+def _find_slices(
+    reader: Reader, project: str, change: Change, verdict: SidesVerdict, where: str
+) -> list[WorseSlice]:
+    """Find the slices for which a change is worse, the clearest first."""
+    sides = _find_sides(reader, project, change, where)
+    if sides is None:
+        return []
     worse = find_worse_slices(
         reader, project, sides, verdict, model=change.model, dimension=change.dimension
     )
@@ -941,10 +1009,7 @@ def _judge(reader: Reader, project: str, change: Change, now_ns: int, where: str
             dimension=change.dimension,
             is_around_rollout=True,
         )
-    release = _describe(change, verdict, worse)
-    if where:
-        release.compared += f", of which only those with {where} count"
-    return release
+    return worse
 
 
 def compare_values(

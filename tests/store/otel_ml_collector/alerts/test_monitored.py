@@ -177,12 +177,18 @@ def test_words_of_a_version(store: Store) -> None:
         for release in find_releases(store.reader, "release", time_ns, "answer"):
             for figure in release.figures:
                 if (release.dimension, figure.name) == ("version", "grounded") and figure.runs:
-                    expected[time_ns] = figure.word == "worse", figure.runs
-    assert {word for word, _ in expected.values()} == {False, True}
+                    is_worse = figure.word == "worse" or bool(figure.worst)
+                    expected[time_ns] = is_worse, figure.runs, figure.worst
+    assert {word for word, _, _ in expected.values()} == {False, True}
+    assert {worst for _, _, worst in expected.values()} == {"", 'tags["client"] == "Remax"'}
     assert len(expected) < len(times_ns)
     words = VersionWords(store.reader, "release", "answer")
     found = {**words.find("grounded", "", times_ns[6:]), **words.find("grounded", "", times_ns[:6])}
-    assert found == expected
+    named = {"": False, 'tags["client"] == "Remax"': True}
+    assert {
+        time_ns: (word.is_worse, word.runs, "client Remax" in word.sentence)
+        for time_ns, word in found.items()
+    } == {time_ns: (*own[:2], named[own[2]]) for time_ns, own in expected.items()}
 
 
 def test_drift(store: Store) -> None:

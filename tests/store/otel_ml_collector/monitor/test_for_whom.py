@@ -1,6 +1,7 @@
 """A new version that is worse for one slice only is worse for this slice, with no filter given."""
 
 import html
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -9,8 +10,11 @@ from urllib.parse import quote
 
 import pytest
 
+from otel_ml_collector.alerts.news import find_alert_news
+from otel_ml_collector.findings.releases import Release, write_release
 from otel_ml_collector.findings.versions import find_verdict
 from otel_ml_collector.span import Span
+from tests.store.otel_ml_collector.alerts.test_evaluation import Told, look
 from tests.store.otel_ml_collector.monitor.test_releases import (
     BEGAN_NS,
     HOUR_NS,
@@ -20,6 +24,7 @@ from tests.store.otel_ml_collector.monitor.test_releases import (
     take,
 )
 from tests.store.otel_ml_collector.query.test_judges import tell
+from tests.support.otel_ml_collector.alerts.world import targets_of
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import SECOND_NS
 from tests.support.otel_ml_collector.stores import Service, open_service
@@ -55,7 +60,9 @@ def make_countries(model: str, fall: float, runs: int = 250, *, seed: int = 1) -
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Open a collector with a version that fell in one country of four, and one that did not."""
-    with open_service(tmp_path_factory.mktemp("for-whom")) as service:
+    with open_service(
+        tmp_path_factory.mktemp("for-whom"), alert_targets=targets_of("oncall")
+    ) as service:
         take(service.store, "whom", [tell("a1"), *make_countries("risk", 0.45)])
         take(service.store, "whom", make_countries("calm", 0.0, 100, seed=2))
         for number in range(11):
@@ -139,6 +146,39 @@ def test_page(service: Service) -> None:
     ).text
     shown = re.sub("<[^>]*>", "", html.unescape(part)).replace("\u202f", " ")
     assert "risk v2 is worse for country PL" in shown
+
+
+def test_alert(service: Service) -> None:
+    """An alert names the country in its message, API, page and news, as the model's page does."""
+    rule = {
+        "where": 'model == "risk"',
+        "when": 'worse("grounded")',
+        "window": "1d",
+        "hold": "1 of 1",
+        "notify": ["oncall"],
+    }
+    saved = ask(
+        service.app,
+        "/api/v1/projects/whom/alerts/fall",
+        method="PUT",
+        headers={"content-type": "application/json"},
+        body=(json.dumps(rule).encode(),),
+    )
+    assert saved.status == 200
+    told = Told("whom")
+    look(service, told, time.time_ns())
+    sentence = write_release(Release.model_validate({**get_release(service), "began_ns": 0}))
+    assert sentence.startswith("risk v2 is worse for country PL: ")
+    (notification,) = told.notifications.values()
+    assert notification.annotations["summary"] == sentence
+    assert [part.text for part in notification.slices] == [sentence]
+    alert = get(service, "alerts/fall", "whom")
+    assert [part["text"] for part in alert["slices"]] == [sentence]
+    for path in ("alerts/fall", "alert-firing"):
+        page = ask(service.app, f"/projects/whom/{path}").text
+        assert sentence in re.sub("<[^>]*>", "", html.unescape(page)), path
+    (news,) = find_alert_news(service.store.reader, "whom", time.time_ns())
+    assert news.sentence == sentence
 
 
 def test_compare_by_country(service: Service) -> None:
