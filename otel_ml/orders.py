@@ -15,20 +15,18 @@ class ListOrder:
         about: Which runs come first, as text for help messages.
         column: Field of the run by which the list is sorted.
         is_ascending: True if the smallest value comes first.
-        former: Old name of the order, which still works. Empty if there is none.
     """
 
     name: str
     about: str
     column: str
     is_ascending: bool = False
-    former: str = ""
 
 
 JUDGE: Final = "JUDGE"
 ORDERS: Final[Sequence[ListOrder]] = (
-    ListOrder("newest", "the last start", "start", former="desc"),
-    ListOrder("oldest", "the first start", "start", is_ascending=True, former="asc"),
+    ListOrder("newest", "the last start", "start"),
+    ListOrder("oldest", "the first start", "start", is_ascending=True),
     ListOrder("slowest", "the highest latency", "latency_ms"),
     ListOrder("costliest", "the highest cost", "cost"),
     ListOrder("most_tokens", "most tokens, in and out", "tokens"),
@@ -67,14 +65,13 @@ def resolve_order(order: str, *, lower_is_better: bool) -> str:
 
 
 def read_order(text: str) -> str:
-    """Return the current name of an order, given that name or an earlier one.
+    """Return the name of an order, unchanged if it is one.
 
     Raises:
         ValueError: There is no such order.
     """
-    for order in ORDERS:
-        if text in {order.name, order.former} and JUDGE not in order.name and text:
-            return order.name
+    if any(text == order.name for order in ORDERS if JUDGE not in order.name):
+        return text
     way, colon, judge = text.partition(":")
     known = {order.name.partition(":")[0] for order in ORDERS if JUDGE in order.name}
     if colon and way in known and judge and len(text) <= ORDER_CHARS:

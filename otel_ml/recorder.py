@@ -96,11 +96,6 @@ class Stats:
     cost_p50_us: float | None = None
     cost_p99_us: float | None = None
 
-    @property
-    def held(self) -> int:
-        """Former name of `pending`."""
-        return self.pending
-
 
 class Cost:
     """Measures how much time otel-ml adds to each call. It keeps the last 1,024 calls."""

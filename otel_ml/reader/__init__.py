@@ -3,7 +3,6 @@
 ``Reader("shop").runs('model == "answer" and latency_ms > 200')``
 """
 
-from otel_ml.former_names import find_renamed
 from otel_ml.reader.errors import (
     BadQuery,
     Busy,
@@ -91,7 +90,3 @@ __all__ = [
     "Version",
     "WorstScore",
 ]
-
-
-def __getattr__(name: str) -> object:
-    return find_renamed(__name__, name)

@@ -25,7 +25,7 @@ from otel_ml.arguments import check_integer, check_text
 from otel_ml.attributes import CAPTURE
 from otel_ml.loading import start_detached
 from otel_ml.notebook import Card, HasCard, note, page_address, shorten, table
-from otel_ml.orders import BY_TIME, NEWEST, OLDEST, ORDERS
+from otel_ml.orders import BY_TIME, NEWEST, OLDEST
 from otel_ml.reader.api import Api, Question
 from otel_ml.reader.errors import ReaderError
 from otel_ml.reader.moments import write_ns
@@ -53,8 +53,6 @@ _COLUMNS_CHARS: Final = 65_536
 # Maximum size of the payloads that are fetched together for a page of runs.
 _PAGE_BYTES: Final = 32 * 1024 * 1024
 _PATIENT: Final = Question(())
-# Older collectors know some orders under other names.
-_FORMER: Final = {order.name: order.former for order in ORDERS if order.former}
 # Rows that a notebook shows, and the request that fetches them.
 SHOWN: Final = 20
 QUICK_QUESTION: Final = Question((), is_repeatable=False, timeout_s=3.0)
@@ -368,8 +366,7 @@ class Runs(PagedList[Run]):
         left = wanted.limit
         while left is None or left > 0:
             size = _PAGE if left is None else min(left, _PAGE)
-            order = _FORMER.get(wanted.order, wanted.order)
-            asked = {**wanted.bounds, "order": order, "limit": size, "cursor": cursor}
+            asked = {**wanted.bounds, "order": wanted.order, "limit": size, "cursor": cursor}
             asked |= self._tops
             page = self._api.ask(replace(how, path=path, parameters=asked))
             yield page

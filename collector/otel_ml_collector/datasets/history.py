@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from operator import itemgetter
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, computed_field
+from pydantic import Field
 
 from otel_ml.records import ListedExperiment
 from otel_ml_collector.answer_body import AnswerBody
@@ -39,11 +39,6 @@ from otel_ml_collector.store.sql import Sql
 _EXPERIMENTS: Final = 6
 Mark = Literal["passed", "failed", "differed", "no score", "not in it"]
 Show = Literal["all", "never", "always", "mixed", "flaky", "changed", "runs"]
-_FORMER_MIXED: Final = "apart"
-# The parameter `show` of a request. It accepts the former name of `mixed` too.
-AskedShow = Annotated[
-    Show, BeforeValidator(lambda show: "mixed" if show == _FORMER_MIXED else show)
-]
 
 _WITHIN: Final = Sql("SELECT left(line, length(line) - 65), right(line, 64) FROM ({lines})").fill(
     lines=LINES
@@ -96,12 +91,6 @@ class DatasetHistory(AnswerBody):
     marks: dict[str, list[Mark]] = Field(
         description="Results of the requested items in each experiment, by item id"
     )
-
-    @computed_field(description="Former name of `mixed`")  # type: ignore[prop-decorator]
-    @property
-    def apart(self) -> int:
-        """Return `mixed`."""
-        return self.mixed
 
 
 class ItemHistory:

@@ -15,7 +15,7 @@ from otel_ml_collector.access import ANNOTATE, Access
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import Cursor, FromReader, needs
 from otel_ml_collector.api.route import DeferredRoute
-from otel_ml_collector.datasets.history import AskedShow, DatasetHistory, ItemHistory, Show
+from otel_ml_collector.datasets.history import DatasetHistory, ItemHistory, Show
 from otel_ml_collector.evaluations.dataset_changes import (
     MOST_ITEMS,
     SavedRuns,
@@ -134,7 +134,7 @@ def get_dataset_items(
     limit: Annotated[int, Query(ge=1, le=MOST_ITEMS)] = PAGE,
     cursor: Cursor = None,
     show: Annotated[
-        AskedShow, Query(description="Which items, by their results in the last experiments")
+        Show, Query(description="Which items, by their results in the last experiments")
     ] = "all",
 ) -> DatasetItems:
     """Read items of a version of a data set, ordered by ID."""
@@ -337,7 +337,7 @@ def show_dataset(
     version: Annotated[int | None, Query(ge=1)] = None,
     cursor: Cursor = None,
     versions: Cursor = None,
-    show: AskedShow = "all",
+    show: Show = "all",
 ) -> Response:
     """Show a data set: its versions with the changes of each, and the items of one."""
     rows = versions_of(reader, project, name)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pydantic import Field, computed_field
+from pydantic import Field
 
 from otel_ml.counts import write_count
 from otel_ml.statistics.calibration import ConfidenceBin, expect_right
@@ -136,12 +136,6 @@ class QualityClass(AnswerBody):
     figures: list[QualityFigure] = Field(description="precision, recall, f1")
     where: str = Field(description="Filter that lists the runs for which the class was predicted")
 
-    @computed_field(description="Former name of `actual`")  # type: ignore[prop-decorator]
-    @property
-    def came(self) -> int:
-        """Return `actual`."""
-        return self.actual
-
 
 class ConfusedRuns(AnswerBody):
     """Runs with one predicted and one actual class."""
@@ -151,24 +145,12 @@ class ConfusedRuns(AnswerBody):
     runs: int
     where: str = Field(description="Filter that lists the runs")
 
-    @computed_field(description="Former name of `actual`")  # type: ignore[prop-decorator]
-    @property
-    def came(self) -> str:
-        """Return `actual`."""
-        return self.actual
-
 
 class CalibratedBin(AnswerBody):
     """Runs with about the same predicted probability."""
 
     predicted: float = Field(description="Mean predicted probability")
     actual: Interval = Field(description="Share of the runs in which the positive class occurred")
-
-    @computed_field(description="Former name of `actual`")  # type: ignore[prop-decorator]
-    @property
-    def came(self) -> Interval:
-        """Return `actual`."""
-        return self.actual
 
 
 class CoursePoint(AnswerBody):

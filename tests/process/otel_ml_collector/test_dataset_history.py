@@ -98,8 +98,6 @@ def test_history(collector: CollectorProcess, results: list[Result], number: int
     }
     assert {name: told[name] for name in shown} == {name: len(of) for name, of in shown.items()}
     assert all(shown.values())
-    assert told["apart"] == told["mixed"]  # the former name
-    assert read_all(collector, f"{path}/items", "apart") == shown["mixed"]
     shown |= {"all": [*expected], "changed": ["q 01", "q 02"], "runs": []}
     if number == 1:
         shown["changed"] = [*expected]
@@ -150,7 +148,6 @@ def test_nothing_is_known(collector: CollectorProcess) -> None:
         "always": 0,
         "never": 0,
         "mixed": 0,
-        "apart": 0,
         "flaky": 0,
         "left_out": 0,
         "marks": {},

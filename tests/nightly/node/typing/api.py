@@ -124,7 +124,7 @@ def passed_on(function: Callable[[int], int]) -> Callable[[int], int]:
 
 
 def read_back(reader: Reader) -> None:
-    for run in reader.runs('model == "answer"', start="2026-11-20", limit=10, order="asc"):
+    for run in reader.runs('model == "answer"', start="2026-11-20", limit=10, order="oldest"):
         assert_type(run, Run)
         assert_type(run.latency_ms, float | None)
         assert_type(run.evaluations, list[Evaluation])

@@ -28,7 +28,7 @@ def test_pages_while_others_write(collector: CollectorProcess, stored: list[str]
         reader = Reader(PROJECT, endpoint=collector.endpoint)
         for runs, expected in (
             (list(reader.runs()), stored[::-1]),
-            (list(reader.runs(order="asc")), stored),
+            (list(reader.runs(order="oldest")), stored),
         ):
             assert [run.run_id for run in runs if run.model == "load"] == expected
             assert len({run.run_id for run in runs}) == len(runs)

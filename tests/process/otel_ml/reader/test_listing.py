@@ -51,7 +51,7 @@ def server(collector: CollectorProcess) -> Iterator[Server]:
 @pytest.fixture
 def runs(server: Server, stored: list[str]) -> Runs:
     assert stored
-    return Reader(PROJECT, endpoint=server.endpoint).runs(order="asc")
+    return Reader(PROJECT, endpoint=server.endpoint).runs(order="oldest")
 
 
 def test_length_is_counted_page_by_page(runs: Runs, server: Server) -> None:
@@ -85,30 +85,30 @@ def test_list_that_is_filled_while_others_walk(runs: Runs, stored: list[str]) ->
 def test_truth_asks_for_one(runs: Runs, server: Server) -> None:
     """`bool` costs one request for one run."""
     assert runs
-    assert [path.partition("?")[2] for path in server.asked] == ["order=asc&limit=1"]
+    assert [path.partition("?")[2] for path in server.asked] == ["order=oldest&limit=1"]
     assert not Reader("nothing", endpoint=server.endpoint).runs()
 
 
-@pytest.mark.parametrize("order", ["asc", "desc"])
+@pytest.mark.parametrize("order", ["oldest", "newest"])
 @pytest.mark.parametrize("place", [0, 1, 700, RUNS - 1, -1, -3, -RUNS])
 def test_index(server: Server, stored: list[str], order: Any, place: int) -> None:
     """An index from either end returns the run at that position in the list."""
     runs = Reader(PROJECT, endpoint=server.endpoint).runs(order=order)
-    assert runs[place].run_id == (stored if order == "asc" else stored[::-1])[place]
+    assert runs[place].run_id == (stored if order == "oldest" else stored[::-1])[place]
 
 
 def test_first_and_last_cost_one_run(runs: Runs, server: Server, stored: list[str]) -> None:
     """The first and the last run each cost one request for one run."""
     assert (runs[0].run_id, runs[-1].run_id) == (stored[0], stored[-1])
     assert [path.partition("?")[2] for path in server.asked] == [
-        "order=asc&limit=1",
-        "order=desc&limit=1",
+        "order=oldest&limit=1",
+        "order=newest&limit=1",
     ]
 
 
 def test_index_of_a_limited_list(server: Server, stored: list[str]) -> None:
     """The last run of a list with a limit is the last within the limit."""
-    runs = Reader(PROJECT, endpoint=server.endpoint).runs(order="asc", limit=10)
+    runs = Reader(PROJECT, endpoint=server.endpoint).runs(order="oldest", limit=10)
     assert (runs[-1].run_id, runs[-10].run_id) == (stored[9], stored[0])
     for place in (10, -11):
         with pytest.raises(IndexError, match=f"Invalid index {place}"):
@@ -141,7 +141,7 @@ def test_slice(runs: Runs, stored: list[str], at: slice) -> None:
 def test_beginning_costs_no_more(runs: Runs, server: Server) -> None:
     """The first three runs cost one request for three runs."""
     assert len(runs[:3]) == 3
-    assert [path.partition("?")[2] for path in server.asked] == ["order=asc&limit=3"]
+    assert [path.partition("?")[2] for path in server.asked] == ["order=oldest&limit=3"]
 
 
 def test_nobody_walks_backwards_by_accident(runs: Runs) -> None:

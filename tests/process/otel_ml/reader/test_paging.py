@@ -30,7 +30,7 @@ def test_payloads_of_a_page_come_together(collector: CollectorProcess, stored: l
     """Reading every run's payload costs two requests per page, not one per run."""
     with answering(passing_on(collector.endpoint)) as between:
         reader = Reader(PROJECT, endpoint=between.endpoint)
-        runs = reader.runs('model == "load"', order="asc")
+        runs = reader.runs('model == "load"', order="oldest")
         told = [run.outputs for run in runs if run.inputs["question"]]
         assert told == [f"answer {place}" for place in range(RUNS)]
         assert len(between.asked) == 2 * 4

@@ -150,7 +150,7 @@ def test_filter_and_times(reader: Reader) -> None:
         return [run.model for run in reader.runs(where, **bounds)]
 
     assert models('scores["brief"] > 5') == ["answer"]
-    assert models(order="asc") == ["answer", "answer", "fit"]
+    assert models(order="oldest") == ["answer", "answer", "fit"]
     assert models(start=now - hour, end=(now + hour).isoformat(), limit=2) == ["fit", "answer"]
     assert models(start=(now + hour).replace(tzinfo=None)) == []
     assert models(limit=0) == []
@@ -236,7 +236,7 @@ def test_tables(reader: Reader) -> None:
     whole = reader.runs().to_arrow()
     assert whole["run_id"].to_pylist() == listed
     assert whole.schema.field("scores").type == pa.map_(pa.string(), pa.float64())
-    assert reader.runs(order="asc").to_arrow()["run_id"].to_pylist() == listed[::-1]
+    assert reader.runs(order="oldest").to_arrow()["run_id"].to_pylist() == listed[::-1]
     few = reader.runs(limit=2).to_arrow("model,outputs")
     assert (few.column_names, few["model"].to_pylist()) == (["model", "outputs"], ["fit", "answer"])
     frame = reader.runs('model == "answer"').to_pandas()

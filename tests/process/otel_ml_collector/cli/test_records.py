@@ -125,7 +125,7 @@ def test_silent_roots(endpoint: str) -> None:
 
 def test_filter_order_and_limit(endpoint: str) -> None:
     """A filter, an order and a limit select the runs."""
-    asked = ("--where", 'model == "answer"', "--order", "asc", "--limit", "2")
+    asked = ("--where", 'model == "answer"', "--order", "oldest", "--limit", "2")
     done = otel_ml(endpoint, "runs", "--project", PROJECT, *asked, "--columns", "model,inputs")
     assert rows(done.stdout)[1:] == [["answer", "a"], ["answer", "b"]]
 

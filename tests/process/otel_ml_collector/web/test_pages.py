@@ -153,7 +153,7 @@ def addresses_of(service: Service, project: str, name: str) -> list[str]:
     return [
         "/",
         f"{base}/runs",
-        f"{base}/runs?where={quote('latency_ms >= 0')}&last=30d&order=asc",
+        f"{base}/runs?where={quote('latency_ms >= 0')}&last=30d&order=oldest",
         f"{base}/more-runs",
         f"{base}/runs/{run_id}",
         f"{base}/runs/{run_id[:32]}-{span_id(1).hex()}",

@@ -35,13 +35,6 @@ def test_answers(shop: Service, order: str, tops: str) -> None:
     assert ask(shop.app, f"/api/v1/projects/{PROJECT}/runs?order={order}{tops}").json["runs"]
 
 
-@pytest.mark.parametrize(("former", "name"), [("desc", "newest"), ("asc", "oldest")])
-def test_former_names(shop: Service, former: str, name: str) -> None:
-    """The old names of the orders by time still work."""
-    path = f"/api/v1/projects/{PROJECT}/runs?limit=3&order="
-    assert ask(shop.app, path + former).json == ask(shop.app, path + name).json
-
-
 def test_headings(shop: Service) -> None:
     """A heading sorts the list by its column and marks it; for a judge, the worst comes first."""
     columns = "&".join(f"columns={name}" for name in ("ago", "latency_ms", "cost", "tokens"))

@@ -188,8 +188,6 @@ def test_figures(service: Service) -> None:
     assert answer["guess"] == "no"
     assert answer["guess_accuracy"] == pytest.approx(came.count("no") / len(came))
     assert sum(one["actual"]["n"] for one in answer["calibration"]) == len(here)
-    for part in ("classes", "confusion", "calibration"):
-        assert all(one["came"] == one["actual"] for one in answer[part])  # the former name
 
 
 def test_coverage(service: Service) -> None:

@@ -136,7 +136,7 @@ def test_small_values(written: str, text: str) -> None:
             "/projects/p/runs?where=a+%3D%3D+%22b%22+%26+c&limit=0",
         ),
         (view.api_address("projects", "a/b", "runs"), "/api/v1/projects/a%2Fb/runs"),
-        (view.api_address("projects", order="asc"), "/api/v1/projects?order=asc"),
+        (view.api_address("projects", order="oldest"), "/api/v1/projects?order=oldest"),
     ],
 )
 def test_address(address: str, text: str) -> None:
