@@ -1,7 +1,7 @@
 """The page of a problem: how much worse, for whom, since when, what changed, and in which runs."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Final
 
@@ -27,6 +27,12 @@ from otel_ml_collector.ground_truth.find import (
     find_wrong_predictions,
 )
 from otel_ml_collector.monitor.problem_pairs import ask_pairs
+from otel_ml_collector.monitor.right_answers import (
+    GROUND_TRUTH,
+    RightAnswer,
+    find_right_answers,
+    name_kinds,
+)
 from otel_ml_collector.problems.checked import write_checked
 from otel_ml_collector.problems.curves import CurveQuery, choose_curve, find_curve, find_figure
 from otel_ml_collector.problems.news import FromSources
@@ -206,7 +212,6 @@ def show_problem(
         **(changes.result() if changes else {}),
         "margins": reader.margins,
         "examples": examples.result(),
-        "has_truth": any(truth for _, truth in examples.result()),
         "pairs": pairs.parameters if pairs else None,
         "may_annotate": access_of(request.scope).has(ANNOTATE),
         "may_delete": False,  # the list of runs is the page for that: it shows what else is deleted
@@ -227,12 +232,35 @@ def show_curve(
     return show_page(request, "problem_curve.html", {"curve": curve})
 
 
+@dataclass(frozen=True, slots=True)
+class ExampleRuns:
+    """Examples of a problem: the newest runs that failed or are wrong.
+
+    Attributes:
+        title: Which runs they are, in words.
+        runs: The runs, newest first.
+        right: What each run should have returned, or why it is wrong, by run ID.
+    """
+
+    title: str
+    runs: Sequence[RunSummary]
+    right: Mapping[str, RightAnswer]
+
+    @property
+    def column(self) -> str:
+        """Heading of the column with `right`. Empty if nothing is known."""
+        return name_kinds(self.right)
+
+
 def _find_examples(
     reader: Reader, query: RunsQuery, finding: Finding | None, *, now_ns: int
-) -> list[tuple[RunSummary, str]]:
-    """Find the newest runs with a problem, each with its ground truth if that shows the problem."""
+) -> ExampleRuns:
+    """Find the newest failed or wrong runs of a problem, with what would have been right."""
     if finding is None or not finding.target:
-        return [(run, "") for run in find_runs(reader, query, now_ns).runs]
+        runs = find_runs(reader, query, now_ns).runs
+        judge = finding.measured if finding else ""
+        right = find_right_answers(reader, runs, judge, now_ns)
+        return ExampleRuns("the newest runs with this problem", runs, right)
     question = QualityQuestion(
         project=query.project,
         target=find_target(reader, query.project, finding.target),
@@ -243,10 +271,11 @@ def _find_examples(
     )
     wrong = find_wrong_predictions(reader, question, _EXAMPLE_RUNS)
     if not wrong:
-        return []
+        return ExampleRuns("", [], {})
     ids = ", ".join(map(quoted, wrong))
     runs = find_runs(reader, replace(query, where=f"run_id in ({ids},)"), now_ns).runs
-    return [(run, wrong[run.run_id]) for run in runs]
+    right = {run_id: RightAnswer(GROUND_TRUTH, truth) for run_id, truth in wrong.items()}
+    return ExampleRuns("the newest wrong predictions", runs, right)
 
 
 def _find_changes(reader: Reader, project: str, finding: Finding) -> dict[str, object]:

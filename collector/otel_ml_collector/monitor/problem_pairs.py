@@ -12,6 +12,7 @@ from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.findings.findings import Finding
+from otel_ml_collector.monitor.right_answers import find_right_answers, name_kinds
 from otel_ml_collector.problems.problems import Sign
 from otel_ml_collector.runs.answers import RunSummary
 from otel_ml_collector.runs.find import RunsQuery, find_runs
@@ -84,10 +85,13 @@ def show_pairs(
     request: Request, project: str, reader: FromReader, query: Annotated[PairsQuery, Depends()]
 ) -> Response:
     """Show pairs in place of the examples of a problem. Without pairs, the examples stay."""
-    pairs = find_pairs(reader, project, query, time.time_ns())
+    now_ns = time.time_ns()
+    pairs = find_pairs(reader, project, query, now_ns)
     if not pairs:
         return Response(status_code=_NO_CONTENT)
-    return show_page(request, "problem_pairs.html", {"pairs": pairs, "asked": query})
+    right = find_right_answers(reader, [pair.after for pair in pairs], query.measured, now_ns)
+    context = {"pairs": pairs, "asked": query, "right": right, "column": name_kinds(right)}
+    return show_page(request, "problem_pairs.html", context)
 
 
 def find_pairs(

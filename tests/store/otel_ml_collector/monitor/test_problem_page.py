@@ -11,11 +11,19 @@ from urllib.parse import urlencode
 
 import pytest
 
+from otel_ml_collector.monitor.right_answers import find_right_answers, name_kinds
+from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.span import Span, Value
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.desk import PROJECT, make_desk
-from tests.support.otel_ml_collector.spans import id_of, make_call, trace_id
+from tests.support.otel_ml_collector.spans import (
+    SECOND_NS,
+    id_of,
+    make_call,
+    make_record,
+    trace_id,
+)
 from tests.support.otel_ml_collector.stores import Service, open_service
 
 PAGE: Final = f"/projects/{PROJECT}"
@@ -66,14 +74,61 @@ def test_pairs(service: Service) -> None:
         make_answer(4, "bb", '{"client": "x", "text": "where"}', 0.31, now_ns - 3 * MINUTE_NS),
         make_answer(5, "bb", '{"text": "only now"}', 0.2, now_ns - 2 * MINUTE_NS),
     ]
-    service.store.take("pairs", *calls, now_ns=now_ns)
+    told: dict[str, Value] = {
+        "otel_ml.judge.name": "place",
+        "otel_ml.source": "actual",
+        "otel_ml.actual": "nowhere",
+    }
+    truth = make_record("evaluation", calls[3], told)
+    service.store.take("pairs", *calls, truth, now_ns=now_ns)
     where = 'model == "sort" and version == 2 and passed["brief"] == False'
     status, part = ask_pairs(service, "pairs", where, now_ns)
     assert status == 200
     assert re.findall('name="of" value="([^"]+)"', part) == [id_of(calls[3])]
     assert f'/projects/pairs/runs/{id_of(calls[1])}">answer 2 <span class="mute">0.93<' in part
     assert 'answer 4 <span class="mute f">0.31<' in part
+    assert '<td class="opt">nowhere</td>' in part
     assert "only" not in part
+
+
+def test_right_answers(service: Service) -> None:
+    """What would have been right is ground truth, an expected value, a label, or a reason."""
+    now_ns = time.time_ns()
+    runs = [
+        make_answer(place, "bb", "{}", 0.2, now_ns - place * SECOND_NS) for place in range(1, 6)
+    ]
+    of_item: dict[str, Value] = {"otel_ml.item.digest": "ab" * 32, "otel_ml.item.id": "i1"}
+    runs[1] = replace(runs[1], attributes={**runs[1].attributes, **of_item})
+    item: dict[str, Value] = {
+        **of_item,
+        "otel_ml.record": "item",
+        "otel_ml.item.expected": '"three"',
+        "otel_ml.inputs": "{}",
+    }
+
+    def tell(run: Span, source: str, **told: Value) -> Span:
+        named = {f"otel_ml.{name.replace('__', '.')}": value for name, value in told.items()}
+        record = {"otel_ml.judge.name": "brief", "otel_ml.source": source, **named}
+        return make_record("evaluation", run, record, start_ns=now_ns)
+
+    records = [
+        tell(runs[0], "actual", actual="two"),
+        tell(runs[0], "human", score__label="ignored"),
+        make_call("qa", item),
+        tell(runs[2], "human", score__label="four"),
+        tell(runs[3], "judge", score__value=0.1, passed=False, explanation="It is too long."),
+    ]
+    service.store.take("right", *runs, *records, now_ns=now_ns)
+    query = RunsQuery("right", 'model == "sort"', limit=5, start_ns=0, end_ns=now_ns + 1)
+    shown = find_runs(service.store.reader, query, now_ns).runs
+    right = find_right_answers(service.store.reader, shown, "brief", now_ns)
+    assert {run_id: (own.kind, own.text) for run_id, own in right.items()} == {
+        id_of(runs[0]): ("Ground truth", "two"),
+        id_of(runs[1]): ("Expected value", "three"),
+        id_of(runs[2]): ("Label", "four"),
+        id_of(runs[3]): ("Judge's reason", "It is too long."),
+    }
+    assert name_kinds(right) == "Ground truth or expected value or label or judge's reason"
 
 
 def test_small_worst_value(service: Service) -> None:
