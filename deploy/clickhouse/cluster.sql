@@ -388,7 +388,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.runs ON CLUSTER otel_ml (
   seq Int64 CODEC(DoubleDelta, ZSTD(1)),
   arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
   collector LowCardinality(String) COMMENT 'which one stored it',
-  rank UInt64,
+  rank UInt128 COMMENT 'rank of the record << 64, plus when later facts were read; the highest is kept',
   cost_note LowCardinality(String),
   first_token_ms Nullable(Float64),
   stream_chunks Nullable(Int64),

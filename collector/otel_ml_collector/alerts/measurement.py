@@ -84,7 +84,12 @@ from otel_ml_collector.store.sql import (
     parameter,
     substitute,
 )
-from otel_ml_collector.store.tables import INHERITED_PAYLOAD, TOKENS_PER_SECOND, fill_payloads
+from otel_ml_collector.store.tables import (
+    COPY,
+    INHERITED_PAYLOAD,
+    TOKENS_PER_SECOND,
+    fill_payloads,
+)
 from otel_ml_collector.store.versions import all_version_numbers, read_version_starts
 from otel_ml_collector.times import DAY_NS, MINUTE_NS
 from otel_ml_collector.verdicts.sides import make_figure
@@ -887,12 +892,14 @@ class _Columns:
         columns = [Sql("{v} AS {n}").fill(v=value, n=name) for value, name in self._paths]
         return Sql("""
           LEFT JOIN (
-            SELECT start_ns AS p_start, trace_id AS p_trace, span_id AS p_span, rank AS p_rank,
+            SELECT start_ns AS p_start, trace_id AS p_trace, span_id AS p_span, rank AS p_copy,
               {columns}
             FROM ({rows})
           ) AS payload ON p_start = runs.start_ns AND p_trace = runs.trace_id
-            AND p_span = runs.span_id AND p_rank = runs.rank""").fill(
-            columns=join_sql(", ", columns), rows=rows
+            AND p_span = runs.span_id AND p_copy = {copy}""").fill(
+            columns=join_sql(", ", columns),
+            rows=rows,
+            copy=substitute(COPY, Sql("rank"), Sql("runs.rank")),
         )
 
 

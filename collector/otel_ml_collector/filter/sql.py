@@ -75,6 +75,7 @@ from otel_ml_collector.store.sql import (
     parameter,
 )
 from otel_ml_collector.store.tables import (
+    COPY,
     COUNTING,
     INHERITED_PAYLOAD,
     LACKING,
@@ -161,9 +162,9 @@ _COUNTS_FOR: Final = Sql("""(trace_id, span_id) IN (
   SELECT trace_id, span_id FROM settled FINAL
   WHERE {window} AND record_of != toFixedString('', 8) AND {test})""")
 
-# Test the rows of `payloads` or `open_runs` that have the run's own key.
+# Key of a run's own row in `payloads` or `open_runs`.
 _PAYLOAD_KEY: Final = Sql("start_ns, trace_id, span_id, rank")
-_HAS_PAYLOAD: Final = Sql("""({key}) IN (
+_HAS_PAYLOAD: Final = Sql("""(start_ns, trace_id, span_id, {copy}) IN (
   SELECT {key} FROM payloads WHERE {window} AND {tests} {also_tested}
   UNION ALL
   SELECT {key} FROM (SELECT *, '' AS outputs FROM open_runs WHERE {window}) AS open
@@ -1024,6 +1025,7 @@ def _has_payload(
     """Write a condition on a run's payload. Only payloads of runs that pass `rest` are read."""
     more = [Sql(" UNION ALL ") + keys for keys in _late_payloads(tests, kinds, comparisons)]
     return _HAS_PAYLOAD.fill(
+        copy=COPY,
         key=_PAYLOAD_KEY,
         window=_WINDOW,
         tests=tests,

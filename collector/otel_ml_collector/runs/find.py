@@ -93,7 +93,7 @@ from otel_ml_collector.store.runs import (
     read_spans,
 )
 from otel_ml_collector.store.sql import Condition, Search, Sql, all_of
-from otel_ml_collector.store.tables import INHERITED_PAYLOAD, LIGHT
+from otel_ml_collector.store.tables import COPY, INHERITED_PAYLOAD, LIGHT
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, to_rfc3339
 from otel_ml_collector.windows import Window
 
@@ -831,14 +831,19 @@ def _keep_matching(
     if not page:
         return []
     sql = Sql("""
-        SELECT {key} FROM {deliveries} WHERE {these} AND ({rest})
-        """).fill(deliveries=DELIVERIES, key=KEY, these=OF_KEYS, rest=search.rest)
+        SELECT {key}, {copy} AS copy FROM {deliveries} WHERE {these} AND ({rest})
+        ORDER BY rank
+        """).fill(deliveries=DELIVERIES, key=KEY, copy=COPY, these=OF_KEYS, rest=search.rest)
     parameters = {
         **listing.parameters(window),
         **key_parameters(listing.project, page),
     }
-    there = {Key(**row) for row in reader.rows(sql, parameters)}
-    return [key for key in page if key in there]
+    matches: dict[Key, Key] = {}
+    for row in reader.rows(sql, parameters):
+        copy = row.pop("copy")
+        key = Key(**row)
+        matches[replace(key, rank=copy)] = key
+    return [matches[key] for key in page if key in matches]
 
 
 def _make_content(

@@ -89,24 +89,21 @@ _logger = logging.getLogger(__name__)
 
 # No release had an older schema. Older stores are refused with an error that names the last commit
 # that can upgrade them.
-OLDEST_SCHEMA: Final = 28
-LAST_UPGRADER: Final = "bf3e30fd"
+OLDEST_SCHEMA: Final = 29
+LAST_UPGRADER: Final = "100d45b4"
 
 # The statements that upgrade a store by one version each, starting after `OLDEST_SCHEMA`. Missing
 # tables are created without a step.
 STEPS: Final[Sequence[Sequence[Sql]]] = (
-    (  # 29: who made and revoked a key
-        Sql(
-            "ALTER TABLE access_keys ADD COLUMN IF NOT EXISTS made_by String COMMENT "
-            "'id of the key that made it, local without a key, empty if unknown' AFTER version"
-        ),
-        Sql(
-            "ALTER TABLE access_keys ADD COLUMN IF NOT EXISTS revoked_by String COMMENT "
-            "'as made_by' AFTER made_by"
-        ),
-    ),
     (),  # 30: notes on costs
     (),  # 31: calls that are recorded in several traces
+    (  # 32: ranks of rows that are folded again, docs/design/068-rank-of-a-row.md
+        Sql("ALTER TABLE runs MODIFY COLUMN rank UInt128"),
+        # The engine cannot change the rank of a stored row, so each run is stored again.
+        Sql("""
+            INSERT INTO runs SELECT * REPLACE (bitShiftLeft(old.rank, 64) AS rank)
+            FROM (SELECT * FROM runs FINAL WHERE rank < bitShiftLeft(toUInt128(1), 64)) AS old"""),
+    ),
     # Add new steps here. A step for declared tables, columns or indexes is empty.
 )
 

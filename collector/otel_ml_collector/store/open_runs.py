@@ -59,7 +59,7 @@ _LACKING: Final = join_sql(
 )
 # Open runs with the columns of `runs`, so that conditions on `runs` also work here.
 _AS_RUNS: Final = Sql("""
-SELECT *, {lacking},
+SELECT * REPLACE (bitShiftLeft(toUInt128(rank), 64) AS rank), {lacking},
   concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS run_id,
   if(has({crashed:Array(String)}, run_id), 'crashed', 'running') AS outcome
 FROM open_runs FINAL WHERE project = {project:String} AND {by_ids}

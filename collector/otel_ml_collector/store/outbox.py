@@ -29,7 +29,7 @@ from otel_ml_collector.records import (
 )
 from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.counted import DELIVERIES
-from otel_ml_collector.store.reader import Row
+from otel_ml_collector.store.reader import Row, winners
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tables import (
     LATE_LOGS,
@@ -253,6 +253,8 @@ class Outbox:
         values["until"] = found["last_ns"]
         rows = self._rows(what.sql, values)
         if kind == "runs":
+            # A run that was stored several times is sent once, with the rank of its record.
+            rows = [{**row, "rank": row["rank"] >> 64} for row in winners(rows, _key_of)]
             payloads = {_run_of(row): row for row in self._rows(_KEPT_PAYLOADS, values)}
             rows = [{**payloads.get(_run_of(run), _NO_PAYLOAD), **run} for run in rows]
         records = Records()
@@ -281,6 +283,10 @@ class Outbox:
         with store_trouble():
             result = self._client.query(sql, {**values, "collector": self._collector})
             return list(result.named_results())
+
+
+def _key_of(row: Row) -> tuple[str, str, str, int]:
+    return *_run_of(row), row["start_ns"]
 
 
 def _run_of(row: Row) -> tuple[str, str, str]:

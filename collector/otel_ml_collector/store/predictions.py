@@ -25,7 +25,7 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.record_kinds import RecordKinds, words
 from otel_ml_collector.store.rollup import STATES
 from otel_ml_collector.store.sql import EMPTY, Sql, StoreClient, join_sql, parameter
-from otel_ml_collector.store.tables import INHERITED_PAYLOAD, fill_payloads
+from otel_ml_collector.store.tables import COPY, INHERITED_PAYLOAD, fill_payloads
 from otel_ml_collector.times import DAY_NS, MINUTE_NS
 
 TARGET: Final = "target"
@@ -81,7 +81,7 @@ _PREDICTIONS: Final = Sql("""
     run.model AS model, run.digest AS digest, run.structure AS structure, run.unit AS unit,
     {predicted} AS predicted, {amount} AS amount, {items} AS items
   FROM (
-    SELECT start_ns, trace_id, span_id, rank, toString(model) AS model,
+    SELECT start_ns, trace_id, span_id, {copy} AS copy, toString(model) AS model,
       toString(digest) AS digest, toString(structure) AS structure,
       cityHash64({unit}) AS unit
     FROM {recorded} {shares} WHERE {counted} AND {of_model}
@@ -90,7 +90,7 @@ _PREDICTIONS: Final = Sql("""
     SELECT start_ns, trace_id, span_id, rank, {raw} AS raw, {chance} AS chance
     FROM ({payloads}) WHERE raw NOT IN ('', 'null')
   ) AS payload ON payload.start_ns = run.start_ns AND payload.trace_id = run.trace_id
-    AND payload.span_id = run.span_id AND payload.rank = run.rank
+    AND payload.span_id = run.span_id AND payload.rank = run.copy
   WHERE predicted != ''""")
 _PAYLOADS: Final = Sql("""
     SELECT * FROM payloads WHERE {bounds}
@@ -374,6 +374,7 @@ def _write_predictions(
         predicted=predicted,
         amount=amount,
         items=items,
+        copy=COPY,
         unit=unit_of(is_joined=resolved),
         recorded=RECORDED,
         shares=shares(bounds) if resolved else EMPTY,

@@ -55,6 +55,7 @@ _FLAT: Final[Mapping[str, pa.DataType]] = {
     "Int64": pa.int64(),
     "UInt32": pa.uint32(),
     "UInt64": pa.uint64(),
+    "UInt128": pa.binary(16),  # little-endian, because Arrow has no such integer
     "Float64": pa.float64(),
     "Bool": pa.bool_(),
 }
@@ -304,6 +305,17 @@ def _highest(arrivals: Arrivals) -> list[tuple[int, int]]:
     return [(arrivals.minute, highest), (0, arrivals.settled)]
 
 
+def rank_of_row(copy: int, folded_ns: int) -> bytes:
+    """Return the rank of a row of `runs` as the engine reads it.
+
+    Args:
+        copy: Rank of the run's own record.
+        folded_ns: When the facts of other records in the row were read. 0 if the row has none, 1 if
+            they are from runs that were stored together.
+    """
+    return folded_ns.to_bytes(8, "little") + copy.to_bytes(8, "little")
+
+
 # Makes acknowledged records durable. An insert is on disk before it is acknowledged. A merge is on
 # disk before its source parts are deleted, because the engine flushes a merged part before using
 # it. So replaced parts can be removed soon: at 300 spans/s, keeping them for 480 s instead of 8 s
@@ -353,6 +365,16 @@ _READS: Final[Mapping[str, Callable[[Run], Any]]] = {
     "tags": _tag_map,
     "logs": _log_lines,
 }
+# The rank of a row of `runs` (docs/design/068-rank-of-a-row.md): the rank of the record above the
+# time at which facts of other records were folded into the row.
+_RANK: Final = Stored(
+    "rank",
+    "UInt128",
+    lambda run: rank_of_row(run.rank, 0),
+    "rank of the record << 64, plus when later facts were read; the highest is kept",
+)
+COPY: Final = Sql("toUInt64(bitShiftRight(rank, 64))")
+"""The rank of the record from which a row of `runs` was made: that of its row in `payloads`."""
 _BY_START: Final = """ENGINE = ReplacingMergeTree(rank)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
 PRIMARY KEY (project, start_ns) ORDER BY (project, start_ns, trace_id, span_id)"""
@@ -370,6 +392,7 @@ RUNS: Final[Table[Run]] = Table(
             after="parent_span_id",
         ),
         _TAG_KV,
+        _RANK,
         _WHO,
         reads=_READS,
         keep=lambda column: not column.is_payload,

@@ -16,7 +16,7 @@ from otel_ml_collector.store.record_kinds import CONTENTS, find_counted, find_re
 from otel_ml_collector.store.runs import FILTERED
 from otel_ml_collector.store.scores import SCORED_LAST
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql
-from otel_ml_collector.store.tables import INHERITED_PAYLOAD, fill_payloads
+from otel_ml_collector.store.tables import COPY, INHERITED_PAYLOAD, fill_payloads
 from otel_ml_collector.store.versions import NUMBER, of_versions
 from otel_ml_collector.times import HOUR_NS
 from otel_ml_collector.windows import Window
@@ -26,7 +26,8 @@ _OUTPUTS_TEXT: Final = Sql("outputs")
 # Runs of the requested versions, from a start time on.
 _OF_VERSIONS: Final = Sql("""
     SELECT * FROM (
-      SELECT start_ns, trace_id, span_id, rank, outcome, {number} AS number FROM {recorded}
+      SELECT start_ns, trace_id, span_id, {copy} AS copy, outcome, {number} AS number
+      FROM {recorded}
       WHERE {counted} AND model = {model:String} AND start_ns >= {oldest:Int64})
     WHERE number IN {wanted:Array(UInt32)}""")
 # Start of the oldest run to include. Only this query reads older runs, and few columns of them.
@@ -35,15 +36,15 @@ _OLDEST: Final = Sql("""
       SELECT number, start_ns FROM ({runs})
       ORDER BY number, start_ns DESC LIMIT {most:UInt32} BY number)""")
 _RUNS_OF_VERSIONS: Final = Sql("""
-    SELECT start_ns, trace_id, span_id, rank, outcome, number, '' AS item FROM ({runs})
+    SELECT start_ns, trace_id, span_id, copy, outcome, number, '' AS item FROM ({runs})
     ORDER BY number, start_ns DESC, trace_id, span_id LIMIT {most:UInt32} BY number""")
 # Runs of an experiment. Their items are compared instead of their inputs.
 _RUNS_OF_ITEMS: Final = Sql("""
-    SELECT start_ns, trace_id, span_id, rank, outcome, toUInt32(0) AS number,
+    SELECT start_ns, trace_id, span_id, {copy} AS copy, outcome, toUInt32(0) AS number,
       concat(item_digest, ' ', item) AS item
     FROM (SELECT * FROM {recorded} WHERE {ours} {first})
     ORDER BY item, repeat LIMIT {most:UInt32}""").fill(
-    recorded=RECORDED, ours=FINISHED_CALLS, first=FIRST_ENDED
+    recorded=RECORDED, ours=FINISHED_CALLS, first=FIRST_ENDED, copy=COPY
 )
 _PAYLOADS_OF: Final = Sql("""SELECT * FROM payloads WHERE project = {project:String} AND {these}""")
 _WITH_LOG_CONTENTS: Final = Sql("""
@@ -73,10 +74,10 @@ _GROUPS_BY_WORDS: Final = Sql("""
           multiIf(reason != '', 0, item != '', sipHash64(item), words) AS key
         FROM ({runs}) AS run
         LEFT ANY JOIN (
-          SELECT start_ns, trace_id, span_id, rank, true AS is_here, {reason} AS why,
+          SELECT start_ns, trace_id, span_id, rank AS copy, true AS is_here, {reason} AS why,
             {words} AS words
           FROM ({payloads})
-        ) AS payload USING (start_ns, trace_id, span_id, rank)
+        ) AS payload USING (start_ns, trace_id, span_id, copy)
       )
       GROUP BY number, reason, key
     )
@@ -86,9 +87,9 @@ _REPEATED_ANSWERS: Final = Sql("""
       if(item = '', of_inputs, item) AS input, answer
     FROM ({runs}) AS run
     INNER ANY JOIN (
-      SELECT start_ns, trace_id, span_id, rank, {digest} AS of_inputs, {answer} AS answer
+      SELECT start_ns, trace_id, span_id, rank AS copy, {digest} AS of_inputs, {answer} AS answer
       FROM ({payloads})
-    ) AS payload USING (start_ns, trace_id, span_id, rank)
+    ) AS payload USING (start_ns, trace_id, span_id, copy)
     WHERE start_ns IN {starts:Array(Int64)}
     ORDER BY start_ns DESC, trace_id, span_id""")
 _BY_START_AND_SPAN: Final = Sql("""start_ns IN {starts:Array(Int64)}
@@ -100,11 +101,13 @@ _SHOWN_RUNS: Final = Sql("SELECT * FROM {recorded} WHERE {these}").fill(
 # Runs that match a filter, with the digests of their inputs. Inputs that were cut have none.
 _INPUTS_OF: Final = Sql("""
     SELECT {ids}, start_ns, input FROM (
-      SELECT start_ns, trace_id, span_id, rank FROM {recorded} WHERE {bounds} AND ({condition})
+      SELECT start_ns, trace_id, span_id, {copy} AS copy FROM {recorded}
+      WHERE {bounds} AND ({condition})
       ORDER BY start_ns DESC, trace_id, span_id LIMIT {most:UInt32}) AS run
     INNER ANY JOIN (
-      SELECT start_ns, trace_id, span_id, rank, {digest} AS input FROM ({payloads}) WHERE {whole}
-    ) AS payload USING (start_ns, trace_id, span_id, rank)
+      SELECT start_ns, trace_id, span_id, rank AS copy, {digest} AS input FROM ({payloads})
+      WHERE {whole}
+    ) AS payload USING (start_ns, trace_id, span_id, copy)
     ORDER BY start_ns DESC, trace_id, span_id LIMIT 1 BY input""")
 _BETWEEN: Final = Sql("""project = {project:String}
   AND start_ns >= {start:Int64} AND start_ns < {end:Int64}""")
@@ -169,7 +172,7 @@ def read_version_answers(
         The runs and answers of each version, by its number.
     """
     runs = _OF_VERSIONS.fill(
-        number=NUMBER, recorded=RECORDED, counted=find_counted(reader, project).sql
+        number=NUMBER, recorded=RECORDED, counted=find_counted(reader, project).sql, copy=COPY
     )
     asked: dict[str, Any] = {
         **of_versions(reader, project, model),
@@ -242,6 +245,7 @@ def read_inputs(
         recorded=RECORDED,
         bounds=_BETWEEN,
         condition=condition.sql,
+        copy=COPY,
         digest=digest(_INPUTS_TEXT),
         whole=is_whole(_INPUTS_TEXT),
         payloads=_payloads_of(reader, project, newest.fill(bounds=_BETWEEN, matching=matching)),

@@ -24,12 +24,12 @@ import sys
 from pathlib import Path
 import clickhouse_connect
 
-schema = Path("tests/support/otel_ml_collector/store/schemas/schema_28.sql")
+schema = Path("tests/support/otel_ml_collector/store/schemas/schema_29.sql")
 with clickhouse_connect.get_client(interface="chdb", path=sys.argv[1] + "/store") as client:
     for statement in schema.read_text().split(";\\n"):
         if statement.strip():
             client.command(statement)
-    client.insert("store_meta", [["schema", 28]], column_names=["name", "value"])
+    client.insert("store_meta", [["schema", 29]], column_names=["name", "value"])
 """
 # Makes a store with the current program, which does not have the field or record.
 TODAY: Final = """

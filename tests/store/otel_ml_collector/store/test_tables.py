@@ -95,10 +95,19 @@ def columns_of_schema(text: str) -> dict[tuple[str, str], str]:
     return found
 
 
+# Columns that a step of `store.migrations` changed, with the number of this step.
+CHANGED: Final = {("runs", "rank"): 32}
+
+
 @pytest.mark.parametrize("file", sorted(SCHEMAS.glob("schema_*.sql")), ids=lambda file: file.stem)
 def test_released_columns(file: Path) -> None:
     """A released column still has the same type, codec and other definitions."""
-    released = columns_of_schema(file.read_text())
+    version = int(file.stem.removeprefix("schema_"))
+    released = {
+        key: column
+        for key, column in columns_of_schema(file.read_text()).items()
+        if version >= CHANGED.get(key, 0)
+    }
     today = columns_of_schema(";\n".join(TABLES) + ";")
     assert len(released) > 50
     assert {key: today.get(key) for key in released} == released

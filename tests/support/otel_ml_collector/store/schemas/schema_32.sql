@@ -1,4 +1,4 @@
--- The tables of schema 28, as the program of its time made them.
+-- The tables of schema 32, as the program of its time made them.
 
 CREATE TABLE IF NOT EXISTS store_meta (name String, value UInt64)
 ENGINE = ReplacingMergeTree(value) ORDER BY name SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
@@ -380,7 +380,8 @@ CREATE TABLE IF NOT EXISTS runs (
   seq Int64 CODEC(DoubleDelta, ZSTD(1)),
   arrived_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
   collector LowCardinality(String) COMMENT 'which one stored it',
-  rank UInt64,
+  rank UInt128 COMMENT 'rank of the record << 64, plus when later facts were read; the highest is kept',
+  cost_note LowCardinality(String),
   first_token_ms Nullable(Float64),
   stream_chunks Nullable(Int64),
   experiment LowCardinality(String),
@@ -403,6 +404,7 @@ CREATE TABLE IF NOT EXISTS settled (
   span_id FixedString(8),
   record_of FixedString(8) COMMENT 'the run that counts for their call; zeros for one that counts itself',
   others String CODEC(ZSTD(1)) COMMENT 'JSON: the other records of its call',
+  record_trace FixedString(16) COMMENT 'the trace of the run that counts; zeros if it is this trace',
   input_tokens Nullable(Int64),
   output_tokens Nullable(Int64),
   cached_tokens Nullable(Int64),
@@ -462,9 +464,17 @@ CREATE TABLE IF NOT EXISTS access_keys (
   bytes_per_second Int64 COMMENT '0 for any number',
   created_ns Int64,
   revoked_ns Int64 COMMENT '0 while it is valid',
-  version UInt64
+  version UInt64,
+  made_by String COMMENT 'id of the key that made it, local without a key, empty if unknown',
+  revoked_by String COMMENT 'as made_by'
 )
 ENGINE = ReplacingMergeTree(version) ORDER BY id SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
+
+CREATE TABLE IF NOT EXISTS key_uses (
+  id String COMMENT 'the public part of the key',
+  used_ns Int64
+)
+ENGINE = ReplacingMergeTree(used_ns) ORDER BY id SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS deletions (
   project LowCardinality(String),
@@ -622,7 +632,7 @@ CREATE TABLE IF NOT EXISTS sketches (
   counts Map(String, UInt64) COMMENT 'the 200 largest, of values shorter than 64 characters'
 )
 ENGINE = MergeTree ORDER BY (project, model, day_ns, hour_ns, field)
-SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
+SETTINGS index_granularity = 256, non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
 CREATE TABLE IF NOT EXISTS predictions (
   project LowCardinality(String),
