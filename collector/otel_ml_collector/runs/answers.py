@@ -208,6 +208,9 @@ class SpanOutline:
             the sum of the calls below it.
         names_provider: Whether the run names the provider of its model. If it does but has no
             tokens, the tokens are unknown, not zero.
+        own: If another run records the same call, the tokens and cost of this record, which do not
+            count in totals.
+        has_end: Whether the span has a duration: it is finished, and ended after it started.
     """
 
     run_id: str
@@ -221,6 +224,27 @@ class SpanOutline:
     is_resolved: bool = False
     kind: str = ""
     names_provider: bool = True
+    own: "Totals | None" = None
+    model: str = ""
+    outcome: str = "ok"
+    error_type: str = ""
+    span_kind: str = ""
+    has_end: bool = True
+
+    @property
+    def trace_id(self) -> str:
+        """The trace of the run."""
+        return self.run_id.partition("-")[0]
+
+    @property
+    def length_ms(self) -> float:
+        """How long the run took so far, in ms."""
+        return (self.end_ns - self.start_ns) / 1e6
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the run ended with an error."""
+        return self.outcome == "error"
 
 
 def make_span_outline(row: Row, trace_id: str, project: str) -> SpanOutline:

@@ -36,6 +36,7 @@ from otel_ml_collector.runs.answers import (
     Run,
     RunsPage,
     RunSummary,
+    SpanOutline,
     TagDetail,
     find_late_facts,
     make_summary,
@@ -506,7 +507,7 @@ def find_present_runs(
     return {run.run_id: run for run, _ in _make_runs(reader, rows)} if rows else {}
 
 
-def places_of(runs: Iterable[RunSummary]) -> dict[tuple[str, str], Place]:
+def places_of(runs: Iterable[RunSummary | SpanOutline]) -> dict[tuple[str, str], Place]:
     """Group runs by trace, and return the time range of each trace.
 
     The range is from the earliest to the latest start of the given runs of the trace. The key is

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from otel_ml.attributes import JUDGE_KIND, JUDGING, JUDGING_RUN
@@ -11,6 +11,7 @@ from otel_ml_collector.owners import is_run, own_key
 from otel_ml_collector.runs.answers import (
     RunSummary,
     SpanOutline,
+    Totals,
     Trace,
     TraceRecords,
     find_owner_records,
@@ -53,6 +54,9 @@ _RECORDS: Final = 100
 MOST: Final = 100_000
 _MOST_PARENTS: Final = 1_000
 _SERVICE: Final = "service.name"
+# What the tree of a trace shows about a span, in addition to times, tokens and costs.
+_OF_TREES: Final = Sql(""", toString(model) AS model, toString(outcome) AS outcome,
+  toString(error_type) AS error_type, toString(span_kind) AS span_kind""")
 _JUDGE_CALLS: Final = Sql("""
     SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS run_id,
       JSONExtractString(tags['{judging}']) AS judge, provider_model, cost
@@ -211,16 +215,40 @@ class Sender:
     process: str
 
 
-def find_outline(reader: Reader, trace_id: str) -> list[SpanOutline] | None:
-    """Find all finished runs of a trace; None if there are more than 100,000."""
-    stretches: dict[str, SpanOutline] = {}
+def find_outline(
+    reader: Reader, trace_id: str, now_ns: int | None = None
+) -> list[SpanOutline] | None:
+    """Find all runs of a trace; None if there are more than 100,000.
+
+    Args:
+        reader: The store.
+        trace_id: The trace.
+        now_ns: The current time, to include unfinished runs. If None, they are left out.
+    """
+    spans: dict[str, SpanOutline] = {}
     for place in find_places(reader, trace_id):
-        for row in read_outline(reader, place, MOST + 1 - len(stretches)):
-            span = make_span_outline(row, place.trace_id, place.project)
-            stretches[span.run_id] = span
-        if len(stretches) > MOST:
+        rows = read_outline(reader, place, MOST + 1 - len(spans))
+        for row in rows:
+            span = _make_trace_span(row, place)
+            spans[span.run_id] = span
+        if len(spans) > MOST:
             return None
-    return list(stretches.values())
+        if now_ns is not None:
+            opened = add_open(reader, place, rows, now_ns)[len(rows) :]
+            for span in outline_of(summarise(reader, place.project, opened), now_ns):
+                spans[span.run_id] = span
+    return list(spans.values())
+
+
+def _make_trace_span(row: Row, place: Place) -> SpanOutline:
+    return replace(
+        make_span_outline(row, place.trace_id, place.project),
+        model=row["model"],
+        outcome=row["outcome"],
+        error_type=row["error_type"],
+        span_kind=row["span_kind"],
+        has_end=row["end_ns"] > row["start_ns"],
+    )
 
 
 def outline_of(runs: Sequence[RunSummary], now_ns: int) -> list[SpanOutline]:
@@ -238,6 +266,12 @@ def outline_of(runs: Sequence[RunSummary], now_ns: int) -> list[SpanOutline]:
             is_resolved=run.counted is not None,
             kind=run.kind,
             names_provider=bool(run.provider or run.provider_model),
+            own=Totals(run.tokens, run.cost) if run.record_of else None,
+            model=run.model,
+            outcome=run.outcome,
+            error_type=run.error_type,
+            span_kind=run.span_kind,
+            has_end=run.latency_ms is not None,
         )
         for run in runs
     ]
@@ -251,7 +285,7 @@ def length_ms(run: RunSummary, now_ns: int) -> float:
     return max(until_ns - run.start_ns, 0) / 1e6  # the clocks of two machines can differ
 
 
-def find_senders(reader: Reader, runs: Sequence[RunSummary]) -> dict[str, Sender]:
+def find_senders(reader: Reader, runs: Sequence[RunSummary | SpanOutline]) -> dict[str, Sender]:
     """Find the senders of at most 1,000 runs, by run ID."""
     runs = runs[:_MOST_PARENTS]
     span_ids = [run.run_id.partition("-")[2] for run in runs]
@@ -269,8 +303,29 @@ def _sender(resource: str) -> Sender:
 
 def read_outline(reader: Reader, place: Place, limit: int) -> list[Row]:
     """Read names, times, tokens and costs of the finished runs of a trace, each once."""
-    sql = outlines(Sql("lower(hex(span_id)) AS span_id"), OF_TRACE)
+    sql = outlines(Sql("lower(hex(span_id)) AS span_id"), OF_TRACE, _OF_TREES)
     return reader.rows(sql, {**place.parameters, "limit": limit})
+
+
+def find_text_matches(reader: Reader, trace_id: str, text: str) -> set[str]:
+    """Find the runs of a trace whose input or output contains a text, in any case.
+
+    Returns:
+        The IDs of their spans, as 16 hex digits.
+    """
+    sql = Sql("""
+        SELECT DISTINCT lower(hex(span_id)) AS span_id FROM (
+          SELECT span_id, inputs, outputs FROM payloads WHERE {ours}
+          UNION ALL
+          SELECT span_id, inputs, '' AS outputs FROM open_runs WHERE {ours})
+        WHERE positionCaseInsensitiveUTF8(inputs, {text:String}) > 0
+          OR positionCaseInsensitiveUTF8(outputs, {text:String}) > 0
+        """).fill(ours=OF_TRACE)
+    return {
+        row["span_id"]
+        for place in find_places(reader, trace_id)
+        for row in reader.rows(sql, {**place.parameters, "text": text})
+    }
 
 
 def read_senders(reader: Reader, place: Place, span_ids: Sequence[str]) -> list[Row]:

@@ -825,12 +825,13 @@ def read_last_scores(
     return reader.rows(sql, {"project": project, "traces": list(traces), "limit": limit})
 
 
-def outlines(ids: Sql, condition: Sql) -> Sql:
+def outlines(ids: Sql, condition: Sql, more: Sql = EMPTY) -> Sql:
     """Write the query for names, times, tokens and costs of ended runs, each run once.
 
     Args:
         ids: Columns that identify a run.
         condition: The condition on the runs.
+        more: More columns of the runs, each after a comma.
 
     Returns:
         SQL that needs the parameters of the condition, and `limit`, the maximum number of rows.
@@ -844,7 +845,7 @@ def outlines(ids: Sql, condition: Sql) -> Sql:
         SELECT {ids}, lower(hex(parent_span_id)) AS parent_span_id,
           toString(name) AS name, toString(kind) AS kind, start_ns, start_ns + latency_ns AS end_ns,
             {tokens}, {cost} AS cost, has_share, is_repeat,
-          provider != '' OR provider_model != '' AS names_provider
+          provider != '' OR provider_model != '' AS names_provider{more}
         FROM {deliveries} {shares} WHERE {ours}
         ORDER BY rank DESC LIMIT 1 BY runs.trace_id, runs.span_id LIMIT {limit:UInt32}
         """).fill(
@@ -854,4 +855,5 @@ def outlines(ids: Sql, condition: Sql) -> Sql:
         cost=amounts.cost,
         shares=shares(condition),
         ours=condition,
+        more=more,
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from otel_ml_collector.runs.answers import RunSummary
+from otel_ml_collector.runs.answers import SpanOutline
 from otel_ml_collector.runs.traces import Sender, find_senders
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.wording import duration
@@ -26,37 +26,32 @@ class Skew:
         late_ms: How much it ends after its parent, or 0.
     """
 
-    run: RunSummary
-    parent: RunSummary
+    run: SpanOutline
+    parent: SpanOutline
     early_ms: float
     late_ms: float
 
 
-def find_skews(runs: Sequence[RunSummary], above: Sequence[RunSummary] = ()) -> list[Skew]:
-    """Find the spans that are outside of their parents by more than a millisecond.
-
-    Args:
-        runs: Runs of one trace.
-        above: Other runs that can be their parents.
-    """
-    parents = {run.run_id: run for run in (*above, *runs)}
+def find_skews(spans: Sequence[SpanOutline]) -> list[Skew]:
+    """Find the spans of a trace that are outside of their parents by more than a millisecond."""
+    parents = {span.run_id: span for span in spans}
     skews = []
-    for run in runs:
-        parent = parents.get(run.parent_run_id or "")
-        if parent is not None and parent is not run:
-            early_ms = (parent.start_ns - run.start_ns) / 1e6
-            late_ms = _late_ms(run, parent)
+    for span in spans:
+        parent = parents.get(span.parent_run_id or "")
+        if parent is not None and parent is not span:
+            early_ms = (parent.start_ns - span.start_ns) / 1e6
+            late_ms = _late_ms(span, parent)
             if max(early_ms, late_ms) > TOLERANCE_MS:
-                skews.append(Skew(run, parent, max(early_ms, 0.0), max(late_ms, 0.0)))
+                skews.append(Skew(span, parent, max(early_ms, 0.0), max(late_ms, 0.0)))
     return skews
 
 
-def _late_ms(run: RunSummary, parent: RunSummary) -> float:
-    if run.latency_ms is None or parent.latency_ms is None:
+def _late_ms(run: SpanOutline, parent: SpanOutline) -> float:
+    if not (run.has_end and parent.has_end):
         return 0.0
     if _DETACHED & {run.span_kind, parent.span_kind}:
         return 0.0
-    return (run.start_ns - parent.start_ns) / 1e6 + run.latency_ms - parent.latency_ms
+    return (run.end_ns - parent.end_ns) / 1e6
 
 
 def describe_skew(skew: Skew, senders: Mapping[str, Sender]) -> str | None:
@@ -97,16 +92,14 @@ def _names(child: Sender, parent: Sender) -> str:
 class ClockNote:
     """A sentence about the times of a span, and the same in two words."""
 
-    run: RunSummary
+    run: SpanOutline
     what: str
     short: str
 
 
-def find_clock_notes(
-    reader: Reader, runs: Sequence[RunSummary], above: Sequence[RunSummary] = ()
-) -> dict[str, ClockNote]:
+def find_clock_notes(reader: Reader, spans: Sequence[SpanOutline]) -> dict[str, ClockNote]:
     """Find the notes on the times of spans, by run ID; for at most 400 spans."""
-    skews = find_skews(runs, above)[:_SKEWS]
+    skews = find_skews(spans)[:_SKEWS]
     if not skews:
         return {}
     skewed = {run.run_id: run for skew in skews for run in (skew.run, skew.parent)}

@@ -39,7 +39,7 @@ def tab(
 def test_a_conversation_from_top_to_bottom(tab: Tab, trips: Trips) -> None:
     """A conversation shows all its entries in order, and only the final answer is framed."""
     page = tab.open(f"{TRIPS}/runs/{id_of(trips.reply)}")
-    entries = page.locator(".chat > li")
+    entries = page.locator("#conversation .chat > li")
     kinds = entries.evaluate_all("all => all.map((one) => one.className)")
     before = ["system", "user", "assistant", "user", "thought", "tool", "tool"]
     assert kinds == [*before, "error", "final"]
@@ -60,7 +60,7 @@ def test_what_is_folded(tab: Tab, trips: Trips) -> None:
     """The system prompt and a thought are folded to one line until they are opened."""
     page = tab.open(f"{TRIPS}/runs/{id_of(trips.reply)}")
     for kind in ("system", "thought"):
-        folded = page.locator(f".chat .{kind} details")
+        folded = page.locator(f"#conversation .{kind} details")
         text = folded.locator(".lines")
         expect(text).to_be_hidden()
         folded.locator("summary").click()
@@ -70,7 +70,7 @@ def test_what_is_folded(tab: Tab, trips: Trips) -> None:
 def test_a_call_leads_to_the_run_of_its_tool(tab: Tab, trips: Trips) -> None:
     """A tool call shows its result, and its link leads to the run of the tool."""
     page = tab.open(f"{TRIPS}/runs/{id_of(trips.reply)}")
-    call = page.locator(".chat .tool").first
+    call = page.locator("#conversation .tool").first
     expect(call).to_contain_text('weather(city="Paris", day="2026-11-28")')
     expect(call).to_contain_text('→ {"dry_until": "15:00", "rain": 0.8}')
     call.get_by_role("link", name="weather").click()
@@ -78,25 +78,25 @@ def test_a_call_leads_to_the_run_of_its_tool(tab: Tab, trips: Trips) -> None:
 
 
 def test_the_text_as_it_was_sent(tab: Tab, trips: Trips) -> None:
-    """Raw shows the received input and output, and stays selected while the reader browses them."""
+    """The second tab shows the received input and output, and stays open while these change."""
     page = tab.open(f"{TRIPS}/runs/{id_of(trips.reply)}")
-    page.locator("#conversation .seg").get_by_role("link", name="Raw").click()
+    page.get_by_role("link", name="Input and output").click()
     expect(page.locator("#output .chat")).to_contain_text("it runs until **17 January**")
     page.locator("#input .seg").get_by_role("link", name="Tree").click()
     expect(page.locator("#input .json")).to_contain_text("tool_call_id")
     page.reload()
     expect(page.locator("#input .json")).to_contain_text("tool_call_id")
-    page.locator("#conversation > .row .seg").get_by_role("link", name="Text").click()
-    expect(page.locator(".chat .final")).to_be_visible()
+    page.get_by_role("link", name="Steps").click()
+    expect(page.locator("#conversation .final")).to_be_visible()
 
 
 def test_an_error_in_the_place_of_the_answer(tab: Tab, trips: Trips) -> None:
     """A failed call shows the partial answer and the reason why it ended."""
     page = tab.open(f"{TRIPS}/runs/{id_of(trips.broken)}")
-    last = page.locator(".chat > li").last
+    last = page.locator("#conversation .chat > li").last
     expect(last).to_contain_text("Yes, it runs until")
     expect(last.locator(".err")).to_have_text("the stream broke off after 5 chunks")
-    expect(page.locator(".chat .final")).to_have_count(0)
+    expect(page.locator("#conversation .final")).to_have_count(0)
 
 
 def test_trace_with_tokens_and_dollars(tab: Tab, trips: Trips) -> None:

@@ -39,7 +39,7 @@ CUT_CELLS: Final = """() => [...document.querySelectorAll("main .t tbody td, mai
     && cell.clientWidth < 36 && parseFloat(getComputedStyle(cell).fontSize) > 0)
   .map((cell) => cell.outerHTML)"""
 # How many letters of each name in a waterfall are visible, and how many the name has.
-SEEN: Final = """() => [...document.querySelectorAll(".wf .who > a")].map((link) => {
+SEEN: Final = """() => [...document.querySelectorAll(".wf .who > a.of")].map((link) => {
   const text = document.createTreeWalker(link, NodeFilter.SHOW_TEXT).nextNode();
   const right = link.getBoundingClientRect().right;
   const range = document.createRange();

@@ -69,63 +69,83 @@ def test_left_running(service: Service, project: str) -> None:
 
 
 def test_rows_that_come_later(service: Service, project: str) -> None:
-    """Spans that are loaded later also show clock differences, and are drawn within the axis."""
+    """Spans that are loaded later also show clock differences, and are drawn on the same axis."""
     root = make_root(1_000)
     middle = below(root, "middle", 900, 950)
     first = [below(root, f"s{n}", n, n + 1) for n in range(500)]
     early = below(middle, "early", 600, 940, HOST)
     service.store.take(project, root, middle, *first, early)
     page = get(service, f"/projects/{project}/runs/{id_of(root)}")
-    [more] = re.findall('hx-get="([^"]*/spans[^"]*)"', page)
-    rows = get(service, more)
-    [more] = re.findall('hx-get="([^"]*/spans[^"]*)"', rows)
-    rows = get(service, more)
     expected = "starts 300.0\u202fms before its parent: the clocks of shop and host differ"
+    assert expected in page
+    key = f"key={middle.span_id.hex()}&level=3"
+    rows = get(service, f"/projects/{project}/runs/{id_of(root)}/rows?{key}")
     assert expected in rows
     assert 'data-level="3"' in rows
     x, width = map(float, re.findall('x="([0-9.]+)%" width="([0-9.]+)%"', rows)[0])
     assert (x, x + width) == (60, 94)
 
 
-def test_outside_of_the_picture(service: Service, project: str) -> None:
-    """A bar outside the requested axis is drawn at its edge."""
+def test_search_in_payloads(service: Service, project: str) -> None:
+    """A search finds spans by their input or output, and shows the spans above them."""
     root = make_root()
-    service.store.take(project, root, below(root, "a", 50, 60))
-    address = f"/projects/{project}/runs/{id_of(root)}/spans"
-    for start_ms, x in ((1_000, 0), (-1_000, 97.5)):  # the smallest bar still fits
-        axis = f"start_ns={NOW_NS + start_ms * MS_NS}&length_ms=10"
-        rows = get(service, f"{address}?{axis}")
-        [found] = re.findall('x="([0-9.]+)%" width="([0-9.]+)%"', rows)
-        assert tuple(map(float, found)) == (x, 100)
+    ids = {"trace_id": root.trace_id, "parent_span_id": root.span_id}
+    asked = make_call("ask", {"otel_ml.inputs": '{"city": "Malmö"}'}, start_ns=NOW_NS + 1, **ids)
+    other = make_call("tell", {"otel_ml.outputs": '"Ghent"'}, start_ns=NOW_NS + 2, **ids)
+    service.store.take(project, root, asked, other)
+    address = f"/projects/{project}/runs/{id_of(root)}/tree"
+    for text, name in ((quote("MALMÖ"), "ask"), ("ghent", "tell"), ("TELL", "tell")):
+        page = get(service, f"{address}?find={text}")
+        assert "1 span matches" in page
+        assert re.findall('class="of"[^>]*>([^<]*)<', page) == ["root", name]
+    assert "No span matches." in get(service, f"{address}?find=Oslo")
 
 
-def test_outline(service: Service, project: str) -> None:
-    """The longest spans and the totals of a long trace are loaded as a separate part."""
-    root = make_root(1_000)
-    slow = below(root, "slow", 500, 900)
-    service.store.take(project, root, slow, *(below(root, "s", n, n + 1) for n in range(100)))
-    text = get(service, f"/projects/{project}/runs/{id_of(root)}/outline")
-    assert "102 finished spans." in text
-    assert re.findall('data-slow="([^"]+)"', text) == ["slow 50\u202f%", "slow 40\u202f%"]
-    assert f'href="/projects/{project}/runs/{id_of(slow)}"' in text
-
-
-def test_outline_counts_once(service: Service, project: str) -> None:
-    """A span that was delivered twice counts once in the usage of a trace."""
-    call = make_call("call", {"gen_ai.usage.input_tokens": 5, "gen_ai.usage.output_tokens": 2})
+def test_totals_count_once(service: Service, project: str) -> None:
+    """A span that was delivered twice counts once in the tokens of a trace."""
+    root = make_root()
+    call = make_call(
+        "call",
+        {"gen_ai.usage.input_tokens": 5, "gen_ai.usage.output_tokens": 2},
+        trace_id=root.trace_id,
+        parent_span_id=root.span_id,
+    )
+    service.store.take(project, root, call)
     service.store.take(project, call)
-    service.store.take(project, call)
-    text = get(service, f"/projects/{project}/runs/{id_of(call)}/outline")
-    assert "1 finished span." in text
+    text = get(service, f"/projects/{project}/runs/{id_of(call)}/tree")
+    assert "2 spans, no errors." in text
     assert "7 tokens. 5 input tokens, 2 output tokens." in text
 
 
-def test_tokens_of_an_embedding(service: Service, project: str) -> None:
-    """A call with only input tokens shows no output tokens."""
-    call = make_call("embed", {"gen_ai.usage.input_tokens": 5})
-    service.store.take(project, call)
-    text = get(service, f"/projects/{project}/runs/{id_of(call)}/outline")
-    assert "5 tokens. 5 input tokens." in text
+def test_sentence(service: Service, project: str) -> None:
+    """The sentence says what took the time and what failed first, or what there is."""
+    root = make_span("root", start_ns=NOW_NS, end_ns=NOW_NS + 1_000 * MS_NS)
+    ids = {"trace_id": root.trace_id, "parent_span_id": root.span_id}
+    call = make_call(
+        "gpt",
+        {"otel_ml.kind": "model"},
+        start_ns=NOW_NS,
+        end_ns=NOW_NS + 840 * MS_NS,
+        **ids,
+    )
+    service.store.take(project, root, call)
+    page = get(service, f"/projects/{project}/runs/{id_of(root)}")
+    assert sentence_of(page) == "1.00\u202fs: 84\u202f% in one model call."
+    failed = make_call(
+        "lookup",
+        {"otel_ml.kind": "tool"},
+        start_ns=NOW_NS + 850 * MS_NS,
+        status_code=2,
+        **ids,
+    )
+    service.store.take(project, failed)
+    page = get(service, f"/projects/{project}/runs/{id_of(root)}")
+    assert sentence_of(page) == "1.00\u202fs: 84\u202f% in one model call; 1 error in lookup."
+
+
+def sentence_of(page: str) -> str:
+    inner = page.split('id="trace-sentence">')[1].partition("</p>")[0]
+    return re.sub("<[^>]*>", "", inner).strip()
 
 
 def test_chunks_of_a_message(service: Service, project: str) -> None:

@@ -3,8 +3,9 @@
 import pytest
 
 from otel_ml_collector.runs.answers import RunSummary
-from otel_ml_collector.runs.traces import Sender
+from otel_ml_collector.runs.traces import Sender, outline_of
 from otel_ml_collector.traces.clock_skew import describe_skew, find_skews
+from tests.support.otel_ml_collector.spans import NOW_NS
 from tests.unit.otel_ml_collector.web.test_waterfall import make_run
 
 THIN = "\u202f"
@@ -18,7 +19,7 @@ def child(start_ms: float, length_ms: float | None = 10, span_kind: str = "serve
 
 def said(run: RunSummary, of_child: Sender = CART, of_root: Sender = SHOP) -> list[str | None]:
     senders = {"child": of_child, "root": of_root}
-    return [describe_skew(skew, senders) for skew in find_skews([ROOT, run])]
+    return [describe_skew(skew, senders) for skew in find_skews(outline_of([ROOT, run], NOW_NS))]
 
 
 def test_early() -> None:
@@ -39,14 +40,14 @@ def test_late() -> None:
 @pytest.mark.parametrize("run", [child(0, 100), child(-1, 10), child(50, 51), child(50, None)])
 def test_within(run: RunSummary) -> None:
     """A child within its parent, up to a millisecond off, or without an end is not reported."""
-    assert find_skews([ROOT, run]) == []
+    assert find_skews(outline_of([ROOT, run], NOW_NS)) == []
 
 
 @pytest.mark.parametrize("span_kind", ["consumer", "producer"])
 def test_left_for_later(span_kind: str) -> None:
     """A messaging span may end after its parent, but not start before it."""
-    assert find_skews([ROOT, child(500, 10, span_kind)]) == []
-    assert len(find_skews([ROOT, child(-500, 10, span_kind)])) == 1
+    assert find_skews(outline_of([ROOT, child(500, 10, span_kind)], NOW_NS)) == []
+    assert len(find_skews(outline_of([ROOT, child(-500, 10, span_kind)], NOW_NS))) == 1
 
 
 def test_one_process() -> None:
@@ -71,13 +72,7 @@ def test_names(of_child: Sender, names: str) -> None:
 
 def test_sender_unknown() -> None:
     """If the senders are unknown, only the time difference is reported."""
-    [early] = find_skews([ROOT, child(-320)])
+    [early] = find_skews(outline_of([ROOT, child(-320)], NOW_NS))
     assert describe_skew(early, {}) == f"starts 320.0{THIN}ms before its parent"
-    [late] = find_skews([ROOT, child(90, 60)])
+    [late] = find_skews(outline_of([ROOT, child(90, 60)], NOW_NS))
     assert describe_skew(late, {}) is None
-
-
-def test_parent_that_is_there_already() -> None:
-    """Children that are loaded later are compared with the parent that was loaded before."""
-    assert [skew.early_ms for skew in find_skews([child(-320)], [ROOT])] == [320]
-    assert find_skews([child(-320)]) == []

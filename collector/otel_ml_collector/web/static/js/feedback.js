@@ -3,11 +3,13 @@
 import { send } from "./api.js";
 import { say } from "./toast.js";
 
-const dialog = document.querySelector("#feedback");
-const form = dialog?.querySelector("form");
+/** Return the dialog. Selecting another span of the trace replaces it, so do not keep it. */
+function find() {
+  return document.querySelector("#feedback");
+}
 
 /** Read the evaluation from the form. Return null if it has neither verdict, score nor comment. */
-function readEvaluation() {
+function readEvaluation(form) {
   const { judge, passed, score, explanation } = form.elements;
   const evaluation = { run_id: form.dataset.run, judge: judge.value.trim(), source: "human" };
   if (passed.value) evaluation.passed = passed.value === "true";
@@ -17,11 +19,15 @@ function readEvaluation() {
   return isEmpty ? null : evaluation;
 }
 
-document.querySelector("#add-feedback")?.addEventListener("click", () => dialog.showModal());
-dialog?.querySelector("[data-close]").addEventListener("click", () => dialog.close());
-form?.addEventListener("submit", async (event) => {
+document.addEventListener("click", (event) => {
+  if (event.target.closest("#add-feedback")) find().showModal();
+  else if (event.target.closest("#feedback [data-close]")) find().close();
+});
+document.addEventListener("submit", async (event) => {
+  const form = event.target;
+  if (form.parentElement !== find()) return;
   event.preventDefault();
-  const evaluation = readEvaluation();
+  const evaluation = readEvaluation(form);
   if (!evaluation) {
     say("Choose a verdict, or enter a score or a comment");
     return;
