@@ -44,8 +44,9 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.runs import find_key
 from otel_ml_collector.traces.conversation import find_conversation, finish_reason
+from otel_ml_collector.traces.steps import find_agent, find_steps
 from otel_ml_collector.traces.trace_pane import TracePane, make_pane, read_tree
-from otel_ml_collector.traces.tree import SpanNode
+from otel_ml_collector.traces.tree import SpanNode, SpanTree, list_below
 from otel_ml_collector.traces.tree_rows import TreeState, find_next_error
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
@@ -200,8 +201,8 @@ def show_run(
 ) -> Response:
     """Show a run with everything that is known about it, next to its trace."""
     found = _find_shown(reader, project, run_id)
-    context = _describe_run(request, reader, project, found, forms)
     spans, is_part = read_tree(reader, found.trace, found.now_ns, found.run.trace_id)
+    context = _describe_run(request, reader, project, found, spans=spans, forms=forms)
     pane = make_pane(
         reader,
         spans,
@@ -225,8 +226,8 @@ def show_span(
 ) -> Response:
     """Show a run as the right pane of its trace."""
     found = _find_shown(reader, project, run_id)
-    context = _describe_run(request, reader, project, found, forms)
     spans, _ = read_tree(reader, found.trace, found.now_ns, found.run.trace_id)
+    context = _describe_run(request, reader, project, found, spans=spans, forms=forms)
     next_error = find_next_error(spans, spans.find(run_id))
     return show_page(
         request,
@@ -336,11 +337,34 @@ def _find_top(pane: TracePane) -> SpanNode | None:
     return top
 
 
+def _find_cause(reader: Reader, node: SpanNode | None, now_ns: int) -> Run | None:
+    """Find the span inside a failed span whose error ended last: the likely cause of its failure.
+
+    None if the span did not fail, or if nothing inside it failed.
+    """
+    if node is None or not node.span.has_failed or node.errors <= 1:
+        return None
+    inner = [
+        item for item in list_below(node.children) if item.span.has_failed and item.errors == 1
+    ]
+    if not inner:
+        return None
+    cause = max(inner, key=lambda item: item.span.end_ns).span
+    return runs.find_present_runs(reader, cause.project, [cause.run_id], now_ns).get(cause.run_id)
+
+
 def _describe_run(
-    request: Request, reader: Reader, project: str, shown: ShownRun, forms: PageForms
+    request: Request,
+    reader: Reader,
+    project: str,
+    shown: ShownRun,
+    *,
+    spans: SpanTree,
+    forms: PageForms,
 ) -> dict[str, Any]:
     """Find everything that the right pane shows about a run."""
     run, trace, now_ns = shown.run, shown.trace, shown.now_ns
+    node = spans.find(run.run_id)
     run_id = run.run_id
     neighbours = reader.ahead(_find_neighbours, run, now_ns)
     kinds = find_record_kinds(reader, project)
@@ -353,7 +377,12 @@ def _describe_run(
     state["by"] = "" if forms.by == "step" else forms.by
     if is_raw:
         state["tab"], view_state = "io", State({**view_state.given, "tab": "io"})
-    tab = "io" if is_raw or chat is None else "steps"
+    agent = find_agent(node)
+    agent_steps = None
+    if agent is not None and node is not None:
+        first = view_state.first("steps")
+        agent_steps = find_steps(reader, agent, node, first - 1 if first else None, now_ns)
+    tab = "io" if is_raw or (chat is None and agent_steps is None) else "steps"
     curves = [curve for curve in shown.series if curve.count > 1]
     values = [curve for curve in shown.series if curve.count == 1]
     return {
@@ -366,6 +395,8 @@ def _describe_run(
         "lines": [line for line in run.logs if line.event not in CONTENT_EVENTS],
         "hidden_parents": len(trace.hidden_parents),
         "talk": chat,
+        "agent_steps": agent_steps,
+        "cause": _find_cause(reader, node, now_ns),
         "tab": forms.tab if forms.tab is not None and not is_raw else tab,
         "inside": inside_facts,
         "facts": _list_facts(run, is_conversation=chat is not None),

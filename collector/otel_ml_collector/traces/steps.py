@@ -1,0 +1,402 @@
+"""The steps of an agent: what its model thought, the tools that it called, and their results."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from markupsafe import Markup
+
+from otel_ml.genai.messages import read_message, unwrap
+from otel_ml_collector.mapping.chat import find_messages, line_of_error, text_of_part
+from otel_ml_collector.mapping.values import to_json
+from otel_ml_collector.runs.answers import Run
+from otel_ml_collector.runs.find import find_present_runs
+from otel_ml_collector.store.reader import JsonValue, Reader
+from otel_ml_collector.traces.conversation import render_markdown
+from otel_ml_collector.traces.tree import SpanNode
+from otel_ml_collector.web.payload import alone
+
+# Steps on a page, and calls in one step and in one agent inside it.
+STEPS: Final = 12
+_CALLS_OF_STEP: Final = 12
+_DEPTH: Final = 2
+_PASSAGES: Final = 10
+_TEXT_CHARS: Final = 1_500
+_PASSAGE_CHARS: Final = 300
+# Rendering Markdown takes longer the more special characters a text has.
+_MARKDOWN_CHARS: Final = 8_000
+_MARKDOWN_SIGNS: Final = 1_500
+_SIGNS: Final = frozenset("[]!*_<>&~|`#")
+_TOOLS: Final = frozenset({"tool", "retriever"})
+_LEFT_OUT: Final = frozenset({"judge", "embedding"})
+_TEXTS: Final = ("content", "text", "page_content", "document", "snippet", "chunk", "body", "title")
+_SCORES: Final = ("score", "relevance_score", "relevance", "similarity", "distance")
+_LISTS: Final = ("documents", "results", "passages", "matches", "hits", "chunks", "data")
+_INNER: Final = ("document", "node", "chunk")
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A retrieved document: the start of its text, and its score if it has one."""
+
+    text: str
+    score: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepCall:
+    """A tool that an agent called, or another agent inside it.
+
+    Attributes:
+        node: The span of the call; None if only the model's request is recorded.
+        name: Name of the tool or agent.
+        given: Its arguments, as written in a call.
+        result: Its output as text; None if it has none, or if its passages or calls are shown.
+        result_chars: Number of characters of the whole output.
+        error: Its error; empty if it did not fail.
+        calls: For an agent, and for a tool that calls an agent or tools: the calls inside.
+        is_selected: Whether this is the selected span.
+    """
+
+    node: SpanNode | None
+    name: str
+    given: str = ""
+    result: str | None = None
+    result_chars: int = 0
+    error: str = ""
+    passages: Sequence[Passage] = ()
+    calls: "Sequence[StepCall]" = ()
+    is_selected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AgentStep:
+    """A call of the agent's model, and the calls of tools that followed.
+
+    Attributes:
+        number: Counted from 1; 0 for calls before the first call of the model.
+        node: The call of the model; None for step 0.
+        thought: What the model wrote or reasoned; empty if nothing.
+        html: The same as HTML, for the answer of the last step.
+        more_calls: Number of calls that are not shown.
+    """
+
+    number: int
+    node: SpanNode | None
+    thought: str = ""
+    html: Markup | None = None
+    error: str = ""
+    calls: Sequence[StepCall] = ()
+    more_calls: int = 0
+    is_selected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSteps:
+    """A part of the steps of an agent.
+
+    Attributes:
+        agent: The span of the agent.
+        question: What it was asked; empty if unknown.
+        steps: The steps of this part, in order.
+        first: Position of the first of them, from 0.
+        total: Number of all steps.
+        last: The last step, if it is not in this part.
+    """
+
+    agent: SpanNode
+    question: str
+    steps: Sequence[AgentStep]
+    first: int
+    total: int
+    last: AgentStep | None = None
+
+    @property
+    def end(self) -> int:
+        """Position after the last step of this part."""
+        return self.first + len(self.steps)
+
+
+@dataclass(slots=True)
+class _Turn:
+    """A call of a model and the spans that followed it, before their payloads are read."""
+
+    number: int
+    model: SpanNode | None
+    nodes: list[SpanNode] = field(default_factory=list)
+
+
+def find_agent(node: SpanNode | None) -> SpanNode | None:
+    """Find the agent whose steps a span is part of: the span itself, or the closest above it.
+
+    A model's call has its own conversation. A chain counts as an agent if it called both a model
+    and a tool or agent.
+    """
+    if node is None or node.span.kind in {"model", "embedding", "judge"}:
+        return None
+    while node is not None:
+        if node.span.kind == "agent" and _list_turns(node):
+            return node
+        if node.span.kind in {"chain", "span"}:
+            turns = _list_turns(node)
+            if any(turn.model for turn in turns) and any(turn.nodes for turn in turns):
+                return node
+        node = node.parent
+    return None
+
+
+def find_steps(
+    reader: Reader, agent: SpanNode, selected: SpanNode, first: int | None, now_ns: int
+) -> AgentSteps:
+    """Read a part of the steps of an agent, at most 12, and its last step.
+
+    Args:
+        reader: The store.
+        agent: The agent.
+        selected: The selected span.
+        first: Position of the first step of the part; None for the part with the selected span.
+        now_ns: The current time.
+    """
+    turns = _list_turns(agent)
+    if first is None:
+        first = _find_place(turns, selected) if selected is not agent else 0
+    first = max(min(first, len(turns) - 1), 0)
+    part = turns[first : first + STEPS]
+    is_last_apart = first + STEPS < len(turns)
+    shown = [*part, turns[-1]] if is_last_apart else part
+    runs = _read_runs(reader, agent, shown, now_ns)
+    last = turns[-1]
+    steps = [_make_step(turn, runs, selected, is_last=turn is last) for turn in shown]
+    return AgentSteps(
+        agent=agent,
+        question=_find_question(runs, agent, turns),
+        steps=steps[: len(part)],
+        first=first,
+        total=len(turns),
+        last=steps[-1] if is_last_apart else None,
+    )
+
+
+def _list_turns(agent: SpanNode) -> list[_Turn]:
+    """List the calls of an agent's model, each with the tools and agents called after it."""
+    turns: list[_Turn] = []
+    for node in _list_calls(agent):
+        if node.span.kind == "model":
+            turns.append(_Turn(sum(turn.model is not None for turn in turns) + 1, node))
+        else:
+            if not turns:
+                turns.append(_Turn(0, None))
+            turns[-1].nodes.append(node)
+    return turns
+
+
+def _list_calls(above: SpanNode) -> list[SpanNode]:
+    """List the closest calls of models, tools and agents below a span, oldest first.
+
+    A second record of a call, and a model's call around other ones, are left out.
+    """
+    calls: list[SpanNode] = []
+    waiting = [*above.children]
+    while waiting:  # not recursive: a trace may be deeper than Python's stack
+        node = waiting.pop()
+        kind = node.span.kind
+        is_call = kind in {*_TOOLS, "agent"} or (
+            kind == "model" and not any(child.span.kind == "model" for child in node.children)
+        )
+        if is_call:
+            calls.append(node)
+        if kind == "model" or not (is_call or kind in _LEFT_OUT):
+            waiting += node.children
+    return sorted(calls, key=lambda node: (node.span.start_ns, node.span.run_id))
+
+
+def _find_place(turns: Sequence[_Turn], selected: SpanNode) -> int:
+    """Return the position of the first step to show, so that the selected span is in view."""
+    way = {id(selected)}
+    above = selected.parent
+    while above is not None:
+        way.add(id(above))
+        above = above.parent
+    place = next(
+        (
+            at
+            for at, turn in enumerate(turns)
+            if id(turn.model) in way or any(id(node) in way for node in turn.nodes)
+        ),
+        0,
+    )
+    return max(place - 1, 0)
+
+
+def _read_runs(
+    reader: Reader, agent: SpanNode, turns: Iterable[_Turn], now_ns: int
+) -> Mapping[str, Run]:
+    """Read the payloads of an agent, of its steps and of the calls inside them; by run ID."""
+    nodes = [agent]
+    for turn in turns:
+        nodes += [] if turn.model is None else [turn.model]
+        for node in turn.nodes[:_CALLS_OF_STEP]:
+            nodes.append(node)
+            for inner in _list_calls(node)[:_CALLS_OF_STEP]:
+                nodes += [inner, *_list_calls(inner)[:_CALLS_OF_STEP]]
+    ids = dict.fromkeys(node.span.run_id for node in nodes)
+    return find_present_runs(reader, agent.span.project, [*ids], now_ns)
+
+
+def _find_question(runs: Mapping[str, Run], agent: SpanNode, turns: Sequence[_Turn]) -> str:
+    """Return what an agent was asked: its own input, or what its first call was asked last."""
+    models = [turn.model for turn in turns if turn.model is not None]
+    for node in [agent, *models[:1]]:
+        run = runs.get(node.span.run_id)
+        if run is None:
+            continue
+        asked = [message for item in find_messages(run.inputs) if (message := read_message(item))]
+        users = [message for message in asked if message["role"] == "user"]
+        texts = [text_of_part(part) for message in users[-1:] for part in message["parts"]]
+        text = "\n".join(filter(None, texts))
+        if not asked and isinstance(value := alone(run.inputs), str):
+            text = value
+        if text:
+            return text[:_TEXT_CHARS]
+    return ""
+
+
+def _make_step(
+    turn: _Turn, runs: Mapping[str, Run], selected: SpanNode, *, is_last: bool
+) -> AgentStep:
+    run = runs.get(turn.model.span.run_id) if turn.model else None
+    thought, requested = _read_answer(run)
+    calls = [_make_call(node, runs, selected) for node in turn.nodes[:_CALLS_OF_STEP]]
+    if not turn.nodes:
+        calls = [StepCall(None, name, given) for name, given in requested[:_CALLS_OF_STEP]]
+    is_answer = is_last and not calls
+    return AgentStep(
+        number=turn.number,
+        node=turn.model,
+        thought=thought[:_TEXT_CHARS],
+        html=_render(thought) if is_answer and thought else None,
+        error=_error_of(run),
+        calls=calls,
+        more_calls=max(len(turn.nodes) - _CALLS_OF_STEP, 0),
+        is_selected=turn.model is selected,
+    )
+
+
+def _read_answer(run: Run | None) -> tuple[str, list[tuple[str, str]]]:
+    """Return what a model wrote, else what it reasoned, and the calls that it asked for."""
+    if run is None:
+        return "", []
+    texts: list[str] = []
+    thoughts: list[str] = []
+    requested: list[tuple[str, str]] = []
+    messages = [message for item in find_messages(run.outputs) if (message := read_message(item))]
+    for part in (part for message in messages[-1:] for part in message["parts"]):
+        if part.get("type") == "tool_call":
+            name = str(part.get("name") or "")
+            requested.append((name, _without_name(text_of_part(part), name)[:_TEXT_CHARS]))
+        elif part.get("type") == "reasoning":
+            thoughts.append(text_of_part(part))
+        elif part.get("type") == "text":
+            texts.append(text_of_part(part))
+    if not messages and isinstance(text := alone(run.outputs), str):
+        texts.append(text)
+    return "\n".join(filter(None, texts)) or "\n".join(filter(None, thoughts)), requested
+
+
+def _make_call(
+    node: SpanNode, runs: Mapping[str, Run], selected: SpanNode, depth: int = 0
+) -> StepCall:
+    """Make a call with the calls inside it, two levels deep."""
+    run = runs.get(node.span.run_id)
+    inner = (
+        [item for item in _list_calls(node) if item.span.kind != "model"] if depth < _DEPTH else []
+    )
+    calls = [_make_call(item, runs, selected, depth + 1) for item in inner[:_CALLS_OF_STEP]]
+    given, result, passages = "", "", list[Passage]()
+    if run is not None:
+        part = {"type": "tool_call", "name": "", "arguments": _read_arguments(run.inputs)}
+        given = _without_name(text_of_part(part), "")
+        passages = find_passages(run.outputs, is_retriever=node.span.kind == "retriever")
+        result = _write_result(run.outputs)
+    is_shown = bool(result) and not passages and node.span.kind != "agent"
+    return StepCall(
+        node=node,
+        name=node.span.model or node.span.name,
+        given=given[:_TEXT_CHARS],
+        result=result[:_TEXT_CHARS] if is_shown else None,
+        result_chars=len(result),
+        error=_error_of(run) if run else line_of_error(node.span.error_type, ""),
+        passages=passages,
+        calls=calls,
+        is_selected=node is selected,
+    )
+
+
+def _read_arguments(value: JsonValue) -> object:
+    """Return the arguments of a call: an object, or the only text that it was given."""
+    return value if isinstance(value, dict) or value is None else to_json(value)
+
+
+def _without_name(text: str, name: str) -> str:
+    return text.removeprefix(name).removeprefix("(").removesuffix(")")
+
+
+def _write_result(value: JsonValue) -> str:
+    inner = unwrap(alone(value))
+    if inner is None or inner in ("", {}, []):
+        return ""
+    return inner if isinstance(inner, str) else to_json(inner)
+
+
+def _error_of(run: Run | None) -> str:
+    if run is None or run.outcome != "error":
+        return ""
+    return line_of_error(run.error_type, run.error_message[: 4 * _TEXT_CHARS]) or "error"
+
+
+def _render(text: str) -> Markup | None:
+    if len(text) > _MARKDOWN_CHARS or sum(sign in _SIGNS for sign in text) > _MARKDOWN_SIGNS:
+        return None
+    return render_markdown(text)
+
+
+def find_passages(value: JsonValue, *, is_retriever: bool) -> list[Passage]:
+    """Read retrieved documents, in their order; empty if the value has none.
+
+    Args:
+        value: The output of a retriever or tool: a list of documents, or an object with one.
+        is_retriever: Whether texts without a score count as documents too.
+    """
+    items: Any = alone(value)
+    if isinstance(items, dict):
+        items = next((items[name] for name in _LISTS if isinstance(items.get(name), list)), None)
+    if not isinstance(items, list) or not items:
+        return []
+    passages = [_read_passage(item) for item in items[:_PASSAGES]]
+    found = [passage for passage in passages if passage is not None]
+    if len(found) < len(passages):
+        return []
+    return found if is_retriever or any(passage.score for passage in found) else []
+
+
+def _read_passage(item: object) -> Passage | None:
+    if isinstance(item, list) and item:  # a document and its score, as LangChain returns them
+        inner = _read_passage(item[0])
+        return Passage(inner.text, _write_score(item[-1])) if inner else None
+    if isinstance(item, str):
+        return Passage(item[:_PASSAGE_CHARS], "")
+    if not isinstance(item, dict):
+        return None
+    score = next((_write_score(item[name]) for name in _SCORES if name in item), "")
+    for name in _TEXTS:
+        if isinstance(text := item.get(name), str) and text:
+            return Passage(text[:_PASSAGE_CHARS], score)
+    for name in _INNER:
+        if isinstance(item.get(name), dict) and (inner := _read_passage(item[name])):
+            return Passage(inner.text, score or inner.score)
+    return None
+
+
+def _write_score(value: object) -> str:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"{value:.2f}" if is_number else ""
