@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from otel_ml.experiments.stored_results import load_result
     from otel_ml.judges.judge import Judge, Score
     from otel_ml.judges.llm import LLMJudge
+    from otel_ml.launched import launch
     from otel_ml.profiles import (
         ActualComponent,
         EvalComponent,
@@ -75,6 +76,7 @@ __all__ = [
     "import_table",
     "instrument",
     "judge",
+    "launch",
     "load_result",
     "profile",
     "record_call",
@@ -105,6 +107,7 @@ _HOMES = {
     "context": "run_context",
     "current_run": "runs",
     "follow_threads": "threads",
+    "launch": "launched",
     "load_result": "experiments.stored_results",
     "wrap": "threads",
 }
@@ -112,6 +115,11 @@ _HOMES = {
 
 if environ.get("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "").strip("0123456789 "):
     import_module("otel_ml.sdk_import").load_sdk()  # an invalid value would make the SDK raise
+
+
+def load_ipython_extension(shell: object) -> None:
+    """Add the cell magic ``%%trace`` to a notebook: ``%load_ext otel_ml``."""
+    import_module("otel_ml.cell_magic").register(shell)
 
 
 def __getattr__(name: str) -> object:

@@ -1,7 +1,7 @@
 """Where the spans of a client go: the requested destination and the chosen one."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -55,7 +55,7 @@ class Outlet:
     start: Start
     pipeline: "Pipeline[Any] | None" = None
     joined: trace.TracerProvider | None = None
-    configuration: Mapping[str, object] = field(default_factory=dict)
+    configuration: dict[str, object] = field(default_factory=dict)
     uploads: "DocumentUploads | None" = None
 
     @property

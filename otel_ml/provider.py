@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace import (
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from otel_ml import attributes as names
-from otel_ml.export.documents import DocumentUploads
+from otel_ml.export.documents import DocumentUploads, MakeDestination
 from otel_ml.export.pipeline import AnyDestination, LateDestination, Pace, Pipeline
 from otel_ml.export.queue import MAX_BYTES, MAX_SPANS, SpanQueue, SpooledSpans
 from otel_ml.export.settings import ExportSettings, is_endpoint_named, own_version, resolve
@@ -65,6 +65,20 @@ def choose(route: Route) -> Outlet:
     if provider is None and route.join == "auto":
         provider = _joinable(trace.get_tracer_provider())
     return _own(route) if provider is None else _join(route, provider)
+
+
+def redirect(outlet: Outlet, route: Route) -> None:
+    """Send what an outlet of `choose` sends itself to the endpoint that is set now.
+
+    Its queue goes there, too. Nothing changes if the client was given an endpoint or an exporter.
+    """
+    if outlet.pipeline is None or route.exporter is not None or route.endpoint:
+        return
+    settings = resolve(None, route.project, route.api_key)
+    outlet.pipeline.redirect(LateDestination(settings.page, partial(_load, route, settings)))
+    if outlet.uploads is not None:
+        outlet.uploads.redirect(settings, _make_uploads(settings))
+    outlet.configuration["endpoint"] = settings.page
 
 
 def expected_page(route: Route) -> str:
@@ -170,12 +184,13 @@ def _pipeline(
     uploads = None
     if is_http:
         uploads = DocumentUploads(
-            settings,
-            route.project,
-            lambda below, note: destinations.ArtifactDestination(settings, below, note),
-            None if spool is None else Path(spool),
+            settings, route.project, _make_uploads(settings), None if spool is None else Path(spool)
         )
     return Pipeline(source, destination, pace, prepare=destination.load), uploads, sending
+
+
+def _make_uploads(settings: ExportSettings) -> MakeDestination:
+    return lambda below, note: destinations.ArtifactDestination(settings, below, note)
 
 
 def _load(route: Route, settings: ExportSettings) -> AnyDestination[Any]:

@@ -660,6 +660,20 @@ class Recorder:
                 _warn_lost()
             return self.start
 
+    def redirect(self) -> None:
+        """Send to the endpoint that the environment names now, unless the client was given one.
+
+        If the service's own tracer provider sends the spans, the client sends them, too.
+        """
+        with self.lock:
+            if self._outlet is NOWHERE or self._closing:
+                return
+            if self._outlet.pipeline is None:
+                self.start = None
+                self.open()
+            else:
+                provider.redirect(self._outlet, self.route)
+
     def stats(self) -> "Stats":
         """Return the counters for `Client.stats`."""
         counted = self._outlet.count()
@@ -711,6 +725,24 @@ class PickledRecorder(NamedTuple):
     route: Route
     redaction: Redaction | None
     needs_key: bool
+
+
+def drain_all(timeout_s: float) -> None:
+    """Send what each recorder has queued, see `Recorder.drain`.
+
+    Args:
+        timeout_s: Longest time for all of them together, in seconds.
+    """
+    until = time.monotonic() + timeout_s
+    for recorder in list(_RECORDERS):
+        recorder.drain(max(until - time.monotonic(), 0.0))
+
+
+def redirect_all() -> None:
+    """Let each recorder send to the endpoint that the environment names now, see `redirect`."""
+    for recorder in list(_RECORDERS):
+        with quiet("redirect"):
+            recorder.redirect()
 
 
 def _unpickle_recorder(pickled: PickledRecorder) -> Recorder:

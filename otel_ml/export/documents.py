@@ -28,6 +28,8 @@ _SHA256_CHARS: Final = 64
 _KNOWN_DOCUMENTS: Final = 4_096
 _KNOWN_DOCUMENT_S: Final = 3_600.0  # then upload again: the collector may have deleted it
 
+MakeDestination = Callable[[str, Callable[[str], None]], "AnyDestination[HashedText]"]
+
 
 @dataclass(frozen=True, slots=True)
 class HashedText:
@@ -236,13 +238,12 @@ class DocumentUploads:
         self,
         settings: ExportSettings,
         project: str,
-        make: Callable[[str, Callable[[str], None]], AnyDestination[HashedText]],
+        make: MakeDestination,
         spool: Path | None = None,
     ) -> None:
-        below = f"/api/v1/projects/{write_segment(project)}/artifacts/"
-        self._address = settings.page + below
-        self._uploaded = uploaded = _Uploaded()
-        destination = LateDestination(settings.page, lambda: make(below, uploaded.note))
+        self._below = f"/api/v1/projects/{write_segment(project)}/artifacts/"
+        self._uploaded = _Uploaded()
+        destination = self._destination_at(settings, make)
         if spool is not None:
             import hashlib  # imported here because it takes 7 ms and few clients have a spool
 
@@ -256,6 +257,16 @@ class DocumentUploads:
         self._is_used = self._queue.pending > 0
         if self._is_used:  # left behind by an earlier process
             self._pipeline.wake()
+
+    def redirect(self, settings: ExportSettings, make: MakeDestination) -> None:
+        """Upload to another collector from now on, also the values that are queued."""
+        self._pipeline.redirect(self._destination_at(settings, make))
+
+    def _destination_at(
+        self, settings: ExportSettings, make: MakeDestination
+    ) -> LateDestination[HashedText]:
+        self._address = settings.page + self._below
+        return LateDestination(settings.page, lambda: make(self._below, self._uploaded.note))
 
     def put(self, document: HashedText) -> str | None:
         """Queue a value for upload. Returns its future URL, or None if the queue is full.

@@ -311,6 +311,12 @@ class Pipeline(Generic[B]):
 
     # The methods below are called from other threads.
 
+    def redirect(self, destination: AnyDestination[B]) -> None:
+        """Send to another destination from now on, also what is queued."""
+        former, self._destination = self._destination, destination
+        former.close()
+        self.wake()
+
     def put(self, span: Any) -> None:
         """Queue an ended span for sending.
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import textwrap
+import time
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.util import find_spec
@@ -34,9 +35,10 @@ from otel_ml_collector.cli.place import (
     with_place,
     with_project,
 )
-from otel_ml_collector.errors import BadSetting
+from otel_ml_collector.errors import BadSetting, InUse
 from otel_ml_collector.log import start_logging
 from otel_ml_collector.settings.sources import load, warnings_of
+from otel_ml_collector.store.lock import read_holder
 from otel_ml_collector.store.same_folder import identify
 
 _NEEDED: Final = ("chdb", "clickhouse_connect", "fastapi", "grpc", "jinja2", "pyarrow", "uvicorn")
@@ -53,6 +55,9 @@ _ASK_S: Final = 60.0
 # Projects per page of `storage`.
 _PAGE: Final = 1_000
 _FREE_WITHIN_S: Final = 120
+# A collector that has just locked its data directory is ready within this time.
+_HOLDER_S: Final = 30.0
+_HOLDER_EVERY_S: Final = 0.2
 # For `check`: size without a terminal, the most columns of an origin, and the least of a value.
 _NO_TERMINAL: Final = (100, 24)
 _ORIGIN_WIDTH: Final = 32
@@ -76,7 +81,8 @@ def leave_out() -> None:
 
 @click.command()
 @with_settings()
-def serve(flags: Flags) -> int:
+@click.option("--launched", type=click.Path(path_type=Path), hidden=True)
+def serve(flags: Flags, launched: Path | None) -> int:
     """Run the collector: receive OpenTelemetry spans, store them, and serve the API and pages.
 
     Each option is a setting. Instead of an option, you can use the settings file (otel-ml.toml, or
@@ -93,8 +99,31 @@ def serve(flags: Flags) -> int:
     gc.disable()  # until the collector serves, because imported modules are never freed
     leave_out()
     from otel_ml_collector.serve.app import serve as serve_until_stopped  # heavy
+    from otel_ml_collector.serve.launched import LaunchFile
 
-    return serve_until_stopped(settings)
+    if launched is None:
+        return serve_until_stopped(settings)
+    file = LaunchFile(launched)
+    try:
+        return serve_until_stopped(settings, file)
+    except InUse as error:
+        file.announce(_await_holder(settings.data_dir, error))
+        return DONE
+
+
+def _await_holder(data_dir: Path | None, error: InUse) -> str:
+    """Return the address of the collector that has a data directory open, once it answers.
+
+    Raises:
+        InUse: It does not answer in time.
+    """
+    until = time.monotonic() + _HOLDER_S
+    while data_dir is not None and time.monotonic() < until:
+        _, address = read_holder(data_dir)
+        if address and is_collector(address):
+            return address
+        time.sleep(_HOLDER_EVERY_S)
+    raise error
 
 
 @click.command()

@@ -83,6 +83,7 @@ from otel_ml_collector.serve.http_server import (
     grpc_options,
     make_protocol,
 )
+from otel_ml_collector.serve.launched import LaunchFile
 from otel_ml_collector.serve.middleware import BasePath, Compression, Drain, Gate, Guard, Heads
 from otel_ml_collector.serve.proxies import Proxies
 from otel_ml_collector.serve.routes import ROUTES
@@ -773,8 +774,12 @@ def _delete_unnamed(collector: Collector) -> None:
         collector.uploads.sweep()
 
 
-def serve(settings: Settings) -> int:
+def serve(settings: Settings, launch_file: LaunchFile | None = None) -> int:
     """Run the collector until SIGTERM or SIGINT; returns the exit status.
+
+    Args:
+        settings: The settings.
+        launch_file: If given, the collector also stops when no other process uses it.
 
     Raises:
         StoreUnreachable: The store did not answer in time.
@@ -798,7 +803,7 @@ def serve(settings: Settings) -> int:
     jobs = ThreadPoolExecutor(_JOBS_AT_ONCE, "job")
     try:
         _refuse_open_address(settings, collector.keyring)
-        uvloop.run(_serve(settings, listener, collector, limits, jobs))
+        uvloop.run(_serve(settings, listener, collector, limits, jobs, launch_file=launch_file))
     finally:
         collector.close(jobs)
         REFUSALS.close()
@@ -840,6 +845,8 @@ async def _serve(
     collector: Collector,
     limits: Limits,
     jobs: Executor,
+    *,
+    launch_file: LaunchFile | None,
 ) -> None:
     current_default_thread_limiter().total_tokens = _READ_THREADS
     grpc_server, grpc_port = make_server(
@@ -855,7 +862,14 @@ async def _serve(
     http = Address(settings.http.host, listener.getsockname()[1])
     grpc_address = Address(settings.grpc.host, grpc_port)
     scheme = "https" if settings.tls_cert else "http"
-    collector.connections.note_address(f"{scheme}://{address_here(http)}")
+    here = f"{scheme}://{address_here(http)}"
+    collector.connections.note_address(here)
+
+    def report_ready() -> None:
+        _print_ready(settings, scheme, http, grpc_address, collector)
+        if launch_file is not None:
+            launch_file.announce(here)
+            launch_file.stop_when_unused()
 
     def send_away() -> None:
         _logger.info("Stopping: requests in progress are finished, new ones are refused")
@@ -865,7 +879,7 @@ async def _serve(
 
     http_server = HttpServer(
         _http_config(app, settings, limits),
-        when_ready=lambda: _print_ready(settings, scheme, http, grpc_address, collector),
+        when_ready=report_ready,
         send_away=send_away,
         until_idle=collector.pipeline.until_idle,
     )

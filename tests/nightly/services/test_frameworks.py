@@ -10,9 +10,11 @@ from typing import Any, Final
 import pytest
 
 from tests.nightly.services.test_fastapi import ASGI_MESSAGE
-from tests.support.collector import CollectorProcess
+from tests.process.otel_ml.test_launched import is_served
+from tests.support.collector import CollectorProcess, running
 from tests.support.services.frameworks import FOLDER, FOLLOWED, TEXTS, write_files
 from tests.support.services.processes import complete
+from tests.support.waiting import wait_until
 
 # The span name of a request in the instrumentation of each framework.
 REQUESTS: Final = {
@@ -137,23 +139,34 @@ def test_celery(collector: CollectorProcess, follow: Callable[[str], str]) -> No
     assert sorted(calls(collector, "celery", "score"), key=str) == sorted(LENGTHS, key=str)
 
 
-def test_notebook(collector: CollectorProcess, follow: Callable[[str], str]) -> None:
-    """Cells show an answer, a run with its page, and a table of all runs."""
+def test_notebook(tmp_path_factory: pytest.TempPathFactory, follow: Callable[[str], str]) -> None:
+    """Cells show the collector, an answer, a run with its page, and tables of runs."""
     cells = json.loads(follow("notebook"))["cells"]
-    training, answered = collector.runs("notebook")
-    page = f"{collector.endpoint}/projects/notebook/runs"
-    shown = ["".join(one["data"]["text/plain"]) for cell in cells for one in cell["outputs"]]
-    assert shown == [
+    shown = [one["data"] for cell in cells for one in cell["outputs"] if "data" in one]
+    launched, *others = ["".join(one["text/plain"]) for one in shown]
+    found = re.fullmatch(r"<Collector (\S+) otel-ml-data \1>", launched)
+    assert found is not None
+    wait_until(lambda: not is_served(found[1]), 10)  # the kernel has ended
+    [data] = tmp_path_factory.getbasetemp().glob("notebook[0-9]/otel-ml-data")
+    with running(data) as collector:
+        runs = {run["name"]: run for run in reversed(collector.runs("notebook"))}
+        training = collector.get(f"/runs/{runs['training']['run_id']}")
+    page = f"{found[1]}/projects/notebook/runs"
+    again, question = runs["answer"], runs["question"]
+    assert others == [
         "'Say hello'",
         f"<OpenedRun {training['run_id']} ok {page}/{training['run_id']}>",
         f"<Runs notebook {page}>",
+        "'Say again'",
+        others[-1],
     ]
-    table = "".join(cells[-1]["outputs"][0]["data"]["text/html"])
-    assert [f'href="{page}/{run["run_id"]}"' in table for run in (training, answered)] == [True] * 2
-    assert (answered["outputs"], answered["version"]) == ("Say hello", 1)
-    assert collector.get(f"/runs/{training['run_id']}")["metrics"]["loss"] == [
-        1 / step for step in range(1, 6)
-    ]
+    everything, cell = ("".join(shown[place]["text/html"]) for place in (3, 5))
+    assert f'href="{page}/{training["run_id"]}"' in everything
+    assert f'href="{page}/{again["run_id"]}"' not in everything
+    assert [f'href="{page}/{run["run_id"]}"' in cell for run in (question, again)] == [True] * 2
+    assert again["parent_run_id"] == question["run_id"]
+    assert (again["outputs"], again["version"]) == ("Say again", 1)
+    assert training["metrics"]["loss"] == [1 / step for step in range(1, 6)]
 
 
 def test_every_page_is_followed() -> None:

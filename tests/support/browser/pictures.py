@@ -45,6 +45,7 @@ _COLOURS: Final = 64
 _WIDTH: Final = 1280
 _MOST_HEIGHT: Final = 800
 _CONVERSATION_HEIGHT: Final = 1_200
+_NOTEBOOK_HEIGHT: Final = 1_400
 LLM: Final = "llm"
 README: Final = "readme"
 RECIPES: Final = "recipes"
@@ -80,11 +81,12 @@ def main(pages: Sequence[str]) -> None:
                 files.mkdir()
                 with running(Path(kept) / "data") as collector:
                     follow(page, collector, files)
+                    target = IMAGES / f"{page}.png"
                     if page == "notebook":
                         address = show_notebook(files / "notebook.ipynb")
+                        shoot(browser, address, target, most_height=_NOTEBOOK_HEIGHT)
                     else:
-                        address = find_address(page, collector)
-                    shoot(browser, address, IMAGES / f"{page}.png")
+                        shoot(browser, find_address(page, collector), target)
         browser.close()
 
 

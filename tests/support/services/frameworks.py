@@ -6,9 +6,11 @@ collector for the results, and `tests.support.browser.pictures` takes pictures o
 """
 
 import json
+import os
 import re
 import shlex
 import socket
+import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,8 +112,11 @@ def send_texts(page: str, collector: CollectorProcess, folder: Path) -> str:
     return service.output
 
 
-def execute_cells(page: str, collector: CollectorProcess, folder: Path) -> str:
-    """Execute the cells of a page with its command; return the notebook with its outputs."""
+def execute_cells(page: str, _collector: CollectorProcess, folder: Path) -> str:
+    """Execute the cells of a page with its command; return the notebook with its outputs.
+
+    The cells launch a collector of their own.
+    """
     text = (FOLDER / f"{page}.md").read_text()
     told: dict[str, object] = {"cell_type": "code", "metadata": {}, "execution_count": None}
     cells = [
@@ -122,7 +127,9 @@ def execute_cells(page: str, collector: CollectorProcess, folder: Path) -> str:
     made = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells}
     notebook.write_text(json.dumps(made))
     [command] = write_files(page, folder)
-    complete(*command, folder=folder, OTEL_ML_ENDPOINT=collector.endpoint)
+    # The kernel's environment has no collector. It takes the packages of this one.
+    packages = (ROOT, ROOT / "collector", sysconfig.get_path("purelib"))
+    complete(*command, folder=folder, PYTHONPATH=os.pathsep.join(map(str, packages)))
     return notebook.read_text()
 
 

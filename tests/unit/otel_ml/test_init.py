@@ -26,6 +26,7 @@ from otel_ml.experiments.dataset import Dataset
 from otel_ml.experiments.stored_results import load_result
 from otel_ml.judges.judge import Judge, Score
 from otel_ml.judges.llm import LLMJudge
+from otel_ml.launched import launch
 from otel_ml.profiles import (
     ActualComponent,
     EvalComponent,
@@ -70,6 +71,7 @@ PUBLIC = {
     "import_table": import_table,
     "instrument": instrument,
     "judge": judge,
+    "launch": launch,
     "load_result": load_result,
     "profile": profile,
     "record_call": record_call,
