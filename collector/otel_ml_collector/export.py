@@ -31,6 +31,7 @@ from otel_ml_collector.store.runs import Key, read_late_tags, read_runs
 from otel_ml_collector.store.scores import BY_JUDGE, IN_WINDOW, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql
 from otel_ml_collector.store.tables import (
+    FOLDED_NAMES,
     INHERITED_PAYLOAD,
     PAYLOAD,
     RESPONSE_ID,
@@ -61,7 +62,7 @@ _BEHIND: Final[dict[str, dict[str, pa.DataType]]] = {
 }
 _NOT_GIVEN: Final = frozenset(
     {"trace_id", "span_id", "parent_span_id", "start_ns", "latency_ns", "structure", "tag_kv"}
-    | {"process", "seq", "arrived_ns", "collector", "rank"}
+    | {"process", "seq", "arrived_ns", "collector", "rank", *FOLDED_NAMES}
 )
 _NO_SPAN_ID: Final = Sql("toFixedString('', 8)")
 _TRACE: Final = Sql("lower(hex(run.trace_id))")

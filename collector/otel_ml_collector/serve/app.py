@@ -266,7 +266,7 @@ def _assemble(
     deleter.resume()
     reader = Reader(connections, settings.margins)
     telemetry, losses = Telemetry(), LossNumbers()
-    calls = CallResolver(connections, settings.collector_name)
+    calls = CallResolver(connections, settings.collector_name, tombstones)
     runs = RunNumbers(
         settings.metrics_tags,
         lambda project, kind, names: version_numbers(reader, project, kind, names),
@@ -274,7 +274,9 @@ def _assemble(
         lambda project, traces: find_experiment_traces(reader, project, traces),
     )
     sent, forwarded, alerted = RecordNumbers(), OtlpForwardNumbers(), AlertSendNumbers()
-    sizes = StoreNumbers(lambda: read_store_state(reader), connections.folder)
+    sizes = StoreNumbers(
+        lambda: read_store_state(reader), connections.folder, lambda: calls.behind_s
+    )
     series = ComputedSeries()
     for numbers in (runs, losses, sent, forwarded, alerted, sizes, series):
         telemetry.register(numbers)

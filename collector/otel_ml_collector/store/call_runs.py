@@ -21,6 +21,7 @@ from otel_ml_collector.same_calls import (
 )
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import Row, load_json, run_id_of, winners
+from otel_ml_collector.store.rows import RunKey
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql, split_long_values
 from otel_ml_collector.store.tables import OF_TOKENS, RESOLVED_RUNS, RESPONSE_ID
 from otel_ml_collector.times import MINUTE_NS
@@ -33,7 +34,7 @@ _MOST_SPANS: Final = 200_000
 _UNHURRIED: Final = {"max_execution_time": 60}
 
 # Key of a run: project, start, trace ID and span ID.
-Key = tuple[str, int, bytes, bytes]
+Key = RunKey
 # Key of a trace: project, and trace ID in hex.
 Trace = tuple[str, str]
 
@@ -162,6 +163,12 @@ _OF_RESOLVED: Final = Sql("""SELECT {columns}, {response} AS response FROM settl
     columns=RESOLVED_RUNS.select("tag_kv"), response=RESPONSE_ID
 )
 _RESOLUTIONS: Final = _OF_RESOLVED + Sql(" WHERE ") + _IN_TRACES
+_ALL_RANKS: Final = Sql("""
+    SELECT {ids}, lower(hex(parent_span_id)) AS parent_span_id, kind, start_ns, rank
+    FROM {deliveries} WHERE {of_traces}""").fill(
+    ids=TRACE_IDS, deliveries=DELIVERIES, of_traces=_IN_TRACES
+)
+_RANKS: Final = _ALL_RANKS + Sql(" AND lower(hex(span_id)) IN {spans:Array(String)}")
 _SHARES: Final = _OF_RESOLVED + Sql("""
     WHERE {wanted} AND start_ns IN {starts:Array(Int64)}
       AND lower(hex(span_id)) IN {spans:Array(String)}""").fill(wanted=IN_PROJECTS)
@@ -207,6 +214,24 @@ def read_places(client: StoreClient, traces: Iterable[Trace]) -> dict[Trace, Row
 def read_resolutions(client: StoreClient, values: Mapping[str, Any]) -> dict[Trace, list[Row]]:
     """Read the stored resolutions of the runs of traces."""
     return group_by_trace(read_rows(client, _RESOLUTIONS, values))
+
+
+def read_ranks(
+    client: StoreClient, values: Mapping[str, Any], span_ids: Collection[str] | None
+) -> dict[Trace, list[Row]]:
+    """Read place and rank of ended runs in traces, from the winning row of each.
+
+    Args:
+        client: Client of this thread.
+        values: The traces, as for `read_calls`.
+        span_ids: The span IDs of the runs in hex; None for all.
+    """
+    rows: list[Row] = []
+    if span_ids is None:
+        rows += read_rows(client, _ALL_RANKS, values)
+    for part in divide(sorted(span_ids or ())):
+        rows += read_rows(client, _RANKS, {**values, "spans": part})
+    return group_by_trace(winners(rows, lambda row: (*name_run(row), row["start_ns"])))
 
 
 def read_shares(client: StoreClient, runs: Collection[Key]) -> dict[str, CallShare]:

@@ -14,6 +14,7 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Final
 
@@ -46,8 +47,15 @@ from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.plain_projects import PlainProjects
 from otel_ml_collector.store.reader import Row
 from otel_ml_collector.store.recent_calls import MOST_PROJECTS, RecentTrace
-from otel_ml_collector.store.resolutions import SHARED, resolve, resolve_recent, write_resolutions
+from otel_ml_collector.store.resolutions import (
+    SHARED,
+    resolve,
+    resolve_recent,
+    write_resolutions,
+    write_rows,
+)
 from otel_ml_collector.store.sql import Sql, join_sql
+from otel_ml_collector.store.tombstones import Tombstones
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 
 # Maximum number of new rows per query.
@@ -59,6 +67,8 @@ _LEAST_WINDOW_NS: Final = SECOND_NS
 _WIDEST_NS: Final = 1_000 * DAY_NS
 # If the clock is set back, new arrival times can lie in intervals that were already processed.
 _OVERLAP_NS: Final = MINUTE_NS
+# Maximum number of traces of a day that are rebuilt at once.
+_REBUILT_AT_ONCE: Final = 2_000
 # Pause after an error of the store, in seconds.
 _REST_S: Final = 5.0
 
@@ -110,6 +120,12 @@ _LAST_ENDS: Final = Sql("""
       GROUP BY project
       UNION ALL SELECT project, max(start_ns) FROM settled WHERE {wanted} GROUP BY project)
     GROUP BY project""").fill(deliveries=DELIVERIES, wanted=IN_PROJECTS)
+_OF_DAY: Final = Sql("""
+    SELECT DISTINCT toString(project) AS project, lower(hex(trace_id)) AS trace_id
+    FROM {deliveries}
+    WHERE start_ns >= {start:Int64} AND start_ns < {end:Int64}
+      AND (toString(project), lower(hex(trace_id))) > ({project:String}, {trace:String})
+    ORDER BY project, trace_id LIMIT {most}""").fill(deliveries=DELIVERIES, most=_REBUILT_AT_ONCE)
 _STORED_PROJECTS: Final = Sql("""
     SELECT DISTINCT toString(project) AS project FROM (
       SELECT DISTINCT project FROM {deliveries}
@@ -144,11 +160,13 @@ class NamedRuns:
 
     Args:
         connections: The store.
+        tombstones: Keeps deleted runs from being stored again; that of the writer.
     """
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, tombstones: Tombstones | None = None) -> None:
         self._client = connections.open()
         self._memory = connections.memory
+        self._tombstones = tombstones or Tombstones(connections)
         self._guard = threading.Lock()
 
     def resolve(self, project: str, owners: Collection[str]) -> None:
@@ -162,6 +180,20 @@ class NamedRuns:
             traces = find_named_traces(self._client, {project: owners})
             if len(traces) <= _NAMED_AT_ONCE:
                 resolve(self._client, self._memory, sorted(traces))
+                write_rows(self._client, self._memory, self._tombstones)
+
+
+@dataclass(frozen=True, slots=True)
+class RebuiltDay:
+    """What `CallResolver.rebuild` did.
+
+    Attributes:
+        traces: Number of traces with runs on the day.
+        runs: Number of runs whose values were stored again.
+    """
+
+    traces: int
+    runs: int
 
 
 class CallResolver:
@@ -182,10 +214,17 @@ class CallResolver:
     Args:
         connections: The store.
         collector: Name of this collector, unique among the collectors that write to this store.
+        tombstones: Keeps deleted runs from being stored again; that of the writer.
     """
 
-    def __init__(self, connections: Connections, collector: str = "") -> None:
+    def __init__(
+        self,
+        connections: Connections,
+        collector: str = "",
+        tombstones: Tombstones | None = None,
+    ) -> None:
         self._client = connections.open()
+        self._tombstones = tombstones or Tombstones(connections)
         self._memory = connections.memory
         self._plain = PlainProjects(self._client, self._memory)
         self._mark_name = f"settled {collector}"
@@ -200,6 +239,12 @@ class CallResolver:
         # those before the first pass. The latter are complete at `_began_ns`.
         self._began_ns: int | None = None
         self._done_ns = self._past_ns = 0
+        # Up to which new records the rows of runs are written again as well.
+        self._written_ns = 0
+        # When the oldest record arrived that no pass has begun to resolve, and the oldest one whose
+        # effect is not stored in the rows of other runs yet.
+        self._new_s: float | None = None
+        self._taken_s: float | None = None
         self._window_ns = HOUR_NS
         self._rest_until_s = 0.0
         self._marked: tuple[float, int] = (0.0, 0)
@@ -217,6 +262,8 @@ class CallResolver:
             self._memory.note(project, [ANNOTATED])
         with self._guard:
             self._noted_ns = max(self._noted_ns, stamped_ns)
+            if self._new_s is None:
+                self._new_s = time.monotonic()
             for project, of_project in traces.items():
                 if not self._plain.is_plain(project):
                     self._dirty.setdefault(project, set()).update(of_project)
@@ -229,6 +276,7 @@ class CallResolver:
         with self._guard:
             has_news = bool(self._dirty or self._annotated) or self._noted_ns > self._done_ns
         is_behind = self._began_ns is None or self._past_ns < self._began_ns
+        has_news = has_news or self._memory.updates.has_pending
         return has_news or is_behind or self._done_ns > self._marked[1]
 
     def run_pass(self) -> bool:
@@ -245,10 +293,21 @@ class CallResolver:
         with self._resting(), self._pass_guard, store_trouble():
             if self._began_ns is None:
                 self._begin()
+            with self._guard:
+                if not self._memory.updates.has_pending:
+                    self._written_ns, self._taken_s = self._done_ns, None
+                # If the pass fails, its records stay the oldest.
+                self._taken_s = self._taken_s if self._taken_s is not None else self._new_s
+                self._new_s = None
             self._resolve_new()
-            if is_behind := self._past_ns < (self._began_ns or 0):
-                until_ns = min(self._past_ns + self._window_ns, self._began_ns or 0)
-                self._past_ns = self._resolve_arrivals(self._past_ns, until_ns)
+            past_ns = self._past_ns
+            if is_behind := past_ns < (self._began_ns or 0):
+                until_ns = min(past_ns + self._window_ns, self._began_ns or 0)
+                past_ns = self._resolve_arrivals(past_ns, until_ns)
+            write_rows(self._client, self._memory, self._tombstones, waits=True)
+            self._past_ns = past_ns
+            if not self._memory.updates.has_pending:
+                self._taken_s = None
             if is_behind or time.monotonic() - self._marked[0] > _MARK_EVERY_S:
                 self._note_mark()
             return is_behind
@@ -302,12 +361,12 @@ class CallResolver:
             to_resolve = {
                 key: trace
                 for key, trace in whole.items()
-                if key in tagged or key in alike or not trace.is_resolved
+                if key in tagged or key in alike or not trace.is_resolved or trace.find_outdated()
             }
             owners = find_naming_owners(self._client, tagged)
             changed = list(resolve_recent(to_resolve, owners, now_ns))
             write_resolutions(self._client, self._memory, changed, mark=True)
-            recent.keep(changed)
+            recent.keep(changed, to_resolve)
             others += [trace for trace in part if trace not in whole]
         resolve(self._client, self._memory, others)
         if self._memory.is_alone:
@@ -351,6 +410,40 @@ class CallResolver:
                 open_traces[row["project"]].append(bytes.fromhex(row["trace_id"]))
             for project in part:
                 recent.note_others(project, ends.get(project, 0), open_traces[project])
+
+    def rebuild(self, day_ns: int) -> RebuiltDay:
+        """Compute again what other runs change about the runs of traces with runs on a day.
+
+        The values are computed from the runs and records that arrived, and not from stored values.
+        Passes continue in between. A second call changes nothing.
+
+        Args:
+            day_ns: Start of the day (UTC), in nanoseconds since 1970.
+
+        Raises:
+            Unavailable: The store does not answer.
+        """
+        values = {"start": day_ns, "end": day_ns + DAY_NS, "project": "", "trace": ""}
+        traces = runs = 0
+        while True:
+            with self._pass_guard, store_trouble():
+                rows = self._ask(_OF_DAY, values)
+                part = [(row["project"], row["trace_id"]) for row in rows]
+                runs += resolve(self._client, self._memory, part, again=True)
+                write_rows(self._client, self._memory, self._tombstones)
+            traces += len(part)
+            if len(part) < _REBUILT_AT_ONCE:
+                return RebuiltDay(traces, runs)
+            values |= {"project": part[-1][0], "trace": part[-1][1]}
+
+    @property
+    def behind_s(self) -> float:
+        """Age of the oldest stored record whose effect on other runs is not in their rows yet."""
+        if self._past_ns < (self._began_ns or 0):  # records from before the start of the collector
+            return (time.time_ns() - self._past_ns) / SECOND_NS
+        with self._guard:
+            since_s = [since_s for since_s in (self._new_s, self._taken_s) if since_s is not None]
+        return time.monotonic() - min(since_s) if since_s else 0.0
 
     @contextmanager
     def _resting(self) -> Iterator[None]:
@@ -449,7 +542,8 @@ class CallResolver:
 
     def _note_mark(self) -> None:
         """Store the time up to which arrivals are resolved, for the next start."""
-        done_ns = self._past_ns if self._past_ns < (self._began_ns or 0) else self._done_ns
+        new_ns = self._written_ns if self._memory.updates.has_pending else self._done_ns
+        done_ns = self._past_ns if self._past_ns < (self._began_ns or 0) else new_ns
         if done_ns > self._marked[1]:
             self._client.insert("store_meta", [[self._mark_name, done_ns]])
         self._marked = (time.monotonic(), done_ns)

@@ -29,6 +29,7 @@ from urllib3.exceptions import HTTPError
 from otel_ml_collector.errors import BadSetting, InUse, StoreUnreachable, Unavailable
 from otel_ml_collector.store.lock import LOCK_FILE, read_holder
 from otel_ml_collector.store.recent_calls import RecentCalls
+from otel_ml_collector.store.rows import RowUpdates
 from otel_ml_collector.store.sql import Sql, StoreClient
 
 _Made = TypeVar("_Made")
@@ -124,11 +125,13 @@ class Memory:
         is_alone: Whether no other process writes to the store.
         calls: Recent runs by trace. They show without a query which values, such as the session, a
             run inherits from other runs of its trace.
+        updates: The runs whose rows must be written again.
     """
 
     def __init__(self, *, is_alone: bool) -> None:
         self.is_alone = is_alone
         self.calls = RecentCalls()
+        self.updates = RowUpdates()
         # Contains only projects that have records, so queries about other names do not make it
         # grow.
         self._found: dict[str, frozenset[str]] = {}

@@ -501,6 +501,7 @@ class Deleter:
         days = [(deletion.project, day) for day in self._days(deletion)]
         mark_days(self._client, self._memory, days)
         self._memory.calls.forget(deletion.project)
+        self._memory.updates.forget()
         runs = self._count(deletion)
         self._note_step(deletion, 1, runs)
         condition = _BEFORE if deletion.kind == PROJECT else _DELETED_RUNS

@@ -21,7 +21,7 @@ from otel_ml_collector.store.runs import (
     Place,
 )
 from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, identifier, join_sql
-from otel_ml_collector.store.tables import LIGHT, OPEN_RUNS, PAYLOAD, RUNS
+from otel_ml_collector.store.tables import FOLDED_NAMES, LIGHT, OPEN_RUNS, PAYLOAD, RUNS
 from otel_ml_collector.times import MINUTE_NS
 from otel_ml_collector.windows import Window
 
@@ -45,7 +45,7 @@ _NULLS: Final = {
 }
 _TEXTS: Final = {field.name for field in fields(RunFields) if field.type is str}
 # Columns of `runs` that an open run lacks. Text that every run has is empty, all others are null.
-# `outcome` is left out because it is computed, and `seq` because no query uses it.
+# `outcome` is left out because it is computed, `seq` and `FOLDED` because no query uses them.
 _LACKING: Final = join_sql(
     ", ",
     [
@@ -54,7 +54,7 @@ _LACKING: Final = join_sql(
             name=identifier(column.name, RUNS.names()),
         )
         for column in RUNS.columns
-        if column.name not in {*OPEN_RUNS.names(), "outcome", "seq"}
+        if column.name not in {*OPEN_RUNS.names(), "outcome", "seq", *FOLDED_NAMES}
     ],
 )
 # Open runs with the columns of `runs`, so that conditions on `runs` also work here.

@@ -32,6 +32,7 @@ from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import Row, winners
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tables import (
+    FOLDED_NAMES,
     LATE_LOGS,
     LATE_TAGS,
     METRICS,
@@ -165,7 +166,7 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     "metrics": _kind(METRICS, lambda row: Metric(**row), "metrics", _STAMP, "rank"),
     "trace_keys": _kind(TRACE_KEYS, _trace_key, "trace_keys", _STAMP),
     "open_runs": _kind(OPEN_RUNS, _run, "open_runs"),
-    "runs": _kind(RUNS, _run, "runs"),
+    "runs": _kind(RUNS, _run, "runs", *FOLDED_NAMES),
 }
 KINDS: Final = tuple(_KINDS)
 

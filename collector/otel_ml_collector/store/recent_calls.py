@@ -10,16 +10,18 @@ two records of one call.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Final
 
 from otel_ml.records import Run
 from otel_ml_collector.owners import tag_texts
 from otel_ml_collector.resolution import Resolution, ResolvedGroup, ResolvedRun, naming_run_of
 from otel_ml_collector.same_calls import ACCOUNTED_NS, MOST_TRACES, CallRun, call_run_of, has_facts
+from otel_ml_collector.store.rows import RunKey, key_of_row
 
 # Maximum number of runs in memory: about 1 kB each, with previews.
 _MOST_CALLS: Final = 50_000
@@ -45,6 +47,8 @@ class RecentTrace:
         ranks, open_ranks: The rank of the delivery that is kept in `runs` or `open_runs`. A run may
             be delivered several times; the delivery with the highest rank is kept.
         resolved_ranks: The rank of the entry in `resolved`. A later entry has a higher rank.
+        folded: The rank of the resolution that the row of an ended run in the store contains, at
+            least 1; missing if it contains none.
         group: Number of the stored batch that contained the first run of the trace.
         is_resolved: Whether that batch contained all of the runs and was resolved before it was
             stored. Then the trace need not be resolved again.
@@ -59,17 +63,24 @@ class RecentTrace:
     ranks: dict[bytes, int] = field(default_factory=dict)
     open_ranks: dict[bytes, int] = field(default_factory=dict)
     resolved_ranks: dict[bytes, int] = field(default_factory=dict)
+    folded: dict[bytes, int] = field(default_factory=dict)
     group: int = 0
     is_resolved: bool = False
     others_end_ns: int = 0
     start_ns: int = 0
     end_ns: int = 0
 
-    def add(self, run: Run) -> bool:
-        """Add a run, or a delivery of it that outranks the known delivery."""
+    def add(self, run: Run, folded: int = 0) -> bool:
+        """Add a run, or a delivery of it that outranks the known delivery.
+
+        Args:
+            run: The run.
+            folded: The rank of the resolution in its stored row, at least 1; 0 if it has none.
+        """
         if self.ranks.get(run.span_id, -1) >= run.rank:
             return False
         self.ranks[run.span_id] = run.rank
+        self.folded[run.span_id] = folded
         self.runs[run.span_id] = call_run_of(run) if has_facts(run) else naming_run_of(run)
         self.tags[run.span_id] = tag_texts(run)
         self.start_ns = min(self.start_ns or run.start_ns, run.start_ns)
@@ -86,6 +97,14 @@ class RecentTrace:
             self.tags[run.span_id] = tag_texts(run)
         self.start_ns = min(self.start_ns or run.start_ns, run.start_ns)
         return True
+
+    def find_outdated(self) -> set[bytes]:
+        """Return the ended runs whose stored row lacks their newest resolution."""
+        return {
+            span_id
+            for span_id in self.resolved.keys() & self.runs.keys()
+            if self.folded.get(span_id, 0) < max(self.resolved_ranks.get(span_id, 0), 1)
+        }
 
     @property
     def size(self) -> int:
@@ -180,8 +199,21 @@ class RecentCalls:
                     if of_project == project:
                         trace.others_end_ns = max(end_ns, trace.others_end_ns)
 
-    def add(self, runs: Sequence[Run], open_runs: Sequence[Run], resolved: ResolvedGroup) -> None:
-        """Add the runs and resolutions of a stored batch."""
+    def add(
+        self,
+        runs: Sequence[Run],
+        open_runs: Sequence[Run],
+        resolved: ResolvedGroup,
+        folded: Mapping[RunKey, ResolvedRun] = MappingProxyType({}),
+    ) -> None:
+        """Add the runs and resolutions of a stored batch.
+
+        Args:
+            runs: Its ended runs.
+            open_runs: Its start records.
+            resolved: The resolutions that follow from these runs alone.
+            folded: The resolutions that the stored rows contain.
+        """
         with self._guard:
             if self._stored is not None:
                 new = {run.project for run in chain(runs, open_runs)} - self._stored
@@ -194,7 +226,7 @@ class RecentCalls:
             for is_open, of_kind in ((True, open_runs), (False, runs)):
                 for run in of_kind:
                     if run.project in self._others_end_ns:
-                        self._add(run, is_open=is_open, is_resolved=resolved.is_complete)
+                        self._add(run, folded, is_open=is_open, is_resolved=resolved.is_complete)
             self._keep(resolved.runs)
             while self._runs > self._most:
                 self._make_room()
@@ -212,7 +244,14 @@ class RecentCalls:
             self._open_traces[project] = set()
             self._known.add(project)
 
-    def _add(self, run: Run, *, is_open: bool, is_resolved: bool) -> None:
+    def _add(
+        self,
+        run: Run,
+        folded: Mapping[RunKey, ResolvedRun],
+        *,
+        is_open: bool,
+        is_resolved: bool,
+    ) -> None:
         key = (run.project, run.trace_id)
         if (trace := self._traces.get(key)) is None:
             trace = RecentTrace(
@@ -224,7 +263,9 @@ class RecentCalls:
         elif trace.group != self._groups:
             trace.is_resolved = False
         before = trace.size
-        if trace.add_open(run) if is_open else trace.add(run):
+        in_row = None if is_open or not folded else folded.get(key_of_row(run))
+        in_rank = max(in_row.rank, 1) if in_row else 0
+        if trace.add_open(run) if is_open else trace.add(run, in_rank):
             self._traces.move_to_end(key)
         else:
             trace.is_resolved = False
@@ -235,10 +276,43 @@ class RecentCalls:
             if len(answers) > MOST_TRACES:
                 del answers[next(iter(answers))]
 
-    def keep(self, resolved: Sequence[ResolvedRun]) -> None:
-        """Keep the resolutions of runs that are in memory."""
+    def keep(
+        self, resolved: Sequence[ResolvedRun], seen: Mapping[tuple[str, str], RecentTrace]
+    ) -> None:
+        """Keep the resolutions of runs that are in memory, after their rows will have them.
+
+        Args:
+            resolved: The resolutions.
+            seen: The traces from which they were made, by project and trace ID in hex. A run that
+                was stored again since then keeps its mark that its row lacks the resolution.
+        """
         with self._guard:
             self._keep(resolved)
+            for run in resolved:
+                trace = self._traces.get((run.project, run.trace_id))
+                known = seen.get((run.project, run.trace_id.hex()))
+                if trace is None or known is None:
+                    continue
+                if trace.ranks.get(run.span_id) == known.ranks.get(run.span_id):
+                    trace.folded[run.span_id] = max(run.rank, 1)
+
+    def find_resolved(self, runs: Sequence[Run]) -> dict[RunKey, ResolvedRun]:
+        """Return what is known about runs that are about to be stored, from their traces."""
+        known: dict[RunKey, ResolvedRun] = {}
+        with self._guard:
+            if not self._traces:
+                return known
+            for run in runs:
+                trace = self._traces.get((run.project, run.trace_id))
+                if trace is None or (resolution := trace.resolved.get(run.span_id)) is None:
+                    continue
+                stored = trace.runs.get(run.span_id) or trace.open_runs.get(run.span_id)
+                if stored is None or stored.start_ns != run.start_ns:
+                    continue
+                ids = run.project, run.trace_id, run.span_id, run.start_ns
+                rank = trace.resolved_ranks.get(run.span_id, 0)
+                known[key_of_row(run)] = ResolvedRun(*ids, resolution, rank)
+        return known
 
     def find(self, project: str, trace_id: bytes) -> RecentTrace | None:
         """Return a copy of a trace that is complete in memory, otherwise None."""
@@ -256,6 +330,9 @@ class RecentCalls:
                 open_runs=trace.open_runs.copy(),
                 tags=trace.tags.copy(),
                 resolved=trace.resolved.copy(),
+                ranks=trace.ranks.copy(),
+                resolved_ranks=trace.resolved_ranks.copy(),
+                folded=trace.folded.copy(),
             )
 
     def find_alike(self, project: str, trace_id: bytes) -> set[bytes] | None:

@@ -5,11 +5,13 @@ The rules are in `same_calls` and `resolution`. The reasons are in docs/design/0
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, groupby
 from operator import attrgetter, itemgetter
-from typing import Final
+from typing import Any, Final
+
+import pyarrow as pa
 
 from otel_ml_collector.owners import KEY
 from otel_ml_collector.resolution import (
@@ -44,6 +46,7 @@ from otel_ml_collector.store.call_runs import (
     read_links,
     read_naming,
     read_places,
+    read_ranks,
     read_resolutions,
     read_rows,
     read_scopes,
@@ -54,8 +57,16 @@ from otel_ml_collector.store.counted import OF_PROJECT
 from otel_ml_collector.store.reader import Row, winners
 from otel_ml_collector.store.recent_calls import RecentTrace
 from otel_ml_collector.store.rollup import mark_days
+from otel_ml_collector.store.rows import (
+    ROWS_AT_ONCE,
+    divide_by_start,
+    fold_rows,
+    key_of_row,
+    read_own_rows,
+)
 from otel_ml_collector.store.sql import Sql, StoreClient
-from otel_ml_collector.store.tables import RESOLVED_RUNS
+from otel_ml_collector.store.tables import RESOLVED_RUNS, RUNS
+from otel_ml_collector.store.tombstones import Tombstones
 from otel_ml_collector.times import DAY_NS, MINUTE_NS
 
 # Names in the memory of a project. In order: runs whose resolved amounts differ from their own,
@@ -66,6 +77,8 @@ LACKING: Final = "lacking"
 NAMED: Final = "named"
 EXPERIMENTS: Final = "experiments"
 KEYED_RUNS: Final = "keyed_runs"
+# The part of the rank of a row that says which facts are in it.
+_FOLDED_BITS: Final = 2**64 - 1
 # Maximum number of traces that one query reads.
 _TRACES: Final = 500
 # How often traces are added that share a response ID with those added before.
@@ -103,7 +116,9 @@ def resolve_deleted(client: StoreClient, memory: Memory, project: str, deleted_n
     resolve(client, memory, traces)
 
 
-def resolve(client: StoreClient, memory: Memory, traces: Sequence[Trace]) -> int:
+def resolve(
+    client: StoreClient, memory: Memory, traces: Sequence[Trace], *, again: bool = False
+) -> int:
     """Find and store the values of runs that depend on other runs of their trace.
 
     For example, a run inherits the session of its trace. Or two instrumentations recorded the same
@@ -114,15 +129,17 @@ def resolve(client: StoreClient, memory: Memory, traces: Sequence[Trace]) -> int
         memory: Cached facts about projects. They are updated before anything is written to the
             store.
         traces: The traces to check. They can belong to different projects; none may occur twice.
+        again: Whether to store the values of all runs that depend on others, even if they have not
+            changed.
 
     Returns:
-        Number of runs for which something has changed.
+        Number of runs whose values were stored.
     """
     written = 0
     for part in divide(traces):
         places = read_places(client, part)
         for near in _gather_near(places[trace] for trace in part if trace in places):
-            changed = _find_changed(client, memory, _add_answered(client, near))
+            changed = _find_changed(client, memory, _add_answered(client, near), again=again)
             write_resolutions(client, memory, changed, mark=True)
             written += len(changed)
     return written
@@ -170,7 +187,8 @@ def write_resolutions(
 ) -> None:
     """Store resolutions. Their record kinds are noted in memory first.
 
-    With `mark`, the totals of complete days are computed again.
+    With `mark`, the runs are stored already: the totals of complete days are computed again, and
+    the rows of the runs must be written again (`write_rows`).
     """
     if not resolved:
         return
@@ -187,6 +205,51 @@ def write_resolutions(
     for _, part in groupby(ordered, key=lambda run: run.start_ns // _MONTHS_NS):
         columns = RESOLVED_RUNS.to_arrow(list(part))
         client.insert_portions(RESOLVED_RUNS.name, iter([columns]), settings=dict(SINGLE_THREAD))
+    if mark:
+        memory.updates.put(resolved)
+
+
+def write_rows(
+    client: StoreClient, memory: Memory, tombstones: Tombstones, *, waits: bool = False
+) -> None:
+    """Write the rows of runs again that other records have changed.
+
+    Rows of a project with a deletion that is not finished are written later.
+
+    Args:
+        client: Client of this thread.
+        memory: Has the runs, and most of their rows.
+        tombstones: Keep deleted runs out of the store.
+        waits: Whether rows in memory may wait for the next insert of the writer, if it stored runs
+            a moment ago.
+
+    Raises:
+        ClickHouseError: The store does not answer. The rows are written by the next call.
+    """
+    updates = memory.updates
+    if not updates.has_pending:
+        return
+    resolved: list[ResolvedRun] = []
+    with tombstones.hold():
+        try:
+            unfinished = tombstones.find_unfinished(client, updates.list_projects())
+            tables: list[pa.Table] = []
+            if not (waits and updates.is_busy):
+                resolved, tables = updates.take_recent(tombstones.generation)
+            others = updates.take_others(unfinished)
+            resolved = [*resolved, *others]
+            for first in range(0, len(others), ROWS_AT_ONCE):
+                part = others[first : first + ROWS_AT_ONCE]
+                rows, keys = read_own_rows(client, part)
+                wanted = {key_of_row(run): run for run in part}
+                places = [place for place, key in enumerate(keys) if key in wanted]
+                folded = {at: wanted[keys[place]] for at, place in enumerate(places)}
+                tables.append(fold_rows(rows.take(pa.array(places, pa.int64())), folded))
+            for portions in divide_by_start(tables):
+                client.insert_portions(RUNS.name, iter(portions), settings=dict(SINGLE_THREAD))
+        except BaseException:
+            updates.put(resolved)
+            raise
 
 
 def _signs_of(run: ResolvedRun) -> set[str]:
@@ -202,8 +265,10 @@ def _signs_of(run: ResolvedRun) -> set[str]:
     return {name for name, is_there in signs if is_there}
 
 
-def _find_changed(client: StoreClient, memory: Memory, places: Sequence[Row]) -> list[ResolvedRun]:
-    """Find the runs of some traces whose resolution has changed."""
+def _find_changed(
+    client: StoreClient, memory: Memory, places: Sequence[Row], *, again: bool
+) -> list[ResolvedRun]:
+    """Find the runs of some traces whose resolution has changed, or all that have one."""
     wanted = {(row["project"], row["trace_id"]): row for row in places}
     values = {
         **ids_of(wanted),
@@ -211,6 +276,7 @@ def _find_changed(client: StoreClient, memory: Memory, places: Sequence[Row]) ->
         "end": max(row["end"] for row in places),
     }
     known = read_resolutions(client, values)
+    outdated = _find_outdated(client, values, known, again=again)
     with_facts = read_calls(client, values)
     shared = _find_shared(
         {
@@ -255,7 +321,7 @@ def _find_changed(client: StoreClient, memory: Memory, places: Sequence[Row]) ->
     expired |= {trace for trace in shared if not answers_of[trace].isdisjoint(lost)}
     joined = _join({trace: find_runs(trace) for trace in shared - expired})
     changed: list[ResolvedRun] = []
-    for trace in wanted.keys() & {*mixed, *known, *naming, *owners}:
+    for trace in wanted.keys() & {*mixed, *known, *naming, *owners, *outdated}:
         before = {
             bytes.fromhex(row["span_id"]): make_resolution(row) for row in known.get(trace, ())
         }
@@ -267,14 +333,48 @@ def _find_changed(client: StoreClient, memory: Memory, places: Sequence[Row]) ->
             shares = joined.get(trace) or (find_shares(runs) if trace in mixed else {})
         names = find_inherited_names(naming.get(trace, ()), before)
         named = tagged[trace].runs if trace in tagged else ()
-        everyone = {run.span_id: run for run in chain(named, naming.get(trace, ()), runs)}
+        every_run = chain(outdated.get(trace, ()), named, naming.get(trace, ()), runs)
+        everyone = {run.span_id: run for run in every_run}
         rank = _rank_after((row["rank"] for row in known.get(trace, ())), wanted[trace]["now_ns"])
         for run, resolution in _find_news(
-            everyone.values(), shares, names, owners.get(trace, {}), before
+            everyone.values(),
+            shares,
+            names,
+            owners.get(trace, {}),
+            before,
+            outdated={run.span_id for run in outdated.get(trace, ())},
         ):
             key = (trace[0], bytes.fromhex(trace[1]), run.span_id, run.start_ns)
             changed.append(ResolvedRun(*key, resolution, rank))
     return changed
+
+
+def _find_outdated(
+    client: StoreClient,
+    values: Mapping[str, Any],
+    known: Mapping[Trace, Sequence[Row]],
+    *,
+    again: bool,
+) -> dict[Trace, list[CallRun]]:
+    """Find the ended runs whose row in `runs` lacks their stored resolution, by trace.
+
+    This happens if a longer copy of the run arrived, or if the collector was killed between the two
+    inserts. With `again`, all runs that have a resolution, or a row with one.
+    """
+    ranks = {
+        (trace, row["span_id"], row["start_ns"]): max(row["rank"], 1)
+        for trace, rows in known.items()
+        for row in rows
+    }
+    outdated: defaultdict[Trace, list[CallRun]] = defaultdict(list)
+    span_ids = None if again else {span_id for _, span_id, _ in ranks}
+    for trace, rows in read_ranks(client, values, span_ids).items():
+        for row in rows:
+            rank = ranks.get((trace, row["span_id"], row["start_ns"]), 0)
+            folded = row["rank"] & _FOLDED_BITS
+            if folded < rank or (again and (folded or rank)):
+                outdated[trace].append(make_link(row))
+    return dict(outdated)
 
 
 def _find_news(
@@ -283,14 +383,20 @@ def _find_news(
     names: Mapping[bytes, TraceNames],
     owners: Mapping[bytes, Sequence[str]],
     before: Mapping[bytes, Resolution],
+    *,
+    outdated: Collection[bytes],
 ) -> Iterator[tuple[CallRun, Resolution]]:
-    """Find the runs of a trace whose resolution has changed, with the new resolution."""
+    """Find the runs of a trace whose resolution has changed, with the new resolution.
+
+    Also those of `outdated`, whose row in `runs` lacks their resolution.
+    """
     for run in runs:
         span_id = run.span_id
         share, named = shares.get(span_id), names.get(span_id, NO_NAMES)
         naming = owners.get(span_id, ())
         known = before.get(span_id, NOTHING)
-        if share != known.share or named != known.names or naming != known.owners:
+        is_changed = share != known.share or named != known.names or naming != known.owners
+        if is_changed or span_id in outdated:
             yield run, Resolution(share, named, naming)
 
 
@@ -319,7 +425,12 @@ def resolve_recent(
         names = find_inherited_names(everyone, trace.resolved)
         rank = _rank_after(trace.resolved_ranks.values(), now_ns)
         for run, resolution in _find_news(
-            everyone, shares, names, owners.get((project, trace_id), {}), trace.resolved
+            everyone,
+            shares,
+            names,
+            owners.get((project, trace_id), {}),
+            trace.resolved,
+            outdated=trace.find_outdated(),
         ):
             key = (project, bytes.fromhex(trace_id), run.span_id, run.start_ns)
             yield ResolvedRun(*key, resolution, rank)

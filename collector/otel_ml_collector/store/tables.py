@@ -33,6 +33,7 @@ from otel_ml.records import (
 )
 from otel_ml_collector.owners import FIRST, RESPONSE, is_run, tag_texts
 from otel_ml_collector.records import (
+    UNCOUNTED,
     Arrivals,
     CallPoint,
     ProcessSign,
@@ -59,7 +60,7 @@ _FLAT: Final[Mapping[str, pa.DataType]] = {
     "Float64": pa.float64(),
     "Bool": pa.bool_(),
 }
-_BEHIND: Final = re.compile(" (?:CODEC|DEFAULT|EPHEMERAL)")
+_BEHIND: Final = re.compile(" (?:CODEC|DEFAULT|EPHEMERAL|ALIAS)")
 _WRAPPED: Final = re.compile(r"(\w+)\((.*)\)")
 _IDS: Final = frozenset({"FixedString(16)", "FixedString(8)", "FixedString(32)"})
 
@@ -380,6 +381,140 @@ PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))
 PRIMARY KEY (project, start_ns) ORDER BY (project, start_ns, trace_id, span_id)"""
 _BY_MONTH: Final = "PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(arrived_ns, 'UTC'))"
 
+_FACTS: Final = {
+    "provider": _NAME,
+    "provider_model": _NAME,
+    "inputs_preview": _LONG,
+    "outputs_preview": _LONG,
+    "first_token_ms": "Nullable(Float64)",
+    "stream_chunks": "Nullable(Int64)",
+    "latency_ns": "Int64",
+}
+
+
+def _others(settled: ResolvedRun) -> str:
+    others = settled.share.others
+    return (
+        ""
+        if not others
+        else _json(
+            [
+                {"span_id": other.span_id.hex(), "start_ns": other.start_ns, "scope": other.scope}
+                | ({"trace_id": other.trace_id.hex()} if other.trace_id else {})
+                for other in others
+            ]
+        )
+    )
+
+
+_UNCOUNTED_KINDS: Final = ", ".join(f"'{kind}'" for kind in UNCOUNTED)
+
+
+def _write_final(name: str, kind: str) -> str:
+    """Write the column with the value that a run shows for its call."""
+    if kind.startswith("Nullable"):
+        return f"{kind} ALIAS ifNull({name}, call_{name})"
+    return f"String ALIAS if({name} = '', call_{name}, {name})"
+
+
+# What other runs of its trace change about a run, as columns of its row in `runs`. Of a run that
+# depends on no other, they are empty, so they take little space.
+FOLDED: Final[Sequence[Stored]] = (
+    Stored(
+        "record_of",
+        "FixedString(8)",
+        lambda settled: settled.share.record_of or bytes(8),
+        "the run that counts for their call; zeros if this one counts",
+    ),
+    Stored(
+        "record_trace",
+        "FixedString(16)",
+        lambda settled: settled.share.trace_id or bytes(16),
+        "the trace of the run that counts; zeros if it is this trace",
+    ),
+    Stored("others", _LONG, _others, "JSON: the other records of its call"),
+    Stored(
+        "has_amounts",
+        "Bool",
+        attrgetter("counts"),
+        "whether totals count the amounts in the next columns instead of its own",
+    ),
+    *(
+        Stored(
+            f"other_{name}",
+            "Nullable(Int64)",
+            attrgetter(f"share.tokens.{name[: -len('_tokens')]}"),
+        )
+        for name in TOKENS
+    ),
+    Stored("other_cost", "Nullable(Float64)", attrgetter("share.cost")),
+    *(
+        Stored(
+            f"call_{name}",
+            kind,
+            attrgetter(f"share.facts.{name}"),
+            "that of another record of its call, if it has none",
+        )
+        for name, kind in _FACTS.items()
+        if name != "latency_ns"
+    ),
+    Stored(
+        "call_response_id",
+        "String",
+        attrgetter("share.facts.response_id"),
+        "the id of the provider for the answer of its call",
+    ),
+    *(
+        Stored(
+            f"trace_{name}",
+            "String",
+            attrgetter(f"names.{name}"),
+            f"{name} of its trace, if it names none",
+        )
+        for name in NAMES
+    ),
+    Stored(
+        "is_whole",
+        "Bool",
+        attrgetter("share.facts.is_whole"),
+        "whether its own payload has an input and an output, if its call has other records",
+    ),
+    Stored(
+        "owners",
+        "Array(String)",
+        attrgetter("resolution.owners"),
+        "the keys and tags with late records that name it",
+    ),
+    # Computed when they are read.
+    Stored("folded_ns", "UInt64 ALIAS toUInt64(rank)", comment="when the facts in it were read"),
+    Stored(
+        "is_counted",
+        f"Bool ALIAS kind NOT IN ({_UNCOUNTED_KINDS}) AND record_of = toFixedString('', 8)"
+        " AND experiment = '' AND trace_experiment = ''",
+        comment="whether statistics count it",
+    ),
+    *(
+        Stored(
+            f"counted_{name}",
+            f"Nullable({kind}) ALIAS if(has_amounts, other_{name}, {name})",
+            comment="as totals count it",
+        )
+        for name, kind in (*((name, "Int64") for name in TOKENS), ("cost", "Float64"))
+    ),
+    *(
+        Stored(f"final_{name}", f"String ALIAS if({name} = '', trace_{name}, {name})")
+        for name in ("session", "user")
+    ),
+    *(
+        Stored(f"final_{name}", _write_final(name, kind))
+        for name, kind in _FACTS.items()
+        if name != "latency_ns"
+    ),
+)
+FOLDED_NAMES: Final = tuple(column.name for column in FOLDED)
+# Columns with values of other records of a call, each with the column that it completes.
+CALL_VALUES: Final = {f"call_{name}": name for name in _FACTS if name != "latency_ns"}
+
 # Ended runs, one row per span, small enough for lists.
 RUNS: Final[Table[Run]] = Table(
     "runs",
@@ -394,6 +529,7 @@ RUNS: Final[Table[Run]] = Table(
         _TAG_KV,
         _RANK,
         _WHO,
+        *(replace(column, read=None) for column in FOLDED),
         reads=_READS,
         keep=lambda column: not column.is_payload,
     ),
@@ -815,35 +951,9 @@ SETTINGS index_granularity = 256, {DURABLE}""",
 )
 
 
-_FACTS: Final = {
-    "provider": _NAME,
-    "provider_model": _NAME,
-    "inputs_preview": _LONG,
-    "outputs_preview": _LONG,
-    "first_token_ms": "Nullable(Float64)",
-    "stream_chunks": "Nullable(Int64)",
-    "latency_ns": "Int64",
-}
-
-
 def _response_token(settled: ResolvedRun) -> list[str]:
     response = settled.share.facts.response_id
     return [f"{RESPONSE}{response}"] if response else []
-
-
-def _others(settled: ResolvedRun) -> str:
-    others = settled.share.others
-    return (
-        ""
-        if not others
-        else _json(
-            [
-                {"span_id": other.span_id.hex(), "start_ns": other.start_ns, "scope": other.scope}
-                | ({"trace_id": other.trace_id.hex()} if other.trace_id else {})
-                for other in others
-            ]
-        )
-    )
 
 
 # Values of a run that its own row lacks, computed from all runs of its trace, including open ones,
@@ -1028,7 +1138,7 @@ DECLARED_TABLES: Final[Sequence[Table[Any]]] = (*RECORD_TABLES, RESOLVED_RUNS)
 OWNED: Final = tuple(table for table in RECORD_TABLES if "owner" in table.names())
 
 # Columns of `runs` that lists show. IDs are hex text.
-LIGHT: Final = RUNS.select("tag_kv", "process", "seq", _STAMP, _COLLECTOR)
+LIGHT: Final = RUNS.select("tag_kv", "process", "seq", _STAMP, _COLLECTOR, *FOLDED_NAMES)
 # Columns that only the page of a run needs: their names, and the SQL that reads them.
 _NO_PAYLOAD_COLUMNS: Final = (*_KEY, _STAMP, "rank")
 PAYLOAD: Final = tuple(PAYLOADS.names(*_NO_PAYLOAD_COLUMNS))

@@ -51,6 +51,9 @@ REFRESH_S: Final = 3.0
 _TRACES_AT_ONCE: Final = 2_000
 
 _LAST_DELETIONS: Final = Sql("SELECT project, max(deleted_ns) FROM deletions GROUP BY project")
+_UNFINISHED: Final = Sql("""
+    SELECT DISTINCT toString(project) FROM deletions FINAL
+    WHERE project IN {projects:Array(String)} AND stage = {asked}""").fill(asked=ASKED)
 # The deletion of a whole project has an empty target.
 _RULES: Final = Sql("""
     SELECT kind, target, deleted_ns FROM deletions
@@ -286,7 +289,8 @@ class Tombstones:
     def __init__(self, connections: Connections) -> None:
         self._client = connections.open()
         self._is_alone = connections.folder is not None  # only one process writes to a folder
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
+        self._holders = self._waiting = 0
         self._last_ns: dict[str, int] = {}
         self._read_s: float | None = None
         self._generation = 0
@@ -301,9 +305,50 @@ class Tombstones:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Within this context, keep deletions from beginning, so that a batch can be stored."""
+        """Within this context, keep deletions from beginning, so that rows can be stored.
+
+        Several threads can be in this context at once.
+        """
         with self._lock:
+            self._lock.wait_for(lambda: not self._waiting)
+            self._holders += 1
+        try:
             yield
+        finally:
+            with self._lock:
+                self._holders -= 1
+                self._lock.notify_all()
+
+    @contextmanager
+    def _begin(self) -> Iterator[None]:
+        """Wait until no thread is in the context of `hold`, and keep all others out."""
+        with self._lock:
+            self._waiting += 1
+            try:
+                self._lock.wait_for(lambda: not self._holders)
+                yield
+            finally:
+                self._waiting -= 1
+                self._lock.notify_all()
+
+    def find_unfinished(self, client: StoreClient, projects: Collection[str]) -> set[str]:
+        """Return those of the projects with a deletion that is not carried out yet.
+
+        Their rows may be deleted at this moment, so they must not be read to be stored again. The
+        caller must be in the context of `hold`.
+
+        Args:
+            client: Client of this thread.
+            projects: The projects.
+
+        Raises:
+            ClickHouseError: The store does not answer.
+        """
+        is_known = self._is_alone and self._read_s is not None
+        if not projects or (is_known and self._last_ns.keys().isdisjoint(projects)):
+            return set()
+        rows = client.query(_UNFINISHED, {"projects": sorted(projects)}).result_rows
+        return {project for (project,) in rows}
 
     def add(self, project: str, kind: str, target: str, now_ns: int) -> Deletion:
         """Store a deletion. From now on, none of its records is stored.
@@ -311,7 +356,7 @@ class Tombstones:
         Raises:
             ClickHouseError: The store does not answer.
         """
-        with self._lock:
+        with self._begin():
             self._read()
             time_ns = max(now_ns, self._last_ns.get(project, 0) + 1)
             deletion = Deletion(project, kind, target, time_ns)

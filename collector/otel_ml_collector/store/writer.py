@@ -3,10 +3,11 @@
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, Final, TypeVar
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.errors import Rejected, Unavailable
 from otel_ml_collector.records import Arrivals, ModelVersion, ProcessSign, Records, Run
-from otel_ml_collector.resolution import resolve_together
+from otel_ml_collector.resolution import ResolvedRun, resolve_together
 from otel_ml_collector.store import tables
 from otel_ml_collector.store.connection import (
     EVERY_NAME,
@@ -28,6 +29,7 @@ from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.record_kinds import note_record_kinds
 from otel_ml_collector.store.resolutions import write_resolutions
 from otel_ml_collector.store.rollup import Marks
+from otel_ml_collector.store.rows import RunKey, fold_rows, key_of_row
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
 from otel_ml_collector.store.tombstones import Left, Tombstones
 from otel_ml_collector.times import DAY_NS, MINUTE_NS, SECOND_NS
@@ -182,18 +184,88 @@ class Writer:
             payload.result()
         resolved = resolve_together(records.runs, records.open_runs)
         write_resolutions(self._client, self._memory, resolved.runs, mark=False)
-        self._insert(tables.RUNS, records.runs)
+        folded = self._memory.calls.find_resolved(records.runs)
+        for run in resolved.runs:
+            if (known := folded.get(key_of_row(run))) is None or known.rank <= run.rank:
+                folded[key_of_row(run)] = run
+        again: list[ResolvedRun] = []
         try:
+            groups = self._insert_runs(records.runs, folded, again)
             self._client.confirm()
-        except Unavailable:
-            self._doubt()
+        except BaseException as error:
+            self._memory.updates.put(again)
+            if isinstance(error, Unavailable):
+                self._doubt()
             raise
-        self._memory.calls.add(records.runs, records.open_runs, resolved)
+        self._memory.calls.add(records.runs, records.open_runs, resolved, folded)
+        self._memory.updates.add(
+            [(rows if self._is_followed(runs) else None, runs) for rows, runs in groups],
+            self._tombstones.generation,
+        )
+
+    def _is_followed(self, runs: Sequence[Run]) -> bool:
+        """Return whether the runs of any of their projects are kept in memory."""
+        return any(
+            self._memory.calls.is_followed(project) for project in {run.project for run in runs}
+        )
+
+    def _insert_runs(
+        self,
+        runs: Sequence[Run],
+        folded: Mapping[RunKey, ResolvedRun],
+        again: list[ResolvedRun],
+    ) -> list[tuple[pa.Table, Sequence[Run]]]:
+        """Insert runs, together with the rows of other runs that must be written again.
+
+        Args:
+            runs: The runs.
+            folded: What other runs change about them.
+            again: Receives the other runs.
+
+        Returns:
+            The rows without what other runs change, with their runs.
+        """
+        kept: list[tuple[pa.Table, Sequence[Run]]] = []
+        for rows, stamps in self._slices(tables.RUNS, runs):
+            starts = [run.start_ns for run in rows]
+            near = min(starts), max(starts)
+            others, more = self._memory.updates.take_recent(self._tombstones.generation, near)
+            again += others
+            portions = self._make_rows(rows, stamps, folded if folded or more else None, kept)
+            self._client.insert_portions(
+                tables.RUNS.name, chain(portions, more), settings=dict(SINGLE_THREAD)
+            )
+        return kept
+
+    def _make_rows(
+        self,
+        runs: Sequence[Run],
+        stamps: Sequence[int],
+        folded: Mapping[RunKey, ResolvedRun] | None,
+        kept: list[tuple[pa.Table, Sequence[Run]]],
+    ) -> Iterator[pa.Table]:
+        """Make the rows of an insert, in portions; without `folded`, the engine adds defaults."""
+        for first in range(0, len(runs), _PORTION_ROWS):
+            part = runs[first : first + _PORTION_ROWS]
+            rows = tables.RUNS.to_arrow(
+                part, stamps[first : first + _PORTION_ROWS], self._collector
+            )
+            kept.append((rows, part))
+            if folded is None:
+                yield rows
+                continue
+            places = {
+                place: resolved
+                for place, run in enumerate(part)
+                if (resolved := folded.get(key_of_row(run))) is not None
+            }
+            yield fold_rows(rows, places)
 
     def _doubt(self) -> None:
         """Forget which records are stored. If they arrive again, they are stored again."""
         self._known.clear()
         self._heard.clear()
+        self._memory.updates.forget()
         self._memory.calls.doubt(self._last_ns or 0)
         self._marks = Marks(self._client, self._memory, self._clock)
 

@@ -357,10 +357,18 @@ class StoreNumbers(Collector):
     Args:
         read: Reads the state of the store.
         folder: Folder of the store; None for a database server.
+        find_behind_s: Returns how many seconds ago the oldest record arrived that is not in the
+            rows of the runs that it changes.
     """
 
-    def __init__(self, read: Callable[[], StoreState], folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        read: Callable[[], StoreState],
+        folder: Path | None = None,
+        find_behind_s: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self._read = read
+        self._find_behind_s = find_behind_s
         self._folder = folder
         self._lock = threading.Lock()
         self._state: StoreState | None = None
@@ -380,9 +388,14 @@ class StoreNumbers(Collector):
             "Rows of a table on disk, including replaced rows that are not merged away yet",
             labels=["table"],
         )
+        behind = GaugeMetricFamily(
+            "otel_ml_rows_behind_seconds",
+            "Age of the oldest record that is not yet in the rows of the runs that it changes",
+            value=self._find_behind_s(),
+        )
         state = self._find_state()
         if state is None:
-            return self._measure_disk()
+            return behind, *self._measure_disk()
         for item in state.tables:
             size.add_metric([item.table], item.bytes)
             rows.add_metric([item.table], item.rows)
@@ -396,7 +409,7 @@ class StoreNumbers(Collector):
             "Time of the last complete backup, 0 if there is none",
             value=state.backup_ns / SECOND_NS,
         )
-        return size, rows, replaced, backup, *self._measure_disk()
+        return size, rows, replaced, backup, behind, *self._measure_disk()
 
     def _measure_disk(self) -> Sequence[Metric]:
         """Return the free space of the disk, which is not visible for a server."""

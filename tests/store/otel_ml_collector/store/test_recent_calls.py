@@ -31,6 +31,7 @@ from tests.store.otel_ml_collector.store.test_calls import (
     names,
 )
 from tests.support.examples import examples
+from tests.support.otel_ml_collector.folded import find_differing, finish
 from tests.support.otel_ml_collector.spans import (
     MS_NS,
     NOW_NS,
@@ -80,8 +81,9 @@ def test_any_order(service: Service, most: int, seed: int) -> None:
         take(watch, store, project, sent[first:last])
         if draw.random() < 0.5:
             watch.run_pass()
-    watch.run_pass()
+    finish(store, watch)
     assert count(service, project) == (3, 150, 21, 0.75)
+    assert find_differing(store) == []
 
 
 @pytest.mark.parametrize("most", [3, 100_000], ids=["little room", "room"])
@@ -101,8 +103,9 @@ def test_two_traces_in_any_order(service: Service, most: int, seed: int) -> None
         take(watch, store, project, sent[first:last])
         if draw.random() < 0.5:
             watch.run_pass()
-    watch.run_pass()
+    finish(store, watch)
     assert count(service, project) == (4, 200, 28, 1.0)
+    assert find_differing(store) == []
 
 
 def test_answers_of_a_cache(project: str) -> None:
@@ -284,7 +287,7 @@ def test_settled_as_read(service: Service, seed: int) -> None:
             take(watch, store, project, group)
         if draw.random() < 0.5:
             watch.run_pass()
-    watch.run_pass()
+    finish(store, watch)
     client = store.connections.open()
     assert resolve(client, store.connections.memory, sorted(traces)) == 0
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from otel_ml_collector.records import TagValue, text_of
+from otel_ml_collector.store.rows import fold_rows
 from otel_ml_collector.store.schema import TABLES
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tables import RUNS, TRACE_INDEX, arrow_type
@@ -78,12 +79,14 @@ def test_all_columns(store: Store, table: str) -> None:
     rows = store.reader.rows(
         Sql(
             "SELECT name FROM system.columns WHERE database = currentDatabase()"
-            " AND table = {table:String}"
+            " AND table = {table:String} AND default_kind != 'ALIAS'"
         ),
         {"table": table},
     )
-    written = tables[table].to_arrow([], []).column_names
-    assert sorted(written) == sorted(row["name"] for row in rows)
+    written = tables[table].to_arrow([], [])
+    if table == "runs":
+        written = fold_rows(written, {})
+    assert sorted(written.column_names) == sorted(row["name"] for row in rows)
 
 
 def columns_of_schema(text: str) -> dict[tuple[str, str], str]:

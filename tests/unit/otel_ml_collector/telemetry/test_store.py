@@ -14,6 +14,7 @@ STATE = StoreState(
 )
 PAGE = {
     ("otel_ml_last_backup_timestamp_seconds", ()): 1_795_158_000.5,
+    ("otel_ml_rows_behind_seconds", ()): 0,
     ("otel_ml_store_bytes", ("metrics",)): 2_048,
     ("otel_ml_store_bytes", ("runs",)): 4_096,
     ("otel_ml_store_replaced_bytes", ()): 512,
@@ -56,4 +57,5 @@ def test_store_in_trouble() -> None:
     def read() -> StoreState:
         raise Unavailable("The store has trouble")
 
-    assert read_collector(StoreNumbers(read)) == {}
+    numbers = StoreNumbers(read, find_behind_s=lambda: 1.5)
+    assert read_collector(numbers) == {("otel_ml_rows_behind_seconds", ()): 1.5}

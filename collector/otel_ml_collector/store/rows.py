@@ -1,0 +1,310 @@
+"""Rows of `runs` that are written again, because other records have changed the values of the run.
+
+A run is stored with the values that follow from the runs that arrived with it. If a later record
+changes them, its whole row is written again with a higher rank. The new row has the run's own
+columns and the newest resolution: it is never computed from the values of an older row. Design
+record: docs/design/068-rank-of-a-row.md.
+"""
+
+import threading
+import time
+from collections import OrderedDict, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Final
+
+import pyarrow as pa
+
+from otel_ml.records import Run
+from otel_ml_collector.resolution import ResolvedRun
+from otel_ml_collector.store.counted import DELIVERIES
+from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql, split_long_values
+from otel_ml_collector.store.tables import CALL_VALUES, FOLDED, RUNS, rank_of_row
+from otel_ml_collector.times import DAY_NS
+
+# Key of a run: project, start, trace ID and span ID.
+RunKey = tuple[str, int, bytes, bytes]
+# Stored runs, with their rows without the columns of `FOLDED` if these are to be kept in memory.
+StoredRows = tuple[pa.Table | None, Sequence[Run]]
+
+# Maximum number and bytes of rows in memory.
+_RECENT_ROWS: Final = 30_000
+_RECENT_BYTES: Final = 48 * 1024 * 1024
+# Rows that are read or written at once.
+ROWS_AT_ONCE: Final = 1_000
+# Longest time between two inserts of a writer under load, in seconds.
+_WRITING_S: Final = 0.25
+# How far the start of a row may be from the runs of an insert: another month is another part.
+_NEAR_START_NS: Final = 31 * DAY_NS
+# Maximum time span of an insert, because an insert creates a part for each month that it touches.
+_INSERT_SPAN_NS: Final = 1_000 * DAY_NS
+
+_OWN_COLUMNS: Final = tuple(
+    column for column in RUNS.columns if column.name not in {folded.name for folded in FOLDED}
+)
+_OWN_SCHEMA: Final = pa.schema([(column.name, column.arrow) for column in _OWN_COLUMNS])
+_KEY_COLUMNS: Final = ("project", "start_ns", "trace_id", "span_id")
+_OWN_ROWS: Final = Sql("""
+    SELECT {columns} FROM {deliveries}
+    WHERE project IN {projects:Array(String)} AND start_ns IN {starts:Array(Int64)}
+      AND lower(hex(span_id)) IN {spans:Array(String)}
+    ORDER BY rank DESC LIMIT 1 BY project, start_ns, trace_id, span_id""").fill(
+    deliveries=DELIVERIES,
+    columns=join_sql(
+        ", ",
+        [Sql("`{n}`").fill(n=identifier(name, _OWN_SCHEMA.names)) for name in _OWN_SCHEMA.names],
+    ),
+)
+_READ_SETTINGS: Final = {"max_execution_time": 60}
+
+
+def key_of_row(run: Run | ResolvedRun) -> RunKey:
+    """Return the key under which a run is stored."""
+    return run.project, run.start_ns, run.trace_id, run.span_id
+
+
+def fold_rows(rows: pa.Table, resolved: Mapping[int, ResolvedRun]) -> pa.Table:
+    """Add the columns with the values that runs get from other runs.
+
+    Args:
+        rows: Rows of `runs` without these columns.
+        resolved: Resolutions by the place of the run among the rows. All other runs depend on no
+            other run.
+
+    Returns:
+        The rows with these columns. The rank of a row with a resolution has its time.
+    """
+    runs, places = [*resolved.values()], [*resolved]
+    picked = [0] * rows.num_rows
+    for at, place in enumerate(places, 1):
+        picked[place] = at
+    columns: dict[str, pa.Array] = {name: _whole(rows, name) for name in rows.column_names}
+    for column in FOLDED:
+        if column.read is None:
+            continue
+        empty = _empty_of(column.arrow)
+        values = list(map(column.read, runs))
+        if (own := CALL_VALUES.get(column.name)) is not None:
+            kept = columns[own].take(pa.array(places, pa.int64())).to_pylist()
+            values = [
+                empty if has not in {"", None} else value
+                for value, has in zip(values, kept, strict=True)
+            ]
+        new = pa.array([empty, *values], column.arrow)
+        columns[column.name] = new.take(pa.array(picked, pa.int64()))
+    ranks = columns["rank"].take(pa.array(places, pa.int64())).to_pylist()
+    columns["rank"] = _put(
+        columns["rank"],
+        places,
+        [
+            rank_of_row(int.from_bytes(rank[8:], "little"), max(run.rank, 1))
+            for rank, run in zip(ranks, runs, strict=True)
+        ],
+    )
+    return pa.table(columns)
+
+
+def _empty_of(kind: pa.DataType) -> object:
+    """Return the value that the engine fills in for a run that depends on no other."""
+    if pa.types.is_fixed_size_binary(kind):
+        return bytes(kind.byte_width)
+    return {pa.string(): "", pa.bool_(): False, pa.list_(pa.string()): []}.get(kind)
+
+
+def _whole(rows: pa.Table, name: str) -> pa.Array:
+    column = rows.column(name).combine_chunks()
+    return column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
+
+
+def _put(column: pa.Array, places: Sequence[int], values: Sequence[object]) -> pa.Array:
+    """Return a column with other values at some places."""
+    if not places:
+        return column
+    picked = list(range(len(column)))
+    for at, place in enumerate(places, len(column)):
+        picked[place] = at
+    new = pa.concat_arrays([column, pa.array(values, column.type)])
+    return new.take(pa.array(picked, pa.int64()))
+
+
+class RecentRows:
+    """Keeps the newest rows of `runs` in memory, without the columns of `FOLDED`.
+
+    Not thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._groups: OrderedDict[int, tuple[pa.Table, Sequence[RunKey]]] = OrderedDict()
+        # Group, place in it and rank of the record, by run.
+        self._places: dict[RunKey, tuple[int, int, int]] = {}
+        self._number = self._rows = self._bytes = 0
+
+    def add(self, rows: pa.Table | None, runs: Sequence[Run]) -> None:
+        """Keep stored rows. A row with a better record of the same run stays.
+
+        Without rows, older rows of these runs are forgotten: there may be better ones now.
+        """
+        if rows is None:
+            for run in runs if self._places else ():
+                self._places.pop(key_of_row(run), None)
+            return
+        self._number += 1
+        keys = [key_of_row(run) for run in runs]
+        self._groups[self._number] = rows, keys
+        self._rows += len(keys)
+        self._bytes += rows.nbytes
+        for place, (key, run) in enumerate(zip(keys, runs, strict=True)):
+            known = self._places.get(key)
+            if known is None or known[2] <= run.rank:
+                self._places[key] = self._number, place, run.rank
+        while self._groups and (self._rows > _RECENT_ROWS or self._bytes > _RECENT_BYTES):
+            number, (old, gone) = self._groups.popitem(last=False)
+            self._rows -= len(gone)
+            self._bytes -= old.nbytes
+            for key in gone:
+                if (known := self._places.get(key)) is not None and known[0] == number:
+                    del self._places[key]
+
+    def __contains__(self, key: RunKey) -> bool:
+        return key in self._places
+
+    def find(self, keys: Sequence[RunKey]) -> Iterator[tuple[pa.Table, list[RunKey]]]:
+        """Yield the rows of the runs that are in memory, with their keys in the same order."""
+        by_group: defaultdict[int, list[tuple[int, RunKey]]] = defaultdict(list)
+        for key in keys:
+            if (known := self._places.get(key)) is not None:
+                by_group[known[0]].append((known[1], key))
+        for number, entries in by_group.items():
+            places = pa.array([place for place, _ in entries], pa.int64())
+            yield self._groups[number][0].take(places), [key for _, key in entries]
+
+    def clear(self) -> None:
+        """Forget all rows."""
+        self._groups.clear()
+        self._places.clear()
+        self._rows = self._bytes = 0
+
+
+class RowUpdates:
+    """The runs whose rows must be written again, with their newest resolutions.
+
+    Under load, the writer stores them together with its next runs. Otherwise `write_rows` does.
+    All methods are thread-safe. The caller of `add` and `take` must hold the tombstones: a
+    deletion begins between two of these calls, and `generation` then differs.
+    """
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._pending: dict[RunKey, ResolvedRun] = {}
+        self._recent = RecentRows()
+        self._generation = -1
+        self._inserted_s = 0.0
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether any row must be written again."""
+        return bool(self._pending)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether the writer stored runs a moment ago, and probably will again."""
+        return time.monotonic() - self._inserted_s < _WRITING_S
+
+    def put(self, resolved: Sequence[ResolvedRun]) -> None:
+        """Add runs whose rows must be written again, after their resolutions are stored."""
+        with self._guard:
+            for run in resolved:
+                key = key_of_row(run)
+                known = self._pending.get(key)
+                if known is None or known.rank <= run.rank:
+                    self._pending[key] = run
+
+    def add(self, groups: Sequence[StoredRows], generation: int) -> None:
+        """Keep rows that the writer has stored, and remember when it was."""
+        with self._guard:
+            self._inserted_s = time.monotonic()
+            self._check(generation)
+            for rows, runs in groups:
+                self._recent.add(rows, runs)
+
+    def take_recent(
+        self, generation: int, near: tuple[int, int] | None = None
+    ) -> tuple[list[ResolvedRun], list[pa.Table]]:
+        """Take the pending runs whose rows are in memory.
+
+        Args:
+            generation: That of the tombstones.
+            near: First and last start of the runs of an insert; None for runs of any time.
+
+        Returns:
+            The runs and their new rows. If these cannot be stored, call `put` with the runs.
+        """
+        with self._guard:
+            self._check(generation)
+            keys = [
+                key
+                for key in self._pending
+                if key in self._recent
+                and (near is None or near[0] - _NEAR_START_NS < key[1] < near[1] + _NEAR_START_NS)
+            ]
+            taken = {key: self._pending.pop(key) for key in keys}
+            tables = [
+                fold_rows(rows, {place: taken[key] for place, key in enumerate(ordered)})
+                for rows, ordered in self._recent.find(keys)
+            ]
+        return [*taken.values()], tables
+
+    def take_others(self, projects: Collection[str]) -> list[ResolvedRun]:
+        """Take the pending runs whose rows are not in memory, except those of some projects."""
+        with self._guard:
+            keys = [
+                key for key in self._pending if key[0] not in projects and key not in self._recent
+            ]
+            return [self._pending.pop(key) for key in keys]
+
+    def list_projects(self) -> set[str]:
+        """List the projects with pending runs."""
+        with self._guard:
+            return {key[0] for key in self._pending}
+
+    def forget(self) -> None:
+        """Forget all rows in memory, because an insert failed or runs are being deleted."""
+        with self._guard:
+            self._recent.clear()
+
+    def _check(self, generation: int) -> None:
+        if generation != self._generation:
+            self._recent.clear()
+            self._generation = generation
+
+
+def read_own_rows(
+    client: StoreClient, runs: Sequence[ResolvedRun]
+) -> tuple[pa.Table, list[RunKey]]:
+    """Read the stored rows of ended runs, without the columns of `FOLDED`, with their keys."""
+    values = {
+        "projects": sorted({run.project for run in runs}),
+        "starts": sorted({run.start_ns for run in runs}),
+        "spans": sorted({run.span_id.hex() for run in runs}),
+    }
+    sql, split = split_long_values(_OWN_ROWS, values)
+    rows = client.query_arrow(sql, split, settings=dict(_READ_SETTINGS), use_strings=True)
+    rows = rows.select(_OWN_SCHEMA.names).cast(_OWN_SCHEMA)
+    return rows, [*zip(*(rows.column(name).to_pylist() for name in _KEY_COLUMNS), strict=True)]
+
+
+def divide_by_start(rows: Sequence[pa.Table]) -> Iterator[list[pa.Table]]:
+    """Sort rows by start, and divide them into inserts that touch few months each."""
+    whole = [table for table in rows if table.num_rows]
+    if not whole:
+        return
+    table = pa.concat_tables(whole).sort_by("start_ns")
+    starts = table.column("start_ns").to_pylist()
+    first = 0
+    for _, group in groupby(starts, key=lambda start_ns: start_ns // _INSERT_SPAN_NS):
+        size = sum(1 for _ in group)
+        yield [
+            table.slice(at, min(ROWS_AT_ONCE, first + size - at))
+            for at in range(first, first + size, ROWS_AT_ONCE)
+        ]
+        first += size
