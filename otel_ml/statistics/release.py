@@ -58,6 +58,9 @@ SPENT: Final = FALSE_WORDS / 2
 # rate, and 20 % of an amount.
 _TYPICAL_DIFFERENCES: Final[Mapping[str, float]] = {"rate": 0.08, "amount": math.log(1.2)}
 _POWER: Final = normal_quantile(0.8)
+# If a verdict needs more than this many times the runs of a version, sentences say what its runs
+# can show so far. A newcomer with 186 runs cannot use "about 240,000 more".
+_FAR_AWAY: Final = 20
 # Past tense of the verbs that name rates.
 _PAST: Final[Mapping[str, str]] = {
     "fail": "failed",
@@ -409,12 +412,15 @@ class _Plan(NamedTuple):
 
     Attributes:
         side: The version that needs them: 0 for the baseline, 1 for the candidate.
+        visible: Smallest difference that can be detected with the runs of both (80 % power). None
+            if unknown.
     """
 
     side: int
     runs: int
     needed: int | None
     smallest: float | None
+    visible: float | None = None
 
 
 def _plan(comparison: ComparedMeans, margin: float, growing: int | None) -> _Plan:
@@ -444,22 +450,38 @@ def _plan(comparison: ComparedMeans, margin: float, growing: int | None) -> _Pla
             continue
         needed = math.ceil(most / room)
         if needed > runs:
-            return _Plan(side, runs, needed, smallest)
+            return _Plan(side, runs, needed, smallest, half * power)
     return _Plan(side, runs, None, smallest)
 
 
 def _write_missing(plan: _Plan, kind: str, names: tuple[str, str]) -> str:
-    """Write about how many more runs suffice, or what the other version's runs can show."""
-    if plan.needed is not None:
+    """Write about how many more runs suffice, or what the runs can show.
+
+    The second form is used if no number of runs suffices, because the other version has too few, or
+    if more than 20 times as many are needed.
+    """
+    if plan.needed is not None and plan.visible is not None:
+        if plan.needed > _FAR_AWAY * plan.runs:
+            runs = f"{write_count(plan.runs, 'run')} {names[plan.side]}"
+            if kind == "rate" and plan.visible >= 1:
+                return f"{runs} cannot show any change yet"
+            return f"{runs} can show a change of {_write_size(plan.visible, kind)} or more"
         more = round_count(plan.needed - plan.runs)
         return f"about {more:,} more {'run' if more == 1 else 'runs'} {names[plan.side]}"
     if plan.smallest is None:
         return ""
-    size = f"{plan.smallest:.3g}"
-    if kind != "score":
-        size = f"{100 * (floats.exp(plan.smallest) - 1 if kind == 'amount' else plan.smallest):.0f}"
-    unit = {"rate": " pts", "amount": " %"}.get(kind, "")
-    return f"the runs {names[1 - plan.side]} can show a change of {size}{unit} or more"
+    size = _write_size(plan.smallest, kind)
+    return f"the runs {names[1 - plan.side]} can show a change of {size} or more"
+
+
+def _write_size(size: float, kind: str) -> str:
+    """Write a difference of a rate or score, or of the logarithms of an amount."""
+    match kind:
+        case "rate":
+            return f"{100 * size:.0f} pts"
+        case "amount":
+            return f"{100 * (floats.exp(size) - 1):,.0f} %"
+    return f"{size:.3g}"
 
 
 def _too_few(comparison: ComparedMeans) -> list[tuple[str, int]]:

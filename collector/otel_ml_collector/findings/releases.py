@@ -1317,7 +1317,11 @@ def claim_release(release: Release) -> Claim:
     left_out = release.left_out[:1].upper() + release.left_out[1:]
     if not release.is_worse:
         banner = make_banner(
-            release.word, release.sentence, (), (baseline, subject), interval=AT_ALL_LOOKS
+            release.word,
+            release.sentence,
+            release.recorded.judges,
+            (baseline, subject),
+            interval=AT_ALL_LOOKS,
         )
         evidence = join_evidence(
             banner.evidence,

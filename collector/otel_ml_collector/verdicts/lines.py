@@ -144,16 +144,24 @@ def make_banner(
         figure = f" in {name}" if is_alone else ""
         lead = f"No difference{figure} between {now} and {before} ({note})"
         claim = "; ".join(filter(None, [claim, "no judge scored both" if is_alone else ""]))
+    evidence = wording.name_interval(evidence, interval)
     if target:
         evidence, judge = f"{evidence}. Ground truth: {target}".removeprefix(". "), None
-    return Banner(
-        word,
-        name if has_name else "",
-        lead,
-        claim,
-        wording.name_interval(evidence, interval),
-        judge,
-    )
+    elif has_name:
+        evidence = _name_figure(name, judge, evidence, interval)
+    return Banner(word, name if has_name else "", lead, claim, evidence, judge)
+
+
+def _name_figure(name: str, judge: JudgeChange | None, evidence: str, interval: str) -> str:
+    """Write which figure evidence is about: `Errors: 0 % both`, `Judge "grounded": 69 % pass`."""
+    label = name[:1].upper() + name[1:]
+    if judge is not None:
+        version = f", judge version {judge.version}" if judge.version else ""
+        label = f'Judge "{name}"{version}'
+    elif not evidence:
+        return ""
+    separator = ", " if evidence.startswith(interval) else ": "
+    return separator.join(filter(None, [label, evidence]))
 
 
 def quote_judge(sentence: str, judges: Sequence[JudgeChange]) -> str:

@@ -110,49 +110,58 @@ def test_figures_have_one_order() -> None:
             f"grounded: {JUDGE.sentence}",
             "v2 is worse",
             "80 % pass, 90 % with v1",
-            "10 pts worse (95 % interval: 6 to 14 pts); 400 runs with v1, 300 with v2",
+            'Judge "grounded", judge version 1: 10 pts worse (95 % interval: 6 to 14 pts); '
+            "400 runs with v1, 300 with v2",
         ),
         (
             "not enough data",
             "grounded: not enough data: 577 of about 6,700 runs",
             "Not enough data to say whether v2 is better",
             "577 of about 6,700 runs",
-            "",
+            'Judge "grounded", judge version 1',
         ),
         (
             "no difference",
             "errors: no difference (at most 0.7 pts): 0 % both (± 0.7 pts; 400 runs with v1)",
             "No difference in errors between v2 and v1 (at most 0.7 pts)",
             "0 % both; no judge scored both",
-            "95 % interval: ± 0.7 pts; 400 runs with v1",
+            "Errors, 95 % interval: ± 0.7 pts; 400 runs with v1",
         ),
         (
             "no difference",
             "grounded: no difference (at most 0.7 pts): 90 % both (± 0.7 pts; 400 runs with v1)",
             "No difference between v2 and v1 (at most 0.7 pts)",
             "90 % both",
-            "95 % interval: ± 0.7 pts; 400 runs with v1",
+            'Judge "grounded", judge version 1, 95 % interval: ± 0.7 pts; 400 runs with v1',
         ),
         (
             "not enough data",
             "grounded: not enough data: about 9,000 more items (65 % both; ± 16 pts; 150 items)",
             "Not enough data to say whether v2 is better",
             "about 9,000 more items",
-            "65 % both; ± 16 pts; 150 items",
+            'Judge "grounded", judge version 1: 65 % both; ± 16 pts; 150 items',
+        ),
+        (
+            "not enough data",
+            "errors: not enough data: 186 runs with v2 can show a change of 74 pts or more "
+            "(0 % both; ± 62 pts; 186 runs with v1, 186 with v2)",
+            "Not enough data to say whether v2 is better",
+            "186 runs with v2 can show a change of 74 pts or more",
+            "Errors: 0 % both; ± 62 pts; 186 runs with v1, 186 with v2",
         ),
         (
             "worse",
             "latency: 50 % longer (46 to 54 %; 150 items)",
             "v2 is worse",
             "latency is 50 % longer",
-            "95 % interval: 46 to 54 %; 150 items",
+            "Latency, 95 % interval: 46 to 54 %; 150 items",
         ),
     ],
 )
 def test_claim_before_evidence(
     word: Word, sentence: str, lead: str, claim: str, evidence: str
 ) -> None:
-    """The banner of a page has the verdict, the claim and the evidence."""
+    """The banner of a page has the verdict, the claim and the evidence, which names the figure."""
     banner = make_banner(word, sentence, [JUDGE], ("v1", "v2"))
     assert (banner.lead, banner.claim, banner.evidence) == (lead, claim, evidence)
 

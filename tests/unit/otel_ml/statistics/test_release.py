@@ -1,6 +1,7 @@
 """Two versions are compared by each measure: words, sentences, and what is still missing."""
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -123,6 +124,29 @@ def test_missing_runs() -> None:
     more = verdict.sentence.partition(" (")[0]
     assert more.startswith("not enough data: about ")
     assert more.endswith(" more runs now")
+
+
+def test_far_more_runs_are_not_counted() -> None:
+    """If more than 20 times the runs are needed, the sentence says what they can show."""
+    verdict = compare((alone(180_000, 200_000), alone(90, 100)), "v1", "v2")
+    assert verdict.needed is not None
+    assert verdict.needed > 2_000
+    shown = re.match(
+        r"not enough data: 100 runs with v2 can show a change of (\d+) pts or more \(90 % both;",
+        verdict.sentence,
+    )
+    assert shown, verdict.sentence
+    # A single look shows 2.8 standard errors of 3 points.
+    assert 8 < int(shown[1]) < 20
+
+
+def test_sessions_that_show_nothing() -> None:
+    """Runs of few sessions may not show any change."""
+    sides = moments_of([(0.0, 15, 12)])
+    verdict = compare((sides, sides), "v1", "v2", growing=None, lower_is_better=True)
+    assert verdict.sentence.startswith(
+        "not enough data: 180 runs with v2 cannot show any change yet ("
+    )
 
 
 def test_missing_runs_of_the_smaller_side() -> None:
