@@ -3,7 +3,7 @@
 import copy
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Final
@@ -44,13 +44,15 @@ class Sessions:
         is_new: Whether the new version answers it.
         sizes: Number of runs.
         clients: Number of the client.
-        totals: For each measure, the sum over the session's runs.
+        counts: For each measure, the number of runs that have a value.
+        totals: For each measure, the sum over these runs.
     """
 
     slots: Numbers
     is_new: Numbers
     sizes: Numbers
     clients: Numbers
+    counts: list[Numbers]
     totals: list[Numbers]
 
 
@@ -84,6 +86,23 @@ def retry(draw: Draw) -> Numbers:
     return shares
 
 
+def gradual(draw: Draw) -> Numbers:
+    """Grow from 5 to 100 % within 3 to 24 hours."""
+    length = int(draw.integers(3, 25)) * LOOKS
+    first = int(draw.integers(HOURS, HOURS * LOOKS - length))
+    shares = np.zeros(HOURS * LOOKS)
+    shares[first : first + length] = np.linspace(0.05, 1.0, length)
+    shares[first + length :] = 1.0
+    return shares
+
+
+def holdback(draw: Draw) -> Numbers:
+    """Keep a part of the traffic on the older version."""
+    shares = np.zeros(HOURS * LOOKS)
+    shares[draw.integers(HOURS, 2 * HOURS) :] = draw.uniform(0.7, 0.97)
+    return shares
+
+
 def at_once(draw: Draw) -> Numbers:
     """Switch from one moment to the next."""
     return (np.arange(HOURS * LOOKS) >= draw.integers(HOURS, HOURS * LOOKS)).astype(float)
@@ -93,9 +112,18 @@ ROLLOUTS: Final = {each.__name__: each for each in (canary, alternating, trial, 
 
 
 def draw_sessions(
-    draw: Draw, shares: Numbers, runs: int, most: int, *, fixed: bool = False, fall: float = 0.0
+    draw: Draw,
+    shares: Numbers,
+    runs: int,
+    most: int,
+    *,
+    fixed: bool = False,
+    fall: float = 0.0,
+    scored: float = 1.0,
 ) -> Sessions:
     """Draw sessions of 1 to `most` runs, or of exactly `most`, and about `runs` runs in all.
+
+    The judge scores a share of the runs, `scored`.
 
     Without `fixed`, clients differ in all measures, the new version has another mix of them, and
     traffic and levels change with the hour.
@@ -124,28 +152,31 @@ def draw_sessions(
         levels = draw.normal(0, 0.8, CLIENTS)[clients]
         mood = draw.normal(0, 0.7, count)
         rates = None
+    counts = [sizes] * len(MEASURES)
+    if scored < 1:
+        counts[0] = draw.binomial(sizes, scored)
     totals = []
-    for _, kind, level in MEASURES:
+    for (_, kind, level), sizes_of in zip(MEASURES, counts, strict=True):
         if kind == "amount":
             noise = draw.normal(0, 0.5, count) / np.sqrt(sizes)
             totals.append(sizes * (level + levels / 2 + mood / 2 + noise))
         elif rates is not None and level > 0:
-            totals.append(draw.binomial(sizes, rates).astype(float))
+            totals.append(draw.binomial(sizes_of, rates).astype(float))
         else:
             logits = level + levels + mood
-            totals.append(draw.binomial(sizes, 1 / (1 + np.exp(-logits))).astype(float))
-    return Sessions(slots, is_new, sizes, clients, totals)
+            totals.append(draw.binomial(sizes_of, 1 / (1 + np.exp(-logits))).astype(float))
+    return Sessions(slots, is_new, sizes, clients, counts, totals)
 
 
 def sum_cells(sessions: Sessions, measure: int) -> Numbers:
     """Return the moments by quarter of an hour, client, side and kind of sum."""
-    totals, sizes = sessions.totals[measure], sessions.sizes.astype(float)
+    totals, sizes = sessions.totals[measure], sessions.counts[measure].astype(float)
     shape = (HOURS * LOOKS, CLIENTS, 2)
     cells = np.ravel_multi_index(
         (sessions.slots, sessions.clients, sessions.is_new.astype(int)), shape
     )
     values = (
-        np.ones_like(sizes),
+        sizes > 0,
         sizes,
         totals,
         sizes**2,
@@ -202,8 +233,29 @@ def find_word(strata: list[StratumSums], kind: str, error: float, level: float) 
     return decide(found.difference, margin, lower_is_better=level < 0 or kind == "amount")
 
 
-def look(sessions: Sessions, every: int = 1) -> Iterator[tuple[int, Choice, list[str]]]:
-    """Compare the versions again and again, and return the words of all measures."""
+def is_scarce(strata: list[StratumSums]) -> bool:
+    """Whether a side has too few runs with a value."""
+    return any(sum(item.sides[side].runs for item in strata) < LEAST_RUNS for side in (0, 1))
+
+
+def sum_around(cells: Numbers, rollout: int, slot: int) -> list[StratumSums]:
+    """Return the sums of the older version before a rollout, and of the newer one since then."""
+    switch = rollout * LOOKS
+    before = cells[:switch, :, 0].sum(axis=0).tolist()
+    after = cells[switch : slot + 1, :, 1].sum(axis=0).tolist()
+    strata = [StratumSums() for _ in range(CLIENTS)]
+    for client, each in enumerate(strata):
+        each.add((Moments(*before[client]), Moments(*after[client])))
+    return strata
+
+
+def look(sessions: Sessions, every: int = 1) -> Iterator[tuple[int, Choice, list[str], bool]]:
+    """Compare the versions again and again.
+
+    Yields:
+        The quarter of an hour, the compared runs, the words of all measures, and whether the judge
+        is compared by the runs around the rollout, because it scored too few runs of the hours.
+    """
     sums = [sum_cells(sessions, place) for place in range(len(MEASURES))]
     runs = sums[0][..., 1].sum(axis=1)
     rollouts = Rollouts(sessions)
@@ -216,8 +268,9 @@ def look(sessions: Sessions, every: int = 1) -> Iterator[tuple[int, Choice, list
         newer[hour] += round(runs[slot, 1])
         is_last = part == LOOKS - 1
         if slot % every == every - 1:
-            choice = choose_runs(older, newer, rollouts.find(slot))
-            words = []
+            rollout = rollouts.find(slot)
+            choice = choose_runs(older, newer, rollout)
+            words, is_around = [], False
             for place, (_, kind, level) in enumerate(MEASURES):
                 cells = sums[place]
                 if choice.kind == "hours":
@@ -225,17 +278,16 @@ def look(sessions: Sessions, every: int = 1) -> Iterator[tuple[int, Choice, list
                     now = cells[hour * LOOKS : slot + 1].sum(axis=0).tolist()
                     for client, pair in enumerate(now):
                         strata[client].add((Moments(*pair[0]), Moments(*pair[1])))
+                    if place == 0 and rollout is not None and is_scarce(strata):
+                        around = sum_around(cells, rollout, slot)
+                        is_around = not is_scarce(around)
+                        strata = around if is_around else strata
                 elif choice.kind == "rollout" and choice.rollout is not None:
-                    switch = choice.rollout * LOOKS
-                    before = cells[:switch, :, 0].sum(axis=0).tolist()
-                    after = cells[switch : slot + 1, :, 1].sum(axis=0).tolist()
-                    strata = [StratumSums() for _ in range(CLIENTS)]
-                    for client, each in enumerate(strata):
-                        each.add((Moments(*before[client]), Moments(*after[client])))
+                    strata = sum_around(cells, choice.rollout, slot)
                 else:
                     continue
                 words.append(find_word(strata, kind, error, level))
-            yield slot, choice, words
+            yield slot, choice, words, is_around
         if is_last:
             for place, cells in enumerate(sums):
                 whole = cells[hour * LOOKS : slot + 1].sum(axis=0).tolist()
@@ -243,31 +295,60 @@ def look(sessions: Sessions, every: int = 1) -> Iterator[tuple[int, Choice, list
                     hourly[place][client].add((Moments(*pair[0]), Moments(*pair[1])))
 
 
+def count_called(
+    draw: Draw, make_shares: Callable[[Draw], Numbers], *, few_scores: bool = False
+) -> tuple[int, Counter[str]]:
+    """Return how many unchanged versions were ever called worse or better, and what was compared.
+
+    With `few_scores`, the judge scores about 1,000 to 10,000 runs.
+    """
+    called = 0
+    kinds = Counter[str]()
+    for _ in range(DRAWS):
+        runs = int(10 ** draw.uniform(3.3 if few_scores else 2.5, 4.7))
+        sessions = draw_sessions(
+            draw,
+            make_shares(draw),
+            runs=runs,
+            most=int(draw.integers(1, 51)),
+            scored=min(10 ** draw.uniform(3, 4) / runs, 1.0) if few_scores else 1.0,
+        )
+        looks = [*look(sessions)]
+        called += any({"worse", "better"} & {*words} for _, _, words, _ in looks)
+        kinds[looks[-1][1].kind] += 1
+        around = [is_around for *_, is_around in looks]
+        kinds["judge switched"] += any(around) and not around[-1]
+    print(f"{make_shares.__name__}: {called} of {DRAWS} worse or better; {dict(kinds)}")  # noqa: T201
+    return called, kinds
+
+
 @harder
 @pytest.mark.parametrize("rollout", ROLLOUTS)
 def test_nothing_changed(rollout: str) -> None:
     """At most one in a hundred unchanged versions is ever called worse or better."""
     draw = np.random.default_rng([20, *map(ord, rollout)])
-    called = 0
-    kinds = Counter[str]()
-    for _ in range(DRAWS):
-        sessions = draw_sessions(
-            draw,
-            ROLLOUTS[rollout](draw),
-            runs=int(10 ** draw.uniform(2.5, 4.7)),
-            most=int(draw.integers(1, 51)),
-        )
-        looks = [(choice.kind, words) for _, choice, words in look(sessions)]
-        called += any({"worse", "better"} & {*words} for _, words in looks)
-        kinds[looks[-1][0]] += 1
-    print(f"{rollout}: {called} of {DRAWS} called worse or better; {dict(kinds)}")  # noqa: T201
+    called, _ = count_called(draw, ROLLOUTS[rollout])
+    assert called <= 0.01 * DRAWS
+
+
+@harder
+@pytest.mark.parametrize(("make_shares", "least"), [(gradual, 0.0), (holdback, 0.2)])
+def test_nothing_changed_few_scores(make_shares: Callable[[Draw], Numbers], least: float) -> None:
+    """The same holds for a judge with few scores.
+
+    Its runs before and since the rollout are compared, until it has scored 100 runs of each version
+    in the hours of both.
+    """
+    draw = np.random.default_rng([21, *map(ord, make_shares.__name__)])
+    called, kinds = count_called(draw, make_shares, few_scores=True)
+    assert kinds["judge switched"] >= least * DRAWS
     assert called <= 0.01 * DRAWS
 
 
 def find_wait(draw: Draw, shares: Numbers, fall: float, first: int) -> float:
     """Return the hours from a look on until the pass rate is worse, with 20,000 runs a day."""
     sessions = draw_sessions(draw, shares, 20_000 * HOURS // 24, 4, fixed=True, fall=fall)
-    for slot, _, words in look(sessions, every=LOOKS):
+    for slot, _, words, _ in look(sessions, every=LOOKS):
         if words and words[0] == "worse":
             return (slot + 1 - first) / LOOKS
     return math.inf
