@@ -348,6 +348,7 @@ def _ask(
         runs=sum(sides.counts),
         models=[model],
         values=values,
+        is_sample=max(every) > 1,
     )
 
 

@@ -34,7 +34,7 @@ from otel_ml_collector.store.amounts import RunAmounts
 from otel_ml_collector.store.counted import Bounds, recorded_runs, unit_of
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.record_kinds import RecordKinds, all_late_tags, find_record_kinds
-from otel_ml_collector.store.scores import IN_WINDOW, all_scores, newest_scores
+from otel_ml_collector.store.scores import IN_WINDOW, all_scores, in_traces, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, join_sql, parameter
 from otel_ml_collector.store.versions import all_version_numbers, version_numbers
 from otel_ml_collector.times import DAY_NS
@@ -62,6 +62,7 @@ _NO_VERSION: Final = f"{_VERSION_MARK}:"
 _LOOKED_AT: Final = 5_000
 # One of every `every` traces is counted.
 _SAMPLE: Final = Sql("cityHash64(trace_id) % {every:UInt32} = 0")
+_TRACES_OF_RUNS: Final = Sql("SELECT trace_id FROM {runs} WHERE {asked}")
 _LABELED: Final = ("environment", "release", "provider_model", "outcome")
 _LEFT_OUT: Final = ("session", "user")
 
@@ -173,6 +174,8 @@ class AskedRuns:
         runs: Number of matching runs of the models in `models`, before sampling.
         models: Names of the up to 10 models with the most runs.
         values: The parameters of the SQL, by name.
+        is_sample: Whether the filter chooses a sample of the runs, apart from `every`. Then scores
+            of other runs are not read.
     """
 
     condition: Condition
@@ -182,6 +185,7 @@ class AskedRuns:
     runs: int
     models: Sequence[str]
     values: Mapping[str, Any]
+    is_sample: bool = False
 
     @classmethod
     def of(cls, reader: Reader, query: SlicesQuery, window: Window) -> "AskedRuns":
@@ -247,6 +251,9 @@ class AskedRuns:
     @property
     def score_sql(self) -> Sql:
         """The condition on scores: only scores of counted runs."""
+        if self.is_sample:
+            # Scores are most of the work: of a million runs, this halves the CPU time of the query.
+            return in_traces(_TRACES_OF_RUNS.fill(runs=recorded_runs(), asked=self.sql))
         if self.every == 1:
             return IN_WINDOW
         return Sql("{in_window} AND {sample}").fill(in_window=IN_WINDOW, sample=_SAMPLE)

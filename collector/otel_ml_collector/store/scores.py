@@ -40,6 +40,11 @@ _ORDERED: Final = (*BY_VERSION, "time_ns")
 _SCORE_COLUMNS: Final = (*_ORDERED, *RESULT, "latency_ms", "cost")
 
 
+def in_traces(traces: Sql) -> Sql:
+    """Return the condition for scores in a window whose traces are returned by a SELECT."""
+    return Sql("{in_window} AND trace_id IN ({traces})").fill(in_window=IN_WINDOW, traces=traces)
+
+
 def all_scores(
     among: Sql = ANYTHING,
     *,
