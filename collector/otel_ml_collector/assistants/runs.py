@@ -5,7 +5,6 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import replace
 from operator import attrgetter
@@ -263,15 +262,22 @@ def _errors(call: ToolCall, error_groups: ErrorGroups) -> DigestTable:
 def read_overview(call: ToolCall) -> Digest:
     """Answer a call of the tool overview.
 
-    All parts are searched for at the same time. Parts that take too long are left out, and named in
-    the answer.
+    After the totals, all parts are searched for at the same time. Parts that take too long are left
+    out, and named in the answer.
     """
     if not call.project:
         return _list_projects(call)
     parts = _Parts(call)
     reader, limited = parts.reader, replace(call, reader=parts.reader)
-    # The first parts are the most important ones. They start first if all threads are busy.
-    asked_versions = parts.ask("versions", _find_stats, limited, "version", "", _IN_OVERVIEW)
+    # The totals are the most important part. Nothing else is searched for until they are found.
+    versions = parts.ask("versions", _find_stats, limited, "version", "", _IN_OVERVIEW)()
+    if versions is not None and not versions.total.runs:
+        asked_experiments = parts.ask("experiments", _newest_experiments, limited)
+        asked_reason = parts.ask("older runs", limited.explain_nothing)
+        experiments, reason = asked_experiments(), asked_reason()
+        shown = {"experiments": experiments} if experiments and experiments.rows else {}
+        return Digest(parts.name_missing(shown), url=call.runs_page(), hint=reason or parts.hint)
+    # The first parts start first if all threads are busy.
     asked_firing = parts.ask("firing", find_firing, reader, call.project, call.now_ns)
     asked_errors = parts.ask(
         "errors", find_error_groups, reader, call.query(), call.now_ns, _IN_OVERVIEW
@@ -285,14 +291,6 @@ def read_overview(call: ToolCall) -> Digest:
         # New versions have their own table, which also lists versions that are not worse.
         if contributor is not NEW_VERSIONS
     ]
-
-    versions = asked_versions()
-    if versions is not None and not versions.total.runs:
-        asked_reason = parts.ask("older runs", limited.explain_nothing)
-        experiments, reason = asked_experiments(), asked_reason()
-        parts.stop()
-        shown = {"experiments": experiments} if experiments and experiments.rows else {}
-        return Digest(parts.name_missing(shown), url=call.runs_page(), hint=reason or parts.hint)
     firing, errors, experiments = asked_firing(), asked_errors(), asked_experiments()
     releases = asked_releases()
     findings = [finding for asked in asked_findings for finding in asked() or ()]
@@ -326,7 +324,7 @@ class _Parts:
         call: The call of the tool. The time limit counts from the arrival of its request.
 
     Attributes:
-        reader: The call's reader, which starts no query after the time limit.
+        reader: The call's reader, whose queries end at the time limit.
         missing: The parts that were not found in time, or whose search failed.
     """
 
@@ -334,7 +332,6 @@ class _Parts:
         self._deadline_s = call.arrived_s + OVERVIEW_S
         self.reader = call.reader.until(self._deadline_s)
         self.missing: list[str] = []
-        self._asked: list[Future[Any]] = []
 
     def ask(
         self, name: str, find: Callable[_Asked, _Part], *args: _Asked.args, **kwargs: _Asked.kwargs
@@ -347,7 +344,6 @@ class _Parts:
             answer at all.
         """
         asked = self.reader.ahead(lambda _: find(*args, **kwargs))
-        self._asked.append(asked)
 
         def wait() -> _Part | None:
             try:
@@ -360,11 +356,6 @@ class _Parts:
                 return None
 
         return wait
-
-    def stop(self) -> None:
-        """Do not start to search for parts that nobody waits for."""
-        for asked in self._asked:
-            asked.cancel()
 
     def name_missing(self, answer: Mapping[str, object]) -> dict[str, object]:
         """Return an answer that begins with the names of the missing parts, if there are any."""

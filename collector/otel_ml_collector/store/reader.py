@@ -36,6 +36,11 @@ ID8: Final = Sql("toFixedString(unhex({span:String}), 8)")
 IDS: Final = Sql("lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id")
 _CLIENTS: Final = 4
 _WAIT_S: Final = 10.0
+# Time limit of a query in the engine, and its name there.
+_QUERY_S: Final = 10.0
+_TIME_LIMIT: Final = "max_execution_time"
+# The engine has no limit if it is 0.
+_LEAST_S: Final = 0.001
 _TIMEOUT_EXCEEDED: Final = 159
 _CANNOT_COMPILE_REGEXP: Final = 427
 JsonValue = Any  # a payload: the input or output of traced code
@@ -93,9 +98,7 @@ class Reader:
         return narrowed
 
     def until(self, deadline_s: float) -> "Reader":
-        """Return a reader that starts no query after a time; then it raises `StoreTimeout`.
-
-        A query that runs at that time goes on.
+        """Return a reader that raises `StoreTimeout` from a time on, and then ends its queries.
 
         Args:
             deadline_s: The time, by the clock of `time.monotonic`.
@@ -131,7 +134,7 @@ class Reader:
         """
         sql, values = split_long_values(*self._within(sql, parameters))
         with self._client() as client:
-            result = client.query(sql, values, settings=dict(settings or {}))
+            result = client.query(sql, values, settings=self._limit_time(settings))
             return list(result.named_results())
 
     def ahead(
@@ -176,7 +179,7 @@ class Reader:
         """Run a query for a column of bytes, and return the bytes of all rows, joined."""
         sql, values = split_long_values(*self._within(sql, parameters))
         with self._client() as client:
-            return client.raw_query(sql, values, fmt="RawBLOB")
+            return client.raw_query(sql, values, settings=self._limit_time(None), fmt="RawBLOB")
 
     def arrow(
         self, sql: Sql, parameters: Mapping[str, Any], settings: Mapping[str, Any] | None = None
@@ -184,7 +187,8 @@ class Reader:
         """Run a query like `rows`, and return columns. Use it for many rows."""
         sql, values = split_long_values(*self._within(sql, parameters))
         with self._client() as client:
-            return client.query_arrow(sql, values, settings=dict(settings or {}), use_strings=True)
+            limited = self._limit_time(settings)
+            return client.query_arrow(sql, values, settings=limited, use_strings=True)
 
     def _within(self, sql: Sql, parameters: Mapping[str, Any]) -> tuple[Sql, dict[str, Any]]:
         """Limit a query to projects that the caller may read. Refuse it if it names no project."""
@@ -211,6 +215,14 @@ class Reader:
             raise StoreTimeout("The store did not respond in time")
         return left_s
 
+    def _limit_time(self, settings: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return the settings of a query that may not run longer than until the deadline."""
+        limited = dict(settings or {})
+        left_s = self._left_s
+        if left_s < limited.get(_TIME_LIMIT, _QUERY_S):
+            limited[_TIME_LIMIT] = round(max(left_s, _LEAST_S), 3)
+        return limited
+
     @contextmanager
     def _client(self) -> Iterator[StoreClient]:
         wait_s = min(_WAIT_S, self._left_s)
@@ -226,7 +238,8 @@ class Reader:
             yield client
         except ClickHouseError as error:
             if getattr(error, "code", None) == _TIMEOUT_EXCEEDED:
-                raise StoreTimeout("The store did not respond within 10 s") from error
+                within = "in time" if math.isfinite(self._deadline_s) else "within 10 s"
+                raise StoreTimeout(f"The store did not respond {within}") from error
             if getattr(error, "code", None) == _CANNOT_COMPILE_REGEXP:
                 raise BadInput(
                     "This is not a regular expression that RE2 supports", "where"

@@ -96,7 +96,12 @@ class StoreClient(Protocol):
         ...
 
     def raw_query(
-        self, query: Sql, parameters: dict[str, Any] | None = ..., *, fmt: str = ...
+        self,
+        query: Sql,
+        parameters: dict[str, Any] | None = ...,
+        settings: dict[str, Any] | None = ...,
+        *,
+        fmt: str = ...,
     ) -> bytes:
         """Run a query that returns bytes in a format of the engine."""
         ...

@@ -1,6 +1,7 @@
 """Tests of queries from many threads, and of store errors."""
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -233,3 +234,15 @@ def test_answer_after_a_query_that_ended_early(store: Store, cause: str, how: st
                 assert store.reader.arrow(answer, {}).to_pylist() == [{"x": "mine"}]
             case _:
                 assert store.reader.blob(answer, {}) == b"mine"
+
+
+def test_query_ends_at_the_deadline(store: Store) -> None:
+    """A query that runs at the deadline is ended, and the next reader can ask at once."""
+    slow = Sql("""SELECT sum(sleepEachRow(0.01)) AS x FROM numbers(3000)
+        SETTINGS max_block_size = 10""")
+    began_s = time.monotonic()
+    with pytest.raises(StoreTimeout, match="did not respond in time"):
+        store.reader.until(began_s + 0.3).rows(slow, {})
+    # The query itself would take 30 s, and the limit of all queries is 10 s.
+    assert time.monotonic() - began_s < 8
+    assert store.reader.rows(Sql("SELECT 1 AS x"), {}) == [{"x": 1}]
