@@ -375,6 +375,12 @@ def _days(text: str | None, before: int | None) -> int | None:
     help="Do not wait until --purge has freed the space, which takes 8 to 40 s",
 )
 @click.option(
+    "--rebuild",
+    metavar="DAY",
+    help="Compute again what other runs change about the runs of a day (YYYY-MM-DD, UTC), such as "
+    "inherited sessions; needs a key with the scope admin",
+)
+@click.option(
     "--free-days",
     type=int,
     metavar="N",
@@ -382,10 +388,19 @@ def _days(text: str | None, before: int | None) -> int | None:
 )
 @with_form
 def storage(
-    asked: PlaceOptions, form: Layout, *, purge: bool, no_wait: bool, free_days: int | None
+    asked: PlaceOptions,
+    form: Layout,
+    *,
+    purge: bool,
+    no_wait: bool,
+    rebuild: str | None,
+    free_days: int | None,
 ) -> int:
     """Show how much disk space each project uses, or free the space of deleted records."""
     with asked.open() as place:
+        if rebuild is not None:
+            answer = _send(place, "POST", "storage", "rebuild", timeout_s=_LONG_S, day=rebuild)
+            return write_rows([answer], answer, form)
         if purge:
             wait = {"wait_s": 0 if no_wait else _FREE_WITHIN_S}
             answer = _send(place, "POST", "storage", "purge", timeout_s=_LONG_S, **wait)
@@ -512,7 +527,7 @@ def _send(
     *path: str,
     body: object = None,
     timeout_s: float = _ASK_S,
-    **parameters: int,
+    **parameters: int | str,
 ) -> dict[str, Any]:
     from otel_ml.reader.api import Question  # takes 0.1 s
 

@@ -8,6 +8,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -32,6 +33,7 @@ from otel_ml_collector.errors import NotPermitted
 from otel_ml_collector.services import find_service, service_of
 from otel_ml_collector.settings.values import MOST_DAYS
 from otel_ml_collector.store.backup import BACKUP_ROW, Backups
+from otel_ml_collector.store.calls import CallResolver
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.deletion import Deleter, DeletionProgress
 from otel_ml_collector.store.reader import READABLE, Reader, Row
@@ -41,7 +43,7 @@ from otel_ml_collector.store.schema import LIVES, TABLE_NAMES
 from otel_ml_collector.store.sql import Sql, identifier
 from otel_ml_collector.store.tombstones import MODEL, PROJECT, RUN, SESSION, USER, Deletion
 from otel_ml_collector.telemetry.service import StoreState, TableSize
-from otel_ml_collector.times import DAY_NS, to_rfc3339
+from otel_ml_collector.times import DAY_NS, from_rfc3339, to_rfc3339
 
 # The kind of each table; all other tables are `other`.
 KINDS: Final[Mapping[str, str]] = {life.table: life.topic for life in LIVES}
@@ -229,6 +231,14 @@ class Purged(AnswerBody):
         description="When the space was free: after the last replaced file was removed. RFC 3339, "
         "UTC; null if some are still on disk"
     )
+
+
+class Rebuilt(AnswerBody):
+    """The result of a rebuild."""
+
+    day: str = Field(description="The day, `YYYY-MM-DD`, UTC")
+    traces: int = Field(description="Traces with runs on this day")
+    runs: int = Field(description="Runs with values from other runs, which were computed again")
 
 
 class WantedRetention(BaseModel):
@@ -474,6 +484,21 @@ def post_purge(request: Request, admin: Admin, wait_s: WaitFree = 0) -> Purged:
         replaced_bytes=done.replaced_bytes,
         freed_time=None if done.freed_ns is None else to_rfc3339(done.freed_ns),
     )
+
+
+@router.post("/storage/rebuild")
+def post_rebuild(request: Request, admin: Admin, day: date) -> Rebuilt:
+    """Compute again what other runs change about the runs of a day.
+
+    For example, which session a run inherits from its trace, and which tokens and cost count for
+    it. The values are computed from the recorded runs and not from stored values. The response is
+    sent when all runs of the day (UTC) are done.
+    """
+    demand_all(admin)
+    text = day.isoformat()
+    start_ns = from_rfc3339(f"{text}T00:00:00Z", "day")
+    done = find_service(request, CallResolver).rebuild(start_ns)
+    return Rebuilt(day=text, traces=done.traces, runs=done.runs)
 
 
 @router.post("/retention/confirm")

@@ -242,6 +242,9 @@ def test_storage(endpoint: str) -> None:
     done = json.loads(purged.stdout)
     assert {"tables", "bytes_before", "bytes_after"} <= set(done)
     assert (done["freed_time"] is None) is (done["replaced_bytes"] > 0)
+    rebuilt = otel_ml(endpoint, "storage", "--rebuild", "1999-12-31", "--format", "json")
+    assert json.loads(rebuilt.stdout) == {"day": "1999-12-31", "traces": 0, "runs": 0}
+    assert otel_ml(endpoint, "storage", "--rebuild", "yesterday").returncode == USAGE
 
 
 @sampled(4)

@@ -318,6 +318,7 @@ QUESTIONS: Final[dict[str, Question]] = {
         {"start": "2026-11-20T00:00:00Z", "end": "2026-11-21T00:00:00Z"}
     ),
     "GET /projects/{project}/mentions": Question({"who": "bigshot"}),
+    "POST /storage/rebuild": Question({"day": "2026-11-20"}),
     "GET /projects/{project}/completion": Question({"where": "model == ", "start": "2026-11-01"}),
     # The project with runs in the last 24 hours, which the overview compares with last week.
     "GET /projects/{project}/overview": Question(path=ORDERS),
