@@ -30,12 +30,19 @@ from examples.demo.processes import (
 )
 from examples.demo.progress import Steps
 from examples.demo.questions import write_questions
-from examples.demo.records import Api, read_records, wait_for_runs
+from examples.demo.records import (
+    FORMS,
+    Api,
+    Records,
+    read_records,
+    wait_for_releases,
+    wait_for_runs,
+)
 from examples.demo.report import print_report
 
 _FOLDER: Final = Path(__file__).parents[2] / ".demo"
-_WIDTH: Final = 120  # of tables when the output is not a terminal
-_SCRIPTS: Final = ("train", "tune", "agent")
+_WIDTH: Final = 80  # of tables when the output is not a terminal
+_SCRIPTS: Final = ("train", "tune", "agent", "forms")
 _PLAIN: Final = "flowers"  # a script that does not import otel-ml
 _INTERRUPTED: Final = 130
 _WORSE: Final = 1  # the exit status of `otel-ml evaluate` if a judge found the new version worse
@@ -96,10 +103,8 @@ def _run(console: Console, folder: Path, *, once: bool) -> int:
             _make_records(steps, folder, collector)
         records = read_records(Api(collector.address))
         print_report(console, records)
-        console.print(
-            f"Pages: {collector.address}/ (API under {collector.address}/api/v1), "
-            "reachable only while the demo serves"
-        )
+        console.print(f"Pages: {collector.address}/ reachable only while the demo serves")
+        console.print(f"API: {collector.address}/api/v1")
         missing: list[str] = []
         if once:
             missing = find_missing(records)
@@ -107,9 +112,19 @@ def _run(console: Console, folder: Path, *, once: bool) -> int:
                 console.print(f"Missing: {line}")
         else:
             console.print("Ctrl-C ends the demo.")
+        _print_verdict(console, collector.address, records)
+        if not once:
             _wait_for_ctrl_c(collector)
     _print_farewell(console, folder)
     return 1 if missing else 0
+
+
+def _print_verdict(console: Console, address: str, records: Records) -> None:
+    """Print for whom a new version is worse, and the address of its page."""
+    for release in records.releases:
+        for part in release["for_whom"][:1]:
+            page = f"{address}/projects/{FORMS}/models/{release['model']}"
+            console.print(f"\n{part['sentence']}.\n{page}", soft_wrap=True)
 
 
 def _print_farewell(console: Console, folder: Path) -> None:
@@ -153,6 +168,7 @@ def _make_records(steps: Steps, folder: Path, collector: Process) -> None:
     with steps.step("Wait for all records"):
         expected = Counter({model: 2 * count for model, count in count_by_model(requests).items()})
         wait_for_runs(api, expected)
+        wait_for_releases(api)
 
 
 def _serve(

@@ -12,6 +12,7 @@ _POINTS: Final = 10
 _ARTIFACTS: Final = 2
 _WORSE: Final = 1
 _FIRED: Final = 1
+_FOR_WHOM: Final = 1
 
 
 def find_missing(records: Records) -> list[str]:
@@ -21,6 +22,7 @@ def find_missing(records: Records) -> list[str]:
         judge["judge"] for found in versions for version in found for judge in version["judges"]
     }
     verdicts = [found["verdict"] for found in records.experiments if found["verdict"]]
+    for_whom = [release for release in records.releases if release["for_whom"]]
     firings = [firing for found in records.alerts for firing in found["firings"]]
     checks = (
         ("runs", _RUNS, sum(project["runs"] for project in records.projects)),
@@ -29,6 +31,7 @@ def find_missing(records: Records) -> list[str]:
         ("judges", _JUDGES, len(judges)),
         ("artifacts", _ARTIFACTS, sum(project["artifacts"] for project in records.projects)),
         ("experiments that got worse", _WORSE, sum(one["word"] == "worse" for one in verdicts)),
+        ("versions that are worse for one client", _FOR_WHOM, len(for_whom)),
         ("alerts that would have fired and ended", _FIRED, sum(map(_is_over, firings))),
         (
             "points of one metric",

@@ -14,6 +14,9 @@ from examples.demo.errors import DemoError
 
 Json = Any  # a decoded response of the API
 
+# The project whose new versions are compared on their production traffic.
+FORMS: Final = "forms"
+_RELEASES: Final = 2
 _PAUSE_S: Final = 0.1
 _TIMEOUT_S: Final = 10
 
@@ -79,6 +82,7 @@ class Records:
         series: All metric series.
         experiments: The results of each experiment, newest first.
         alerts: For each alert rule, when it would have fired.
+        releases: The new versions of the project `FORMS`, compared with the versions before.
     """
 
     projects: list[Json]
@@ -89,6 +93,7 @@ class Records:
     series: list[Series]
     experiments: list[Json]
     alerts: list[Json]
+    releases: list[Json]
 
 
 def read_records(api: Api, newest: int = 4) -> Records:
@@ -112,7 +117,13 @@ def read_records(api: Api, newest: int = 4) -> Records:
         series=[series for name in names for series in _read_series(api, name)],
         experiments=[found for name in names for found in _read_experiments(api, name)],
         alerts=[found for name in names for found in _check_alerts(api, name)],
+        releases=_read_releases(api),
     )
+
+
+def _read_releases(api: Api) -> list[Json]:
+    releases: list[Json] = api.ask("projects", FORMS, "releases")["releases"]
+    return releases
 
 
 def _check_alerts(api: Api, project: str) -> list[Json]:
@@ -132,6 +143,24 @@ def wait_for_runs(api: Api, sent: Mapping[tuple[str, str], int], timeout_s: floa
     while unseen := _find_unseen(api, sent):
         if time.monotonic() > deadline:
             raise DemoError(f"After {timeout_s:.0f} s the API does not show {', '.join(unseen)}")
+        pause.wait(_PAUSE_S)
+
+
+def wait_for_releases(api: Api, timeout_s: float = 30.0) -> None:
+    """Wait until the API says that both new versions of the project `FORMS` are worse.
+
+    Raises:
+        DemoError: It does not after `timeout_s`.
+    """
+    deadline = time.monotonic() + timeout_s
+    pause = threading.Event()
+    while True:
+        releases = _read_releases(api)
+        worse = [one["model"] for one in releases if one["word"] == "worse" or one["for_whom"]]
+        if len(worse) == _RELEASES:
+            return
+        if time.monotonic() > deadline:
+            raise DemoError(f"After {timeout_s:.0f} s, only these new versions are worse: {worse}")
         pause.wait(_PAUSE_S)
 
 

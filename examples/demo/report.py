@@ -9,7 +9,8 @@ from rich.table import Table
 
 from examples.demo.records import Json, Records
 
-_DIGEST_CHARS: Final = 8
+# Larger numbers are shown without decimals.
+_DECIMALS_BELOW: Final = 1_000
 
 
 def print_report(console: Console, records: Records) -> None:
@@ -36,22 +37,19 @@ def _make_projects(records: Records) -> Table:
 
 def _make_runs(title: str, pages: Iterable[list[Json]]) -> Table:
     runs = [run for page in pages for run in page]
-    judges = sorted({judge for run in runs for judge in run["scores"]})
-    columns = ("model", "client", "outcome", "#ms", *(f"#{judge}" for judge in judges), "inputs")
-    table = _make_table(title, *columns)
+    table = _make_table(title, "model", "outcome", "#ms", "#passed", "inputs")
     table.expand, table.columns[-1].ratio = True, 1  # the inputs column fills the remaining width
     for run in runs:
         model = _name(run["model"], run["version"])
-        client = run["tags"].get("client")
         outcome = run["error_type"] or run["outcome"]
-        scores = [run["scores"].get(judge) for judge in judges]
-        _add(table, model, client, outcome, run["latency_ms"], *scores, run["inputs"])
+        passed = [*run["passed"].values()]
+        judged = f"{sum(passed)} of {len(passed)}" if passed else None
+        _add(table, model, outcome, run["latency_ms"], judged, run["inputs"])
     return table
 
 
 def _make_versions(records: Records) -> Table:
-    columns = ("project", "model", "#runs", "#errors", "#p50 ms", "#p95 ms", "digest")
-    table = _make_table("Model versions", *columns)
+    table = _make_table("Model versions", "project", "model", "#runs", "#errors", "#p95 ms")
     for (project, model), versions in records.versions.items():
         for version in versions:
             _add(
@@ -60,9 +58,7 @@ def _make_versions(records: Records) -> Table:
                 _name(model, version["version"]),
                 version["runs"],
                 version["errors"],
-                version["p50_ms"],
                 version["p95_ms"],
-                version["digest"][:_DIGEST_CHARS],
             )
     return table
 
@@ -85,10 +81,10 @@ def _make_scores(records: Records) -> Table:
 
 
 def _make_metrics(records: Records) -> Table:
-    table = _make_table("Metrics", "project", "run", "metric", "#points", "#first", "#last")
+    table = _make_table("Metrics", "project", "run", "metric", "#first", "#last")
     for series in records.series:
         first, last = series.points[0]["value"], series.points[-1]["value"]
-        _add(table, series.project, series.model, series.name, len(series.points), first, last)
+        _add(table, series.project, series.model, series.name, first, last)
     return table
 
 
@@ -113,7 +109,10 @@ def _make_table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
     for column in columns:
         name = column.removeprefix("#")
-        table.add_column(name, justify="left" if name == column else "right", no_wrap=True)
+        # Only long names of models are wrapped. Other cells are shortened.
+        table.add_column(
+            name, justify="left" if name == column else "right", no_wrap=name != "model"
+        )
     return table
 
 
@@ -123,7 +122,7 @@ def _add(table: Table, *cells: str | float | None) -> None:
 
 def _show(cell: str | float | None) -> str:
     if isinstance(cell, float):
-        return f"{cell:.2f}"
+        return f"{cell:.2f}" if abs(cell) < _DECIMALS_BELOW else f"{cell:,.0f}"
     return "–" if cell is None else str(cell)
 
 

@@ -92,8 +92,9 @@ def test_demo_records_a_script_without_our_code(recorded_demo: Path) -> None:
     output = (recorded_demo / OUTPUT).read_text()
     # two trainings; each model has 38 single predictions and one of everything
     assert re.search(r"^ +flowers +80 +0 +2 *$", output, re.MULTILINE)
-    for model in ("StandardScaler + LogisticRegression", "GradientBoostingClassifier"):
-        assert re.search(rf"^ +flowers +{re.escape(model)}:v1 +39 ", output, re.MULTILINE)
+    # The longer name needs two lines.
+    for model in ("StandardScaler +", "GradientBoostingClassifier:v1"):
+        assert re.search(rf"^ +flowers +{re.escape(model)} +39 ", output, re.MULTILINE)
 
 
 def are_first(address: str) -> bool:
@@ -138,6 +139,27 @@ def test_records_are_served_again(recorded_demo: Path, tmp_path: Path) -> None:
     assert fired["end"][11:16] == "00:00"
 
 
+def test_demo_ends_with_a_verdict(recorded_demo: Path) -> None:
+    """The demo says for whom a new version is worse, then the address of its page on a line."""
+    *_, blank, verdict, page, ended, _, _ = (recorded_demo / OUTPUT).read_text().splitlines()
+    assert not blank
+    assert re.fullmatch(
+        r"amount v2 is worse for client lakeview: \d\d % are right, \d\d % with v1; elsewhere .+\.",
+        verdict.replace("\u202f", " "),
+    )
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/projects/forms/models/amount", page)
+    assert ended.startswith("The demo has ended.")
+
+
+def test_demo_fits_a_terminal(recorded_demo: Path) -> None:
+    """The tables of the demo fit 80 columns."""
+    output = (recorded_demo / OUTPUT).read_text()
+    report = output[output.index("\nProjects") : output.index("\nPages: ")]
+    assert max(map(len, report.splitlines())) <= 80
+    names = set(re.findall(r"forms +(\w+:v\d)", report))
+    assert names == {"amount:v1", "amount:v2", "postcode:v1", "postcode:v2"}
+
+
 def test_demo_edits_once(recorded_demo: Path) -> None:
     """The demo's edit creates one more version of the models that read the edited function only."""
     output = (recorded_demo / OUTPUT).read_text()
@@ -173,6 +195,7 @@ def test_demo_misses_everything_in_an_empty_store() -> None:
         series=[],
         experiments=[],
         alerts=[],
+        releases=[],
     )
     assert find_missing(nothing) == [
         "runs: the API shows 0, expected at least 300",
@@ -181,6 +204,7 @@ def test_demo_misses_everything_in_an_empty_store() -> None:
         "judges: the API shows 0, expected at least 2",
         "artifacts: the API shows 0, expected at least 2",
         "experiments that got worse: the API shows 0, expected at least 1",
+        "versions that are worse for one client: the API shows 0, expected at least 1",
         "alerts that would have fired and ended: the API shows 0, expected at least 1",
         "points of one metric: the API shows 0, expected at least 10",
     ]
