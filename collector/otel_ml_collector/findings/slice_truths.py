@@ -17,7 +17,7 @@ from otel_ml_collector.findings.slice_sums import (
     AskedRuns,
     FigureColumn,
 )
-from otel_ml_collector.ground_truth.find import list_targets
+from otel_ml_collector.ground_truth.find import choose_truths, list_targets
 from otel_ml_collector.ground_truth.target import SavedTarget, make_unsaved
 from otel_ml_collector.measures.measures import rounded
 from otel_ml_collector.measures.units import Outcome
@@ -70,7 +70,11 @@ def choose_targets(reader: Reader, project: str, asked: AskedRuns) -> dict[str, 
         return {}
     listed = list_targets(reader, project)
     targets = [target for target in listed.targets if target.model in asked.models]
-    targets += map(make_unsaved, listed.truths)
+    if len(targets) < _MOST_TARGETS:
+        names = choose_truths(
+            reader, project, listed.truths, asked.models, asked.window, most=_MOST_TARGETS
+        )
+        targets += map(make_unsaved, names)
     return {f"truth {target.name}": target for target in targets[:_MOST_TARGETS]}
 
 
@@ -161,7 +165,8 @@ def find_outcomes(
     listed = list_targets(reader, project)
     targets = [target for target in listed.targets if target.model == model]
     if not targets and runs <= _MOST_UNSAVED_RUNS:
-        targets = [*map(make_unsaved, listed.truths)]
+        names = choose_truths(reader, project, listed.truths, [model], window, most=_MOST_TARGETS)
+        targets = [*map(make_unsaved, names)]
     outcomes = []
     for target in targets[:_MOST_TARGETS]:
         rule = replace(target.rule, model=model)

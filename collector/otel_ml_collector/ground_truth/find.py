@@ -72,6 +72,8 @@ _SLICE_BOUNDS: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}")
 _MOST_CLASSES: Final = 20
 _MOST_VERSIONS: Final = 100
 _MOST_UNSAVED: Final = 100
+# Maximum number of runs whose names of ground truth are counted, the newest.
+_MOST_ORDERED_RUNS: Final = 50_000
 # Maximum length of the filter for wrong predictions; any filter has at most 4,000 characters.
 _MOST_FILTER_CHARS: Final = 3_000
 _BINS: Final = 10
@@ -307,6 +309,55 @@ def list_targets(reader: Reader, project: str) -> Targets:
     known = [target.truth or target.name for target in targets]
     rows = reader.rows(sql, {"project": project, "known": known})
     return Targets(targets=targets, truths=[row["name"] for row in rows])
+
+
+# Ground truth of the newest runs of some models: the names, those that most runs have first.
+_TRUTHS_OF_RUNS: Final = Sql("""
+  SELECT name, uniqExact(owner) AS runs FROM metrics
+  WHERE project = {project:String} AND source = 'actual' AND name IN {names:Array(String)}
+    AND owner IN (
+      SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) FROM (
+        SELECT trace_id, span_id FROM {recorded}
+        WHERE project = {project:String} AND model IN {models:Array(String)}
+          AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
+        ORDER BY start_ns DESC LIMIT {most}))
+  GROUP BY name ORDER BY runs DESC, name LIMIT {names_at_most}""").fill(
+    recorded=RECORDED, most=_MOST_ORDERED_RUNS, names_at_most=_MOST_UNSAVED
+)
+
+
+def choose_truths(
+    reader: Reader,
+    project: str,
+    names: Sequence[str],
+    models: Sequence[str],
+    window: Window,
+    *,
+    most: int,
+) -> list[str]:
+    """Choose names of ground truth: those that most of the newest runs of some models have.
+
+    Ground truth that was sent about a tag or a trace key belongs to no single run. It comes last.
+
+    Args:
+        reader: The store.
+        project: The project.
+        names: The names to choose from.
+        models: Names of the models.
+        window: Only runs that began in this time count.
+        most: Maximum number of names to return.
+    """
+    if len(names) <= most:
+        return [*names]
+    values = {
+        "project": project,
+        "names": [*names],
+        "models": [*models],
+        "start": window.start_ns,
+        "end": window.end_ns,
+    }
+    own = [row["name"] for row in reader.rows(_TRUTHS_OF_RUNS, values)]
+    return [*own, *(name for name in names if name not in own)][:most]
 
 
 def find_target(reader: Reader, project: str, name: str) -> SavedTarget:

@@ -161,6 +161,25 @@ def test_without_target(service: Service) -> None:
     assert get_figure(get_release(service, "unsaved"), "truth output")["word"] == "worse"
 
 
+def test_without_target_among_many(service: Service) -> None:
+    """The ground truth that a model's runs have is compared, however many names others have."""
+    spans = []
+    for number, right in ((1, 0.9), (2, 0.5)):
+        draw = random.Random(number)  # noqa: S311 - not for secrets
+        for place in range(200):
+            start_ns = BEGAN_NS + (place * 40 if number == 2 else place * 60 - 72_000) * SECOND_NS
+            run = make_run(start_ns, "yes")
+            version = {"otel_ml.model.version": f"sha-{number}"}
+            run = replace(run, attributes={**run.attributes, **version})
+            spans += [run, tell(run, "yes" if draw.random() < right else "no", NOW_NS, "output")]
+    for name in "abcde":
+        other = make_run(BEGAN_NS, "yes", model=f"other {name}")
+        spans += [other, tell(other, "yes", NOW_NS, name)]
+    take(service.store, "many-truths", spans)
+    release = get_release(service, "many-truths")
+    assert get_figure(release, "truth output")["word"] == "worse"
+
+
 def test_examples_are_wrong(service: Service) -> None:
     """The examples of a problem with predictions are wrong ones, with ground truth and version."""
     verdict = ask(
