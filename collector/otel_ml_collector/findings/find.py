@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Final
 
-from otel_ml_collector.findings import drift, releases, slices, tag_values
+from otel_ml_collector.findings import drift, releases, tag_values
 from otel_ml_collector.findings.drift import CheckedDays, count_checked_days
 from otel_ml_collector.findings.findings import (
     Before,
@@ -26,6 +26,7 @@ from otel_ml_collector.findings.releases import (
 )
 from otel_ml_collector.findings.slice_sums import SlicesQuery
 from otel_ml_collector.findings.slices import Slices, find_slices, find_worse
+from otel_ml_collector.findings.weak_spots import mark_weak_spots
 from otel_ml_collector.stats import Past
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import READABLE, Reader
@@ -38,8 +39,20 @@ NEW_VERSIONS: Final = Contributor("new versions", releases.contribute)
 
 
 def _find_worse_slices(question: FindingsQuestion) -> list[Finding]:
-    """Find the slices that do worse. Leave out versions that are compared as a release."""
-    return leave_decided(slices.contribute(question), _list_decided(question))
+    """Find the slices that do worse than all other runs."""
+    query = SlicesQuery(
+        question.project, start_ns=question.window.start_ns, end_ns=question.window.end_ns
+    )
+    return _choose_worse(question, find_slices(question.reader, query, question.now_ns))
+
+
+def _choose_worse(question: FindingsQuestion, answer: Slices) -> list[Finding]:
+    """Make findings of the slices that do worse, and mark those that did so before.
+
+    Versions that are compared as a release are left out.
+    """
+    findings = leave_decided(find_worse(answer, question.window), _list_decided(question))
+    return mark_weak_spots(question, findings, answer)
 
 
 def _list_decided(question: FindingsQuestion) -> set[tuple[str, int | None]]:
@@ -245,9 +258,7 @@ def _find_monitor(question: FindingsQuestion) -> MonitorState:
             NEW_VERSIONS.subject: lambda: find_worse_releases(
                 asked_releases.result(), question.now_ns
             ),
-            SLICES.subject: lambda: leave_decided(
-                find_worse(asked_slices.result(), window), _list_decided(question)
-            ),
+            SLICES.subject: lambda: _choose_worse(question, asked_slices.result()),
         }
     )
     return MonitorState(

@@ -15,6 +15,7 @@ from otel_ml_collector.verdicts.claims import Measure
 from otel_ml_collector.windows import Window
 
 FindingKind = Literal["broken", "release", "model", "slice", "traffic"]
+Cause = Literal["version", "slice of a version", "no version", ""]
 Before = Literal["24h", "7d", "28d"]
 # Broken data comes first, then changed models, then slices that are worse than all other runs, then
 # changed traffic. Kinds with the same rank are ordered by size together.
@@ -55,6 +56,10 @@ class Finding:
         baseline: Number of the version that it is compared with.
         change: What changed in the version, in a few words; empty if that is unknown.
         runs: Number of runs that `where` lists in this time; None if they were not counted.
+        weak_since_ns: For a slice that was worse in the 7 days before, too: start of its first run
+            in these days, in nanoseconds since 1970. None for everything that changed.
+        cause: What explains a worse version or slice: a new `version` (or release or LLM), a `slice
+            of a version`, or `no version`. Empty for data that is broken or changed.
     """
 
     kind: FindingKind
@@ -77,6 +82,8 @@ class Finding:
     baseline: int | None = None
     change: str = ""
     runs: int | None = None
+    weak_since_ns: int | None = None
+    cause: Cause = ""
 
 
 _Made = TypeVar("_Made")
@@ -221,7 +228,8 @@ def order_findings(findings: Iterable[Finding]) -> list[Finding]:
     only if the release finding is about the same prediction target.
 
     Broken data comes first, then worse releases and changed models, then slices, then changed
-    traffic. Within these groups, the finding with the most affected runs comes first.
+    traffic, then known weak spots. Within these groups, the finding with the most affected runs
+    comes first.
     """
     every = list(findings)
     released = {(item.model, item.version) for item in every if item.kind == "release"}
@@ -238,6 +246,7 @@ def order_findings(findings: Iterable[Finding]) -> list[Finding]:
             if item.kind != "slice" or (item.model, item.condition, item.target) not in reported
         ),
         key=lambda finding: (
+            finding.weak_since_ns is not None,
             _RANKS[finding.kind],
             -finding.size,
             finding.sentence,

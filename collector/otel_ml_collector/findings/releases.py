@@ -1490,4 +1490,5 @@ def _make_finding(release: Release, now_ns: int) -> Finding:
         version=release.candidate.version,
         baseline=release.baseline.version,
         change=release.change,
+        cause="slice of a version" if part else "version",
     )

@@ -26,7 +26,7 @@ from otel_ml.statistics.verdict import AMOUNT_MARGIN, Word
 from otel_ml_collector import wording
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.filter.writing import narrow, quoted
-from otel_ml_collector.findings.findings import Finding, FindingsQuestion
+from otel_ml_collector.findings.findings import Finding
 from otel_ml_collector.findings.slice_sums import (
     FIELD_MARK,
     LEAST_RUNS,
@@ -552,15 +552,6 @@ def _keep_worse_pairs(
     return kept
 
 
-def contribute(question: FindingsQuestion) -> list[Finding]:
-    """Find the slices that are worse than all other runs."""
-    query = SlicesQuery(
-        question.project, start_ns=question.window.start_ns, end_ns=question.window.end_ns
-    )
-    answer = find_slices(question.reader, query, question.now_ns)
-    return find_worse(answer, question.window)
-
-
 def find_worse(answer: Slices, window: Window) -> list[Finding]:
     """Make findings of the worst slices. If several have the same runs, only the first counts."""
     findings = []
@@ -575,6 +566,7 @@ def find_worse(answer: Slices, window: Window) -> list[Finding]:
         entries.add(runs)
         counts[item.model] += 1
         figure = figures[item.figure]
+        is_version = item.dimension in _VERSION_DIMENSIONS
         findings.append(
             Finding(
                 kind="slice",
@@ -592,14 +584,20 @@ def find_worse(answer: Slices, window: Window) -> list[Finding]:
                 # slices with extra failures, so their size is below 1.
                 size=item.excess or item.runs / (item.runs + 1),
                 title=item.title,
-                evidence=item.evidence,
+                evidence=item.evidence
+                if is_version
+                else f"{item.evidence} No new version explains it.",
                 measure=measure_of(figure.name),
                 measured=figure.name,
                 condition=item.condition,
                 target=figure.target,
+                cause="version" if is_version else "no version",
             )
         )
     return findings
+
+
+_VERSION_DIMENSIONS: Final = frozenset({"version", "release", "provider_model"})
 
 
 def narrow_to_failed(where: str, figure: str, kind: str, judge_version: int | None) -> str:

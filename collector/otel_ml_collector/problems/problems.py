@@ -437,6 +437,7 @@ def group_signs(
             group.append(sign)
     groups.sort(
         key=lambda group: (
+            all(map(_is_weak_spot, group)),
             MEASURES.index(group[0].measure),
             -(group[0].runs or group[0].size),
             group[0].title,
@@ -458,6 +459,11 @@ def group_signs(
             )
         )
     return problems
+
+
+def _is_weak_spot(sign: Sign) -> bool:
+    """Whether a sign is about a slice that was as bad before: it comes below what changed."""
+    return sign.finding is not None and sign.finding.weak_since_ns is not None
 
 
 def _is_one_cause(first: Sign, sign: Sign) -> bool:

@@ -9,7 +9,11 @@ import pytest
 
 from otel_ml_collector.errors import Missing, StoreTimeout
 from otel_ml_collector.findings import drift
-from otel_ml_collector.findings.find import find_monitor, find_shown_monitor
+from otel_ml_collector.findings.find import (
+    find_monitor,
+    find_project_findings,
+    find_shown_monitor,
+)
 from otel_ml_collector.findings.findings import (
     Contributor,
     Finding,
@@ -20,8 +24,10 @@ from otel_ml_collector.findings.findings import (
     order_findings,
 )
 from otel_ml_collector.findings.releases import find_changes, find_changes_of, find_worse_releases
+from otel_ml_collector.problems.problems import Sign, group_signs
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.times import DAY_NS, MINUTE_NS
+from otel_ml_collector.windows import Window
 from tests.store.otel_ml_collector.monitor.test_fields import (
     TODAY_NS,
     make_day,
@@ -49,6 +55,57 @@ def test_contributor_that_times_out(store: Store) -> None:
     question = make_question(store.reader, "shop", NOW_NS)
     gathered = find_findings(question, [SLOW, Contributor("fields", lambda _: [broken])])
     assert (gathered.findings, gathered.missing) == ([broken], ["slices"])
+
+
+def test_known_weak_spot(store: Store) -> None:
+    """A slice that was as bad in the week before comes below one that got worse, since when."""
+    calls = []
+    for day in range(5):
+        for place in range(480):
+            client = "abcd"[place % 4]
+            # Client a always fails in a third of its runs, client b on the last day only.
+            fails = place % 12 == 0 or (day == 0 and place % 8 == 1)
+            calls.append(
+                make_call(
+                    "ask",
+                    {"otel_ml.tag.client": client},
+                    start_ns=NOW_NS - day * DAY_NS - (place + 1) * 3 * MINUTE_NS,
+                    status_code=2 if fails else 0,
+                )
+            )
+    store.take("weak", *calls)
+    found = find_project_findings(store.reader, "weak", NOW_NS).findings
+    fresh, known = [item for item in found if item.kind == "slice"]
+    assert found[-1] is known
+    assert (fresh.condition, fresh.weak_since_ns) == ('tags["client"] == "b"', None)
+    assert known.condition == 'tags["client"] == "a"'
+    assert known.weak_since_ns == min(
+        call.start_ns for call in calls if call.attributes["otel_ml.tag.client"] == "a"
+    )
+    assert known.sentence.startswith("ask fails for client a in ")
+    assert "; known weak spot since " in known.sentence
+    assert known.evidence.startswith("A known weak spot: ")
+    assert known.evidence.endswith(". No new version explains it.")
+    assert ".." not in known.evidence
+    assert (fresh.cause, known.cause) == ("no version", "no version")
+    problems = [
+        Sign(
+            kind="slice",
+            measure="errors",
+            title=item.title,
+            text="",
+            evidence="",
+            short="",
+            model="ask",
+            where="",
+            window=Window(0, 1),
+            size=1.0,
+            finding=item,
+            runs=1,
+        )
+        for item in (known, fresh)
+    ]
+    assert [one.first.finding for one in group_signs(problems, "24h")] == [fresh, known]
 
 
 def test_kept_answer_of_another_key(store: Store) -> None:
