@@ -189,5 +189,7 @@ def test_compare_by_country(service: Service) -> None:
     words = {item["value"]: item["word"] for item in verdict["by"]}
     assert words["PL"] == "worse"
     assert [item["name"] for item in verdict["for_whom"]] == ["country PL"]
+    page = ask(service.app, "/projects/whom/compare?of=risk:v1&of=risk:v2").text
+    assert "risk v2 is worse for country PL: " in re.sub("<[^>]*>", "", html.unescape(page))
     told = find_verdict(service.store.reader, "whom", "risk", 2, 1, now_ns=time.time_ns())
     assert told.by == []
