@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from difflib import SequenceMatcher
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -23,6 +24,11 @@ from otel_ml_collector.web.render import PageRoute, show_page
 from otel_ml_collector.windows import Window
 
 _SHOWN_PAIRS: Final = 5
+# Pairs of which those with the largest change are shown. They are read in parts, because a filter
+# has at most 4,000 characters.
+_MOST_CANDIDATES: Final = 60
+_PAIRS_AT_ONCE: Final = 30
+_COMPARED_CHARS: Final = 500
 # Runs whose inputs are read. Without these limits, a project with large payloads waits long.
 _MOST_RUNS: Final = 200
 _MOST_BASELINE_RUNS: Final = 2_000
@@ -63,6 +69,20 @@ class ExamplePair:
     before: RunSummary
     after: RunSummary
 
+    def measure_change(self, judge: str) -> tuple[bool, float, float]:
+        """Measure how much the two outputs differ, for sorting.
+
+        Returns:
+            Whether only one of the runs passed or succeeded, how much the scores of the judge
+            differ, and how much the beginnings of the outputs differ, from 0 to 1.
+        """
+        runs = self.before, self.after
+        passed = {run.outcome == "ok" and run.passed.get(judge, True) for run in runs}
+        scores = [run.scores.get(judge, 0.0) for run in runs]
+        before, after = ((run.outputs or "")[:_COMPARED_CHARS] for run in runs)
+        alike = SequenceMatcher(None, before, after, autojunk=False).ratio()
+        return len(passed) > 1, abs(scores[1] - scores[0]), 1 - alike
+
 
 def ask_pairs(sign: Sign, finding: Finding) -> PairsQuery | None:
     """Make the query of the pairs of a new version; None for any other problem."""
@@ -100,7 +120,7 @@ def find_pairs(
     """Find up to five inputs that both versions received, with one run of each version.
 
     For each input, the newest run of the baseline and the newest run of the new version are
-    returned. The input that the new version received last comes first.
+    returned. Of the newest 60 inputs, those with the largest change of the output come first.
 
     Raises:
         BadInput: A filter or a time is invalid.
@@ -119,21 +139,30 @@ def find_pairs(
         where = narrow(query.before, f"inputs_digest in ({digests},)")
         condition, _ = compile_where(reader, project, where, is_bounded=True)
         before |= read_inputs(reader, project, condition, window, _MOST_BASELINE_RUNS)
-        if len(before) >= _SHOWN_PAIRS:
+        if len(before) >= _MOST_CANDIDATES:
             break
-    both = [digest for digest in after if digest in before][:_SHOWN_PAIRS]
-    if not both:
-        return ()
-    rows = [side[digest] for digest in both for side in (before, after)]
-    ids = ", ".join(quoted(run_id_of(row)) for row in rows)
-    started = [row["start_ns"] for row in rows]
+    both = [digest for digest in after if digest in before][:_MOST_CANDIDATES]
+    pairs: list[ExamplePair] = []
+    for first in range(0, len(both), _PAIRS_AT_ONCE):
+        part = both[first : first + _PAIRS_AT_ONCE]
+        pairs += _read_pairs(reader, project, [(before[key], after[key]) for key in part], now_ns)
+    pairs.sort(key=lambda pair: pair.measure_change(query.measured), reverse=True)
+    return pairs[:_SHOWN_PAIRS]
+
+
+def _read_pairs(
+    reader: Reader, project: str, rows: Sequence[tuple[Row, Row]], now_ns: int
+) -> list[ExamplePair]:
+    """Read the runs of some pairs, in the same order."""
+    keys = [(run_id_of(before), run_id_of(after)) for before, after in rows]
+    ids = [run_id for pair in keys for run_id in pair]
+    started = [row["start_ns"] for pair in rows for row in pair]
     asked = RunsQuery(
         project,
-        f"run_id in ({ids},)",
-        limit=len(rows),
+        f"run_id in ({', '.join(map(quoted, ids))},)",
+        limit=len(ids),
         start_ns=min(started),
         end_ns=max(started) + 1,
     )
     runs = {run.run_id: run for run in find_runs(reader, asked, now_ns).runs}
-    pairs = [(run_id_of(before[digest]), run_id_of(after[digest])) for digest in both]
-    return [ExamplePair(runs[one], runs[two]) for one, two in pairs if one in runs and two in runs]
+    return [ExamplePair(runs[one], runs[two]) for one, two in keys if one in runs and two in runs]

@@ -166,6 +166,24 @@ def test_pair_of_an_old_input(service: Service) -> None:
     assert re.findall('name="of" value="([^"]+)"', part) == [id_of(calls[1])]
 
 
+def test_largest_change_first(service: Service) -> None:
+    """Pairs are ordered by how much the outputs changed, not by time."""
+    now_ns = time.time_ns()
+    calls = [
+        make_answer(10, "aa", '{"text": "flipped"}', 0.9, now_ns - DAY_NS),
+        make_answer(11, "aa", '{"text": "unchanged"}', 0.9, now_ns - DAY_NS),
+        make_answer(12, "aa", '{"text": "lower"}', 0.9, now_ns - DAY_NS),
+        make_answer(13, "bb", '{"text": "flipped"}', 0.4, now_ns - 9 * MINUTE_NS),
+        make_answer(14, "bb", '{"text": "unchanged"}', 0.9, now_ns - 8 * MINUTE_NS),
+        make_answer(15, "bb", '{"text": "lower"}', 0.6, now_ns - 7 * MINUTE_NS),
+    ]
+    service.store.take("changes", *calls, now_ns=now_ns)
+    status, part = ask_pairs(service, "changes", 'model == "sort" and version == 2', now_ns)
+    assert status == 200
+    expected = [id_of(calls[place]) for place in (3, 5, 4)]
+    assert re.findall('name="of" value="([^"]+)"', part) == expected
+
+
 def test_no_pairs(service: Service) -> None:
     """If the versions share no input, the response is empty and the examples stay."""
     assert ask_pairs(service, "pairs", 'input == "nothing"', time.time_ns()) == (204, "")
