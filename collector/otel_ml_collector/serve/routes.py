@@ -43,7 +43,7 @@ from otel_ml_collector.queues import routes as queues
 from otel_ml_collector.reported import routes as reported
 from otel_ml_collector.serve.addresses import SegmentRoute
 from otel_ml_collector.traces import api as traces
-from otel_ml_collector.traces import feedback, live, sessions, views
+from otel_ml_collector.traces import feedback, live, sessions, trace_pair, views
 from otel_ml_collector.traces import objects as artifacts
 from otel_ml_collector.traces import page as run_page
 from otel_ml_collector.traces import run_list as runs
@@ -90,6 +90,7 @@ _ROUTERS: Final = (
     home.router,
     runs.pages,
     run_page.router,
+    trace_pair.router,
     models.pages,
     rubric_pages.pages,
     judges.pages,

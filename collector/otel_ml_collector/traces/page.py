@@ -46,7 +46,7 @@ from otel_ml_collector.store.runs import find_key
 from otel_ml_collector.traces.conversation import find_conversation, finish_reason
 from otel_ml_collector.traces.steps import find_agent, find_steps
 from otel_ml_collector.traces.trace_pane import TracePane, make_pane, read_tree
-from otel_ml_collector.traces.tree import SpanNode, SpanTree, list_below
+from otel_ml_collector.traces.tree import SpanTree, TreeSpan, list_below
 from otel_ml_collector.traces.tree_rows import TreeState, find_next_error
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
@@ -329,7 +329,7 @@ def _find_shown(reader: Reader, project: str, run_id: str) -> ShownRun:
     return ShownRun(run, series, trace, now_ns)
 
 
-def _find_top(pane: TracePane) -> SpanNode | None:
+def _find_top(pane: TracePane) -> TreeSpan | None:
     """Find the span at the top of the tree above the selected span."""
     top = pane.current
     while top is not None and top.parent is not None:
@@ -337,7 +337,7 @@ def _find_top(pane: TracePane) -> SpanNode | None:
     return top
 
 
-def _find_cause(reader: Reader, node: SpanNode | None, now_ns: int) -> Run | None:
+def _find_cause(reader: Reader, node: TreeSpan | None, now_ns: int) -> Run | None:
     """Find the span inside a failed span whose error ended last: the likely cause of its failure.
 
     None if the span did not fail, or if nothing inside it failed.

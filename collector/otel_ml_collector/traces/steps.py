@@ -13,30 +13,39 @@ from otel_ml_collector.runs.answers import Run
 from otel_ml_collector.runs.find import find_present_runs
 from otel_ml_collector.store.reader import JsonValue, Reader
 from otel_ml_collector.traces.conversation import render_markdown
-from otel_ml_collector.traces.tree import SpanNode
+from otel_ml_collector.traces.tree import TreeSpan
 from otel_ml_collector.web.payload import alone
 
 # Steps on a page, and calls in one step and in one agent inside it.
-STEPS: Final = 12
+STEPS_SHOWN: Final = 12
 _CALLS_OF_STEP: Final = 12
-_DEPTH: Final = 2
+_CALL_DEPTH: Final = 2
 _PASSAGES: Final = 10
-_TEXT_CHARS: Final = 1_500
+_STEP_CHARS: Final = 1_500
 _PASSAGE_CHARS: Final = 300
 # Rendering Markdown takes longer the more special characters a text has.
 _MARKDOWN_CHARS: Final = 8_000
 _MARKDOWN_SIGNS: Final = 1_500
-_SIGNS: Final = frozenset("[]!*_<>&~|`#")
-_TOOLS: Final = frozenset({"tool", "retriever"})
-_LEFT_OUT: Final = frozenset({"judge", "embedding"})
-_TEXTS: Final = ("content", "text", "page_content", "document", "snippet", "chunk", "body", "title")
-_SCORES: Final = ("score", "relevance_score", "relevance", "similarity", "distance")
-_LISTS: Final = ("documents", "results", "passages", "matches", "hits", "chunks", "data")
+_MARKDOWN_MARKS: Final = frozenset("[]!*_<>&~|`#")
+_TOOL_KINDS: Final = frozenset({"tool", "retriever"})
+_NO_STEPS: Final = frozenset({"judge", "embedding"})
+_TEXT_FIELDS: Final = (
+    "content",
+    "text",
+    "page_content",
+    "document",
+    "snippet",
+    "chunk",
+    "body",
+    "title",
+)
+_SCORE_FIELDS: Final = ("score", "relevance_score", "relevance", "similarity", "distance")
+_DOCUMENT_LISTS: Final = ("documents", "results", "passages", "matches", "hits", "chunks", "data")
 _INNER: Final = ("document", "node", "chunk")
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class RetrievedPassage:
     """A retrieved document: the start of its text, and its score if it has one."""
 
     text: str
@@ -58,13 +67,13 @@ class StepCall:
         is_selected: Whether this is the selected span.
     """
 
-    node: SpanNode | None
+    node: TreeSpan | None
     name: str
     given: str = ""
     result: str | None = None
     result_chars: int = 0
     error: str = ""
-    passages: Sequence[Passage] = ()
+    passages: Sequence[RetrievedPassage] = ()
     calls: "Sequence[StepCall]" = ()
     is_selected: bool = False
 
@@ -82,7 +91,7 @@ class AgentStep:
     """
 
     number: int
-    node: SpanNode | None
+    node: TreeSpan | None
     thought: str = ""
     html: Markup | None = None
     error: str = ""
@@ -104,7 +113,7 @@ class AgentSteps:
         last: The last step, if it is not in this part.
     """
 
-    agent: SpanNode
+    agent: TreeSpan
     question: str
     steps: Sequence[AgentStep]
     first: int
@@ -118,15 +127,15 @@ class AgentSteps:
 
 
 @dataclass(slots=True)
-class _Turn:
+class _ModelTurn:
     """A call of a model and the spans that followed it, before their payloads are read."""
 
     number: int
-    model: SpanNode | None
-    nodes: list[SpanNode] = field(default_factory=list)
+    model: TreeSpan | None
+    nodes: list[TreeSpan] = field(default_factory=list)
 
 
-def find_agent(node: SpanNode | None) -> SpanNode | None:
+def find_agent(node: TreeSpan | None) -> TreeSpan | None:
     """Find the agent whose steps a span is part of: the span itself, or the closest above it.
 
     A model's call has its own conversation. A chain counts as an agent if it called both a model
@@ -146,7 +155,7 @@ def find_agent(node: SpanNode | None) -> SpanNode | None:
 
 
 def find_steps(
-    reader: Reader, agent: SpanNode, selected: SpanNode, first: int | None, now_ns: int
+    reader: Reader, agent: TreeSpan, selected: TreeSpan, first: int | None, now_ns: int
 ) -> AgentSteps:
     """Read a part of the steps of an agent, at most 12, and its last step.
 
@@ -161,8 +170,8 @@ def find_steps(
     if first is None:
         first = _find_place(turns, selected) if selected is not agent else 0
     first = max(min(first, len(turns) - 1), 0)
-    part = turns[first : first + STEPS]
-    is_last_apart = first + STEPS < len(turns)
+    part = turns[first : first + STEPS_SHOWN]
+    is_last_apart = first + STEPS_SHOWN < len(turns)
     shown = [*part, turns[-1]] if is_last_apart else part
     runs = _read_runs(reader, agent, shown, now_ns)
     last = turns[-1]
@@ -177,40 +186,40 @@ def find_steps(
     )
 
 
-def _list_turns(agent: SpanNode) -> list[_Turn]:
+def _list_turns(agent: TreeSpan) -> list[_ModelTurn]:
     """List the calls of an agent's model, each with the tools and agents called after it."""
-    turns: list[_Turn] = []
+    turns: list[_ModelTurn] = []
     for node in _list_calls(agent):
         if node.span.kind == "model":
-            turns.append(_Turn(sum(turn.model is not None for turn in turns) + 1, node))
+            turns.append(_ModelTurn(sum(turn.model is not None for turn in turns) + 1, node))
         else:
             if not turns:
-                turns.append(_Turn(0, None))
+                turns.append(_ModelTurn(0, None))
             turns[-1].nodes.append(node)
     return turns
 
 
-def _list_calls(above: SpanNode) -> list[SpanNode]:
+def _list_calls(above: TreeSpan) -> list[TreeSpan]:
     """List the closest calls of models, tools and agents below a span, oldest first.
 
     A second record of a call, and a model's call around other ones, are left out.
     """
-    calls: list[SpanNode] = []
+    calls: list[TreeSpan] = []
     waiting = [*above.children]
     while waiting:  # not recursive: a trace may be deeper than Python's stack
         node = waiting.pop()
         kind = node.span.kind
-        is_call = kind in {*_TOOLS, "agent"} or (
+        is_call = kind in {*_TOOL_KINDS, "agent"} or (
             kind == "model" and not any(child.span.kind == "model" for child in node.children)
         )
         if is_call:
             calls.append(node)
-        if kind == "model" or not (is_call or kind in _LEFT_OUT):
+        if kind == "model" or not (is_call or kind in _NO_STEPS):
             waiting += node.children
     return sorted(calls, key=lambda node: (node.span.start_ns, node.span.run_id))
 
 
-def _find_place(turns: Sequence[_Turn], selected: SpanNode) -> int:
+def _find_place(turns: Sequence[_ModelTurn], selected: TreeSpan) -> int:
     """Return the position of the first step to show, so that the selected span is in view."""
     way = {id(selected)}
     above = selected.parent
@@ -229,7 +238,7 @@ def _find_place(turns: Sequence[_Turn], selected: SpanNode) -> int:
 
 
 def _read_runs(
-    reader: Reader, agent: SpanNode, turns: Iterable[_Turn], now_ns: int
+    reader: Reader, agent: TreeSpan, turns: Iterable[_ModelTurn], now_ns: int
 ) -> Mapping[str, Run]:
     """Read the payloads of an agent, of its steps and of the calls inside them; by run ID."""
     nodes = [agent]
@@ -243,7 +252,7 @@ def _read_runs(
     return find_present_runs(reader, agent.span.project, [*ids], now_ns)
 
 
-def _find_question(runs: Mapping[str, Run], agent: SpanNode, turns: Sequence[_Turn]) -> str:
+def _find_question(runs: Mapping[str, Run], agent: TreeSpan, turns: Sequence[_ModelTurn]) -> str:
     """Return what an agent was asked: its own input, or what its first call was asked last."""
     models = [turn.model for turn in turns if turn.model is not None]
     for node in [agent, *models[:1]]:
@@ -257,12 +266,12 @@ def _find_question(runs: Mapping[str, Run], agent: SpanNode, turns: Sequence[_Tu
         if not asked and isinstance(value := alone(run.inputs), str):
             text = value
         if text:
-            return text[:_TEXT_CHARS]
+            return text[:_STEP_CHARS]
     return ""
 
 
 def _make_step(
-    turn: _Turn, runs: Mapping[str, Run], selected: SpanNode, *, is_last: bool
+    turn: _ModelTurn, runs: Mapping[str, Run], selected: TreeSpan, *, is_last: bool
 ) -> AgentStep:
     run = runs.get(turn.model.span.run_id) if turn.model else None
     thought, requested = _read_answer(run)
@@ -273,7 +282,7 @@ def _make_step(
     return AgentStep(
         number=turn.number,
         node=turn.model,
-        thought=thought[:_TEXT_CHARS],
+        thought=thought[:_STEP_CHARS],
         html=_render(thought) if is_answer and thought else None,
         error=_error_of(run),
         calls=calls,
@@ -293,7 +302,7 @@ def _read_answer(run: Run | None) -> tuple[str, list[tuple[str, str]]]:
     for part in (part for message in messages[-1:] for part in message["parts"]):
         if part.get("type") == "tool_call":
             name = str(part.get("name") or "")
-            requested.append((name, _without_name(text_of_part(part), name)[:_TEXT_CHARS]))
+            requested.append((name, _without_name(text_of_part(part), name)[:_STEP_CHARS]))
         elif part.get("type") == "reasoning":
             thoughts.append(text_of_part(part))
         elif part.get("type") == "text":
@@ -304,15 +313,17 @@ def _read_answer(run: Run | None) -> tuple[str, list[tuple[str, str]]]:
 
 
 def _make_call(
-    node: SpanNode, runs: Mapping[str, Run], selected: SpanNode, depth: int = 0
+    node: TreeSpan, runs: Mapping[str, Run], selected: TreeSpan, depth: int = 0
 ) -> StepCall:
     """Make a call with the calls inside it, two levels deep."""
     run = runs.get(node.span.run_id)
     inner = (
-        [item for item in _list_calls(node) if item.span.kind != "model"] if depth < _DEPTH else []
+        [item for item in _list_calls(node) if item.span.kind != "model"]
+        if depth < _CALL_DEPTH
+        else []
     )
     calls = [_make_call(item, runs, selected, depth + 1) for item in inner[:_CALLS_OF_STEP]]
-    given, result, passages = "", "", list[Passage]()
+    given, result, passages = "", "", list[RetrievedPassage]()
     if run is not None:
         part = {"type": "tool_call", "name": "", "arguments": _read_arguments(run.inputs)}
         given = _without_name(text_of_part(part), "")
@@ -322,8 +333,8 @@ def _make_call(
     return StepCall(
         node=node,
         name=node.span.model or node.span.name,
-        given=given[:_TEXT_CHARS],
-        result=result[:_TEXT_CHARS] if is_shown else None,
+        given=given[:_STEP_CHARS],
+        result=result[:_STEP_CHARS] if is_shown else None,
         result_chars=len(result),
         error=_error_of(run) if run else line_of_error(node.span.error_type, ""),
         passages=passages,
@@ -351,16 +362,19 @@ def _write_result(value: JsonValue) -> str:
 def _error_of(run: Run | None) -> str:
     if run is None or run.outcome != "error":
         return ""
-    return line_of_error(run.error_type, run.error_message[: 4 * _TEXT_CHARS]) or "error"
+    return line_of_error(run.error_type, run.error_message[: 4 * _STEP_CHARS]) or "error"
 
 
 def _render(text: str) -> Markup | None:
-    if len(text) > _MARKDOWN_CHARS or sum(sign in _SIGNS for sign in text) > _MARKDOWN_SIGNS:
+    if (
+        len(text) > _MARKDOWN_CHARS
+        or sum(sign in _MARKDOWN_MARKS for sign in text) > _MARKDOWN_SIGNS
+    ):
         return None
     return render_markdown(text)
 
 
-def find_passages(value: JsonValue, *, is_retriever: bool) -> list[Passage]:
+def find_passages(value: JsonValue, *, is_retriever: bool) -> list[RetrievedPassage]:
     """Read retrieved documents, in their order; empty if the value has none.
 
     Args:
@@ -369,7 +383,9 @@ def find_passages(value: JsonValue, *, is_retriever: bool) -> list[Passage]:
     """
     items: Any = alone(value)
     if isinstance(items, dict):
-        items = next((items[name] for name in _LISTS if isinstance(items.get(name), list)), None)
+        items = next(
+            (items[name] for name in _DOCUMENT_LISTS if isinstance(items.get(name), list)), None
+        )
     if not isinstance(items, list) or not items:
         return []
     passages = [_read_passage(item) for item in items[:_PASSAGES]]
@@ -379,21 +395,21 @@ def find_passages(value: JsonValue, *, is_retriever: bool) -> list[Passage]:
     return found if is_retriever or any(passage.score for passage in found) else []
 
 
-def _read_passage(item: object) -> Passage | None:
+def _read_passage(item: object) -> RetrievedPassage | None:
     if isinstance(item, list) and item:  # a document and its score, as LangChain returns them
         inner = _read_passage(item[0])
-        return Passage(inner.text, _write_score(item[-1])) if inner else None
+        return RetrievedPassage(inner.text, _write_score(item[-1])) if inner else None
     if isinstance(item, str):
-        return Passage(item[:_PASSAGE_CHARS], "")
+        return RetrievedPassage(item[:_PASSAGE_CHARS], "")
     if not isinstance(item, dict):
         return None
-    score = next((_write_score(item[name]) for name in _SCORES if name in item), "")
-    for name in _TEXTS:
+    score = next((_write_score(item[name]) for name in _SCORE_FIELDS if name in item), "")
+    for name in _TEXT_FIELDS:
         if isinstance(text := item.get(name), str) and text:
-            return Passage(text[:_PASSAGE_CHARS], score)
+            return RetrievedPassage(text[:_PASSAGE_CHARS], score)
     for name in _INNER:
         if isinstance(item.get(name), dict) and (inner := _read_passage(item[name])):
-            return Passage(inner.text, score or inner.score)
+            return RetrievedPassage(inner.text, score or inner.score)
     return None
 
 

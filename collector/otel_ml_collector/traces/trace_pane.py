@@ -25,10 +25,11 @@ from otel_ml_collector.traces.critical_path import (
     find_slow,
     find_usual_ms,
 )
-from otel_ml_collector.traces.trace_sentence import TraceFacts, find_trace_facts
+from otel_ml_collector.traces.graph import GraphNode, TraceGraph, make_graph
+from otel_ml_collector.traces.trace_sentence import SentenceFacts, find_trace_facts
 from otel_ml_collector.traces.tree import (
-    SpanNode,
     SpanTree,
+    TreeSpan,
     find_silent_calls,
     make_span_tree,
 )
@@ -71,7 +72,7 @@ class SpanMark:
 
 
 @dataclass(frozen=True, slots=True)
-class Amounts:
+class TraceAmounts:
     """How the numbers of a trace are written: one unit and number of decimals in each column.
 
     Attributes:
@@ -113,7 +114,7 @@ def _write(value: float, digits: int) -> str:
     return f"{value:,.{digits}f}"
 
 
-def choose_amounts(tree: SpanTree) -> Amounts:
+def choose_amounts(tree: SpanTree) -> TraceAmounts:
     """Choose the units and decimals for the columns of a trace."""
     tokens = sum(node.tokens or 0 for node in tree.tops)
     cost = max((node.cost or 0.0 for node in tree.tops), default=0.0)
@@ -130,7 +131,7 @@ def choose_amounts(tree: SpanTree) -> Amounts:
         digits = 0
     elif length_ms >= _TENTHS_FROM_MS:
         digits = 1
-    return Amounts(
+    return TraceAmounts(
         per_token=per_token,
         token_unit=token_unit,
         per_ms=per_ms,
@@ -156,6 +157,8 @@ class TracePane:
     Attributes:
         is_part: Whether the trace has more than 100,000 spans, so that only the first are here.
         matches: Number of spans that the filter selects; None without a filter.
+        graph: The graph of the trace; None if it has fewer than three different steps.
+        graph_node: The selected node of the graph, whose spans are in `rows`.
         widths: Widths of the columns of tokens, cost and time, in px. Without tokens and costs in
             the trace, only the last.
         summaries: More facts about the spans of the rows, by run ID.
@@ -165,19 +168,42 @@ class TracePane:
     state: TreeState
     rows: Sequence[TreeRow | MoreRows]
     opened: Collection[str]
-    current: SpanNode | None
+    current: TreeSpan | None
     is_part: bool
     matches: int | None
-    amounts: Amounts
+    amounts: TraceAmounts
     widths: Sequence[int]
     summaries: Mapping[str, RunSummary]
     marks: Mapping[str, Sequence[SpanMark]]
     clocks: Sequence[ClockNote]
-    silent: Sequence[SpanOutline]
-    totals: Totals
-    facts: TraceFacts
-    next_error: SpanNode | None
-    minimap: Minimap | None
+    next_error: TreeSpan | None
+    graph: TraceGraph | None
+    graph_node: GraphNode | None
+
+    @property
+    def silent(self) -> Sequence[SpanOutline]:
+        """The calls of models that report no tokens."""
+        return find_silent_calls(self.tree)
+
+    @property
+    def totals(self) -> Totals:
+        """Tokens and cost of the whole trace."""
+        return add_up([node.span for node in self.tree.nodes])
+
+    @property
+    def facts(self) -> SentenceFacts:
+        """The facts of the sentence above the trace."""
+        return find_trace_facts(self.tree)
+
+    @property
+    def minimap(self) -> Minimap | None:
+        """The overview of the whole trace; None for a short trace."""
+        return _draw_minimap(self.tree)
+
+    @property
+    def is_graph(self) -> bool:
+        """Whether the graph is shown."""
+        return self.state.view == "graph" and self.graph is not None
 
     @property
     def has_usage(self) -> bool:
@@ -260,7 +286,14 @@ def make_pane(
         selected, matching = find_matching(tree, state, found)
         matches = len(selected)
     lister = TreeRows(tree, state, current, matching)
-    rows = lister.list_all() if below is None else lister.list_below(*below)
+    graph = make_graph(tree) if below is None else None
+    chosen = next((one for one in graph.nodes if one.key == state.node), None) if graph else None
+    if state.view == "graph" and graph is not None:
+        rows = lister.list_spans(chosen.spans if chosen else ())
+    elif below is None:
+        rows = lister.list_all()
+    else:
+        rows = lister.list_below(*below)
     shown = [row.node.span for row in rows if isinstance(row, TreeRow) and not row.is_group]
     notes = find_clock_notes(reader, [node.span for node in tree.nodes])
     outline = [node.span for node in tree.nodes]
@@ -280,11 +313,9 @@ def make_pane(
         summaries=summaries,
         marks=_mark(*_find_slow_spans(reader, run.project, outline, now_ns), notes),
         clocks=[*notes.values()],
-        silent=find_silent_calls(tree),
-        totals=add_up(outline),
-        facts=find_trace_facts(tree),
         next_error=find_next_error(tree, current),
-        minimap=_draw_minimap(tree),
+        graph=graph,
+        graph_node=chosen,
     )
 
 
@@ -329,7 +360,7 @@ def _mark(
 
 
 def _find_widths(
-    tree: SpanTree, rows: Sequence[TreeRow | MoreRows], amounts: Amounts
+    tree: SpanTree, rows: Sequence[TreeRow | MoreRows], amounts: TraceAmounts
 ) -> Sequence[int]:
     """Find the widths of the columns, so that no number is cut."""
     spans = [row for row in rows if isinstance(row, TreeRow)]
@@ -352,7 +383,7 @@ def _draw_minimap(tree: SpanTree) -> Minimap | None:
     if len(tree.nodes) < _MINIMAP_SPANS:
         return None
     kinds = {"model": "models", "embedding": "models", "tool": "tools", "retriever": "tools"}
-    lanes: defaultdict[str, list[SpanNode]] = defaultdict(list)
+    lanes: defaultdict[str, list[TreeSpan]] = defaultdict(list)
     for node in tree.nodes:
         lanes[kinds.get(node.span.kind, "")].append(node)
     failed = [node for node in tree.nodes if node.span.has_failed]

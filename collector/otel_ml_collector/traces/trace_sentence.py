@@ -7,7 +7,7 @@ from typing import Final
 
 from otel_ml_collector.runs.answers import SpanOutline
 from otel_ml_collector.traces.critical_path import find_waits
-from otel_ml_collector.traces.tree import SpanNode, SpanTree, list_below
+from otel_ml_collector.traces.tree import SpanTree, TreeSpan, list_below
 
 # Kinds of work: one call of each, and several.
 _WORK: Final[Mapping[str, tuple[str, str]]] = {
@@ -22,7 +22,7 @@ _LEAST_SHARE: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class TraceFacts:
+class SentenceFacts:
     """What took the time of a trace, what it cost, and what failed first.
 
     Attributes:
@@ -51,12 +51,12 @@ class TraceFacts:
     is_least: bool
 
 
-def find_trace_facts(tree: SpanTree) -> TraceFacts:
+def find_trace_facts(tree: SpanTree) -> SentenceFacts:
     """Find the facts of the sentence above a trace."""
     share, work, nodes = _find_work(tree)
     first_error = _find_first_error(tree)
     costs = [node.cost for node in tree.tops if node.cost is not None]
-    return TraceFacts(
+    return SentenceFacts(
         length_ms=tree.length_ms,
         share=share,
         work=work,
@@ -70,7 +70,7 @@ def find_trace_facts(tree: SpanTree) -> TraceFacts:
     )
 
 
-def _find_work(tree: SpanTree) -> tuple[float | None, str, list[SpanNode]]:
+def _find_work(tree: SpanTree) -> tuple[float | None, str, list[TreeSpan]]:
     """Find the kind of work that the trace waited for most, its share, and its spans.
 
     Time inside a tool counts for the tool, and so on: each span counts for the outermost tool,
@@ -78,9 +78,9 @@ def _find_work(tree: SpanTree) -> tuple[float | None, str, list[SpanNode]]:
     that the trace waited for most.
     """
     waits = find_waits([node.span for node in tree.nodes])
-    doer: dict[int, SpanNode] = {}
+    doer: dict[int, TreeSpan] = {}
     by_work: Counter[str] = Counter()
-    spans: defaultdict[str, list[SpanNode]] = defaultdict(list)
+    spans: defaultdict[str, list[TreeSpan]] = defaultdict(list)
     for node in list_below(tree.tops):
         above = doer.get(id(node.parent)) if node.parent else None
         own = above or (node if node.span.kind in _WORK else None)
@@ -101,7 +101,7 @@ def _find_work(tree: SpanTree) -> tuple[float | None, str, list[SpanNode]]:
     return (share, longest.span.name, [longest]) if share >= _LEAST_SHARE else (None, "", [])
 
 
-def _find_first_error(tree: SpanTree) -> SpanNode | None:
+def _find_first_error(tree: SpanTree) -> TreeSpan | None:
     """Find the span that failed first: the one whose error ended first, and the innermost of these.
 
     An error that a parent passes on ends later than the error itself.
@@ -111,7 +111,7 @@ def _find_first_error(tree: SpanTree) -> SpanNode | None:
     return min(inner, key=lambda node: (node.span.end_ns, node.span.run_id), default=None)
 
 
-def step_of(node: SpanNode) -> int | None:
+def step_of(node: TreeSpan) -> int | None:
     """Return the number of the model call that came last before a span, within its agent.
 
     Calls of models are counted from 1 below the outermost agent; those of other agents inside it
@@ -131,12 +131,12 @@ def step_of(node: SpanNode) -> int | None:
     return number or None
 
 
-def find_model_calls(agent: SpanNode) -> list[SpanNode]:
+def find_model_calls(agent: TreeSpan) -> list[TreeSpan]:
     """Find the calls of models by an agent itself, not by tools or agents inside it, oldest first.
 
     A second record of the same call is left out.
     """
-    calls: list[SpanNode] = []
+    calls: list[TreeSpan] = []
     waiting = [*agent.children]
     while waiting:
         node = waiting.pop()

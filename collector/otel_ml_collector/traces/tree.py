@@ -12,7 +12,7 @@ from otel_ml_collector.same_calls import CALLS
 
 
 @dataclass(slots=True, eq=False)
-class SpanNode:
+class TreeSpan:
     """A span in the tree of its trace.
 
     Attributes:
@@ -28,8 +28,8 @@ class SpanNode:
     """
 
     span: SpanOutline
-    parent: "SpanNode | None" = None
-    children: "list[SpanNode]" = field(default_factory=list)
+    parent: "TreeSpan | None" = None
+    children: "list[TreeSpan]" = field(default_factory=list)
     inside: int = 0
     errors: int = 0
     tokens: int | None = None
@@ -54,8 +54,8 @@ class SpanTree:
         orphans: Number of spans whose parent is missing.
     """
 
-    tops: Sequence[SpanNode]
-    nodes: Sequence[SpanNode]
+    tops: Sequence[TreeSpan]
+    nodes: Sequence[TreeSpan]
     start_ns: int
     end_ns: int
     orphans: int
@@ -75,7 +75,7 @@ class SpanTree:
         """Number of spans that run or crashed."""
         return sum(node.span.outcome in {"running", "crashed"} for node in self.nodes)
 
-    def find(self, run_id: str) -> SpanNode | None:
+    def find(self, run_id: str) -> TreeSpan | None:
         """Return the span with an ID; the one that began last if several share it."""
         own = (node for node in self.nodes if node.span.run_id == run_id)
         return max(own, key=lambda node: node.span.start_ns, default=None)
@@ -91,7 +91,7 @@ def make_span_tree(spans: Iterable[SpanOutline]) -> SpanTree:
         spans: The spans in any order. A span with the same ID and start as another one is left out.
     """
     unique = {(span.run_id, span.start_ns): span for span in spans}
-    nodes = [SpanNode(s) for s in sorted(unique.values(), key=attrgetter("start_ns", "run_id"))]
+    nodes = [TreeSpan(s) for s in sorted(unique.values(), key=attrgetter("start_ns", "run_id"))]
     last = {node.span.run_id: node for node in nodes}
     orphans = 0
     for node in nodes:
@@ -113,10 +113,10 @@ def make_span_tree(spans: Iterable[SpanOutline]) -> SpanTree:
     )
 
 
-def _open_cycles(nodes: Sequence[SpanNode], reached: Iterable[SpanNode]) -> list[SpanNode]:
+def _open_cycles(nodes: Sequence[TreeSpan], reached: Iterable[TreeSpan]) -> list[TreeSpan]:
     """Put one span of each cycle at the top, so that a way leads from the tops to all spans."""
     seen = {id(node) for node in reached}
-    tops: list[SpanNode] = []
+    tops: list[TreeSpan] = []
     for node in nodes:
         if id(node) in seen:
             continue
@@ -133,9 +133,9 @@ def _open_cycles(nodes: Sequence[SpanNode], reached: Iterable[SpanNode]) -> list
     return tops
 
 
-def list_below(tops: Iterable[SpanNode]) -> list[SpanNode]:
+def list_below(tops: Iterable[TreeSpan]) -> list[TreeSpan]:
     """List some spans and all spans below them, parents before children, oldest first."""
-    ordered: list[SpanNode] = []
+    ordered: list[TreeSpan] = []
     waiting = [*tops][::-1]
     while waiting:  # not recursive: a trace may be deeper than Python's stack
         node = waiting.pop()
@@ -144,7 +144,7 @@ def list_below(tops: Iterable[SpanNode]) -> list[SpanNode]:
     return ordered
 
 
-def _add_up(tops: Sequence[SpanNode]) -> None:
+def _add_up(tops: Sequence[TreeSpan]) -> None:
     for node in reversed(list_below(tops)):
         span = node.span
         counts = span.kind != JUDGE_KIND
@@ -192,10 +192,7 @@ class Usage:
     is_again: bool = False
 
 
-NO_USAGE = Usage(None, None)
-
-
-def usage_of(node: SpanNode) -> Usage:
+def usage_of(node: TreeSpan) -> Usage:
     """Return tokens and cost of a span.
 
     A call of a model has its own numbers. Any other span has the sum of the model calls below it. A
@@ -211,7 +208,7 @@ def usage_of(node: SpanNode) -> Usage:
     return Usage(node.tokens, node.cost, is_sum=True, is_least=node.has_silent and has_sum)
 
 
-def add_usages(nodes: Sequence[SpanNode]) -> Usage:
+def add_usages(nodes: Sequence[TreeSpan]) -> Usage:
     """Add up tokens and cost of some spans and all spans inside them."""
     tokens = [node.tokens for node in nodes if node.tokens is not None]
     costs = [node.cost for node in nodes if node.cost is not None]
@@ -229,9 +226,9 @@ def find_silent_calls(tree: SpanTree) -> list[SpanOutline]:
     return [node.span for node in tree.nodes if node.is_silent]
 
 
-def group_repeats(nodes: Sequence[SpanNode]) -> list[list[SpanNode]]:
+def group_repeats(nodes: Sequence[TreeSpan]) -> list[list[TreeSpan]]:
     """Group siblings of the same kind and name, in the order of the first of each group."""
-    groups: defaultdict[tuple[str, str], list[SpanNode]] = defaultdict(list)
+    groups: defaultdict[tuple[str, str], list[TreeSpan]] = defaultdict(list)
     for node in nodes:
         groups[node.span.kind, node.span.name].append(node)
     return [*groups.values()]

@@ -1,7 +1,7 @@
 """Chooses which rows of a trace's tree are shown: groups of repeats, folds, search and order."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from operator import attrgetter
 from typing import Final, Literal
@@ -9,8 +9,8 @@ from typing import Final, Literal
 from pydantic import BaseModel, Field
 
 from otel_ml_collector.traces.tree import (
-    SpanNode,
     SpanTree,
+    TreeSpan,
     Usage,
     add_usages,
     group_repeats,
@@ -37,6 +37,7 @@ class TreeState(BaseModel):
         find: Text to search for in names, inputs and outputs.
         errors: Whether only failed spans are shown.
         order: Siblings by time, or the slowest first.
+        node: A node of the graph, by key; its spans are listed.
         open: The unfolded rows, by key; None to unfold as many as fit into the window.
     """
 
@@ -44,6 +45,7 @@ class TreeState(BaseModel):
     find: str = Field(default="", max_length=200)
     errors: bool = False
     order: Literal["time", "slow"] = "time"
+    node: str = Field(default="", max_length=40)
     open: str | None = Field(default=None, max_length=8_000)
 
     @property
@@ -54,6 +56,7 @@ class TreeState(BaseModel):
             "find": self.find,
             "errors": "1" if self.errors else "",
             "order": "" if self.order == "time" else self.order,
+            "node": self.node,
         }
 
     @property
@@ -78,14 +81,14 @@ class TreeRow:
 
     key: str
     level: int
-    nodes: Sequence[SpanNode]
+    nodes: Sequence[TreeSpan]
     usage: Usage
     is_open: bool
     below: int
     is_member: bool = False
 
     @property
-    def node(self) -> SpanNode:
+    def node(self) -> TreeSpan:
         """The first span of the row."""
         return self.nodes[0]
 
@@ -139,7 +142,7 @@ class TreeRows:
 
     tree: SpanTree
     state: TreeState
-    current: SpanNode | None = None
+    current: TreeSpan | None = None
     matching: Collection[int] | None = None
     opened: set[str] = field(default_factory=set)
 
@@ -156,7 +159,14 @@ class TreeRows:
         """List the rows below a row, from one of them on; empty if there is no such row."""
         return self._list(key, self._find_nodes(key), level, first=first)
 
-    def _find_nodes(self, key: str) -> Sequence[SpanNode]:
+    def list_spans(self, nodes: Sequence[TreeSpan]) -> list[TreeRow | MoreRows]:
+        """List some spans without what is above or below them, at most 100."""
+        rows = [self._of_span(node, 1, is_member=True) for node in nodes]
+        if self.state.order == "slow":
+            rows.sort(key=attrgetter("length_ms"), reverse=True)
+        return [replace(row, below=0, is_open=False) for row in rows[:_FOLD_ROWS]]
+
+    def _find_nodes(self, key: str) -> Sequence[TreeSpan]:
         """Return the spans below a row."""
         if key == _TOP:
             return self.tree.tops
@@ -198,7 +208,7 @@ class TreeRows:
     def _list(
         self,
         key: str,
-        nodes: Sequence[SpanNode],
+        nodes: Sequence[TreeSpan],
         level: int,
         most: int | None = None,
         first: int = 0,
@@ -216,7 +226,7 @@ class TreeRows:
         return rows
 
     def _cut(
-        self, key: str, nodes: Sequence[SpanNode], level: int, first: int
+        self, key: str, nodes: Sequence[TreeSpan], level: int, first: int
     ) -> Iterator[TreeRow | MoreRows]:
         """Arrange siblings, and put one row in place of those beyond the first 100."""
         arranged = self._arrange(key, nodes, level)
@@ -232,13 +242,13 @@ class TreeRows:
         if len(arranged) > end:
             yield MoreRows(key, level, end, len(arranged) - end)
 
-    def _nodes_below(self, row: TreeRow) -> Sequence[SpanNode]:
+    def _nodes_below(self, row: TreeRow) -> Sequence[TreeSpan]:
         return row.nodes if row.is_group else row.node.children
 
     def _below(self, row: TreeRow) -> list[TreeRow]:
         return self._arrange(row.key, self._nodes_below(row), row.level + 1)
 
-    def _arrange(self, key: str, nodes: Sequence[SpanNode], level: int) -> list[TreeRow]:
+    def _arrange(self, key: str, nodes: Sequence[TreeSpan], level: int) -> list[TreeRow]:
         """Make the rows of siblings, grouped and in order."""
         if self.matching is not None:
             nodes = [node for node in nodes if id(node) in self.matching]
@@ -255,16 +265,16 @@ class TreeRows:
             rows.sort(key=attrgetter("length_ms"), reverse=True)
         return rows
 
-    def _of_span(self, node: SpanNode, level: int, *, is_member: bool) -> TreeRow:
+    def _of_span(self, node: TreeSpan, level: int, *, is_member: bool) -> TreeRow:
         below = self._count(node)
         is_open = bool(below) and (self.matching is not None or node.key in self.opened)
         return TreeRow(node.key, level, [node], usage_of(node), is_open, below, is_member)
 
-    def _of_group(self, key: str, nodes: Sequence[SpanNode], level: int) -> TreeRow:
+    def _of_group(self, key: str, nodes: Sequence[TreeSpan], level: int) -> TreeRow:
         own = _group_key(key, nodes)
         return TreeRow(own, level, nodes, add_usages(nodes), own in self.opened, len(nodes))
 
-    def _count(self, node: SpanNode) -> int:
+    def _count(self, node: TreeSpan) -> int:
         if self.matching is not None:
             return sum(id(child) in self.matching for child in node.children)
         if self.state.view != "grouped":
@@ -273,7 +283,7 @@ class TreeRows:
         return sum(1 if len(group) >= FEWEST_REPEATS else len(group) for group in groups)
 
 
-def _group_key(above: str, nodes: Sequence[SpanNode]) -> str:
+def _group_key(above: str, nodes: Sequence[TreeSpan]) -> str:
     span = nodes[0].span
     digest = blake2b(f"{span.kind}\0{span.name}".encode(errors="replace"), digest_size=4)
     return f"{above}.{digest.hexdigest()}"
@@ -281,7 +291,7 @@ def _group_key(above: str, nodes: Sequence[SpanNode]) -> str:
 
 def find_matching(
     tree: SpanTree, state: TreeState, found: Collection[str]
-) -> tuple[list[SpanNode], set[int]]:
+) -> tuple[list[TreeSpan], set[int]]:
     """Find the spans that a filter selects.
 
     Args:
@@ -301,14 +311,14 @@ def find_matching(
     ]
     shown: set[int] = set()
     for node in selected:
-        above: SpanNode | None = node
+        above: TreeSpan | None = node
         while above is not None and id(above) not in shown:
             shown.add(id(above))
             above = above.parent
     return selected, shown
 
 
-def find_next_error(tree: SpanTree, current: SpanNode | None) -> SpanNode | None:
+def find_next_error(tree: SpanTree, current: TreeSpan | None) -> TreeSpan | None:
     """Find the failed span after a span in the order of time; after the last one, the first."""
     failed = [node for node in tree.nodes if node.span.has_failed]
     if not failed:
@@ -331,10 +341,10 @@ class BarPaths:
     failed: str
 
 
-def draw_bars(tree: SpanTree, nodes: Iterable[SpanNode]) -> BarPaths:
+def draw_bars(tree: SpanTree, nodes: Iterable[TreeSpan]) -> BarPaths:
     """Draw spans as one path for each outcome. Spans closer than 1/1,000 of the axis are joined."""
 
-    def is_failed(node: SpanNode) -> bool:
+    def is_failed(node: TreeSpan) -> bool:
         return node.span.has_failed
 
     nodes = [*nodes]
@@ -343,7 +353,7 @@ def draw_bars(tree: SpanTree, nodes: Iterable[SpanNode]) -> BarPaths:
     )
 
 
-def _draw(tree: SpanTree, nodes: Iterable[SpanNode], is_drawn: Callable[[SpanNode], bool]) -> str:
+def _draw(tree: SpanTree, nodes: Iterable[TreeSpan], is_drawn: Callable[[TreeSpan], bool]) -> str:
     scale = _BAR_COLUMNS / (tree.length_ms * 1e6)
     bars: list[list[int]] = []
     for node in sorted(filter(is_drawn, nodes), key=lambda node: node.span.start_ns):

@@ -18,7 +18,7 @@ ANSWER: Final = "Negative prices rose from **69 hours** in 2022 to **573 hours**
 MESSAGE: Final = (
     "no bytes for 5.0 s while reading https://exchange.example/market-data (try 1 of 1)"
 )
-_SCOPE: Final = Scope({"service.name": "research"}, "tests", "1", {})
+_RESEARCH_SCOPE: Final = Scope({"service.name": "research"}, "tests", "1", {})
 _SITES: Final = ("exchange.example/market-data", "grid.example/prices", "agency.example/archive")
 
 
@@ -47,7 +47,7 @@ class Research:
             },
             start_ns=self.now_ns,
             end_ns=self.now_ns + MS_NS,
-            scope=_SCOPE,
+            scope=_RESEARCH_SCOPE,
         )
 
     def add(
@@ -69,7 +69,7 @@ class Research:
             parent_span_id=above.span_id,
             start_ns=start_ns,
             end_ns=start_ns + length_ms * MS_NS,
-            scope=_SCOPE,
+            scope=_RESEARCH_SCOPE,
             **fields,
         )
         self.spans.append(span)

@@ -137,6 +137,7 @@ class World:
             "/dataset-coverage": f"name=view-{MARK}&version=1",
             "/judge-people": f"judge=judge-{MARK}",
             "/judge-backfill": f"judge=judge-{MARK}",
+            "/trace-pair": f"of={id_of(self.theirs)}&of={id_of(self.over)}",
             "/compare": f"of={id_of(self.theirs)}&of={id_of(self.over)}",
             "/rows": "key=top",
             "/stats": "group=model",
@@ -322,7 +323,7 @@ def test_roads(world: World) -> None:
     silent = []
     for method, address in world.roads():
         is_jaeger = address.startswith("/jaeger/") or not address.startswith(("/api/v1", "/p"))
-        is_part = address.endswith(("/image", "/calls"))
+        is_part = address.endswith(("/image", "/calls", "/others"))
         is_part |= any(
             part in address
             for part in (

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from otel_ml_collector.traces.steps import Passage, find_passages
+from otel_ml_collector.traces.steps import RetrievedPassage, find_passages
 
 DOCUMENT = {"page_content": "69 hours", "metadata": {"source": "a"}}
 
@@ -22,7 +22,7 @@ DOCUMENT = {"page_content": "69 hours", "metadata": {"source": "a"}}
 )
 def test_documents(value: Any, expected: list[tuple[str, str]]) -> None:
     """Documents are read in their order, with the start of their text and their score."""
-    expected_passages = [Passage(*each) for each in expected]
+    expected_passages = [RetrievedPassage(*each) for each in expected]
     assert find_passages(value, is_retriever=True) == expected_passages
 
 
@@ -36,5 +36,5 @@ def test_output_of_a_tool() -> None:
     """Texts that a tool returns are documents only if they have scores."""
     assert find_passages(["one", "two"], is_retriever=False) == []
     assert find_passages([{"text": "one", "score": 1}], is_retriever=False) == [
-        Passage("one", "1.00")
+        RetrievedPassage("one", "1.00")
     ]

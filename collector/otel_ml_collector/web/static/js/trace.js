@@ -11,7 +11,7 @@ const table = () => find("[data-wf]");
 function stateOf(address) {
   const state = new URL(address, location.href).searchParams;
   for (const name of [...state.keys()]) {
-    if (!["view", "find", "errors", "order"].includes(name)) state.delete(name);
+    if (!["view", "find", "errors", "order", "node"].includes(name)) state.delete(name);
   }
   return state.toString();
 }
@@ -158,9 +158,9 @@ async function select(run, isNew = true) {
   await load(`${path}/span${query}`, "#span");
   document.title = find("#span").dataset.title;
   if (tab && find(`[data-tab="${tab}"]`)) showTab(tab);
-  const row = mark(run);
+  const row = table() && mark(run);
   if (row) reveal(row);
-  else await reloadTree(`${path}/tree${query}`);
+  else if (!find(".gr")) await reloadTree(`${path}/tree${query}`);
 }
 
 async function reloadTree(address) {
@@ -228,10 +228,11 @@ function zoom(from, to) {
   if (back) back.hidden = isWhole;
 }
 
-/** Write a time with three digits and its unit, as the pages do. */
+/** Write a time with its unit, as the pages do. */
 function write(ms) {
-  const [value, unit] = ms >= 60000 ? [ms / 60000, "min"] : ms >= 1000 ? [ms / 1000, "s"] : [ms, "ms"];
-  return `${Number(value.toPrecision(3))}\u202f${unit}`;
+  if (ms >= 60000) return `${(ms / 60000).toFixed(1)}\u202fmin`;
+  if (ms >= 1000) return `${(ms / 1000).toFixed(2)}\u202fs`;
+  return `${Number(ms.toPrecision(3))}\u202fms`;
 }
 
 function zoomToSpan() {
@@ -282,8 +283,11 @@ document.addEventListener("click", (event) => {
   const twist = target.closest(".twist");
   const row = target.closest("tbody tr");
   const state = target.closest("a[data-state]");
+  const node = target.closest("[data-node]");
   if (zoomed) return zoomed.dataset.zoom ? zoomToSpan() : zoom(0, 1);
-  if (state) {
+  if (node) {
+    change(node.dataset.node);
+  } else if (state) {
     event.preventDefault();
     change(state.href);
   } else if (target.closest("#next-error")) {
@@ -322,7 +326,7 @@ document.addEventListener("input", (event) => {
   searching = setTimeout(() => search(event.target.form), SEARCH_MS);
 });
 window.addEventListener("popstate", () => {
-  if (table()) select(location.pathname.split("/").pop(), false);
+  if (find("#tree")) select(location.pathname.split("/").pop(), false);
 });
 
 if (table()) showOwn();
