@@ -139,7 +139,7 @@ def find_agent(node: TreeSpan | None) -> TreeSpan | None:
     """Find the agent whose steps a span is part of: the span itself, or the closest above it.
 
     A model's call has its own conversation. A chain counts as an agent if it called both a model
-    and a tool or agent.
+    and a tool, or an agent.
     """
     if node is None or node.span.kind in {"model", "embedding", "judge"}:
         return None
@@ -148,7 +148,9 @@ def find_agent(node: TreeSpan | None) -> TreeSpan | None:
             return node
         if node.span.kind in {"chain", "span"}:
             turns = _list_turns(node)
-            if any(turn.model for turn in turns) and any(turn.nodes for turn in turns):
+            called = [call for turn in turns for call in turn.nodes]
+            has_model = any(turn.model for turn in turns)
+            if (has_model and called) or any(call.span.kind == "agent" for call in called):
                 return node
         node = node.parent
     return None
@@ -189,7 +191,7 @@ def find_steps(
 def _list_turns(agent: TreeSpan) -> list[_ModelTurn]:
     """List the calls of an agent's model, each with the tools and agents called after it."""
     turns: list[_ModelTurn] = []
-    for node in _list_calls(agent):
+    for node in list_calls(agent):
         if node.span.kind == "model":
             turns.append(_ModelTurn(sum(turn.model is not None for turn in turns) + 1, node))
         else:
@@ -199,7 +201,7 @@ def _list_turns(agent: TreeSpan) -> list[_ModelTurn]:
     return turns
 
 
-def _list_calls(above: TreeSpan) -> list[TreeSpan]:
+def list_calls(above: TreeSpan) -> list[TreeSpan]:
     """List the closest calls of models, tools and agents below a span, oldest first.
 
     A second record of a call, and a model's call around other ones, are left out.
@@ -209,8 +211,9 @@ def _list_calls(above: TreeSpan) -> list[TreeSpan]:
     while waiting:  # not recursive: a trace may be deeper than Python's stack
         node = waiting.pop()
         kind = node.span.kind
+        is_model = kind == "model" and node.span.own is None
         is_call = kind in {*_TOOL_KINDS, "agent"} or (
-            kind == "model" and not any(child.span.kind == "model" for child in node.children)
+            is_model and not any(child.span.kind == "model" for child in node.children)
         )
         if is_call:
             calls.append(node)
@@ -246,8 +249,8 @@ def _read_runs(
         nodes += [] if turn.model is None else [turn.model]
         for node in turn.nodes[:_CALLS_OF_STEP]:
             nodes.append(node)
-            for inner in _list_calls(node)[:_CALLS_OF_STEP]:
-                nodes += [inner, *_list_calls(inner)[:_CALLS_OF_STEP]]
+            for inner in list_calls(node)[:_CALLS_OF_STEP]:
+                nodes += [inner, *list_calls(inner)[:_CALLS_OF_STEP]]
     ids = dict.fromkeys(node.span.run_id for node in nodes)
     return find_present_runs(reader, agent.span.project, [*ids], now_ns)
 
@@ -260,8 +263,12 @@ def _find_question(runs: Mapping[str, Run], agent: TreeSpan, turns: Sequence[_Mo
         if run is None:
             continue
         asked = [message for item in find_messages(run.inputs) if (message := read_message(item))]
-        users = [message for message in asked if message["role"] == "user"]
-        texts = [text_of_part(part) for message in users[-1:] for part in message["parts"]]
+        users = [
+            [text_of_part(part) for part in message["parts"] if part.get("type") == "text"]
+            for message in asked
+            if message["role"] == "user"
+        ]
+        texts = next((parts for parts in reversed(users) if parts), [])
         text = "\n".join(filter(None, texts))
         if not asked and isinstance(value := alone(run.inputs), str):
             text = value
@@ -317,11 +324,8 @@ def _make_call(
 ) -> StepCall:
     """Make a call with the calls inside it, two levels deep."""
     run = runs.get(node.span.run_id)
-    inner = (
-        [item for item in _list_calls(node) if item.span.kind != "model"]
-        if depth < _CALL_DEPTH
-        else []
-    )
+    has_inner = depth < _CALL_DEPTH and node.span.kind != "retriever"
+    inner = [item for item in list_calls(node) if item.span.kind != "model"] if has_inner else []
     calls = [_make_call(item, runs, selected, depth + 1) for item in inner[:_CALLS_OF_STEP]]
     given, result, passages = "", "", list[RetrievedPassage]()
     if run is not None:
@@ -354,6 +358,8 @@ def _without_name(text: str, name: str) -> str:
 
 def _write_result(value: JsonValue) -> str:
     inner = unwrap(alone(value))
+    if isinstance(inner, dict) and "type" in inner and isinstance(inner.get("content"), str):
+        inner = inner["content"]  # a message of a tool, as LangChain returns it
     if inner is None or inner in ("", {}, []):
         return ""
     return inner if isinstance(inner, str) else to_json(inner)

@@ -31,7 +31,7 @@ _SLOWER: Final = 1.5
 _LEAST_PART: Final = 0.01
 _COSTLIER: Final = 1.1
 _CANDIDATES: Final = 9
-_SIDES: Final = 2
+_COMPARED_TRACES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ def show_trace_pair(
     is_all: Annotated[bool, Query(alias="all")] = False,
 ) -> Response:
     """Show two traces side by side, each given by one of its runs."""
-    if len(of) != _SIDES or len({*of}) != _SIDES:
+    if len(of) != _COMPARED_TRACES or len({*of}) != _COMPARED_TRACES:
         raise BadInput(f"of: expected two different runs, found {len(of)}", "of")
     now_ns = time.time_ns()
     left, right = (

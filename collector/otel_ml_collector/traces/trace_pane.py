@@ -370,7 +370,9 @@ def _find_widths(
         least = "≥ " if any(row.usage.is_least for row in spans) else ""
         tokens = [amounts.tokens(row.usage.tokens) for row in spans] + [amounts.token_unit]
         costs = [amounts.cost(row.usage.cost) for row in spans]
-        widths = [_width(least + text for text in texts) for texts in (tokens, costs)] + widths
+        brackets = "()" if any(row.usage.is_again for row in spans) else ""
+        texts = [least + brackets + text for text in tokens], [least + brackets + c for c in costs]
+        widths = [*map(_width, texts), *widths]
     return widths
 
 

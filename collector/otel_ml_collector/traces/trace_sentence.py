@@ -7,6 +7,7 @@ from typing import Final
 
 from otel_ml_collector.runs.answers import SpanOutline
 from otel_ml_collector.traces.critical_path import find_waits
+from otel_ml_collector.traces.steps import list_calls
 from otel_ml_collector.traces.tree import SpanTree, TreeSpan, list_below
 
 # Kinds of work: one call of each, and several.
@@ -94,7 +95,7 @@ def _find_work(tree: SpanTree) -> tuple[float | None, str, list[TreeSpan]]:
         if share >= _LEAST_SHARE:
             one, several = _WORK[kind]
             return share, one if len(spans[kind]) == 1 else several, spans[kind]
-    if by_work or not tree.nodes or len(tree.nodes) == 1:
+    if len(tree.nodes) <= 1:
         return None, "", []
     longest = max(tree.nodes, key=lambda node: waits.get(node.span.run_id, 0))
     share = waits.get(longest.span.run_id, 0) / 1e6 / tree.length_ms
@@ -123,25 +124,9 @@ def step_of(node: TreeSpan) -> int | None:
     agent = next((above for above in reversed(way) if above.span.kind == "agent"), None)
     if agent is None:
         return None
-    calls = find_model_calls(agent)
+    calls = [call for call in list_calls(agent) if call.span.kind == "model"]
     inside = {id(one) for one in way}
     start_ns = next((call.span.start_ns for call in calls if id(call) in inside), None)
     before = node.span.start_ns if start_ns is None else start_ns
     number = sum(call.span.start_ns <= before for call in calls)
     return number or None
-
-
-def find_model_calls(agent: TreeSpan) -> list[TreeSpan]:
-    """Find the calls of models by an agent itself, not by tools or agents inside it, oldest first.
-
-    A second record of the same call is left out.
-    """
-    calls: list[TreeSpan] = []
-    waiting = [*agent.children]
-    while waiting:
-        node = waiting.pop()
-        if node.span.kind == "model":
-            calls.append(node)
-        elif node.span.kind not in {"agent", "tool", "retriever"}:
-            waiting += node.children
-    return sorted(calls, key=lambda node: (node.span.start_ns, node.span.run_id))

@@ -12,6 +12,7 @@ from urllib.request import Request, urlopen
 from playwright.sync_api import Locator, Page
 
 from otel_ml_collector.span import Span, Value
+from tests.support.browser.agents import RESEARCH, make_research, send_research
 from tests.support.browser.trips import TRIPS, send_trips
 from tests.support.collector import CollectorProcess, running
 from tests.support.keys import WRONG, run_keys
@@ -80,6 +81,7 @@ def open_tour(demo: CollectorProcess, folder: Path) -> Iterator[list[Stop]]:
             Stop("home-empty", f"{bare.endpoint}/"),
             *_of_unfinished(nightly),  # unfinished runs count as running for five minutes only
             *_of_trips(nightly),
+            *_of_agents(nightly),
             *_of_trainings(nightly),
             *_of_houses(nightly),
             *_over_demo(demo),
@@ -280,6 +282,29 @@ def _of_trips(collector: CollectorProcess) -> list[Stop]:
         Stop("model-tokens", f"{pages}/models/reply"),
         Stop("session-chat", f"{pages}/sessions/trip-208"),
     ]
+
+
+def _of_agents(collector: CollectorProcess) -> list[Stop]:
+    """Send traces of agents, a short and a long one; return their pages."""
+    agent = send_research(collector, make_research(40))
+    other = send_research(collector, make_research(38))
+    crawler = send_research(collector, make_research(800, "crawler"))
+    failed = next(span for span in agent if span.status_code == 2)
+    pages = collector.endpoint + RESEARCH
+    own, many = (f"{pages}/runs/{id_of(spans[0])}" for spans in (agent, crawler))
+    return [
+        Stop("agent", own),
+        Stop("agent-failed", f"{pages}/runs/{id_of(failed)}"),
+        Stop("agent-errors", f"{own}?errors=1"),
+        Stop("agent-graph", f"{own}?view=graph", _open_node),
+        Stop("agent-many", many),
+        Stop("agent-pair", f"{pages}/trace-pair?of={id_of(agent[0])}&of={id_of(other[0])}"),
+    ]
+
+
+def _open_node(page: Page) -> None:
+    page.get_by_role("table", name="Nodes of the graph").get_by_role("link").nth(2).click()
+    page.locator(".g2t .cur").wait_for()
 
 
 def _of_houses(collector: CollectorProcess) -> list[Stop]:
