@@ -112,7 +112,7 @@ def test_errors_by_keyboard(page: Page, spans: list[Span]) -> None:
 def test_folds_by_keyboard(page: Page) -> None:
     """The arrow keys open a group, go to its spans, and Enter selects one."""
     page.locator(".wf a.of").first.focus()
-    for _ in range(12):
+    for _ in range(60):
         page.keyboard.press("ArrowDown")
         focused = page.evaluate("document.activeElement.getAttribute('aria-label') ?? ''")
         if focused.startswith("web_search, "):

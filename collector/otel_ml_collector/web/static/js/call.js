@@ -35,5 +35,5 @@ function write() {
 
 write();
 document.addEventListener("htmx:after:swap", (event) => {
-  if (event.target.id === "filter") write();
+  if (["filter", "calls"].includes(event.target.id)) write();
 });

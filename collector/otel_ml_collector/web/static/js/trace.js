@@ -21,9 +21,33 @@ function pathOf(run) {
   return pathname.replace(/[^/]+$/, run);
 }
 
-/** Load a part of the page and put it in place of an element. */
-function load(address, target, swap = "outerHTML") {
-  return htmx.ajax("GET", address, { target, swap });
+const turns = {};
+
+/** Ask for a part of the page. Return null if it fails, or if a newer part is asked for meanwhile. */
+async function ask(address, kind) {
+  const turn = (turns[kind] = (turns[kind] ?? 0) + 1);
+  const zone = document.documentElement.dataset.zone;
+  const headers = { "hx-request": "true", "Otel-Ml-Tz": zone };
+  const answer = await fetch(address, { headers }).catch(() => null);
+  if (!answer?.ok) return null;
+  const part = new DOMParser().parseFromString(await answer.text(), "text/html");
+  return turn === turns[kind] ? part : null;
+}
+
+/** Load a part of the page, and put it in place of the element with its ID. */
+async function load(address, id) {
+  const part = await ask(address, id);
+  const own = part?.getElementById(id);
+  if (!own) return false;
+  document.getElementById(id).replaceWith(document.adoptNode(own));
+  for (const other of part.querySelectorAll("hx-partial")) {
+    const target = find(other.getAttribute("hx-target"));
+    if (target && other.getAttribute("hx-swap") === "innerHTML") target.replaceChildren(...other.childNodes);
+    else target?.replaceWith(...other.childNodes);
+  }
+  htmx.process(document.getElementById(id));
+  (find("#calls") ?? document).dispatchEvent(new Event("htmx:after:swap", { bubbles: true }));
+  return true;
 }
 
 // rows
@@ -65,10 +89,8 @@ async function fold(row, isOpen) {
 
 /** Load rows and put them into the table. Rows that are already there are left out. */
 async function insert(address, place) {
-  const zone = document.documentElement.dataset.zone;
-  const answer = await fetch(address, { headers: { "hx-request": "true", "Otel-Ml-Tz": zone } });
-  if (!answer.ok) return [];
-  const part = new DOMParser().parseFromString(await answer.text(), "text/html");
+  const part = await ask(address, address);
+  if (!part) return [];
   const known = new Set([...table().querySelectorAll("tr[data-key]")].map((row) => row.dataset.key));
   const rows = [...part.querySelectorAll("tr")].filter((row) => !known.has(row.dataset.key));
   place(rows.map((row) => document.adoptNode(row)));
@@ -155,7 +177,7 @@ async function select(run, isNew = true) {
   const query = state ? `?${state}` : "";
   const path = pathOf(run);
   if (isNew) history.pushState({}, "", path + query);
-  await load(`${path}/span${query}`, "#span");
+  if (!(await load(`${path}/span${query}`, "span"))) return;
   document.title = find("#span").dataset.title;
   if (tab && find(`[data-tab="${tab}"]`)) showTab(tab);
   const row = table() && mark(run);
@@ -164,8 +186,7 @@ async function select(run, isNew = true) {
 }
 
 async function reloadTree(address) {
-  await load(address, "#tree");
-  showOwn();
+  if (await load(address, "tree")) showOwn();
 }
 
 /** Scroll the tree to the selected span. */
