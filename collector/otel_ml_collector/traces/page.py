@@ -201,6 +201,9 @@ def show_run(
 ) -> Response:
     """Show a run with everything that is known about it, next to its trace."""
     found = _find_shown(reader, project, run_id)
+    if found.is_alone:
+        context = _describe_run(request, reader, project, found, spans=None, forms=forms)
+        return show_page(request, "run.html", context | {"pane": None})
     spans, is_part = read_tree(reader, found.trace, found.now_ns, found.run.trace_id)
     context = _describe_run(request, reader, project, found, spans=spans, forms=forms)
     pane = make_pane(
@@ -319,6 +322,11 @@ class ShownRun:
     trace: Trace
     now_ns: int
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether the run is the only span of its trace."""
+        return self.trace.next_cursor is None and len(self.trace.runs) <= 1
+
 
 def _find_shown(reader: Reader, project: str, run_id: str) -> ShownRun:
     now_ns = time.time_ns()
@@ -359,12 +367,12 @@ def _describe_run(
     project: str,
     shown: ShownRun,
     *,
-    spans: SpanTree,
+    spans: SpanTree | None,
     forms: PageForms,
 ) -> dict[str, Any]:
     """Find everything that the right pane shows about a run."""
     run, trace, now_ns = shown.run, shown.trace, shown.now_ns
-    node = spans.find(run.run_id)
+    node = spans.find(run.run_id) if spans is not None else None
     run_id = run.run_id
     neighbours = reader.ahead(_find_neighbours, run, now_ns)
     kinds = find_record_kinds(reader, project)
@@ -377,7 +385,7 @@ def _describe_run(
     state["by"] = "" if forms.by == "step" else forms.by
     if is_raw:
         state["tab"], view_state = "io", State({**view_state.given, "tab": "io"})
-    agent = find_agent(node)
+    agent = find_agent(node) if node is not None else None
     agent_steps = None
     if agent is not None and node is not None:
         first = view_state.first("steps")
