@@ -21,6 +21,7 @@ from otel_ml_collector.access import INGEST, Access
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.decode.signals import Form, Signal
 from otel_ml_collector.errors import BadInput, Rejected
+from otel_ml_collector.ground_truth.matches import KeyOfTruth
 from otel_ml_collector.mapping.filing import StartWindow
 from otel_ml_collector.owners import TRACE_KEY_CHARS, own_key, own_tag
 from otel_ml_collector.receive.admission import Reservation
@@ -157,10 +158,14 @@ class Feedback:
     Attributes:
         body: An OTLP request in JSON with the evaluations as spans.
         stored: The answer to the client, once the request is stored.
+        truths: The key of each ground truth, except for that of sessions.
+        known_runs: IDs of the runs among these keys that are stored or open.
     """
 
     body: bytes
     stored: Sequence[StoredEvaluation]
+    truths: Sequence[KeyOfTruth]
+    known_runs: frozenset[str]
 
 
 def make_feedback(
@@ -185,6 +190,7 @@ def make_feedback(
     )
     spans: list[dict[str, Any]] = []
     stored: list[StoredEvaluation] = []
+    truths: list[KeyOfTruth] = []
     for place, evaluation in enumerate(wanted):
         identity = identify(project, evaluation.id)
         time_ns = _time_of(evaluation, place, now_ns)
@@ -196,13 +202,15 @@ def make_feedback(
             or _key_of(evaluation) in keys
             or evaluation.session in sessions
         )
+        if evaluation.actual is not None and evaluation.session is None:
+            truths.append(KeyOfTruth(evaluation.run_id or name_owner(evaluation), time_ns))
         record_id = record_id_of(identity)
         stored.append(
             StoredEvaluation(
                 id=evaluation.id, record_id=record_id, known=None if evaluation.tag else known
             )
         )
-    return Feedback(orjson.dumps(make_request(spans)), stored)
+    return Feedback(orjson.dumps(make_request(spans)), stored, truths, frozenset(starts))
 
 
 def _key_of(wanted_evaluation: WantedEvaluation) -> str:

@@ -31,7 +31,7 @@ from otel_ml.reader.records import (
     UnmatchedRecords,
     Version,
 )
-from otel_ml.reader.targets import TargetHandle
+from otel_ml.reader.targets import MatchedActuals, TargetHandle
 from otel_ml.records import (
     Alias,
     Aliases,
@@ -70,6 +70,7 @@ __all__ = [
     "Linked",
     "LinkedRun",
     "LogLine",
+    "MatchedActuals",
     "Model",
     "NotFound",
     "Point",

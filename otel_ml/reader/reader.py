@@ -1,5 +1,6 @@
 """Reads runs, traces, models, metrics and data from a collector, and stores feedback."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -42,7 +43,15 @@ from otel_ml.reader.records import (
     make_unmatched,
     number_of,
 )
-from otel_ml.reader.targets import About, TargetHandle, TargetKind, write_actuals, write_target
+from otel_ml.reader.targets import (
+    About,
+    MatchedActuals,
+    TargetHandle,
+    TargetKind,
+    read_matches,
+    write_actuals,
+    write_target,
+)
 from otel_ml.records import (
     ACTUAL_WANTED,
     Actual,
@@ -73,6 +82,7 @@ _INT64_MAX: Final = 2**63 - 1
 _MOST_POINTS: Final = 100_000
 _MOST_CHARS: Final = 65_536
 _NO_BASELINE: Final = "none"
+_logger = logging.getLogger(__name__)
 
 
 class Reader(HasCard):
@@ -796,7 +806,7 @@ class Reader(HasCard):
         value: str,
         by: About | None = None,
         time: str | None = None,
-    ) -> int:
+    ) -> MatchedActuals:
         """Store a table of ground truth (what turned out to be correct) for your runs.
 
         All rows are on disk when the call returns. The runs may arrive later than their ground
@@ -816,17 +826,21 @@ class Reader(HasCard):
                 values, the later one is used.
 
         Returns:
-            Number of rows sent.
+            How many rows were received, and how many matched a run, wait for one, or are unmatched.
+            If rows are unmatched, a warning is logged with some of their keys. If no row matched,
+            it names the tags of your runs that have such values.
 
         Raises:
             ValueError: A column is missing, or a value is of a type that ground truth cannot have.
             BadQuery: The collector rejects a row. The rows of earlier requests are stored.
         """
-        sent = 0
+        matches = MatchedActuals()
         for part in write_actuals(frame, name, key, value, by=by, time=time):
-            self._post({"evaluations": part}, "evaluations")
-            sent += len(part)
-        return sent
+            answer = self._post({"evaluations": part}, "evaluations")
+            matches += read_matches(answer.get("ground_truth"), len(part))
+        if matches.unmatched:
+            _logger.warning("%s", matches)
+        return matches
 
     def sessions(self, where: str = "", *, limit: int = 50) -> Rows:
         """List the sessions that contain a matching run, the most recently active first.

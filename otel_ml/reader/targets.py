@@ -1,7 +1,7 @@
 """Prediction targets in the reader, and the import of tables of ground truth."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -9,6 +9,7 @@ import orjson
 
 from otel_ml.arguments import check_integer, check_one_of, check_optional_text, check_text, invalid
 from otel_ml.columns import read_columns
+from otel_ml.counts import write_count
 from otel_ml.reader.api import Api
 from otel_ml.reader.moments import Moment, check_moment
 from otel_ml.records import ACTUAL_WANTED, write_actual
@@ -19,10 +20,79 @@ About = Literal["run_id", "trace_id", "trace_key", "tag"]
 ABOUT: Final = ("run_id", "trace_id", "trace_key", "tag")
 # Rows per request.
 ACTUALS_AT_ONCE: Final = 1_000
+KEYS_NAMED: Final = 20
 _MOST_CHARS: Final = 65_536
 _MOST_K: Final = 1_000
 _LAST: Final = ("24h", "7d", "30d", "60d")
 _BUCKETS: Final = (None, "hour", "day", "week")
+
+
+@dataclass(frozen=True, slots=True)
+class MatchedActuals:
+    """How many rows of a table of ground truth belong to a run.
+
+    As text, it is a sentence.
+
+    Attributes:
+        received: Number of rows stored. Their ground truth applies whenever a run with the key
+            arrives.
+        matched: Number of rows whose run is stored.
+        waiting: Number of rows without a run that may still get one. The value became known less
+            than a day ago, and other runs of the project have such a key.
+        unmatched: Number of rows without a run, which is not expected any more.
+        unmatched_keys: Up to 20 keys of these rows. A tag is written as ``name=value``.
+        tags: If no row matched: tags of the project's runs that have such values.
+    """
+
+    received: int = 0
+    matched: int = 0
+    waiting: int = 0
+    unmatched: int = 0
+    unmatched_keys: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        counts = (
+            f"{write_count(self.received, 'row')} of ground truth: {self.matched:,} matched a run, "
+            f"{self.waiting:,} waiting for one, {self.unmatched:,} unmatched"
+        )
+        if not self.unmatched_keys:
+            return counts
+        keys = f"{counts}. No run has {', '.join(map(repr, self.unmatched_keys[:3]))}"
+        if not self.tags:
+            return keys
+        tags = " or ".join(map(repr, self.tags))
+        return f"{keys}. Such values are in the tag {tags}: name the key column after it"
+
+    def __add__(self, other: "MatchedActuals") -> "MatchedActuals":
+        """Add the counts of two requests."""
+        matched = self.matched + other.matched
+        keys = dict.fromkeys((*self.unmatched_keys, *other.unmatched_keys))
+        return MatchedActuals(
+            received=self.received + other.received,
+            matched=matched,
+            waiting=self.waiting + other.waiting,
+            unmatched=self.unmatched + other.unmatched,
+            unmatched_keys=tuple(keys)[:KEYS_NAMED],
+            tags=() if matched else tuple(dict.fromkeys((*self.tags, *other.tags))),
+        )
+
+
+def read_matches(answer: Mapping[str, Any] | None, sent: int) -> MatchedActuals:
+    """Read what the collector answers about the ground truth of a request.
+
+    Args:
+        answer: The field ``ground_truth``; None if the collector did not count in time. Then all
+            rows are waiting.
+        sent: Number of rows in the request.
+    """
+    if answer is None:
+        return MatchedActuals(received=sent, waiting=sent)
+    return MatchedActuals(
+        **{name: answer[name] for name in ("received", "matched", "waiting", "unmatched")},
+        unmatched_keys=tuple(answer["unmatched_keys"]),
+        tags=tuple(answer["tags"]),
+    )
 
 
 @dataclass(frozen=True, slots=True)

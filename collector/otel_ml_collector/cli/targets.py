@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import click
 
+from otel_ml.counts import write_count
 from otel_ml_collector.cli.failure import HELP
 from otel_ml_collector.cli.output import Layout, with_form, write_rows
 from otel_ml_collector.cli.place import PlaceOptions, check_project, with_place, with_project
@@ -20,6 +21,9 @@ _SAVED: Final = {
     "positive": "positive",
     "probability": "probability",
 }
+# How many keys of ground truth belong to a run.
+_MATCHES: Final = ("received", "matched", "waiting", "unmatched")
+_KEYS_SHOWN: Final = 5
 _FIGURES: Final = ("figure", "value", "low", "high", "runs", "early", "start_time")
 
 
@@ -79,8 +83,8 @@ def targets(
     """List or save prediction targets, or show how good the predictions were.
 
     A prediction target says which part of a model's output is compared with which ground truth.
-    With TARGET alone, you see metrics such as accuracy, each with a 95 % confidence interval. With
-    --model, you save the target.
+    With TARGET alone, you see metrics such as accuracy, each with a 95 % confidence interval, and
+    how much of the ground truth belongs to a run. With --model, you save the target.
     """
     wanted = {
         field: options[option] for field, option in _SAVED.items() if options[option] is not None
@@ -109,7 +113,20 @@ def targets(
                 return write_rows(rows, answer, form, _TARGETS)
             where = options["where"] or None
             answer = api.get(*path, name, last=options["last"], where=where)
-        return write_rows(_list_figures(answer, options["points"]), answer, form, _FIGURES)
+        rows = _list_figures(answer, options["points"])
+        if not options["points"]:
+            matches = answer["matches"]
+            rows += [{"figure": count, "value": matches[count]} for count in _MATCHES]
+            if matches["unmatched"]:
+                click.echo(_explain_unmatched(matches), err=True)
+        return write_rows(rows, answer, form, _FIGURES)
+
+
+def _explain_unmatched(matches: Mapping[str, Any]) -> str:
+    """Write which keys of ground truth no run has, and which tags have such values."""
+    keys = ", ".join(matches["unmatched_keys"][:_KEYS_SHOWN])
+    tags = f". Such values are in the tag {' or '.join(matches['tags'])}" if matches["tags"] else ""
+    return f"No run has the key of {write_count(matches['unmatched'], 'value')}: {keys}{tags}"
 
 
 def _list_figures(answer: Mapping[str, Any], points: bool) -> list[dict[str, Any]]:

@@ -32,6 +32,7 @@ from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.filter.writing import quoted
+from otel_ml_collector.ground_truth.matches import TruthMatches, find_matches
 from otel_ml_collector.ground_truth.target import (
     TARGETS,
     SavedTarget,
@@ -198,6 +199,9 @@ class TargetQuality(AnswerBody):
         "truth"
     )
     notes: list[str] = Field(description="Why ground truth cannot be compared; empty if it can")
+    matches: TruthMatches | None = Field(
+        description="How much of the ground truth belongs to a run, of any time and model"
+    )
     coverage: Interval | None
     delay_s: float | None = Field(description="Median time from prediction to ground truth")
     figures: list[QualityFigure] = Field(description="Figures of all runs with ground truth")
@@ -266,6 +270,7 @@ class QualityQuestion:
         where: Only predictions of runs that match this filter are measured; empty for all.
         step_ns: Length of a time bucket, in nanoseconds.
         slices: Whether to compare each slice (the runs with one tag value) with all other runs.
+        has_matches: Whether to count how much of the ground truth belongs to a run.
     """
 
     project: str
@@ -275,6 +280,7 @@ class QualityQuestion:
     step_ns: int
     now_ns: int
     slices: bool = False
+    has_matches: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,6 +437,9 @@ def find_quality(reader: Reader, question: QualityQuestion) -> TargetQuality:
         here=here,
         not_compared=not_compared,
         notes=notes,
+        matches=find_matches(reader, question.project, target.rule.truth, question.now_ns)
+        if question.has_matches
+        else None,
         coverage=_interval(coverage),
         delay_s=delay_s,
         figures=own,

@@ -100,6 +100,7 @@ def make_question(
         step_ns,
         now_ns,
         slices=wanted.slices,
+        has_matches=True,
     )
 
 

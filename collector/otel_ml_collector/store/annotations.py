@@ -125,26 +125,34 @@ def find_naming_owners(
     return {trace: owners for trace, owners in owners_of.items() if owners}
 
 
-def find_named_traces(client: StoreClient, annotated: Mapping[str, Collection[str]]) -> set[Trace]:
-    """Find the traces with runs that these keys and tags mean."""
-    traces: set[Trace] = set()
+def find_named_traces(
+    client: StoreClient, annotated: Mapping[str, Collection[str]]
+) -> dict[Trace, set[str]]:
+    """Find the traces with runs that these keys and tags mean.
+
+    Returns:
+        For each trace, the keys and tags that it has.
+    """
+    traces: defaultdict[Trace, set[str]] = defaultdict(set)
     pairs = sorted((project, owner) for project, owners in annotated.items() for owner in owners)
     for part in divide(pairs):
         keys = {(of, owner[len(KEY) :]) for of, owner in part if owner.startswith(KEY)}
         tags = {(of, owner[len(TAG) :]) for of, owner in part if owner.startswith(TAG)}
-        for sql, name, texts in ((_KEYED, "keys", keys), (_WITH_TAGS, "tags", tags)):
+        for sql, name, texts, own in (
+            (_KEYED, "keys", keys, own_key),
+            (_WITH_TAGS, "tags", tags, own_tag),
+        ):
             if texts:
                 values = {
                     "projects": sorted({project for project, _ in texts}),
                     name: sorted({text for _, text in texts}),
                     "names": sorted({text.partition("=")[0] for _, text in texts}),
                 }
-                traces |= {
-                    (row["project"], row["trace_id"])
-                    for row in read_rows(client, sql, values)
-                    if any((row["project"], text) in texts for text in row["texts"])
-                }
-    return traces
+                for row in read_rows(client, sql, values):
+                    named = {own(text) for text in row["texts"] if (row["project"], text) in texts}
+                    if named:
+                        traces[row["project"], row["trace_id"]] |= named
+    return dict(traces)
 
 
 def find_annotated_projects(client: StoreClient, projects: Sequence[str]) -> set[str]:

@@ -169,8 +169,11 @@ class NamedRuns:
         self._tombstones = tombstones or Tombstones(connections)
         self._guard = threading.Lock()
 
-    def resolve(self, project: str, owners: Collection[str]) -> None:
+    def resolve(self, project: str, owners: Collection[str]) -> set[str]:
         """Resolve the runs of a project that have these trace keys or tags.
+
+        Returns:
+            The keys and tags that a run of the project has.
 
         Raises:
             Unavailable: The store does not answer.
@@ -181,6 +184,7 @@ class NamedRuns:
             if len(traces) <= _NAMED_AT_ONCE:
                 resolve(self._client, self._memory, sorted(traces))
                 write_rows(self._client, self._memory, self._tombstones)
+            return set().union(*traces.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,7 +330,7 @@ class CallResolver:
                 if not self._plain.is_plain(project)
                 for trace_id in of_project
             }
-            self._resolve_traces(sorted(traces | find_named_traces(self._client, annotated)))
+            self._resolve_traces(sorted(traces.union(find_named_traces(self._client, annotated))))
             while self._done_ns < min(noted_ns, self._memory.calls.doubtful_ns):
                 self._done_ns = self._resolve_arrivals(self._done_ns, noted_ns)
         except BaseException:
@@ -531,7 +535,7 @@ class CallResolver:
             if row["owner"]:
                 annotated[row["project"]].add(row["owner"])
                 self._memory.note(row["project"], [ANNOTATED])
-        traces |= find_named_traces(self._client, annotated)
+        traces.update(find_named_traces(self._client, annotated))
         resolve(self._client, self._memory, sorted(traces))
         if len(rows) < _NEW_RUNS // 4:
             self._window_ns = min(2 * self._window_ns, _WIDEST_NS)

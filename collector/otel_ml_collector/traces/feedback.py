@@ -31,6 +31,7 @@ from otel_ml_collector.feedback import (
     record_id_of,
     store_request,
 )
+from otel_ml_collector.ground_truth.matches import TruthMatches, match_keys
 from otel_ml_collector.receive.pipeline import Intake
 from otel_ml_collector.services import find_service, service_of
 from otel_ml_collector.store.calls import NamedRuns
@@ -85,6 +86,10 @@ class StoredEvaluations(AnswerBody):
     """The outcome of storing evaluations, in their order."""
 
     evaluations: list[StoredEvaluation]
+    ground_truth: TruthMatches | None = Field(
+        description="How much of the ground truth in the request belongs to a run; null if the "
+        "request has none, and if the store did not answer in time"
+    )
 
 
 @router.post("/projects/{project:path}/evaluations")
@@ -103,16 +108,19 @@ async def post_evaluations(
     reader = find_service(request, Reader).narrow(access)
     for evaluation in wanted.evaluations:
         evaluation.annotator = evaluation.annotator or access.name
+    now_ns = time.time_ns()
     with pipeline.hold() as reservation:
-        feedback = await run_sync(
-            make_feedback, reader, project, wanted.evaluations, time.time_ns()
-        )
+        feedback = await run_sync(make_feedback, reader, project, wanted.evaluations, now_ns)
         await store_request(pipeline, reservation, feedback.body, access, project)
-    if owners := {owner for owner in map(name_owner, wanted.evaluations) if owner}:
-        # The evaluations are stored. If this fails, a background job resolves their runs.
-        with suppress(Unavailable):
-            await run_sync(find_service(request, NamedRuns).resolve, project, owners)
-    return StoredEvaluations(evaluations=list(feedback.stored))
+    matches = None
+    # The evaluations are stored. If this fails, a background job resolves their runs.
+    with suppress(Unavailable):
+        matched = set(feedback.known_runs)
+        if owners := {owner for owner in map(name_owner, wanted.evaluations) if owner}:
+            matched |= await run_sync(find_service(request, NamedRuns).resolve, project, owners)
+        if feedback.truths:
+            matches = await run_sync(match_keys, reader, project, feedback.truths, matched, now_ns)
+    return StoredEvaluations(evaluations=list(feedback.stored), ground_truth=matches)
 
 
 class WantedRunTags(WantedTags):

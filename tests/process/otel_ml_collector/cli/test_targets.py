@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from otel_ml import Client
-from otel_ml.reader import BadQuery, NotFound, Reader
+from otel_ml.reader import BadQuery, MatchedActuals, NotFound, Reader
 from tests.process.otel_ml_collector.cli.test_records import rows
 from tests.support.collector import CollectorProcess
 from tests.support.otel_ml_collector.cli.program import otel_ml
@@ -36,7 +36,8 @@ def test_targets(collector: CollectorProcess) -> None:
             }
         )
         for _ in range(2):
-            assert reader.actuals(table, name="churned", key="run_id", value="churned") == 4
+            imported = reader.actuals(table, name="churned", key="run_id", value="churned")
+            assert (imported.received, imported.matched) == (4, 4)
         later = [{"run_id": run.run_id, "churned": "no"} for run in found[:2]]
         reader.actuals(later, name="churned", key="run_id", value="churned")
         quality = reader.target("churned").quality("7d")
@@ -111,9 +112,36 @@ def test_estimate(collector: CollectorProcess) -> None:
             if run.inputs["place"] < 120 or not run.inputs["place"] % 2
         ]
         assert len(told) == 150
-        assert reader.actuals(told, name="churned", key="run_id", value="churned") == 150
+        imported = reader.actuals(told, name="churned", key="run_id", value="churned")
+        assert (imported.received, imported.matched) == (150, 150)
         quality = reader.target("churned").quality()
     assert quality["estimate"] == 1
     command = ("targets", "--project", "expected", "churned")
     shown = otel_ml(collector.endpoint, *command, "--columns", "figure,value,runs")
-    assert rows(shown.stdout)[-1] == ["estimate", "1", "0"]
+    assert ["estimate", "1", "0"] in rows(shown.stdout)
+
+
+def test_unmatched(collector: CollectorProcess, caplog: pytest.LogCaptureFixture) -> None:
+    """For keys of no run, the reader's answer, its log and the command name the matching tag."""
+    client = Client("unmatched", endpoint=collector.endpoint)
+
+    @client.trace(name="risk", tags={"order": "o-1"})
+    def risk() -> float:
+        return 0.5
+
+    risk()
+    client.close()
+    with Reader("unmatched", endpoint=collector.endpoint) as reader:
+        answer = reader.actuals(
+            [{"order_id": "o-1", "returned": True}], name="back", key="order_id", value="returned"
+        )
+    assert answer == MatchedActuals(
+        received=1, unmatched=1, unmatched_keys=("order_id=o-1",), tags=("order",)
+    )
+    assert "Such values are in the tag 'order'" in caplog.text
+    shown = otel_ml(
+        collector.endpoint, "targets", "back", "--project", "unmatched", "--format", "csv"
+    )
+    assert b"\nreceived,1," in shown.stdout
+    assert b"\nunmatched,1," in shown.stdout
+    assert b"Such values are in the tag order" in shown.stderr

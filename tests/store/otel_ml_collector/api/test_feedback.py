@@ -188,3 +188,48 @@ def test_too_many(service: Service, project: str) -> None:
     """A request holds at most 1,000 evaluations."""
     answered = post(service, project, *[{**THUMB, "tag": "a=b"}] * 1_001)
     assert (answered.status, answered.json["error"]["field"]) == (400, "evaluations")
+
+
+def test_matched_ground_truth(service: Service, project: str) -> None:
+    """The answer counts ground truth with a run, without one yet, and with a key of no run."""
+    call = make_call(attributes={"otel_ml.tag.order": "o-1"})
+    service.store.take(project, call)
+    truth = {"judge": "returned", "actual": True}
+    answered = post(
+        service,
+        project,
+        {**truth, "run_id": id_of(call)},
+        {**truth, "tag": "order=o-1"},
+        {**truth, "tag": "order=o-2"},
+        {**truth, "tag": "order=o-3", "time": hours_ago(25)},
+        {**truth, "trace_key": "o-1"},
+        {**truth, "session": "s"},
+    )
+    matches = answered.json["ground_truth"]
+    assert matches == {
+        "received": 5,
+        "matched": 2,
+        "waiting": 1,
+        "unmatched": 2,
+        "unmatched_keys": ["order=o-3", "o-1"],
+        "tags": [],
+    }
+    stored = ask(service.app, f"/api/v1/projects/{project}/targets/returned").json
+    assert stored["matches"] == {**matches, "unmatched_keys": ["o-1", "order=o-3"]}
+    assert post(service, project, {**THUMB, "tag": "order=o-1"}).json["ground_truth"] is None
+
+
+def test_tags_with_values_of_unmatched_keys(service: Service, project: str) -> None:
+    """If no key matches a run, the answer and the page name the tag that has such values."""
+    service.store.take(
+        project,
+        *(make_call(attributes={"otel_ml.tag.order": f"o-{place}"}) for place in range(3)),
+    )
+    truths = [
+        {"judge": "returned", "actual": True, "tag": f"order_id=o-{place}"} for place in range(2)
+    ]
+    matches = post(service, project, *truths).json["ground_truth"]
+    assert (matches["received"], matches["unmatched"], matches["tags"]) == (2, 2, ["order"])
+    page = ask(service.app, f"/projects/{project}/targets/returned").text
+    assert "Such values are in the tag <code>order</code>" in page
+    assert "<code>order_id=o-1</code>" in page
