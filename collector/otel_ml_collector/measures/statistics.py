@@ -27,7 +27,7 @@ from otel_ml_collector.store.record_kinds import (
 )
 from otel_ml_collector.store.rollup import STATES, computed, uncomputed
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, IS_TOP, first_calls
-from otel_ml_collector.store.scores import JUDGED_LAST, all_scores, newest_scores
+from otel_ml_collector.store.scores import JUDGED_LAST, all_scores, version_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, all_of
 from otel_ml_collector.store.tables import IS_POINT
 from otel_ml_collector.store.versions import NUMBER, of_versions, version_numbers
@@ -459,10 +459,15 @@ def read_first_starts(reader: Reader, project: str, models: Sequence[str]) -> li
 
 
 def read_version_scores(reader: Reader, project: str, model: str) -> list[Row]:
-    """Read score figures by judge version and model version, counting each run once."""
+    """Read score figures by judge version and model version, counting each run once.
+
+    Scores of requests count for the versions inside; `on_request` is their number.
+    """
+    asked = of_versions(reader, project, model)
+    newest = version_scores(reader, all_scores(), OF_PROJECT, asked)
     sql = Sql("""
         SELECT r.number AS number, evaluation.judge AS judge,
-          evaluation.judge_version AS judge_version,
+          evaluation.judge_version AS judge_version, countIf(is_of_request) AS on_request,
           {score_sums}
         FROM (
           SELECT trace_id, span_id, {number} AS number FROM {recorded}
@@ -476,9 +481,9 @@ def read_version_scores(reader: Reader, project: str, model: str) -> list[Row]:
         number=NUMBER,
         score_sums=SCORE_SUMS,
         counted=find_counted(reader, project, kinds=True).sql,
-        newest=newest_scores(all_scores()),
+        newest=newest,
     )
-    return reader.rows(sql, of_versions(reader, project, model))
+    return reader.rows(sql, asked)
 
 
 def is_version(reader: Reader, project: str, model: str, number: int) -> Condition:

@@ -20,9 +20,9 @@ from otel_ml_collector.store.counted import Bounds, recorded_runs, unit_of
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.record_kinds import RecordKinds, find_record_kinds
 from otel_ml_collector.store.runs import IS_TOP
-from otel_ml_collector.store.scores import IN_WINDOW, all_scores, newest_scores
+from otel_ml_collector.store.scores import IN_WINDOW, all_scores, version_scores
 from otel_ml_collector.store.sql import Condition, Sql, join_sql, substitute
-from otel_ml_collector.times import HOUR_NS
+from otel_ml_collector.times import DAY_NS, HOUR_NS
 from otel_ml_collector.windows import Window
 
 _MOST_TOKENS: Final = 1_000
@@ -30,7 +30,9 @@ _MOST_UNITS: Final = 500_000
 # The model version of a run, as text.
 VERSION_LABEL: Final = Sql("concat(toString(digest), ':', toString(structure))")
 BOUNDS: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
-
+# Requests that contain these runs. A function starts at most a day after its request.
+_NEAR_REQUESTS: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64} - {day}
+  AND start_ns < {end:Int64} + {day}""").fill(day=DAY_NS)
 
 # All runs are compared with each other, whenever they began.
 _AT_ONCE: Final = Sql("0")
@@ -121,11 +123,11 @@ _PAIRS: Final = join_sql(
     ],
 )
 _UNITS: Final = Sql("""
-SELECT is_before, figure, hour, stratum, {moments}
+SELECT is_before, figure, hour, stratum, {moments}, max(has_request) AS is_of_request
 FROM (
-  SELECT is_before, unit, figure, {first}, {sums}
+  SELECT is_before, unit, figure, {first}, {sums}, max(of_request) AS has_request
   FROM (
-    SELECT is_before, unit, began, pair.1 AS figure, pair.2 AS value
+    SELECT is_before, unit, began, pair.1 AS figure, pair.2 AS value, false AS of_request
     FROM (
       {amounts} SELECT {columns}, [{pairs}] AS figures
       FROM {recorded} {inside} WHERE {sampled}
@@ -134,7 +136,7 @@ FROM (
     UNION ALL
     SELECT is_before, unit, began,
       concat(if(isNull(passed), 'scored ', 'passed '), judge_version, ' ', judge) AS figure,
-      if(isNull(passed), score, toFloat64(passed)) AS value
+      if(isNull(passed), score, toFloat64(passed)) AS value, is_of_request AS of_request
     FROM (SELECT trace_id, span_id, {columns} FROM {recorded} WHERE {sampled}) AS sides
     INNER JOIN ({newest}) AS evaluation
       ON evaluation.trace_id = sides.trace_id AND evaluation.span_id = sides.span_id
@@ -170,7 +172,8 @@ def read_units(
     Returns:
         One row for all units of a side, hour and tag value. `is_before` is true for the baseline,
         `hour` is the hour in which the units began, `stratum` the tag value. `figure` names what is
-        compared, such as `latency`. The other columns are those of `Moments`.
+        compared, such as `latency`. `is_of_request` is true if scores of requests are among those
+        of a judge. The other columns are those of `Moments`.
     """
     kinds = find_record_kinds(reader, project)
     amounts = RunAmounts(kinds.resolved)
@@ -184,7 +187,12 @@ def read_units(
         sums=UNIT_SUMS,
         first=_STRATUM_OF_UNIT,
         moments=_MOMENTS,
-        newest=newest_scores(all_scores(IN_WINDOW, has_keyed=kinds.keyed_scores)),
+        newest=version_scores(
+            reader,
+            all_scores(IN_WINDOW, has_keyed=kinds.keyed_scores),
+            _NEAR_REQUESTS,
+            sides.values,
+        ),
         most=_MOST_UNITS,
     )
     return reader.rows(sql, {**sides.values, **_sample(strata, every)})

@@ -5,10 +5,11 @@ time, then by the digest of the judge version, then by the ID of the record. Two
 same values of all three are the same score.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 from otel_ml_collector.owners import FIRST
+from otel_ml_collector.store.counted import RECORDED
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.sql import Sql, identifier, join_sql
 from otel_ml_collector.store.tables import IS_SCORE
@@ -32,6 +33,8 @@ _KEYED_AS: Final = {
     "score": Sql("value"),
     "failed": Sql("error != '' AS failed"),
 }
+# Maximum number of levels between a function and the request that it is part of.
+_LEVELS_TO_REQUEST: Final = 32
 # Maximum number of a judge's newest scores, and of judges, that are read to find out whether lower
 # scores are better.
 _SCORES_READ: Final = 10_000
@@ -122,6 +125,88 @@ def newest_scores(
     return Sql("""
         SELECT {by}, {members} FROM ({scores}) AS scored WHERE {where} GROUP BY {by}""").fill(
         by=_name(by), members=join_sql(", ", members), scores=scores, where=where
+    )
+
+
+# The runs without a model version that have a score, by judge.
+_SCORED_REQUESTS: Final = Sql("""
+    SELECT DISTINCT trace_id, span_id, judge FROM ({scores})
+    WHERE (trace_id, span_id) IN (
+      SELECT trace_id, span_id FROM {recorded}
+      WHERE {near} AND digest = '' AND kind != 'judge')""")
+# The spans around each run of a model version, the nearest first.
+_WAYS_TO_REQUESTS: Final = Sql("""
+    SELECT trace_id, inner_run.1 AS function, inner_run.2 AS start_ns, inner_run.3 AS version,
+      around, place
+    FROM (
+      SELECT trace_id, inner_run, arrayDistinct(arrayFold(
+          (way, level) -> arrayPushBack(way, parents[way[-1]]),
+          range(least({levels}, length(parents))), [inner_run.4])) AS way
+      FROM (
+        SELECT trace_id, mapFromArrays(groupArray(span_id), groupArray(parent_span_id)) AS parents,
+          groupArrayIf(
+            (span_id, start_ns, concat(toString(model), ' ', toString(digest), toString(structure)),
+              parent_span_id), digest != '') AS functions
+        FROM {recorded}
+        WHERE {near} AND kind != 'judge' AND trace_id IN (SELECT trace_id FROM ({requests}))
+        GROUP BY trace_id)
+      ARRAY JOIN functions AS inner_run)
+    ARRAY JOIN way AS around, arrayEnumerate(way) AS place""")
+_PASSED_DOWN: Final = Sql("""
+    SELECT trace_id, request, judge, argMin(function, (start_ns, function)) AS carrier
+    FROM (
+      SELECT way.trace_id AS trace_id, function, start_ns, version, scored.judge AS judge,
+        argMin(around, place) AS request
+      FROM ({ways}) AS way
+      INNER JOIN ({requests}) AS scored
+        ON scored.trace_id = way.trace_id AND scored.span_id = way.around
+      GROUP BY trace_id, function, start_ns, version, judge)
+    GROUP BY trace_id, request, judge, version
+    HAVING max((trace_id, function, judge) IN (
+      SELECT trace_id, span_id, judge FROM ({scores}))) = 0""")
+_OF_VERSIONS: Final = Sql("""
+    SELECT trace_id, span_id, judge, judge_version, {result}, false AS is_of_request
+    FROM ({newest})
+    UNION ALL
+    SELECT passed_down.trace_id, passed_down.carrier, given.judge, given.judge_version, {result},
+      true
+    FROM ({newest}) AS given
+    INNER JOIN ({passed_down}) AS passed_down ON passed_down.trace_id = given.trace_id
+      AND passed_down.request = given.span_id AND passed_down.judge = given.judge""")
+_OWN_ONLY: Final = Sql("SELECT *, false AS is_of_request FROM ({newest})")
+
+
+def version_scores(reader: Reader, scores: Sql, near: Sql, values: Mapping[str, Any]) -> Sql:
+    """Write the SQL for the newest scores that count for model versions.
+
+    These are the scores of runs, and those of the requests around them. A score of a run without a
+    version, such as a thumb on a turn, counts once for the version of each traced function inside
+    it. It is assigned to the function's first run there. If the same judge scored a run of this
+    version in the request, or a run in between, that score counts instead.
+
+    Do not use it for sums over all runs: there, the score counts once, for the request.
+
+    Args:
+        reader: The store.
+        scores: SQL of the scores, made with `all_scores`.
+        near: A condition on project and start time. It must be true for all runs of the query and
+            for the requests around them.
+        values: Parameters of `scores` and `near`.
+
+    Returns:
+        SQL with the columns of `newest_scores`, and `is_of_request`.
+    """
+    newest = newest_scores(scores)
+    requests = _SCORED_REQUESTS.fill(scores=scores, recorded=RECORDED, near=near)
+    if not reader.rows(Sql("SELECT 1 FROM ({requests}) LIMIT 1").fill(requests=requests), values):
+        return _OWN_ONLY.fill(newest=newest)
+    ways = _WAYS_TO_REQUESTS.fill(
+        recorded=RECORDED, near=near, requests=requests, levels=_LEVELS_TO_REQUEST
+    )
+    return _OF_VERSIONS.fill(
+        newest=newest,
+        result=_name(RESULT),
+        passed_down=_PASSED_DOWN.fill(ways=ways, requests=requests, scores=scores),
     )
 
 

@@ -65,6 +65,7 @@ class VerdictLine:
         kind: Quality, Errors, Latency or Cost, if the table is sorted by kind; else empty.
         note: A remark next to `word`: the largest difference that is still possible, or what is
             missing for a verdict.
+        on_request: Whether the judge scored requests, and these scores count for the runs inside.
     """
 
     name: str
@@ -80,6 +81,7 @@ class VerdictLine:
     kind: str = ""
     title: str = ""
     note: str = ""
+    on_request: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +319,7 @@ def judge_lines(
                 bar=_bar(change, judge.margin, scale, judge.word, of),
                 reasons=judge.reasons,
                 note=_write_note(judge.word, judge.sentence),
+                on_request=judge.on_request,
             )
         )
     return lines

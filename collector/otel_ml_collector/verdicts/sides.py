@@ -97,6 +97,7 @@ class SidesVerdict:
         unlike: Figures that are not compared, each with the reason. For example, no version of the
             judge scored both sets of runs.
         targets: Prediction targets, by the name of their figure.
+        on_request: Judges whose scores of requests are counted, too.
         last_hours: Last hours of which the ground truth of a figure counts, of the baseline and of
             the candidate, by the name of the figure. None for all hours.
         numbers: The version numbers of the judges.
@@ -122,6 +123,7 @@ class SidesVerdict:
     shared: int = 0
     targets: Mapping[str, str] = field(default_factory=dict)
     around_rollout: Sequence[str] = ()
+    on_request: Collection[str] = frozenset()
     last_hours: Mapping[str, tuple[int | None, int | None]] = field(default_factory=dict)
 
     def describe(self) -> list[FigureChange]:
@@ -139,6 +141,7 @@ class SidesVerdict:
         number = self.numbers.get((figure.name, digest, ""))
         change = make_figure_change(figure, digest, number)
         change.target = self.targets.get(figure.name, "")
+        change.on_request = figure.name in self.on_request
         return change
 
     @property
@@ -299,11 +302,18 @@ def _judge_rows(
         share=read.share,
         counts=sides.counts,
         targets={outcome.figure: outcome.target for outcome, _ in read.outcomes},
+        on_request=_find_request_judges(read.rows),
         last_hours={
             **_find_all_last_hours(read),
             **({} if around is None else around.last_hours),
         },
     )
+
+
+def _find_request_judges(rows: Sequence[Row]) -> frozenset[str]:
+    """Return the judges of which scores of requests are among the sums."""
+    figures = {row["figure"] for row in rows if row["is_of_request"]}
+    return frozenset(figure.split(" ", 2)[2] for figure in figures)
 
 
 def _make_all_figures(read: _SideRows) -> "tuple[list[FigureSums], _JudgesOfSides]":

@@ -99,6 +99,10 @@ class JudgeChange(JudgeVersionName):
     target: str = Field(
         default="", description="Prediction target, if ground truth is compared; else empty"
     )
+    on_request: bool = Field(
+        default=False,
+        description="Whether scores of requests that contain the runs are among the scores",
+    )
 
 
 class AmountChange(AnswerBody):
@@ -198,6 +202,10 @@ class FigureChange(AnswerBody):
     )
     target: str = Field(
         default="", description="Prediction target, if ground truth is compared; else empty"
+    )
+    on_request: bool = Field(
+        default=False,
+        description="Whether scores of requests that contain the runs are among the scores",
     )
 
 
@@ -372,7 +380,12 @@ def find_worst(comparison: JudgedSides) -> tuple[Word, str, float] | None:
 
 
 # Fields that a verdict and an answer of the API share.
-_CHANGE_FIELDS: Final = JudgeChange.model_fields.keys() - {"version", "digest", "target"}
+_CHANGE_FIELDS: Final = JudgeChange.model_fields.keys() - {
+    "version",
+    "digest",
+    "target",
+    "on_request",
+}
 
 
 def make_judges(

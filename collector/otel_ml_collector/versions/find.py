@@ -60,6 +60,10 @@ class JudgeStats(JudgeVersionName):
     mean_score: float | None
     passed: int
     judged: int = Field(description="Number of scores with pass or fail")
+    on_request: int = Field(
+        description="Number of evaluations of the requests that contain the runs. Each counts once "
+        "for each version in the request"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -137,6 +137,7 @@ def test_versions(store: Store, project: str) -> None:
                 "mean_score": 0.5,
                 "passed": 1,
                 "judged": 1,
+                "on_request": 0,
             }
         ],
         "definition": {
