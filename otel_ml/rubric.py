@@ -30,12 +30,14 @@ _FENCED: Final = re.compile(r"```(?:json)?[ \t]*\n(.*)\n[ \t]*```", re.DOTALL)
 _ODD_LINES: Final = {0x85: "\\u0085", 0x2028: "\\u2028", 0x2029: "\\u2029"}
 _PLACEHOLDER: Final = re.compile(r"{{(.*?)}}", re.DOTALL)
 _PART_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,199}")
-_WHOLE_PARTS: Final = ("inputs", "outputs", "expected", "conversation")
+_WHOLE_PARTS: Final = ("inputs", "outputs", "expected", "conversation", "documents")
 _WITH_PATH: Final = ("inputs", "outputs", "tags")
 _EXPECTED_PLACEHOLDER: Final = (
-    "expected {{inputs}}, {{outputs}}, {{expected}}, {{conversation}}, {{tags.NAME}} or a part "
-    "such as {{outputs.answer}}"
+    "expected {{inputs}}, {{outputs}}, {{expected}}, {{conversation}}, {{documents}}, "
+    "{{steps.NAME.inputs}}, {{steps.NAME.outputs}}, {{tags.NAME}} or a part such as "
+    "{{outputs.answer}}"
 )
+_STEP: Final = re.compile(r"steps\.(?P<name>[^\s{}][^{}\n]{0,198})\.(?P<side>inputs|outputs)")
 # Names that a rubric's parameters cannot have: the collector sets them itself.
 _SET_PARAMETERS: Final = frozenset(
     {"messages", "model", "response_format", "stream", "system", "tool_choice", "tools", "n"}
@@ -257,6 +259,8 @@ class JudgedRun:
         expected: The expected answer. None if there is none.
         conversation: The turns of the run's session up to this run, oldest first.
         cut: ``inputs``, ``outputs``, or both, if they were recorded only in part. Else empty.
+        steps: By name, the inputs and outputs of each run inside this run, oldest first.
+        documents: What retrievers inside the run returned. None if it is not known.
     """
 
     inputs: object
@@ -265,6 +269,8 @@ class JudgedRun:
     conversation: Sequence[object] = ()
     tags: Mapping[str, object] = field(default_factory=dict)
     cut: Collection[str] = ()
+    steps: Mapping[str, Sequence[Mapping[str, object]]] = field(default_factory=dict)
+    documents: Sequence[object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -469,12 +475,19 @@ class Rubric:
         """Return the prompt for a run. Parts of more than 16 KiB are cut, and marked as cut.
 
         Raises:
-            MissingPart: The instruction contains ``{{expected}}``, but the run has no expected
-                answer.
+            MissingPart: The run lacks what a placeholder names: an expected answer, or a step.
         """
-        parts = dict(_headed(name, _find_part(run, name), run.cut) for name in self._shown(run))
+        parts = self.list_parts(run)
         names = ", ".join(f"[{heading}]" for heading in parts)
         return Prompt(self.task, write_data(parts, names))
+
+    def list_parts(self, run: JudgedRun) -> dict[str, str]:
+        """Return the parts of a run that the model sees, as JSON texts by heading.
+
+        Raises:
+            MissingPart: The run lacks what a placeholder names.
+        """
+        return dict(_headed(name, _find_part(run, name), run.cut) for name in self._shown(run))
 
     def _shown(self, run: JudgedRun) -> Sequence[str]:
         if self.placeholders:
@@ -511,7 +524,7 @@ def _read_placeholder(text: str) -> str:
     name = text.strip()
     head, dot, path = name.partition(".")
     is_part = bool(dot) and head in _WITH_PATH and _PART_NAME.fullmatch(path)
-    if name not in _WHOLE_PARTS and not is_part:
+    if name not in _WHOLE_PARTS and not is_part and not _STEP.fullmatch(name):
         raise InvalidRubric(
             "instruction", f"Unknown placeholder {{{{{text[:80]}}}}}: {_EXPECTED_PLACEHOLDER}"
         )
@@ -528,10 +541,30 @@ def _find_part(run: JudgedRun, name: str) -> object:
         return list(run.conversation) or [{"inputs": run.inputs, "outputs": run.outputs}]
     if head == "tags":
         return run.tags.get(path)
+    if head == "documents":
+        if run.documents is None:
+            raise MissingPart("the documents that were retrieved for the run are not known")
+        return list(run.documents)
+    if named := _STEP.fullmatch(name):
+        return _find_step(run, named["name"], named["side"])
     value = run.inputs if head == "inputs" else run.outputs
     for step in filter(None, path.split(".")):
         value = _step_into(value, step)
     return value
+
+
+def _find_step(run: JudgedRun, name: str, side: str) -> object:
+    """Return the inputs or outputs of a step; a list if there are several of this name."""
+    values = [step.get(side) for step in run.steps.get(name, ())]
+    if not values:
+        raise MissingPart(f"the run has no step {name[:80]!r}")
+    return values[0] if len(values) == 1 else values
+
+
+def list_steps(placeholders: Collection[str]) -> list[str]:
+    """Return the names of the steps that placeholders of a rubric show."""
+    steps = [_STEP.fullmatch(placeholder) for placeholder in placeholders]
+    return [*dict.fromkeys(step["name"] for step in steps if step)]
 
 
 def _step_into(value: object, step: str) -> object:

@@ -8,7 +8,7 @@ import math
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,6 +45,7 @@ _READY_COLUMNS: Final = ("name", "answer", "examples", "description")
 _CHECKED_COLUMNS: Final = (
     *("example", "label", "answer", "outputs", "explanation", "error", "latency_ms", "cost"),
 )
+_SEEN_CHARS: Final = 300
 _TRIED_COLUMNS: Final = ("run_id", "answer", "label", "explanation", "error", "latency_ms", "cost")
 
 
@@ -255,7 +256,8 @@ def try_out(
     """Try the judge NAME on the newest runs that match its filter. No score is stored.
 
     You see the judge's answers next to the labels of reviewers, starting with the runs on which
-    they disagree. You also see what the judge would cost per day.
+    they disagree. You also see what the judge would cost per day, and what the model saw of the
+    first run. The column ``shown`` has this for each run.
     """
     from otel_ml.reader.api import Question  # heavy
 
@@ -269,6 +271,7 @@ def try_out(
         answer = place.api(_TRY_S).ask(question)
     if form.kind == "table":
         click.echo(_write_trial(answer), err=True)
+        click.echo(_write_shown(answer["runs"]), err=True, nl=bool(answer["runs"]))
     return write_rows(answer["runs"], answer, form, _TRIED_COLUMNS)
 
 
@@ -471,6 +474,16 @@ def _read_rubric_file(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadSetting(f"The file {file} cannot be read: {error}") from error
+
+
+def _write_shown(runs: Sequence[Mapping[str, Any]]) -> str:
+    """Write what the model saw of the first run of a trial; empty without a run."""
+    lines = [
+        f"  {name}: {text[:_SEEN_CHARS]}{'…' if len(text) > _SEEN_CHARS else ''}"
+        for run in runs[:1]
+        for name, text in run["shown"].items()
+    ]
+    return "\n".join([f"The model saw of {run['run_id']}:" for run in runs[:1]] + lines)
 
 
 def _write_trial(trial: Mapping[str, Any]) -> str:

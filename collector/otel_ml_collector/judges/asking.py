@@ -89,6 +89,13 @@ class RubricAsking:
         answer = self.ask(_show(run))
         return RubricJudgement(answer.verdict, answer.answer, answer.cost, answer.error, run=run)
 
+    def list_parts(self, run: DueRun) -> dict[str, str]:
+        """Return the parts of a run that the model sees, by heading; none if one is missing."""
+        try:
+            return self.rubric.list_parts(_show(run))
+        except MissingPart:
+            return {}
+
     def estimate(self, run: DueRun) -> Tokens:
         """Estimate the tokens of asking about a run from the size of the prompt."""
         try:
@@ -138,6 +145,8 @@ def _show(run: DueRun) -> JudgedRun:
         conversation=run.conversation,
         tags=run.tags,
         cut=run.cut,
+        steps=run.steps,
+        documents=run.documents,
     )
 
 

@@ -5,13 +5,16 @@ store of a collector, through the API.
 """
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from pydantic import BaseModel, Field, JsonValue
 
+from otel_ml.attributes import JUDGE_KIND
 from otel_ml.records import ACTUAL_NAME
+from otel_ml.rubric import list_steps
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.filter.writing import quoted
@@ -32,11 +35,14 @@ from otel_ml_collector.judges.rubric_judge import (
 from otel_ml_collector.runs.answers import Run, RunSummary
 from otel_ml_collector.runs.find import (
     RunsQuery,
+    TracePage,
     compile_query,
     find_present_runs,
     find_run,
     find_runs,
+    find_whole_runs,
 )
+from otel_ml_collector.runs.traces import find_trace
 from otel_ml_collector.settings.connections import RedactionRules
 from otel_ml_collector.store.documents import (
     Document,
@@ -62,6 +68,14 @@ from otel_ml_collector.windows import Window
 LEASE: Final = DocumentKind("judge lease", most=RUBRIC_JUDGE.most, limit_bytes=4_096)
 CONVERSATION: Final = "conversation"
 EXPECTED: Final = "expected"
+DOCUMENTS: Final = "documents"
+_RETRIEVER: Final = "retriever"
+# Limits on the runs inside a run that a rubric shows: spans of the trace that are searched, runs
+# that are read, runs of one name, and documents.
+_SPANS_SEARCHED: Final = 5_000
+_STEPS_READ: Final = 100
+_MOST_STEPS: Final = 20
+_MOST_DOCUMENTS: Final = 50
 _TRUNCATED: Final = "truncated"
 _MOST_TURNS: Final = 50
 # A trace or session that never pauses is judged after this long anyway.
@@ -154,6 +168,14 @@ class DueRun(AnswerBody):
     )
     tags: dict[str, JsonValue]
     cut: list[str] = Field(description="Which of inputs and outputs were recorded only in part")
+    steps: dict[str, list[dict[str, JsonValue]]] = Field(
+        default={},
+        description="Inputs and outputs of the runs inside that the rubric shows, by name",
+    )
+    documents: list[JsonValue] | None = Field(
+        default=None,
+        description="Documents that retrievers inside the run returned, if the rubric shows them",
+    )
 
 
 class SpanRecorder(Protocol):
@@ -429,6 +451,8 @@ def show_run(
     """Return the data of a run that a judge needs, after the redaction rules."""
     remove = redaction.remove
     turns = _find_turns(reader, run, now_ns) if CONVERSATION in placeholders else []
+    names, has_documents = list_steps(placeholders), DOCUMENTS in placeholders
+    steps = _find_steps(reader, run, now_ns, names, has_documents=has_documents)
     return DueRun(
         run_id=run.run_id,
         start_ns=run.start_ns,
@@ -438,7 +462,63 @@ def show_run(
         conversation=remove(turns),
         tags=remove(dict(run.tags)),
         cut=_list_cut(run),
+        steps={
+            name: [
+                {"inputs": remove(step.inputs), "outputs": remove(step.outputs)}
+                for step in steps
+                if name in {step.model, step.name}
+            ][:_MOST_STEPS]
+            for name in names
+        },
+        documents=[
+            remove(document)
+            for step in steps
+            if step.kind == _RETRIEVER
+            for document in _list_documents(step.outputs)
+        ][:_MOST_DOCUMENTS]
+        if has_documents
+        else None,
     )
+
+
+def _find_steps(
+    reader: Reader, run: Run, now_ns: int, names: Sequence[str], *, has_documents: bool
+) -> list[Run]:
+    """Read the runs inside a run that have one of these names, or that retrieve documents.
+
+    Returns:
+        At most 100 runs, oldest first. Only the first 5,000 spans of a trace are searched.
+    """
+    if not names and not has_documents:
+        return []
+    trace = find_trace(
+        reader, run.trace_id, run.project, now_ns=now_ns, page=TracePage(limit=_SPANS_SEARCHED)
+    )
+    inside = {run.run_id}
+    chosen: list[RunSummary] = []
+    children: defaultdict[str, list[RunSummary]] = defaultdict(list)
+    for span in trace.runs:
+        if span.parent_run_id and span.kind != JUDGE_KIND:
+            children[span.parent_run_id].append(span)
+    around = [run.run_id]
+    while around:
+        for child in children[around.pop()]:
+            if child.run_id not in inside:
+                inside.add(child.run_id)
+                around.append(child.run_id)
+                is_named = child.model in names or child.name in names
+                if is_named or (has_documents and child.kind == _RETRIEVER):
+                    chosen.append(child)
+    chosen.sort(key=lambda step: (step.start_ns, step.run_id))
+    return list(find_whole_runs(reader, chosen[:_STEPS_READ], now_ns))
+
+
+def _list_documents(outputs: JsonValue) -> list[JsonValue]:
+    """Return the documents in the outputs of a retriever: a list, or the list in an object."""
+    if isinstance(outputs, dict):
+        lists = [value for value in outputs.values() if isinstance(value, list)]
+        outputs = lists[0] if len(lists) == 1 else [outputs]
+    return outputs if isinstance(outputs, list) else [] if outputs is None else [outputs]
 
 
 def _find_turns(reader: Reader, run: Run, now_ns: int) -> list[JsonValue]:

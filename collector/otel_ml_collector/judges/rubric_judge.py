@@ -30,7 +30,8 @@ class WantedRubricJudge(BaseModel):
 
     instruction: Annotated[str, Field(min_length=1, max_length=65_536)] = Field(
         description="The rubric in words. Placeholders say what the model sees: {{inputs}}, "
-        "{{outputs}}, {{expected}}, {{conversation}}, {{tags.NAME}}, {{outputs.PART}}"
+        "{{outputs}}, {{expected}}, {{conversation}}, {{documents}}, {{steps.NAME.outputs}}, "
+        "{{tags.NAME}}, {{outputs.PART}}"
     )
     model: Annotated[str, Field(min_length=1, max_length=256)] = Field(
         description="Name of the language model, as its provider calls it"

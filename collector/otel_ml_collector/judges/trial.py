@@ -34,6 +34,7 @@ from otel_ml_collector.windows import Window
 MOST_TRIED: Final = 100
 _LONGEST_S: Final = 120.0
 _PREVIEW_CHARS: Final = 300
+_PART_CHARS: Final = 2_000
 ONE_TRIAL: Final = threading.Lock()
 _Answer = TypeVar("_Answer", bound=RubricAnswer)
 
@@ -57,6 +58,10 @@ class TriedRun(AnswerBody):
 
     run_id: str
     outputs: str | None = Field(description="Preview of the outputs that are judged")
+    shown: dict[str, str] = Field(
+        description="What the model saw of the run: parts by name, as JSON texts of at most 2,000 "
+        "characters; empty if the run lacks one of them"
+    )
     answer: str = Field(
         description="The judge's answer: pass, fail, a score or a label. Empty if the judge failed"
     )
@@ -248,6 +253,10 @@ def _describe(asking: RubricAsking, run: Run, judgement: RubricJudgement) -> Tri
     return TriedRun(
         run_id=run.run_id,
         outputs=_preview(run.outputs),
+        shown={
+            name: text if len(text) <= _PART_CHARS else f"{text[:_PART_CHARS]}…"
+            for name, text in asking.list_parts(judgement.run).items()
+        },
         answer=answer,
         score=None if verdict is None else verdict.score,
         passed=None if verdict is None else verdict.passed,

@@ -139,6 +139,26 @@ def test_placeholders_choose_the_data() -> None:
     assert "not shown" not in prompt.text
 
 
+def test_steps_and_documents() -> None:
+    """A prompt shows the steps that placeholders name, and the retrieved documents."""
+    rubric = replace(
+        PASS_OR_FAIL,
+        instruction="{{steps.plan v2.outputs}} {{steps.search.inputs}} {{documents}}",
+    )
+    step = {"inputs": {"q": "cats"}, "outputs": ["a"]}
+    run = JudgedRun(
+        1, 2, steps={"plan v2": [step], "search": [step, step]}, documents=[{"text": "a"}]
+    )
+    parts = rubric.list_parts(run)
+    assert {heading: json.loads(text) for heading, text in parts.items()} == {
+        "steps.plan v2.outputs": ["a"],
+        "steps.search.inputs": [{"q": "cats"}, {"q": "cats"}],
+        "documents": [{"text": "a"}],
+    }
+    with pytest.raises(MissingPart, match="no step 'plan v2'"):
+        rubric.write_prompt(JudgedRun(1, 2, documents=[]))
+
+
 def test_conversation() -> None:
     """A conversation consists of the session's turns, or of the run alone without a session."""
     rubric = replace(PASS_OR_FAIL, instruction="Is it polite? {{conversation}}")

@@ -222,6 +222,8 @@ def test_trial(shop: JudgedShop) -> None:
         (runs["question 0"], "pass", "pass", True, ""),
         (runs["question 3"], "pass", "", None, ""),
     ]
+    assert list(trial["runs"][0]["shown"]) == ["inputs", "outputs"]
+    assert trial["runs"][0]["shown"]["inputs"] == '{"question":"question 1"}'
     numbers = ("passed", "answered", "errors", "labelled", "agreed", "runs_per_day")
     assert [trial[name] for name in numbers] == [2, 3, 1, 2, 1, 2]
     assert trial["cost"] == pytest.approx(4 * 0.00104)
