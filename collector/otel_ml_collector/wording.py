@@ -1,5 +1,6 @@
 """Writes values as text: numbers, shares, durations, names, and texts with invisible characters."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -88,6 +89,14 @@ def number(value: float | str | None) -> str:
     if value == 0:
         return "0.00"
     return next((form for least, form in _FORMS if abs(value) >= least), "{:.2g}").format(value)
+
+
+def rounded(value: float, digits: int = 3) -> str:
+    """Write a number with some significant digits, and without an exponent below 10^15."""
+    text = f"{value:.{digits}g}"
+    if "e+" not in text or abs(value) >= _FORMS[0][0] or not math.isfinite(value):
+        return text
+    return f"{float(text):,.0f}"
 
 
 def duration(value_ms: float) -> str:

@@ -22,6 +22,7 @@ from otel_ml_collector.verdicts.verdicts import Interval
 from otel_ml_collector.web import view
 from otel_ml_collector.web.axis import AxisLabel
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
+from otel_ml_collector.wording import rounded
 
 _HEIGHT: Final = 150.0
 _SHORT: Final = 70.0
@@ -102,15 +103,15 @@ def write_figure(name: str, value: float | None) -> str:
     """Write a figure for readers: a share in per cent."""
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{100 * value:.1f}\u202f%" if name in _RATES else f"{value:.3g}"
+    return f"{100 * value:.1f}\u202f%" if name in _RATES else rounded(value)
 
 
 def write_difference(name: str, difference: float) -> str:
     """Write how far a slice is from all other runs: a share in pts."""
     sign = "+" if difference > 0 else "\u2212"
     size = abs(difference)
-    text = f"{100 * size:.1f}" if name in _RATES else f"{size:.3g}"
-    return f"{sign}{text}" if float(text) else text
+    text = f"{100 * size:.1f}" if name in _RATES else rounded(size)
+    return f"{sign}{text}" if size and text.strip("0.") else text
 
 
 def write_interval(name: str, interval: Interval | None) -> str:

@@ -442,7 +442,11 @@ def write_value(interval: Interval | None, *, is_rate: bool) -> str:
     """Write a rate in per cent, or a score."""
     if interval is None:
         return "–"
-    return f"{100 * interval.value:.1f}{wording.THIN}%" if is_rate else f"{interval.value:.4g}"
+    return (
+        f"{100 * interval.value:.1f}{wording.THIN}%"
+        if is_rate
+        else wording.rounded(interval.value, 4)
+    )
 
 
 def _signed(value: float) -> str:
@@ -471,4 +475,4 @@ def write_bounds(interval: Interval | None, *, is_rate: bool) -> str:
 def _bound(value: float | None, of: float) -> str:
     if value is None:
         return "∞"
-    return f"{value * of:.1f}" if of > 1 else f"{value:.4g}"
+    return f"{value * of:.1f}" if of > 1 else wording.rounded(value, 4)
