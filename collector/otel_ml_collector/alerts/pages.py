@@ -152,7 +152,7 @@ def show_rule_form(
     """Show the form of a new or saved rule, with the times when it would have fired."""
     if edit:
         form = fill_form(find_rule(reader, project, edit))
-    elif not request.query_params:
+    elif not form.when:
         form.when = FIRST_CONDITION
     return _show_form(request, reader, settings, form, edit)
 

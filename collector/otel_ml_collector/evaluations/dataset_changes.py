@@ -49,6 +49,7 @@ _KNOWN_ITEMS: Final = Sql("""
 
 
 _OTHER_TRUTH: Final = "without this ground truth"
+_NO_OUTPUT: Final = "without a whole output"
 _NAMED_TRUTHS: Final = 8  # in an error message
 
 Reason = Annotated[
@@ -188,6 +189,8 @@ def read_runs(
                 "expected",
             )
         reasons = ", ".join(f"{count} {why}" for why, count in left_out.items()) or "none matches"
+        if _NO_OUTPUT in left_out:
+            reasons += ". Save the inputs alone: expect nothing"
         raise BadInput(f"None of these runs can be added as an item: {reasons}", "run_ids")
     return items, dict(left_out)
 
@@ -232,7 +235,7 @@ def _item_of(run: Run, wanted: WantedRuns, truth: str) -> WantedItem | str:
     right = wanted.given if wanted.expected == "given" else None
     if wanted.expected == "outputs":
         if run.outcome != "ok" or run.capture.get("outputs"):
-            return "without a whole output"
+            return _NO_OUTPUT
         right = run.outputs
     elif wanted.expected == "actual":
         if truth not in run.truth:

@@ -1,5 +1,7 @@
 """Tests of verdicts on pages: the claim, its evidence, and the order of the measures."""
 
+import math
+
 import pytest
 
 from otel_ml.statistics.verdict import Word
@@ -12,7 +14,7 @@ from otel_ml_collector.verdicts.verdicts import (
     RecordedChange,
     find_worst,
 )
-from otel_ml_collector.wording import THIN, split_evidence
+from otel_ml_collector.wording import THIN, rounded, split_evidence
 
 
 def interval(value: float, half: float = 0.0) -> Interval:
@@ -187,3 +189,19 @@ def test_judge_in_quotes() -> None:
     assert quote_judge("grounded: 80 % pass", [JUDGE]) == 'judge "grounded": 80 % pass'
     assert quote_judge("latency: 53 % slower", [JUDGE]) == "latency: 53 % slower"
     assert quote_judge("too few runs", [JUDGE]) == "too few runs"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.1234, "0.123"),
+        (999.6, "1,000"),
+        (42_893.4, "42,900"),
+        (-1_234_567.0, "-1,230,000"),
+        (1e18, "1e+18"),
+        (math.inf, "inf"),
+    ],
+)
+def test_rounded(value: float, text: str) -> None:
+    """Large figures have three digits that count and no exponent."""
+    assert rounded(value) == text

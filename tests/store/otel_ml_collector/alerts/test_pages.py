@@ -301,3 +301,15 @@ def test_named_by_its_condition(service: Service) -> None:
     assert "did not fire" not in page.lower()
     assert "oncall" in page.partition('id="sent"')[2]
     assert call(service, f"{location[10:]}/delete", "POST").status == 303
+
+
+def test_rule_from_a_list(service: Service) -> None:
+    """A list offers an alert on its filter: on the number of runs if it selects failed ones."""
+    address = re.compile(r'href="/projects/shop/alert-rule\?([^"]*)">Alert on these runs<')
+    for where, when in (('model == "answer"', None), ('outcome == "error"', ["runs > 0"])):
+        page = read(service, "shop/runs", {"where": where, "all": "true"})
+        [query] = address.findall(unescape(page))
+        asked = parse_qs(query)
+        assert (asked["where"], asked.get("when")) == ([where], when)
+        form = read(service, f"shop/alert-rule?{query}", {})
+        assert unescape(form).count(when[0] if when else "surely(error_share > 0.05)") > 0

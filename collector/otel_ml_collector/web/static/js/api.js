@@ -26,17 +26,35 @@ export async function call(method, address, content, more = {}) {
   return { isOk: false, isFinal, problem };
 }
 
+/** Show an error in the open dialog, which covers the page; without a dialog, for a short time. */
+function report(problem) {
+  const form = document.querySelector("dialog[open] form");
+  if (!form) {
+    say(problem);
+    return;
+  }
+  const note = form.querySelector("[data-problem]") ?? document.createElement("p");
+  note.className = "note error";
+  note.dataset.problem = "";
+  note.setAttribute("role", "alert");
+  note.textContent = problem;
+  form.querySelector(".row:last-of-type").before(note);
+}
+
+// A dialog opens without the error of its last use.
+document.addEventListener("close", (event) => event.target.querySelector("[data-problem]")?.remove(), true);
+
 /** Send JSON and show an error message if it fails. Return whether it succeeded. */
 export async function send(...request) {
   const { isOk, problem } = await call(...request);
-  if (!isOk) say(problem);
+  if (!isOk) report(problem);
   return isOk;
 }
 
 /** Send JSON and show an error message if it fails. Return the answer, or null after an error. */
 export async function request(...given) {
   const { isOk, problem, answer } = await call(...given);
-  if (!isOk) say(problem);
+  if (!isOk) report(problem);
   return isOk ? answer : null;
 }
 

@@ -66,8 +66,10 @@ document.addEventListener("click", (event) => {
   else if (event.target.closest("#save-test [data-close]")) find().close();
 });
 document.addEventListener("input", (event) => {
-  if (!event.target.matches("#save-test [name=given]")) return;
-  event.target.form.elements.expected.value = "given";
+  if (!event.target.matches("#save-test [name=given], #save-test [name=expected]")) return;
+  const { expected, given } = event.target.form.elements;
+  if (event.target === given) expected.value = "given";
+  if (given) given.required = expected.value === "given";
 });
 document.addEventListener("submit", (event) => {
   if (event.target.parentElement !== find()) return;

@@ -5,11 +5,39 @@ import { count, selected } from "./selection.js";
 import { offer, say } from "./toast.js";
 
 const MOST_DELETED = 100; // runs per request
+// The choices of a queue that is created for ticked rows.
+const LABELS = [
+  { label: "right", passed: true },
+  { label: "wrong", passed: false },
+  { label: "cannot say", is_answer: false },
+];
 
-/** Load the names of the queues into the form. */
+/** Load the names of the queues into the form. The last choice, the only one if there are none, is a new queue. */
 async function offerQueues(form) {
   const { queues } = (await request("GET", form.dataset.queues)) ?? { queues: [] };
-  form.elements.queue.replaceChildren(...queues.map(({ name }) => new Option(name)));
+  const options = queues.map(({ name }) => new Option(name));
+  form.elements.queue.replaceChildren(...options, new Option("New queue", ""));
+  showNew(form);
+}
+
+/** Show the fields of a new queue if one is chosen. */
+function showNew(form) {
+  const isNew = form.elements.queue.value === "";
+  form.querySelector("[data-new]").hidden = !isNew;
+  form.elements.name.required = isNew;
+}
+
+/** Create a queue with the ticked runs. */
+async function createQueue(form) {
+  const name = form.elements.name.value.trim();
+  const runIds = selected();
+  const queue = { run_ids: runIds, judge: name, question: form.elements.question.value, labels: LABELS };
+  const address = `${form.dataset.queues}/${segment(name)}?base=0`;
+  if (!(await request("PUT", address, queue))) return false;
+  offer(`Created ${name} with ${count(runIds.length)}`, "Start labelling", () => {
+    location.assign(`${form.dataset.pages}/${segment(name)}`);
+  });
+  return true;
 }
 
 /** Open a dialog for the ticked rows. */
@@ -31,6 +59,7 @@ function open(name) {
 
 async function addToQueue(form) {
   const queue = form.elements.queue.value;
+  if (queue === "") return createQueue(form);
   const address = `${form.dataset.queues}/${segment(queue)}/runs`;
   const runIds = selected();
   if (!(await request("POST", address, { add: runIds }))) return false;
@@ -72,6 +101,9 @@ document.addEventListener("click", (event) => {
   if (button) open(button.dataset.open);
   const dialog = event.target.closest("[data-close]")?.closest("dialog");
   if (dialog?.id in ACTIONS) dialog.close();
+});
+document.addEventListener("change", (event) => {
+  if (event.target.matches("#queue-runs [name=queue]")) showNew(event.target.form);
 });
 document.addEventListener("submit", async (event) => {
   const dialog = event.target.parentElement;
