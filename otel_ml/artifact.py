@@ -1,5 +1,6 @@
-"""Values logged with `Run.log`: the stored document and the attributes of its event."""
+"""Values logged with `Run.log`: the stored file and the attributes of its event."""
 
+import base64
 import hashlib
 import re
 from collections import Counter, OrderedDict, deque
@@ -21,6 +22,7 @@ from otel_ml.tags import Value
 from otel_ml.types import (
     Arrow,
     DataFrame,
+    Image,
     Native,
     Numpy,
     Polars,
@@ -30,20 +32,20 @@ from otel_ml.types import (
     describe,
     wrap,
 )
-from otel_ml.types.data import Data, Form, find_wrapper, is_from
+from otel_ml.types.data import Data, File, Form, find_wrapper, is_from
 from otel_ml.types.scalars import OF, TAG, VALUE, from_base64
 from otel_ml.types.walker import LEAF_BYTES, BuiltIn, Walker, kept_of
-from otel_ml.types.wrappers import copy_plain
+from otel_ml.types.wrappers import copy_plain, names_of
 
 # Limit for a value and for its document, in bytes. For larger values only the description is sent.
 MOST_BYTES: Final = 64 * 1024 * 1024
 
-# Sizes in bytes of the arrays and tensors that are only copied when they are logged, and serialised
-# later.
-_LEAST_COPIED: Final = 256 * 1024
+# Largest size in bytes of a value that is only copied when it is logged, and converted later.
 _MOST_COPIED: Final = 16 * 1024 * 1024
+_COPIED: Final = frozenset({Numpy, Torch, DataFrame, Series, Polars, Image})
 
-_HIDDEN_BYTES: Final = PREVIEW_BYTES - 128  # size of a preview without its type
+_HIDDEN_BYTES: Final = PREVIEW_BYTES - 384  # size of a preview without its type and format
+_WHY_CHARS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,9 @@ class LoggedValue:
 
     Attributes:
         facts: Attributes of the span event for the value, such as its name and type.
-        document: The value as JSON, if it is too long for the span event. It is uploaded
+        document: The value as a file, if it is too long for the span event. It is uploaded
             separately. None if the span event contains the value.
-        sha256: SHA-256 of the JSON in hex. Empty if only the value's type and shape are stored.
+        sha256: SHA-256 of the file in hex. Empty if only the value's type and shape are stored.
         notes: Notes on parts that are not stored. Empty if the whole value is stored.
     """
 
@@ -64,10 +66,20 @@ class LoggedValue:
     notes: tuple[str, ...] = ()
 
 
-def make_artifact(ref: str, value: object, redaction: Redaction) -> LoggedValue:
-    """Convert a value that the user passed to `Run.log` to JSON.
+def make_artifact(
+    ref: str, value: object, redaction: Redaction, *, is_typed: bool = False
+) -> LoggedValue:
+    """Convert a value that the user passed to `Run.log` to a file that other tools can open.
 
+    If no file format returns the value unchanged, it becomes typed JSON, and the preview says why.
     Later changes to the value have no effect.
+
+    Args:
+        ref: Name under which the user logs the value.
+        value: The value.
+        redaction: Hides secrets in the value.
+        is_typed: Whether to use typed JSON in any case. Values of data sets need it, because the
+            digest of an item is made of it.
     """
     data = wrap(value)
     facts: dict[str, Value] = {
@@ -88,34 +100,41 @@ def make_artifact(ref: str, value: object, redaction: Redaction) -> LoggedValue:
     written = None
     if isinstance(shown, BuiltIn):
         with untrusted:  # a library may fail on its own value: then its text is stored
-            written = _write(shown, redaction)
+            written = _write(shown, redaction, is_typed=is_typed)
         shown = shown if written is not None else Native(shown.data)
         facts[names.ARTIFACT_TYPE] = clean(shown.type_name)
     if written is None:
         with quiet("run.log"):  # a wrapper of the user may raise
-            written = _write(shown, redaction)
+            written = _write(shown, redaction, is_typed=is_typed)
     if written is None:
         facts[names.ARTIFACT_PREVIEW] = _preview(shown, redaction)
         return LoggedValue(facts, notes=(*notes, UNSERIALISABLE))
     if written.is_hidden:
         notes = (REDACTED_NOTE,)
-    facts[names.ARTIFACT_PREVIEW] = _preview(written.shown, redaction, details=written.details)
-    if len(written.document) > MOST_BYTES:
+    facts[names.ARTIFACT_PREVIEW] = _preview(
+        written.shown, redaction, details=written.details, stored=written.stored
+    )
+    content = written.file.content
+    if len(content) > MOST_BYTES:
         return LoggedValue(facts, notes=(*notes, TRUNCATED))
-    # Not in a thread, because the event needs the hash. For 64 MiB of numbers, writing takes 0.27 s
+    # Not in a thread, because the event needs the hash. For 64 MiB of numbers, writing takes 0.1 s
     # and hashing 0.05 s.
-    sha256 = hashlib.sha256(written.document).hexdigest()
-    facts[names.ARTIFACT_BYTES] = len(written.document)
+    sha256 = hashlib.sha256(content).hexdigest()
+    facts[names.ARTIFACT_BYTES] = len(content)
     facts[names.ARTIFACT_SHA256] = sha256
-    if len(written.document) > LIMIT_BYTES:
-        return LoggedValue(facts, written.document, sha256, notes)
-    facts[names.ARTIFACT_JSON] = written.document.decode()
+    is_json = written.file.media_type == names.PLAIN_JSON
+    if len(content) > LIMIT_BYTES:
+        return LoggedValue(facts, content, sha256, notes)
+    if is_json:
+        facts[names.ARTIFACT_JSON] = content.decode()
+    else:
+        facts[names.ARTIFACT_BASE64] = base64.b64encode(content).decode()
     return LoggedValue(facts, sha256=sha256, notes=notes)
 
 
 @dataclass(frozen=True, slots=True)
 class CopiedValue:
-    """A copy of a value that the user logged, to be converted to JSON later.
+    """A copy of a value that the user logged, to be converted to a file later.
 
     Attributes:
         data: The copy. Call `wait` before you read it.
@@ -128,10 +147,10 @@ class CopiedValue:
     weight: int
 
 
-def copy_large(ref: str, value: object, redaction: Redaction) -> CopiedValue | None:
-    """Copy a large array or tensor that the user logs, without waiting for the GPU.
+def copy_value(ref: str, value: object, redaction: Redaction) -> CopiedValue | None:
+    """Copy an array, tensor, table or image that the user logs, without waiting for the GPU.
 
-    The thread that sends converts the copy to JSON later, so that `Run.log` returns fast.
+    The thread that sends converts the copy to a file later, so that `Run.log` returns fast.
 
     Args:
         ref: Name under which the user logs the value.
@@ -139,56 +158,115 @@ def copy_large(ref: str, value: object, redaction: Redaction) -> CopiedValue | N
         redaction: Decides whether the name marks the value as a secret.
 
     Returns:
-        The copy. None if the value must be converted immediately: it is not an array or tensor, it
-        is too small or too large, its name marks it as a secret, or too many copies are waiting.
+        The copy. None if the value must be converted immediately: it has another type, it is too
+        large, it may contain secrets, or too many copies are waiting.
     """
     kind = type(value)
     wrapper = kind if issubclass(kind, Data) else find_wrapper(kind)
-    if (wrapper is not Numpy and wrapper is not Torch) or redaction.is_secret(ref):
+    if wrapper not in _COPIED or redaction.is_secret(ref):
         return None
     with untrusted:  # a library may fail on its own value
         data: Any = wrap(value)
+        if not _has_no_secrets(data, redaction):
+            return None
         size = int(wrapper.inspection.size_of(data.data))
-        if _LEAST_COPIED <= size <= _MOST_COPIED and has_room(size):
+        if size <= _MOST_COPIED and has_room(size):
             copied = copy_plain(data)
             return None if copied is None else CopiedValue(*copied, size)
     return None
 
 
+def _has_no_secrets(data: Data, redaction: Redaction) -> bool:
+    """Tell quickly whether a value surely contains nothing to hide."""
+    if not isinstance(data, BuiltIn) or isinstance(data, Native):
+        return False
+    if isinstance(data, Text):
+        return not redaction.concerns(data, data.data)
+    if data.inspection.is_binary(data.data):
+        return True
+    if redaction.sees_texts or not data.inspection.is_flat(data.data):
+        return False
+    return not any(redaction.is_secret(name) for name in names_of(data))
+
+
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """A serialised document.
+    """A value as a file.
 
     Attributes:
+        file: The file. Typed JSON if no other format returns the value unchanged.
         shown: Value that the preview is made from.
         details: Additional entries of the preview: the type, and which part was kept.
+        why_typed: Why the file is typed JSON; empty if it is not.
         is_hidden: Whether something was hidden.
     """
 
-    document: bytes
+    file: File
     shown: Data
     details: Form
+    why_typed: str = ""
     is_hidden: bool = False
 
+    @property
+    def stored(self) -> Form:
+        """Entries of the preview about the file format."""
+        why = {names.WHY_TYPED: self.why_typed[:_WHY_CHARS]} if self.why_typed else {}
+        return {names.MEDIA_TYPE: self.file.media_type, **why}
 
-def _write(data: Data, redaction: Redaction) -> _Written:
-    """Serialise data with secrets hidden.
+
+def _write(data: Data, redaction: Redaction, *, is_typed: bool) -> _Written:
+    """Convert data to a file with secrets hidden.
 
     It may raise, because the data may use a user's wrapper.
     """
+    why = "values of data sets are stored as typed JSON" if is_typed else ""
+    if not is_typed and isinstance(data, BuiltIn) and _has_no_secrets(data, redaction):
+        file = data._to_file({})
+        if isinstance(file, File):
+            return _Written(file, data, {})
+        why = file
     walker = Walker(with_hidden=redaction.captures_hidden)
     form = data.form(walker) if isinstance(data, BuiltIn) else data.to_jcr()
+    if isinstance(data, Native) and not why:
+        file = data._to_file(form)
+        if not isinstance(file, File):
+            why = file
+        elif not redaction.concerns(data, file.content.decode()):
+            return _Written(file, data, {})
+    details = _describe_kept(form, walker.texts) if isinstance(data, Native) else {}
+    form, document, is_hidden = _write_typed(data, form, redaction)
+    shown: Data | None = data
+    if is_hidden:
+        shown = None
+        with untrusted:  # such as categories that became equal
+            shown = type(data).from_jcr(form["params"])
+    made: File | str = why or "its secrets are hidden"
+    if not why and isinstance(shown, BuiltIn):
+        made = shown._to_file(form)
+    elif not isinstance(data, BuiltIn):
+        made = "its own wrapper writes it"
+    if not isinstance(made, File):
+        if isinstance(shown, Text | Native | Arrow | Polars):
+            data = shown
+        typed = File(names.PLAIN_JSON, document)
+        return _Written(typed, data, details, why_typed=made, is_hidden=is_hidden)
+    return _Written(made, shown or data, details, is_hidden=is_hidden)
+
+
+def _write_typed(data: Data, form: Form, redaction: Redaction) -> tuple[Form, bytes, bool]:
+    """Hide secrets in the typed form of a value.
+
+    Returns:
+        The typed form, the same as JSON, and whether something was hidden.
+    """
     document = orjson.dumps(form)
-    form_facts = _describe_kept(form, walker.texts) if isinstance(data, Native) else {}
     is_binary = isinstance(data, BuiltIn) and data.inspection.is_binary(data.data)
     if is_binary or not redaction.concerns(data, document.decode()):
-        return _Written(document, data, form_facts)
+        return form, document, False
     hidden = _hide_form(form, redaction)
     if hidden == form:
-        return _Written(document, data, form_facts)
-    if isinstance(data, Text | Native | Arrow | Polars):
-        data = type(data).from_jcr(hidden["params"])
-    return _Written(orjson.dumps(hidden), data, form_facts, is_hidden=True)
+        return form, document, False
+    return hidden, orjson.dumps(hidden), True
 
 
 def _describe_kept(form: Form, texts: int) -> Form:
@@ -203,11 +281,17 @@ def _describe_kept(form: Form, texts: int) -> Form:
 
 
 def _preview(
-    data: Data, redaction: Redaction, *, is_cut: bool = False, details: Form | None = None
+    data: Data,
+    redaction: Redaction,
+    *,
+    is_cut: bool = False,
+    details: Form | None = None,
+    stored: Form | None = None,
 ) -> str:
     """Describe data briefly.
 
-    The beginning of a cut text is left out, because it may end in half a secret.
+    The beginning of a cut text is left out, because it may end in half a secret. `details` and the
+    description pass through the redaction, `stored` does not.
     """
     form = describe(data)
     if is_cut and isinstance(data, Text | Native):
@@ -216,7 +300,7 @@ def _preview(
     shown = orjson.loads(
         redaction.encode({**(details or {}), **rest, **(details or {})}, _HIDDEN_BYTES).text
     )
-    return orjson.dumps({"type": form["type"], **shown}).decode()
+    return orjson.dumps({"type": form["type"], **(stored or {}), **shown}).decode()
 
 
 # Estimate the size of a value quickly, before it is serialised.

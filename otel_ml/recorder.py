@@ -607,7 +607,7 @@ class Recorder:
 
     @property
     def defers_logs(self) -> bool:
-        """Whether logged values may be converted to JSON later, by the thread that sends.
+        """Whether logged values may be converted to files later, by the thread that sends.
 
         False if spans go to your service's own tracer provider. Also False with a `spool` (a queue
         on disk), because values must be on disk when `Run.log` returns.

@@ -812,7 +812,7 @@ class ArtifactRecord:
     )
     json: str = field(
         metadata=kept(
-            "The document as JSON text",
+            "The document as JSON text, or as a data URL if it is another file",
             _LONG,
             comment="the document, empty when it did not come along",
         )

@@ -368,7 +368,7 @@ class Handle:
         at_ns = self._now_ns()
         attributes: Attributes
         notes: Sequence[str] = ()
-        copy = artifact.copy_large(ref, value, recorder.redaction) if recorder.defers_logs else None
+        copy = artifact.copy_value(ref, value, recorder.redaction) if recorder.defers_logs else None
         if copy is None:
             attributes, notes = _write_artifact(ref, value, recorder)
         else:

@@ -16,6 +16,7 @@ POINTS: Final = 1_000
 EVENTS: Final = 64
 EVENT_BYTES: Final = 1024 * 1024
 _UPLOADED_BYTES: Final = 2_048  # size of the event of a value that is uploaded separately
+_MOST_INLINE: Final = 64 * 1024  # longer values are uploaded separately
 
 Update = tuple[Attributes, list[Event]]
 
@@ -117,8 +118,12 @@ class Updates:
 
 def _weigh(event: Event) -> int:
     """Estimate the size of an event as it is sent."""
-    is_deferred = type(event[1]) is DeferredAttributes
-    return _UPLOADED_BYTES if is_deferred else weigh(event[1])
+    attributes = event[1]
+    if type(attributes) is not DeferredAttributes:
+        return weigh(attributes)
+    # base64 makes it a third longer
+    is_inline = attributes.weight <= _MOST_INLINE
+    return _UPLOADED_BYTES + (attributes.weight * 4 // 3 if is_inline else 0)
 
 
 def _parts(events: Sequence[Event]) -> Iterator[list[Event]]:

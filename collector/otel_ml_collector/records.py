@@ -54,6 +54,8 @@ __all__ = [
     "text_of",
 ]
 
+# Start of a document in `ArtifactRecord.json` that is a file rather than JSON.
+DATA_URL: Final = "data:application/octet-stream;base64,"
 # If a process has several signs, the highest value of each kind is kept.
 _HIGHEST = "SimpleAggregateFunction(max, Int64)"
 

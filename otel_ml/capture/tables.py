@@ -88,7 +88,7 @@ def _take_frame(frame: Any, taker: Taker, depth: int) -> object:
     if width > _MOST_NAMES:
         names = names[:_MOST_NAMES].copy(deep=True)
     parts = [
-        _take_columns(places, array, width, steps, taker) for places, array in _blocks_of(frame)
+        _take_columns(places, array, width, steps, taker) for places, array in blocks_of(frame)
     ]
     described = (
         type(frame),
@@ -101,7 +101,7 @@ def _take_frame(frame: Any, taker: Taker, depth: int) -> object:
     return Snapshot(type(frame), _describe_frame, described, weight)
 
 
-def _blocks_of(frame: Any) -> Iterable[tuple[Any, Any]]:
+def blocks_of(frame: Any) -> Iterable[tuple[Any, Any]]:
     """Return the arrays of a frame, each with the positions of its columns.
 
     pandas stores columns of one type together in a block. Reading the blocks costs a tenth of

@@ -833,7 +833,9 @@ def _record(recorder: Recorder, item: Item) -> tuple[dict[str, Any], list[Event]
         by_hash = {value.sha256: value.value for value in values}
         for path, digest in find_documents(content, part) if values else ():
             if digest in by_hash:
-                made = artifact.make_artifact(path, by_hash[digest], recorder.redaction)
+                made = artifact.make_artifact(
+                    path, by_hash[digest], recorder.redaction, is_typed=True
+                )
                 left_out |= {*made.notes}
                 event = dict(made.facts)
                 if made.document is not None:

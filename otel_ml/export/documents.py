@@ -33,7 +33,7 @@ MakeDestination = Callable[[str, Callable[[str], None]], "AnyDestination[HashedT
 
 @dataclass(frozen=True, slots=True)
 class HashedText:
-    """A value that is too large for a span and is uploaded separately: JSON text and its SHA-256.
+    """A value that is too large for a span and is uploaded separately: a file and its SHA-256.
 
     A `Pipeline` sends it like a batch of spans.
     """
@@ -276,7 +276,7 @@ class DocumentUploads:
         space.
 
         Args:
-            document: The value as JSON, with its SHA-256.
+            document: The value as a file, with its SHA-256.
         """
         sha256 = document.sha256
         if not self._uploaded.has(sha256):

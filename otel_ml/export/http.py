@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 _GZIP_LEVEL: Final = 1
 
 # documents are sent uncompressed, because they are identified by the hash of the body
+_FILE_HEADERS: Final = {"content-type": "application/octet-stream", "content-encoding": "identity"}
 _JSON_HEADERS: Final = {"content-type": "application/json", "content-encoding": "identity"}
 
 _KEPT_CONNECTIONS: Final = 2
@@ -89,8 +90,8 @@ class HttpSender:
         return self._exchange("POST", self._settings.url, body, {}, timeout_s)
 
     def put(self, url: str, document: bytes, timeout_s: float) -> Answer:
-        """Store a JSON document at another address of the same receiver. Works like `post`."""
-        return self._exchange("PUT", url, document, _JSON_HEADERS, timeout_s)
+        """Store a file at another address of the same receiver. Works like `post`."""
+        return self._exchange("PUT", url, document, _FILE_HEADERS, timeout_s)
 
     def post_json(self, url: str, document: bytes, timeout_s: float) -> Answer:
         """Send a JSON document to another address of the same receiver. Works like `post`."""

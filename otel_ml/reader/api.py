@@ -157,15 +157,27 @@ class Api:
         Raises:
             ReaderError: The request failed.
         """
-        reply = self.exchange(question)
-        if not HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES:
-            raise error_of(self.page, reply, question)
+        reply = self._accepted(question)
         try:
             return _parse(reply.content)
         except ValueError:
             raise Refused(
                 f"{self.page} is not an otel-ml collector: it did not send JSON", reply.status
             ) from None
+
+    def download(self, *path: str) -> bytes:
+        """Send a GET request and return its response as it is, such as a file.
+
+        Raises:
+            ReaderError: The request failed.
+        """
+        return self._accepted(Question(path)).content
+
+    def _accepted(self, question: Question) -> Reply:
+        reply = self.exchange(question)
+        if not HTTPStatus.OK <= reply.status < HTTPStatus.MULTIPLE_CHOICES:
+            raise error_of(self.page, reply, question)
+        return reply
 
     def exchange(self, question: Question) -> Reply:
         """Send a request and return the response, even if its status is an error.

@@ -1216,7 +1216,7 @@ class Reader(HasCard):
         """Replace references to stored documents by the values that they hold."""
         if isinstance(value, dict):
             if value.keys() == {ARTIFACT_TYPE, ARTIFACT_SHA256}:
-                return _value(self._get("artifacts", value[ARTIFACT_SHA256]))
+                return _value(self._download(value[ARTIFACT_SHA256]), value[ARTIFACT_TYPE])
             return {key: self._typed(inner) for key, inner in value.items()}
         return [self._typed(inner) for inner in value] if isinstance(value, list) else value
 
@@ -1306,7 +1306,11 @@ class Reader(HasCard):
     def _load(self, artifact: Artifact) -> Any:
         if artifact.sha256 is None:
             return self.artifact(artifact.ref, run_id=artifact.run_id)
-        return _value(self._get("artifacts", artifact.sha256))
+        return _value(self._download(artifact.sha256), artifact.type)
+
+    def _download(self, sha256: str) -> bytes:
+        """Fetch a logged value as the file that is stored."""
+        return self._api.download("projects", self.project, "artifacts", sha256)
 
 
 def _ask_fields(model: str, *, last: str, than: str, where: str) -> dict[str, object]:
@@ -1342,10 +1346,10 @@ def _check_texts(**given: object) -> None:
         check_optional_text(argument, value, _MOST_CHARS)
 
 
-def _value(document: Any) -> Any:
+def _value(document: Any, kind: str = "") -> Any:
     from otel_ml import types  # slow import, needed only to load values
 
-    return types.load(document).data
+    return types.load(document, kind).data
 
 
 def _row(facts: dict[str, Any]) -> ExperimentRow:

@@ -1,11 +1,13 @@
 """NumPy arrays as JSON: dtype, shape and bytes. Objects are stored one by one."""
 
+import io
 import math
 from typing import Any, Final
 
 import numpy as np
 
-from otel_ml.types.data import Decode, Form, Params, ValueWriter
+from otel_ml.attributes import NPY
+from otel_ml.types.data import Decode, File, Form, Params, ValueWriter
 from otel_ml.types.scalars import from_base64, to_base64
 
 _EXTRA_PACKAGE: Final = "ml_dtypes"
@@ -123,6 +125,37 @@ def read_value(params: Params, decode: Decode) -> Any:
     if "text" in params:
         return read_dtype(params["dtype"], params, decode).type(decode(params["text"]))
     return read(params, decode)[()]
+
+
+def write_file(value: Any) -> File | str:
+    """Convert an array to a file of NumPy's format; return why not, if it would change it.
+
+    Spec: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+    """
+    if not isinstance(value, np.ndarray):
+        return "an npy file holds an array, not a scalar"
+    if isinstance(value, np.ma.MaskedArray):
+        return "an npy file has no mask"
+    plain = np.asarray(value)
+    if plain.dtype.hasobject or _is_text(plain.dtype):
+        return "an npy file holds neither Python objects nor texts of any length"
+    described = np.lib.format.dtype_to_descr(plain.dtype)
+    again = np.lib.format.descr_to_dtype(described)
+    if write_dtype(again) != write_dtype(plain.dtype):
+        return "an npy file does not return its dtype unchanged"
+    file = io.BytesIO()
+    np.lib.format.write_array(file, np.asarray(plain, order="C"), allow_pickle=False)
+    return File(NPY, file.getvalue())
+
+
+def read_file(content: bytes) -> "np.ndarray[Any, Any]":
+    """Read an array from a file of NumPy's format. The array is writable.
+
+    Raises:
+        ValueError: The file is invalid, or contains Python objects, which need pickle.
+    """
+    array: np.ndarray[Any, Any] = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    return array
 
 
 def write_dtype(dtype: "np.dtype[Any]") -> Any:

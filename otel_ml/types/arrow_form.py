@@ -1,4 +1,4 @@
-"""Pyarrow tables, batches and arrays as JSON: the bytes of an Arrow stream.
+"""Pyarrow tables, batches and arrays: as Parquet, or as JSON with the bytes of an Arrow stream.
 
 Spec: https://arrow.apache.org/docs/format/Columnar.html#ipc-streaming-format
 """
@@ -8,9 +8,12 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from otel_ml.types.data import Decode, Form, HideColumn, Params, ValueWriter
+from otel_ml.attributes import PARQUET
+from otel_ml.types.data import Decode, File, Form, HideColumn, Params, ValueWriter
 from otel_ml.types.scalars import from_base64, to_base64
 
+_KIND_KEY: Final = b"otel_ml"  # in the metadata of a Parquet file
+_KINDS: Final = frozenset({"table", "batch", "schema", "array", "chunks"})
 _ALONE: Final = "value"  # name of the column of an array without a table
 # old pyarrow versions unpickle columns of this type (CVE-2023-47248)
 _PICKLED: Final = b"arrow.py_extension_type"
@@ -77,3 +80,70 @@ def read(params: Params, _decode: Decode) -> Any:
             return batch if kind == "batch" else batch.column(0)
         table = stream.read_all()
     return table if kind == "table" else table.column(0)
+
+
+def write_file(value: Any) -> File | str:
+    """Convert a value to a Parquet file; return why not, if it would change it."""
+    import pyarrow.parquet as pq  # slow import, which the typed form does not need
+
+    kind, table = _as_table(value)
+    if isinstance(table, pa.RecordBatch):
+        table = pa.Table.from_batches([table])
+    metadata = {**(table.schema.metadata or {}), _KIND_KEY: kind.encode()}
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.replace_schema_metadata(metadata), sink)
+    content = sink.getvalue().to_pybytes()
+    again = _read_parquet(content)[1]
+    if again.schema.equals(table.schema, check_metadata=True) and _has_same_values(table, again):
+        return File(PARQUET, content)
+    return "a Parquet file does not return its columns unchanged"
+
+
+def read_file(content: bytes) -> Any:
+    """Read a value from a Parquet file that `write_file` returned.
+
+    Raises:
+        ValueError: The file is not Parquet, or was written by another tool.
+    """
+    kind, table = _read_parquet(content)
+    if kind == "table":
+        return table
+    if kind == "schema":
+        return table.schema
+    if kind == "chunks":
+        return table.column(0)
+    columns = [column.combine_chunks() for column in table.columns]
+    if kind == "array":
+        return columns[0]
+    return pa.RecordBatch.from_arrays(columns, schema=table.schema)
+
+
+def _read_parquet(content: bytes) -> tuple[str, Any]:
+    import pyarrow.parquet as pq  # slow import, as above
+
+    table = pq.read_table(pa.BufferReader(content), use_threads=False)
+    metadata = dict(table.schema.metadata or {})
+    kind = metadata.pop(_KIND_KEY, b"").decode()
+    if kind not in _KINDS:
+        raise ValueError("Invalid Parquet file: expected one that otel-ml wrote")
+    return kind, table.replace_schema_metadata(metadata or None)
+
+
+def _has_same_values(table: Any, again: Any) -> bool:
+    """Tell whether two tables of the same schema have the same values. NaN equals NaN."""
+    return table.num_rows == again.num_rows and all(
+        column.equals(other) or _is_same_but_nan(column, other)
+        for column, other in zip(table.columns, again.columns, strict=True)
+    )
+
+
+def _is_same_but_nan(column: Any, other: Any) -> bool:
+    import pyarrow.compute as pc  # slow import, as above
+
+    if not pa.types.is_floating(column.type):
+        return False
+    gone, again = pc.is_nan(column), pc.is_nan(other)
+    zero = pa.scalar(0, column.type)
+    return bool(
+        gone.equals(again) and pc.if_else(gone, zero, column).equals(pc.if_else(again, zero, other))
+    )

@@ -4,9 +4,12 @@ Stored data contains only a type name, so it can never choose which code runs: o
 wrappers read it.
 """
 
+import base64
+import binascii
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 import orjson
@@ -29,6 +32,19 @@ class ValueWriter(Protocol):
 
     def items(self, items: list[Any]) -> list[Any]:
         """Return the JSON forms of a list's items. The result may be the same list."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A value as a file that other tools can open.
+
+    Attributes:
+        media_type: Media type, a key of `otel_ml.attributes.FILE_FORMATS`.
+        content: Content of the file.
+    """
+
+    media_type: str
+    content: bytes
 
 
 # Function that hides secrets in a table column, see `otel_ml.artifact`. Arguments: the column, its
@@ -149,14 +165,19 @@ def _foreign_bases(kind: type) -> Iterator[tuple[str, type]]:
             yield package, base
 
 
-# Readers by type name.
+# Readers by type name: of typed JSON, and of files.
 
 Reader = Callable[[Params], Data]
+FileReader = Callable[[bytes], Data]
 
 _RESERVED: Final = ("otel_ml.", "raymon.")
 _SHOWN_CHARS: Final = 100  # maximum length of a name in an error
+# keys of the params if a file is sent as JSON, as the API does
+_FILE_KEYS: Final = frozenset({"media_type", "base64"})
+_BLANK_BYTES: Final = 16  # searched for the first brace of JSON
 
 _readers: dict[str, Reader] = {}
+_file_readers: dict[str, FileReader] = {}
 _owners: dict[str, str] = {}
 
 
@@ -192,11 +213,33 @@ def read_by(name: str, reader: Reader) -> None:
     _readers[name] = reader
 
 
-def load(jcr: Mapping[str, Any] | str | bytes) -> Data:
-    """Read a value stored by `dump` or `Data.to_jcr`, or by raymon 0.0.39.
+def read_file_by(name: str, reader: FileReader) -> None:
+    """Use `reader` to load the files of values with a reserved type name."""
+    _file_readers[name] = reader
+
+
+def is_typed(form: Any) -> bool:
+    """Tell whether parsed JSON is a value in its typed form, so that `load` reads it as such."""
+    return (
+        isinstance(form, Mapping)
+        and isinstance(form.get("type"), str)
+        and isinstance(form.get("params"), Mapping)
+    )
+
+
+def may_be_typed(content: bytes) -> bool:
+    """Tell whether the content of a file could be taken for typed JSON. May be True by mistake."""
+    return content[:_BLANK_BYTES].lstrip().startswith(b"{") and b'"params"' in content
+
+
+def load(jcr: Mapping[str, Any] | str | bytes, kind: str = "") -> Data:
+    """Read a value stored by `dump`, `Data.to_jcr` or ``run.log``, or by raymon 0.0.39.
 
     Args:
-        jcr: What was stored: JSON text, or a dict with ``type`` and ``params``.
+        jcr: What was stored: JSON text, a dict with ``type`` and ``params``, or the content of a
+            file, such as Parquet or PNG.
+        kind: Type of the value, such as ``otel_ml.types.DataFrame``. Required for a file, because
+            several types are stored as the same kind of file.
 
     Returns:
         A wrapper. Its ``data`` is the value, with the type, dtype and shape that it had.
@@ -208,12 +251,19 @@ def load(jcr: Mapping[str, Any] | str | bytes) -> Data:
     """
     form: Any = jcr
     if issubclass(type(jcr), str | bytes):
+        file_reader = _file_readers.get(kind)
+        if file_reader is not None and issubclass(type(jcr), bytes):
+            content: bytes = form
+            if not (may_be_typed(content) and is_typed(_json_or_none(content))):
+                return _read(file_reader, kind, content)
         form = _parsed(form)
     is_form = issubclass(type(form), Mapping)
     name = form.get("type") if is_form else None
     params = form.get("params") if is_form else None
     if not isinstance(name, str) or not isinstance(params, Mapping):
         raise invalid("jcr", jcr, 'JSON of {"type": text, "params": object}')
+    if params.keys() == _FILE_KEYS and name in _file_readers:
+        return _read(_file_readers[name], name, _from_base64(params["base64"]))
     reader = _readers.get(name)
     if reader is None:
         raise ValueError(
@@ -223,15 +273,29 @@ def load(jcr: Mapping[str, Any] | str | bytes) -> Data:
     return _read(reader, name, params)
 
 
-def _read(reader: Reader, name: str, params: Params) -> Data:
+def _from_base64(text: Any) -> bytes:
     try:
-        return reader(params)
+        return base64.b64decode(text, validate=True)
+    except (TypeError, binascii.Error) as error:
+        raise ValueError("Invalid file: expected base64") from error
+
+
+def _read(reader: Callable[[Any], Data], name: str, content: Params | bytes) -> Data:
+    try:
+        return reader(content)
     except (ImportError, ValueError):
         raise
     except Exception as error:  # invalid data, or an error in a user's wrapper
         raise ValueError(
-            f"Invalid params of type {name!r}: expected params that this type writes"
+            f"Invalid content of type {name!r}: expected what this type writes"
         ) from error
+
+
+def _json_or_none(text: bytes) -> Any:
+    try:
+        return _parsed(text)
+    except ValueError:
+        return None
 
 
 def _parsed(text: str | bytes) -> Any:

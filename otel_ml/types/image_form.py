@@ -3,10 +3,11 @@
 import io
 from typing import Any, Final
 
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
+from otel_ml.attributes import JPEG, PNG
 from otel_ml.errors import untrusted
-from otel_ml.types.data import Decode, Form, Params, ValueWriter
+from otel_ml.types.data import Decode, File, Form, Params, ValueWriter
 from otel_ml.types.scalars import from_base64, to_base64
 
 JPEG_MODES: Final = frozenset({"L", "RGB"})
@@ -26,6 +27,9 @@ _TURNS: Final = {
     8: (_Turn.ROTATE_90, _Turn.ROTATE_270),
 }
 _SIDEWAYS: Final = frozenset({_Turn.TRANSPOSE, _Turn.ROTATE_90, _Turn.ROTATE_270, _Turn.TRANSVERSE})
+_ORIENTATIONS: Final = frozenset("12345678")
+_KEY: Final = "otel_ml orientation"  # of a text chunk in PNG, or at the start of a JPEG comment
+_JPEG_START: Final = b"\xff\xd8"
 _PNG_LEVEL: Final = 1  # compression level; the default takes three times as long and saves a tenth
 
 
@@ -51,9 +55,7 @@ def write(image: Image.Image, lossless: bool, writer: ValueWriter) -> Form:
     orientation = orientation_of(image)
     if orientation is not None:
         form["orientation"] = orientation
-    upright = _TURNS.get(orientation or 1)
-    if upright is not None:
-        image = image.transpose(upright[0])
+    image = _as_upright(image, orientation)
     if not lossless and image.mode in JPEG_MODES:
         raw = _saved(image, "JPEG", quality=_JPEG_QUALITY)
         if raw is not None:
@@ -63,6 +65,72 @@ def write(image: Image.Image, lossless: bool, writer: ValueWriter) -> Form:
         if raw is not None and _is_whole(image, raw):
             return {**form, "format": "PNG", "data": to_base64(raw)}
     return {**form, **_pixels(image, writer)}
+
+
+def write_file(image: Image.Image, *, lossless: bool) -> File | str:
+    """Convert an image to a PNG or JPEG file; return why not, if it would change it.
+
+    The file shows the image upright. A text in the file keeps the orientation, which `read_file`
+    restores.
+
+    Args:
+        image: The image. It is loaded if necessary. Of an animation, the current frame is written.
+        lossless: Whether to store all pixels exactly, as PNG. If False, grey and RGB images become
+            JPEG.
+    """
+    image.load()
+    orientation = orientation_of(image)
+    upright = _as_upright(image, orientation)
+    if not lossless:
+        comment = {} if orientation is None else {"comment": f"{_KEY}: {orientation}"}
+        is_jpeg = upright.mode in JPEG_MODES
+        raw = _saved(upright, "JPEG", quality=_JPEG_QUALITY, **comment) if is_jpeg else None
+        return "only grey and RGB images become JPEG" if raw is None else File(JPEG, raw)
+    text = PngImagePlugin.PngInfo()
+    if orientation is not None:
+        text.add_text(_KEY, str(orientation))
+    if upright.mode in _PNG_MODES:
+        raw = _saved(upright, "PNG", compress_level=_PNG_LEVEL, pnginfo=text)
+        if raw is not None and _is_whole(upright, raw):
+            return File(PNG, raw)
+    return f"PNG does not return an image of mode {image.mode} unchanged"
+
+
+def read_file(content: bytes) -> tuple[Image.Image, bool]:
+    """Read a PNG or JPEG file that `write_file` returned.
+
+    Returns:
+        The image in its original orientation, and whether it is lossless: True for PNG.
+
+    Raises:
+        ValueError: The file is neither PNG nor JPEG.
+    """
+    image = open_image(content)
+    lossless = not content.startswith(_JPEG_START)
+    text = str(image.info.pop(_KEY, ""))
+    comment = image.info.get("comment", b"")
+    if isinstance(comment, bytes) and comment.startswith(f"{_KEY}: ".encode()):
+        text = image.info.pop("comment").decode().rpartition(" ")[2]
+    if text not in _ORIENTATIONS:
+        return image, lossless
+    return _as_before(image, int(text)), lossless
+
+
+def _as_upright(image: Image.Image, orientation: int | None) -> Image.Image:
+    turns = _TURNS.get(orientation or 1)
+    return image if turns is None else image.transpose(turns[0])
+
+
+def _as_before(image: Image.Image, orientation: int | None) -> Image.Image:
+    """Undo `_as_upright`, and restore the orientation in the EXIF data."""
+    turns = _TURNS.get(orientation or 1)
+    if turns is not None:
+        image = image.transpose(turns[1])
+    if orientation is not None:
+        exif = Image.Exif()
+        exif[_ORIENTATION] = orientation
+        image.info["exif"] = exif.tobytes()
+    return image
 
 
 def read(params: Params, decode: Decode) -> Image.Image:
@@ -80,13 +148,7 @@ def read(params: Params, decode: Decode) -> Image.Image:
         if turns is not None and turns[0] in _SIDEWAYS:
             width, height = height, width
         image = _read_pixels(params, decode, width, height)
-    if turns is not None:
-        image = image.transpose(turns[1])
-    if orientation is not None:
-        exif = Image.Exif()
-        exif[_ORIENTATION] = orientation
-        image.info["exif"] = exif.tobytes()
-    return image
+    return _as_before(image, orientation)
 
 
 def orientation_of(image: Image.Image) -> int | None:

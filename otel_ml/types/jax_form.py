@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from otel_ml.types import array_form
-from otel_ml.types.data import Decode, Form, Params, ValueWriter
+from otel_ml.types.data import Decode, File, Form, Params, ValueWriter
 
 
 def write(value: Any, writer: ValueWriter) -> Form:
@@ -20,7 +20,20 @@ def read(params: Params, decode: Decode) -> Any:
 
     64-bit arrays stay 64-bit, even if JAX is configured to use 32 bits.
     """
-    array = array_form.read(params, decode)
+    return _on_device(array_form.read(params, decode))
+
+
+def write_file(value: Any) -> File | str:
+    """Convert an array to a file of NumPy's format; return why not, if it would change it."""
+    return array_form.write_file(np.asarray(value))
+
+
+def read_file(content: bytes) -> Any:
+    """Load an array from a file of NumPy's format to the default device, like `read`."""
+    return _on_device(array_form.read_file(content))
+
+
+def _on_device(array: Any) -> Any:
     with _all_bits():
         return jax.numpy.asarray(array)
 

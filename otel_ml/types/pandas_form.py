@@ -59,6 +59,26 @@ def read_series(params: Params, decode: Decode) -> Any:
     return _with_attrs(series, params, decode)
 
 
+def write_labels(table: Any, writer: ValueWriter) -> Form:
+    """Serialise what a Parquet file lacks: labels, the frequency of the index, and attributes."""
+    form: Form = {"freq": _write_freq(table.index), **_write_attrs(table, writer)}
+    if isinstance(table, pd.Series):
+        return {**form, "name": writer.encode(table.name)}
+    return {**form, "columns": _write_index(table.columns, writer)}
+
+
+def read_labels(table: Any, form: Params, decode: Decode) -> Any:
+    """Restore what `write_labels` serialised. Returns the same table or series, changed."""
+    if "name" in form:
+        table.name = decode(form["name"])
+    else:
+        table.columns = _read_index(form["columns"], decode)
+    if form["freq"] is not None:
+        with suppress(ValueError):  # another pandas version may know other frequencies
+            table.index.freq = form["freq"]
+    return _with_attrs(table, form, decode)
+
+
 def _write_attrs(table: Any, writer: ValueWriter) -> Form:
     return {"attrs": writer.encode(dict(table.attrs))} if table.attrs else {}
 

@@ -5,8 +5,9 @@ import math
 from importlib.util import find_spec
 from typing import Any, Final
 
+from otel_ml.attributes import PNG
 from otel_ml.capture.description import type_name
-from otel_ml.types.data import Form, ValueWriter
+from otel_ml.types.data import File, Form, ValueWriter
 from otel_ml.types.scalars import to_base64
 
 _PIXELS: Final = 16_777_216  # pages do not show larger pictures
@@ -24,8 +25,7 @@ def why_not(figure: Any) -> str:
 
 def write(figure: Any, _writer: ValueWriter) -> Form:
     """Draw a figure as it is now, and serialise it like an image."""
-    is_plotly = hasattr(type(figure), "to_plotly_json")
-    raw = figure.to_image(format="png") if is_plotly else _draw(figure)
+    raw = _draw(figure)
     width, height = (int.from_bytes(raw[_SIZE][at : at + 4], "big") for at in (0, 4))
     return {
         "mode": "RGBA",
@@ -37,8 +37,16 @@ def write(figure: Any, _writer: ValueWriter) -> Form:
     }
 
 
+def write_file(figure: Any) -> File | str:
+    """Draw a figure as it is now, as a PNG file."""
+    return File(PNG, _draw(figure))
+
+
 def _draw(figure: Any) -> bytes:
-    """Draw a matplotlib figure or axes. The same figure always gives the same bytes."""
+    """Draw a figure as PNG. The same matplotlib figure always gives the same bytes."""
+    if hasattr(type(figure), "to_plotly_json"):
+        drawn: bytes = figure.to_image(format="png")
+        return drawn
     figure = figure.get_figure() or figure
     while hasattr(figure, "parent"):  # a subfigure
         figure = figure.figure

@@ -1,4 +1,4 @@
-"""PyTorch tensors as JSON: dtype, shape, device and bytes. A state_dict uses safetensors.
+"""PyTorch tensors and state_dicts: as safetensors or npy, or as JSON with dtype, shape and bytes.
 
 Spec: https://github.com/huggingface/safetensors#format
 """
@@ -7,13 +7,16 @@ import ctypes
 import math
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from itertools import chain
 from typing import Any, Final
 
 import orjson
 import torch
 
-from otel_ml.types.data import Decode, Form, Params, ValueWriter
+from otel_ml.attributes import SAFETENSORS
+from otel_ml.errors import untrusted
+from otel_ml.types.data import Decode, File, Form, Params, ValueWriter
 from otel_ml.types.scalars import from_base64, to_base64
 
 # allowed dtypes by name, so that stored data cannot choose others
@@ -53,6 +56,10 @@ _COMPRESSED: Final = {
     torch.sparse_bsc: ("ccol_indices", "row_indices", torch.sparse_bsc_tensor),
 }
 _LAYOUTS: Final = {str(layout).removeprefix("torch."): layout for layout in _COMPRESSED}
+_METADATA: Final = "__metadata__"  # a name that no tensor has in a safetensors file
+_ABOUT: Final = "otel_ml"
+_NPY_START: Final = b"\x93NUMPY"
+_ALONE: Final = "tensor"  # name of a tensor that is not in a state_dict
 _HEADER_BYTES: Final = 8  # bytes of the header's length; the header is padded to a multiple of it
 
 
@@ -198,6 +205,7 @@ def is_state(value: object) -> bool:
         and not why_not(tensor)
         and tensor.layout is torch.strided
         and _DTYPE_NAMES[tensor.dtype] in _SAFE_NAMES
+        and name != _METADATA
         for name, tensor in dict.items(value)
     )
 
@@ -205,17 +213,21 @@ def is_state(value: object) -> bool:
 def write_state(state: Mapping[str, torch.Tensor], _writer: ValueWriter) -> Form:
     """Serialise a state_dict. Equal tensors give equal bytes, on any device."""
     tensors: dict[str, torch.Tensor] = {**state}
+    return {"data": to_base64(_write_safetensors(tensors)), **_describe_state(state)}
+
+
+def _describe_state(state: Mapping[str, torch.Tensor]) -> Form:
+    """Return what safetensors does not store."""
     return {
-        "data": to_base64(_write_safetensors(tensors)),
-        "names": [*tensors],
+        "names": [*state],
         "ordered": isinstance(state, OrderedDict),
         "parameters": [
-            name for name, tensor in tensors.items() if isinstance(tensor, torch.nn.Parameter)
+            name for name, tensor in state.items() if isinstance(tensor, torch.nn.Parameter)
         ],
-        "requires_grad": [name for name, tensor in tensors.items() if tensor.requires_grad],
+        "requires_grad": [name for name, tensor in state.items() if tensor.requires_grad],
         "devices": {
             name: str(tensor.device)
-            for name, tensor in tensors.items()
+            for name, tensor in state.items()
             if tensor.device.type != "cpu"
         },
     }
@@ -223,7 +235,12 @@ def write_state(state: Mapping[str, torch.Tensor], _writer: ValueWriter) -> Form
 
 def read_state(params: Params, _decode: Decode) -> dict[str, torch.Tensor]:
     """Read a state_dict to the CPU."""
-    safetensors = _read_safetensors(from_base64(params["data"]))
+    return _restore_state(_read_safetensors(from_base64(params["data"])), params)
+
+
+def _restore_state(
+    safetensors: Mapping[str, torch.Tensor], params: Params
+) -> dict[str, torch.Tensor]:
     grads, parameters = set(params["requires_grad"]), set(params["parameters"])
     kind = OrderedDict if params["ordered"] else dict
     state: dict[str, torch.Tensor] = kind()
@@ -236,9 +253,14 @@ def read_state(params: Params, _decode: Decode) -> dict[str, torch.Tensor]:
     return state
 
 
-def _write_safetensors(tensors: Mapping[str, torch.Tensor]) -> bytes:
-    """Return a safetensors file, widest elements first, as the safetensors library does."""
-    header: Form = {}
+def _write_safetensors(tensors: Mapping[str, torch.Tensor], about: str = "") -> bytes:
+    """Return a safetensors file, widest elements first, as the safetensors library does.
+
+    Args:
+        tensors: The tensors by name.
+        about: Text for the metadata of the file. Empty for no metadata.
+    """
+    header: Form = {_METADATA: {_ABOUT: about}} if about else {}
     parts: list[bytes] = []
     end = 0
     order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
@@ -261,8 +283,71 @@ def _read_safetensors(raw: bytes) -> dict[str, torch.Tensor]:
     start = _HEADER_BYTES + int.from_bytes(raw[:_HEADER_BYTES], "little")
     header = orjson.loads(raw[_HEADER_BYTES:start])
     safetensors = {}
+    header.pop(_METADATA, None)
     for name, value in header.items():
         begin, end = value["data_offsets"]
         dtype = _DTYPES_OF_SAFE.get(value["dtype"])
         safetensors[name] = _from_bytes(raw[start + begin : start + end], dtype, value["shape"])
     return safetensors
+
+
+# Files.
+
+
+def write_file(value: "torch.Tensor | Mapping[str, torch.Tensor]") -> File | str:
+    """Convert a tensor or state_dict to a file; return why not, if it would change it.
+
+    The file is safetensors if that library is installed. Otherwise a tensor becomes an npy file.
+    """
+    has_library = find_spec("safetensors") is not None
+    if not isinstance(value, torch.Tensor):
+        if not has_library:
+            return "safetensors is not installed"
+        about = _describe_state(value)
+        return File(SAFETENSORS, _write_safetensors(value, orjson.dumps(about).decode()))
+    if value.layout is not torch.strided:
+        return "neither safetensors nor npy holds sparse tensors"
+    if not has_library:
+        return _write_npy(value)
+    if _DTYPE_NAMES[value.dtype] not in _SAFE_NAMES:
+        return f"safetensors does not hold {_DTYPE_NAMES[value.dtype]}"
+    about = {
+        "device": str(value.device),
+        "requires_grad": value.requires_grad,
+        "parameter": isinstance(value, torch.nn.Parameter),
+    }
+    tensors = {_ALONE: value.detach()}
+    return File(SAFETENSORS, _write_safetensors(tensors, orjson.dumps(about).decode()))
+
+
+def _write_npy(tensor: torch.Tensor) -> File | str:
+    if tensor.requires_grad or isinstance(tensor, torch.nn.Parameter):
+        return "safetensors is not installed, and an npy file does not say that it has a gradient"
+    with untrusted:  # NumPy may be missing, or lack the dtype
+        from otel_ml.types import array_form
+
+        return array_form.write_file(tensor.cpu().resolve_conj().resolve_neg().numpy())
+    return f"safetensors is not installed, and npy does not hold {_DTYPE_NAMES[tensor.dtype]}"
+
+
+def read_file(content: bytes) -> "torch.Tensor | dict[str, torch.Tensor]":
+    """Load a tensor or state_dict from a file that `write_file` returned, to the CPU.
+
+    Raises:
+        ValueError: The file is invalid, or was written by another tool.
+    """
+    if content.startswith(_NPY_START):
+        from otel_ml.types import array_form  # needs NumPy
+
+        return torch.from_numpy(array_form.read_file(content))
+    end = _HEADER_BYTES + int.from_bytes(content[:_HEADER_BYTES], "little")
+    about = orjson.loads(content[_HEADER_BYTES:end]).get(_METADATA, {}).get(_ABOUT)
+    if about is None:
+        raise ValueError("Invalid safetensors file: expected one that otel-ml wrote")
+    params, tensors = orjson.loads(about), _read_safetensors(content)
+    if "names" in params:
+        return _restore_state(tensors, params)
+    tensor = tensors[_ALONE]
+    if params["parameter"]:
+        return torch.nn.Parameter(tensor, requires_grad=params["requires_grad"])
+    return tensor.requires_grad_(params["requires_grad"])

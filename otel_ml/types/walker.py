@@ -19,7 +19,7 @@ from otel_ml.capture.description import type_name, words_of
 from otel_ml.capture.fields import field_names, fields_of
 from otel_ml.capture.values import clean
 from otel_ml.errors import reraise_host_error, untrusted
-from otel_ml.types.data import Data, Encode, Form, bases, find_wrapper, is_from, load
+from otel_ml.types.data import Data, Encode, File, Form, bases, find_wrapper, is_from, load
 from otel_ml.types.scalars import (
     OF,
     READERS,
@@ -57,11 +57,14 @@ class Inspection:
         size_of: Function that returns the approximate size of the value in bytes.
         is_binary: Function that returns True if the value is stored as bytes. Bytes are not
             searched for secrets.
+        is_flat: Function that returns True for a table whose cells are single numbers, times and
+            texts. It has no keys apart from the names of its columns.
     """
 
     describes: Callable[[Any], Form]
     size_of: Callable[[Any], int] = lambda _: LEAF_BYTES
     is_binary: Callable[[Any], bool] = lambda _: False
+    is_flat: Callable[[Any], bool] = lambda _: False
 
 
 class BuiltIn(Data):
@@ -90,6 +93,23 @@ class BuiltIn(Data):
     def write(self, walker: "Walker") -> Form:
         """Return the ``params`` of the stored form."""
         raise NotImplementedError
+
+    def _to_file(self, form: Form) -> File | str:
+        """Convert the value as it is now to a file that other tools can open.
+
+        Args:
+            form: The typed form of the value. Empty if it is not known; it is computed if needed.
+
+        Returns:
+            The file, which `_from_file` reads back with the same type, dtype and shape. If no file
+            can do that, the reason as the end of a sentence.
+        """
+        return "no common file format holds this type"
+
+    @classmethod
+    def _from_file(cls, content: bytes) -> "BuiltIn":
+        """Create a wrapper from the content of a file that `_to_file` returned."""
+        raise ValueError(f"Invalid file of type {cls.type_name!r}: expected typed JSON")
 
 
 class Walker:

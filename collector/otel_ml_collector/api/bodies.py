@@ -1,6 +1,6 @@
 """Request bodies of the JSON API: JSON only, of limited size."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Set
 from typing import Any, Final
 
 from fastapi import Request
@@ -26,23 +26,29 @@ class JsonRoute(DeferredRoute):
 
         async def answer_bounded(request: Request) -> Response:
             if request.method in _WITH_BODY:
-                check_json(request, LIMIT_BYTES, _TOO_LARGE)
+                check_body(request, LIMIT_BYTES, _TOO_LARGE)
                 request = Request(request.scope, _Bounded(request).receive)
             return await answer(request)
 
         return answer_bounded
 
 
-def check_json(request: Request, limit_bytes: int, too_large: str) -> None:
-    """Refuse a body that is not plain JSON or is too large, by its headers, without reading it.
+def check_body(
+    request: Request,
+    limit_bytes: int,
+    too_large: str,
+    media_types: Set[str] = frozenset({Form.JSON}),
+) -> None:
+    """Refuse a body of another type or that is too large, by its headers, without reading it.
 
     Raises:
-        UnknownMediaType: The body has another type, or is compressed.
+        UnknownMediaType: The body has none of the media types, or is compressed.
         TooLarge: The body is too large.
     """
     media_type = media_type_of(request.headers.get("content-type", ""))
-    if media_type != Form.JSON:
-        raise UnknownMediaType(f"Invalid content type {media_type[:80]!r}: expected {Form.JSON}")
+    if media_type not in media_types:
+        expected = " or ".join(sorted(media_types))
+        raise UnknownMediaType(f"Invalid content type {media_type[:80]!r}: expected {expected}")
     encoding = request.headers.get("content-encoding", "").strip().lower() or "identity"
     if encoding != "identity":
         raise UnknownMediaType(f"Invalid content encoding {encoding[:80]!r}: expected none")

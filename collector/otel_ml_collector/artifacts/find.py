@@ -5,9 +5,10 @@ import binascii
 import re
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from operator import itemgetter
 from typing import Annotated, Any, Final
 
@@ -15,6 +16,7 @@ import orjson
 from fastapi import Query
 from pydantic import Field
 
+from otel_ml.attributes import FILE_FORMATS, MEDIA_TYPE, PLAIN_JSON, WHY_TYPED
 from otel_ml.records import ListedArtifact, about
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import (
@@ -29,6 +31,7 @@ from otel_ml_collector.api.parameters import (
 )
 from otel_ml_collector.errors import BadInput, Missing, Unavailable
 from otel_ml_collector.owners import FIRST, KEY, SET, TRACE_KEY_CHARS, is_run, own_key
+from otel_ml_collector.records import DATA_URL
 from otel_ml_collector.store.artifacts import find_sizes, read_chunks
 from otel_ml_collector.store.reader import JsonValue, Reader, Row, load_json
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, find_key, find_places, read_trace_keys
@@ -56,6 +59,8 @@ _DECODERS: Final = threading.BoundedSemaphore(2)
 _WAIT_S: Final = 10.0
 _SHOWN_TYPES: Final = frozenset({"image/png", "image/jpeg"})
 _BEGINNING: Final = 512 * 1024
+_BASE64_GROUP: Final = 3  # bytes that become four characters
+_FILE_NAME_CHARS: Final = 100
 _DATA: Final = re.compile(rb'"data"\s*:\s*"([A-Za-z0-9+/]{4,%d})' % _BEGINNING)
 
 # Identifies an artifact in a project: its owner, its record, and its position in the record.
@@ -95,7 +100,10 @@ class ObjectData(AnswerBody):
     trace_id: str | None
     run_id: str | None
     time: str
-    obj_data: JsonValue = Field(description='{"type": ..., "params": {...}}')
+    obj_data: JsonValue = Field(
+        description='{"type": ..., "params": {...}}. For a file such as Parquet, params has its '
+        "media_type and its base64"
+    )
 
 
 class StoredArtifact(AnswerBody):
@@ -112,6 +120,14 @@ class StoredDocument:
 
     size: int
     parts: Iterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """Media type of a document, and the name of a file for it, such as ``sample.parquet``."""
+
+    media_type: str
+    file_name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,9 +262,41 @@ def open_document(reader: Reader, project: str, sha256: str) -> StoredDocument:
               AND sha256 = toFixedString(unhex({sha256:String}), 32)
             LIMIT 1""")
         inline = reader.blob(sql, {"project": project, "sha256": sha256})
+        if inline.startswith(DATA_URL.encode()):
+            inline = base64.b64decode(inline[len(DATA_URL) :])
         if inline:
             return StoredDocument(len(inline), iter([inline]))
     raise Missing(f"Project {project!r} has no artifact {sha256[:80]!r}")
+
+
+def find_file_facts(reader: Reader, project: str, sha256: str) -> FileFacts:
+    """Return media type and file name of a document. It is JSON if no record tells its type.
+
+    If it was logged under several names, the newest name counts.
+    """
+    sql = Sql("""
+        SELECT ref, preview FROM objects
+        WHERE project = {project:String}
+          AND sha256 = toFixedString(unhex({sha256:String}), 32)
+        ORDER BY time_ns DESC, owner DESC, record_id DESC, position DESC LIMIT 1""")
+    rows = reader.rows(sql, {"project": project, "sha256": sha256})
+    if not rows:
+        return FileFacts(PLAIN_JSON, f"{sha256}.json")
+    media_type = media_type_of(load_json(rows[0]["preview"]))
+    suffix = FILE_FORMATS[media_type][1]
+    name = re.sub(r"[^\w.+-]+", "_", rows[0]["ref"][-_FILE_NAME_CHARS:]).strip("._") or sha256
+    return FileFacts(media_type, name if name.endswith(suffix) else name + suffix)
+
+
+def suffix_of(artifact: LinkedArtifact) -> str:
+    """Return the suffix of a file for an artifact, such as ``.parquet``."""
+    return FILE_FORMATS[media_type_of(artifact.preview)][1]
+
+
+def media_type_of(preview: JsonValue) -> str:
+    """Return the media type of an artifact, which its preview contains. JSON if it is unknown."""
+    found = preview.get(MEDIA_TYPE) if isinstance(preview, dict) else None
+    return found if isinstance(found, str) and found in FILE_FORMATS else PLAIN_JSON
 
 
 def find_project_of(reader: Reader, trace_id: str, run_id: str) -> str:
@@ -353,13 +401,40 @@ def _open_row(reader: Reader, project: str, row: Row) -> StoredDocument:
     document = open_document(reader, project, facts["sha256"])
     fields = {**facts, **_ids(row)}
     head = orjson.dumps({name: fields[name] for name in _HEAD})[:-1] + b',"obj_data":'
+    inside = _as_json(document, facts)
 
     def parts() -> Iterator[bytes]:
         yield head
-        yield from document.parts
+        yield from inside.parts
         yield b"}"
 
-    return StoredDocument(len(head) + document.size + 1, parts())
+    return StoredDocument(len(head) + inside.size + 1, parts())
+
+
+def _as_json(document: StoredDocument, facts: Mapping[str, Any]) -> StoredDocument:
+    """Return a document as typed JSON, as `otel_ml.types.load` reads it."""
+    preview, before = facts["preview"], b'{"type":' + orjson.dumps(facts["type"]) + b',"params":'
+    if not isinstance(preview, dict) or MEDIA_TYPE not in preview or WHY_TYPED in preview:
+        return document
+    media_type = media_type_of(preview)
+    if media_type == PLAIN_JSON:
+        before, size, content, after = before + b'{"data":', document.size, document.parts, b"}}"
+    else:
+        before += b'{"media_type":' + orjson.dumps(media_type) + b',"base64":"'
+        size, after = -(-document.size // _BASE64_GROUP) * 4, b'"}}'
+        content = _encode(document.parts)
+    return StoredDocument(len(before) + size + len(after), chain([before], content, [after]))
+
+
+def _encode(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the parts as base64. What does not fill a group of three bytes waits for the next."""
+    left = b""
+    for part in parts:
+        joined = left + part
+        whole = len(joined) // _BASE64_GROUP * _BASE64_GROUP
+        left = joined[whole:]
+        yield base64.b64encode(joined[:whole])
+    yield base64.b64encode(left)
 
 
 def _find_owners(reader: Reader, project: str, query: ObjectsQuery) -> list[str] | None:
@@ -471,9 +546,12 @@ def why_no_image(reader: Reader, project: str, sha256: str) -> str:
     document = open_document(reader, project, sha256)
     if document.size > LARGEST_BYTES:
         return f"it has more than {LARGEST_BYTES} bytes"
-    match = _DATA.search(next(document.parts, b""))
-    encoded = match[1] if match else b""
-    head = read_head(base64.b64decode(encoded[: len(encoded) // 4 * 4]))
+    beginning = next(document.parts, b"")
+    head = read_head(beginning)
+    if head is None:  # typed JSON
+        match = _DATA.search(beginning)
+        encoded = match[1] if match else b""
+        head = read_head(base64.b64decode(encoded[: len(encoded) // 4 * 4]))
     if head is None or head.media_type not in _SHOWN_TYPES:
         return "it is neither PNG nor JPEG"
     return head.why
@@ -481,6 +559,8 @@ def why_no_image(reader: Reader, project: str, sha256: str) -> str:
 
 def _pixels(document: bytes) -> bytes:
     """Return the bytes of the image in a document; empty if it is not an image."""
+    if read_head(document) is not None:
+        return document
     try:
         form = orjson.loads(document)
     except orjson.JSONDecodeError:

@@ -7,11 +7,13 @@ from typing import Any, Final
 
 from fastapi import Request
 
+from otel_ml.attributes import FILE_FORMATS, MEDIA_TYPE, WHY_TYPED
 from otel_ml_collector.access import find_user_of
 from otel_ml_collector.artifacts.find import (
     IMAGE_TYPES,
     LARGEST_BYTES,
     LinkedArtifact,
+    media_type_of,
     why_no_image,
 )
 from otel_ml_collector.errors import Missing
@@ -23,6 +25,7 @@ from otel_ml_collector.wording import number, shorten
 _SHOWN_ARTIFACTS: Final = 50
 _FACTS: Final = 40
 _SHOWN_CHARS: Final = 200
+_SHOWN_OTHERWISE: Final = frozenset({"type", MEDIA_TYPE, WHY_TYPED})
 _TIMES: Final = " \N{MULTIPLICATION SIGN} "
 _CODE: Final = """\
 import urllib.request
@@ -30,7 +33,7 @@ import urllib.request
 import otel_ml.types
 
 with urllib.request.urlopen({address}) as answer:
-    value = otel_ml.types.load(answer.read()).data
+    value = otel_ml.types.load(answer.read(), {kind}).data
 """
 _CODE_WITH_KEY: Final = """\
 import os
@@ -40,7 +43,7 @@ import otel_ml.types
 
 key = {{"x-api-key": os.environ["OTEL_ML_API_KEY"]}}
 with urllib.request.urlopen(urllib.request.Request({address}, headers=key)) as answer:
-    value = otel_ml.types.load(answer.read()).data
+    value = otel_ml.types.load(answer.read(), {kind}).data
 """
 
 
@@ -126,7 +129,8 @@ def _image(artifact: LinkedArtifact) -> str | None:
 def _code(artifact: LinkedArtifact, server: str, form: str) -> str | None:
     if artifact.url is None:
         return None
-    return form.format(address=json.dumps(server + artifact.url))
+    address, kind = (json.dumps(text) for text in (server + artifact.url, artifact.type))
+    return form.format(address=address, kind=kind)
 
 
 def _facts(preview: Any) -> list[tuple[str, str]]:
@@ -134,14 +138,24 @@ def _facts(preview: Any) -> list[tuple[str, str]]:
         return []
     if not isinstance(preview, Mapping):
         return [("preview", _text(preview))]
-    return [
+    facts = [
         (
             str(name)[:_SHOWN_CHARS],
             _dimensions(value) if name in {"shape", "size"} else _text(value),
         )
         for name, value in list(preview.items())[:_FACTS]
-        if name != "type"
+        if name not in _SHOWN_OTHERWISE
     ]
+    if MEDIA_TYPE in preview:
+        facts.append(("stored as", _describe_format(preview)))
+    return facts
+
+
+def _describe_format(preview: Mapping[str, Any]) -> str:
+    """Return the name of the file format, and why it is typed JSON if it is."""
+    if WHY_TYPED in preview:
+        return f"typed JSON, because {_text(preview[WHY_TYPED])}"
+    return FILE_FORMATS[media_type_of(dict(preview))][0]
 
 
 def _dimensions(value: Any) -> str:

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from otel_ml_collector.access import READ, access_of
-from otel_ml_collector.api.bodies import check_json
+from otel_ml_collector.api.bodies import check_body
 from otel_ml_collector.assistants.definitions import ARRIVED, BODY_BYTES, LIMIT_S, PATH
 from otel_ml_collector.assistants.writer import Writing
 from otel_ml_collector.errors import TooLarge
@@ -49,7 +49,7 @@ class _Endpoint:
         scope[ARRIVED] = time.monotonic()
         access_of(scope).demand(READ)
         request = Request(scope, receive)
-        check_json(request, BODY_BYTES, _TOO_LARGE)
+        check_body(request, BODY_BYTES, _TOO_LARGE)
         body = await _read_body(request)
 
         async def receive_again() -> Message:

@@ -1,5 +1,7 @@
-"""Reads artifacts: documents logged under a reference, as events of a run or an `update`."""
+"""Reads artifacts: values logged under a reference, as events of a run or an `update`."""
 
+import base64
+import binascii
 import hashlib
 import re
 import zlib
@@ -9,7 +11,7 @@ import orjson
 
 from otel_ml import attributes as names
 from otel_ml_collector.mapping.values import parse, to_int, to_json, to_text
-from otel_ml_collector.records import ArtifactRecord
+from otel_ml_collector.records import DATA_URL, ArtifactRecord
 from otel_ml_collector.span import Event, Span, Value
 from otel_ml_collector.times import LATEST_NS
 
@@ -57,14 +59,17 @@ def _read(event: Event, project: str, owner: str, record_id: str, position: int)
     sha256 = attributes.get(names.ARTIFACT_SHA256)
     is_hash = isinstance(sha256, str) and _SHA256.fullmatch(sha256)
     digest = bytes.fromhex(to_text(sha256)) if is_hash else _NO_DOCUMENT
+    preview = _read_preview(attributes.get(names.ARTIFACT_PREVIEW))
     document = _read_document(attributes.get(names.ARTIFACT_JSON), digest)
     raw = document.encode("utf-8", "surrogatepass")
+    if not document:
+        raw = _read_file(attributes.get(names.ARTIFACT_BASE64), digest)
+        document = DATA_URL + base64.b64encode(raw).decode() if raw else ""
     if document:
         digest = hashlib.sha256(raw).digest()
     size = len(raw) or max(to_int(attributes.get(names.ARTIFACT_BYTES)) or 0, 0)
     ref = to_text(attributes[names.ARTIFACT_REF])
     kind = to_text(attributes.get(names.ARTIFACT_TYPE))[:_TYPE_CHARS]
-    preview = _read_preview(attributes.get(names.ARTIFACT_PREVIEW))
     time_ns = min(event.time_ns, LATEST_NS)
     text = f"{ref}\x1f{kind}\x1f{size}\x1f{digest.hex()}\x1f{preview}\x1f{time_ns}"
     checksum = zlib.crc32(text.encode("utf-8", "surrogatepass"))
@@ -99,6 +104,17 @@ def _read_document(value: Value, digest: bytes) -> str:
     except orjson.JSONDecodeError:
         return ""
     return value
+
+
+def _read_file(value: Value, digest: bytes) -> bytes:
+    """Return a file that was sent inline; empty if it is not base64 or its hash differs."""
+    if not isinstance(value, str) or not value:
+        return b""
+    try:
+        raw = base64.b64decode(value, validate=True)
+    except (ValueError, binascii.Error):
+        return b""
+    return raw if digest in (_NO_DOCUMENT, hashlib.sha256(raw).digest()) else b""
 
 
 def _read_preview(value: Value) -> str:

@@ -16,7 +16,7 @@ from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import Cursor, FromReader, reader_for
 from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.api.streams import FromPlaces, Stream
-from otel_ml_collector.artifacts.find import LinkedArtifact, open_document
+from otel_ml_collector.artifacts.find import LinkedArtifact, open_document, suffix_of
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.export import Outgoing
 from otel_ml_collector.runs import find as runs
@@ -95,7 +95,7 @@ class _Bundle:
         """Add an artifact to the list, and its document, once, to the file."""
         name: str | None = None
         if artifact.sha256 and artifact.url:
-            name = f"artifacts/{artifact.sha256}.json"
+            name = f"artifacts/{artifact.sha256}{suffix_of(artifact)}"
             if artifact.sha256 not in self._written:
                 document = open_document(self._reader, project, artifact.sha256)
                 self._written.add(artifact.sha256)

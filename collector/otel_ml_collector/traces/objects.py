@@ -4,13 +4,15 @@ import logging
 import re
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any, Final
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from otel_ml.attributes import FILE_FORMATS, PLAIN_BYTES
 from otel_ml_collector.access import INGEST
-from otel_ml_collector.api.bodies import check_json
+from otel_ml_collector.api.bodies import check_body
 from otel_ml_collector.api.parameters import FromReader, needs
 from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.artifacts.find import (
@@ -20,6 +22,7 @@ from otel_ml_collector.artifacts.find import (
     StoredArtifact,
     StoredDocument,
     address_of,
+    find_file_facts,
     find_objects,
     find_project_of,
     open_document,
@@ -37,12 +40,18 @@ from otel_ml_collector.services import service_of
 from otel_ml_collector.telemetry.service import Telemetry
 
 _JSON_TYPE: Final = "application/json"
-_ANY_JSON: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {_JSON_TYPE: {}}}}
+_ANY_FILE: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"content": {media_type: {} for media_type in FILE_FORMATS}}
+}
 _IMAGES: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {"image/png": {}, "image/jpeg": {}}}
 }
 _OBJECT: Final[dict[int | str, dict[str, Any]]] = {200: {"model": ObjectData}}
 _OBJECTS: Final[dict[int | str, dict[str, Any]]] = {200: {"model": ObjectData | ObjectsPage}}
+_UPLOADED: Final[dict[str, Any]] = {
+    Form.JSON: {"schema": {}},
+    PLAIN_BYTES: {"schema": {"type": "string", "format": "binary"}},
+}
 # A document under its hash never changes.
 _FOR_EVER: Final = "private, max-age=31536000, immutable"
 _SHA256: Final = re.compile("[0-9a-f]{64}")
@@ -84,21 +93,23 @@ def get_object(project: str, obj_id: str, reader: FromReader) -> Response:
     return _stream(open_object_by_id(reader, project, obj_id))
 
 
-@router.get("/projects/{project:path}/artifacts/{sha256}", responses=_ANY_JSON)
+@router.get("/projects/{project:path}/artifacts/{sha256}", responses=_ANY_FILE)
 def get_artifact(project: str, sha256: str, reader: FromReader, request: Request) -> Response:
-    """Read a document by its hash."""
+    """Read a logged value as a file, such as Parquet or PNG, by its hash."""
     document = open_document(reader, project, sha256)
+    file = find_file_facts(reader, project, sha256)
     headers = {
         "Cache-Control": _FOR_EVER,
-        "Content-Disposition": f'attachment; filename="{sha256}.json"',
+        # RFC 6266, section 4.3: names may have letters outside ASCII
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(file.file_name)}",
         "ETag": f'"{sha256}"',
     }
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
     if request.method == "HEAD":
         size = {"Content-Length": str(document.size)}
-        return Response(headers=headers | size, media_type=_JSON_TYPE)
-    return _stream(document, headers)
+        return Response(headers=headers | size, media_type=file.media_type)
+    return _stream(document, headers, file.media_type)
 
 
 router.add_api_route(
@@ -119,10 +130,12 @@ def get_image(project: str, sha256: str, reader: FromReader, request: Request) -
     return Response(content, headers=headers, media_type=media_type)
 
 
-def _stream(document: StoredDocument, headers: dict[str, str] | None = None) -> Response:
+def _stream(
+    document: StoredDocument, headers: dict[str, str] | None = None, media_type: str = _JSON_TYPE
+) -> Response:
     size = {"Content-Length": str(document.size)}
     return StreamingResponse(
-        document.parts, headers={**(headers or {}), **size}, media_type=_JSON_TYPE
+        document.parts, headers={**(headers or {}), **size}, media_type=media_type
     )
 
 
@@ -180,14 +193,14 @@ class ArtifactEndpoint:
         if not project or not is_project(project):
             raise Rejected("Invalid project: expected 1 to 128 printable characters")
         too_large = f"The artifact has more than {self._limit_bytes} bytes"
-        check_json(request, self._limit_bytes, too_large)
+        check_body(request, self._limit_bytes, too_large, frozenset({Form.JSON, PLAIN_BYTES}))
 
 
 @router.put(
     "/projects/{project:path}/artifacts/{sha256}",
     status_code=201,
     responses={200: {"model": StoredArtifact}, 201: {"model": StoredArtifact}},
-    openapi_extra={"requestBody": {"required": True, "content": {Form.JSON: {"schema": {}}}}},
+    openapi_extra={"requestBody": {"required": True, "content": _UPLOADED}},
 )
 async def put_artifact(
     project: str,
@@ -195,7 +208,10 @@ async def put_artifact(
     request: Request,
     endpoint: Annotated[ArtifactEndpoint, Depends(service_of(ArtifactEndpoint))],
 ) -> Response:
-    """Store a JSON document under its hash. Returns 200 if it was stored already, else 201."""
+    """Store a file or a JSON document under its hash.
+
+    Returns 200 if it was stored already, else 201.
+    """
     return await endpoint.answer(project, sha256, request)
 
 

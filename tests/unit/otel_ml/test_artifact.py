@@ -1,5 +1,6 @@
 """Values logged as artifacts: when they are written, what is sent, and what is redacted."""
 
+import base64
 import dataclasses
 import hashlib
 import json
@@ -56,6 +57,13 @@ def artifact(recording: Recording) -> dict[str, Any]:
     return found
 
 
+def stored(said: dict[str, Any]) -> types.Data:
+    """Read the value in an artifact event, from JSON or from a file."""
+    content = said["json"].encode() if "json" in said else base64.b64decode(said["base64"])
+    assert hashlib.sha256(content).hexdigest() == said["sha256"]
+    return types.load(content, said["type"])
+
+
 def log(recording: Recording, ref: str, value: object) -> dict[str, Any]:
     """Log one value in a new run and return its artifact event."""
     with recording.client.run("fit") as run:
@@ -76,14 +84,15 @@ def redacting(recording: Recording, **options: Any) -> Recording:
 def test_event_says_what_it_is(recording: Recording) -> None:
     """The event of a short value holds its document, hash, size, type and preview."""
     said = log(recording, "sample", [1, 2])
-    document = '{"type":"otel_ml.types.Native","params":{"data":[1,2]}}'
+    document = "[1,2]"
     assert said == {
         "ref": "sample",
         "type": "otel_ml.types.Native",
         "bytes": len(document),
         "sha256": hashlib.sha256(document.encode()).hexdigest(),
         "json": document,
-        "preview": '{"type":"otel_ml.types.Native","of":"list","length":2,"head":[1,2]}',
+        "preview": '{"type":"otel_ml.types.Native","media_type":"application/json",'
+        '"of":"list","length":2,"head":[1,2]}',
     }
     assert notes(recording) == {}
 
@@ -101,7 +110,7 @@ def test_event_says_what_it_is(recording: Recording) -> None:
 )
 def test_value_is_read_back(recording: Recording, value: Any) -> None:
     """A logged value is equal when it is read back."""
-    found = types.load(log(recording, "x", value)["json"]).data
+    found = stored(log(recording, "x", value)).data
     assert type(found).__name__ == type(value).__name__
     if isinstance(value, np.ndarray):
         assert (found.dtype, found.tolist()) == (value.dtype, value.tolist())
@@ -119,13 +128,13 @@ def test_later_change_does_not_matter(recording: Recording) -> None:
     with recording.client.run("fit") as run:
         run.log("a", array)
         array[:] = 1
-    assert types.load(artifact(recording)["json"]).data.tolist() == [0.0, 0.0, 0.0]
+    assert stored(artifact(recording)).data.tolist() == [0.0, 0.0, 0.0]
 
 
 def test_wrapper_is_taken_as_it_is(recording: Recording) -> None:
     """A value in a wrapper is written by that wrapper and keeps its options."""
     photo = types.Image(Image.new("RGB", (8, 8)), lossless=False)
-    found = types.load(log(recording, "photo", photo)["json"])
+    found = stored(log(recording, "photo", photo))
     assert isinstance(found, types.Image)
     assert found.lossless is False
 
@@ -138,7 +147,7 @@ def test_reference_twice_keeps_both(recording: Recording) -> None:
         run.log("a", 2)
     [first, line, second] = events(recording.run())
     assert line[1]["otel_ml.log.message"] == "between"
-    values = [types.load(said[f"{ARTIFACT}.json"]).data for _, said in (first, second)]
+    values = [json.loads(str(said[f"{ARTIFACT}.json"])) for _, said in (first, second)]
     assert values == [1, 2]
 
 
@@ -170,7 +179,8 @@ def test_many_documents_fill_records(recording: Recording) -> None:
         for _ in range(40):
             run.log("a", text)
     sizes = [
-        sum(len(said[f"{ARTIFACT}.json"]) for _, said in events(span)) for span in recording.spans()
+        sum(len(said[f"{ARTIFACT}.base64"]) for _, said in events(span))
+        for span in recording.spans()
     ]
     assert len(artifacts(recording)) == 40
     assert max(sizes) <= 1024 * 1024
@@ -203,7 +213,7 @@ def test_hostile_values_are_logged(recording: Recording, make: Callable[[], obje
     """Logging a hostile value does not raise and sends a document."""
     before = trouble()
     said = log(recording, "x", make())
-    assert json.loads(said["json"])["type"] == said["type"]
+    assert stored(said).type_name == said["type"]
     assert trouble() == before
 
 
@@ -239,7 +249,7 @@ def test_too_large_value_leaves_its_shape(recording: Recording) -> None:
 
 def test_document_that_nobody_takes(recording: Recording) -> None:
     """With a user's exporter, a long document is not sent, and the run notes that."""
-    said = log(recording, "x", "y" * LIMIT_BYTES)
+    said = log(recording, "x", "y" * (LIMIT_BYTES + 1))
     assert sorted(said) == ["bytes", "preview", "ref", "sha256", "type"]
     assert notes(recording) == {"artifacts": ["artifact"]}
 
@@ -316,7 +326,7 @@ def test_size_of_fields_counts(recording: Recording) -> None:
 def test_secret_keys_are_hidden(recording: Recording, value: object, shown: object) -> None:
     """Values under secret keys are in neither the document nor the preview."""
     said = log(recording, "x", value)
-    assert types.load(said["json"]).data == shown
+    assert stored(said).data == shown
     assert "hunter2" not in json.dumps(said)
     assert notes(recording) == {"artifacts": ["redacted"]}
 
@@ -332,7 +342,7 @@ def test_secret_reference_hides_all(recording: Recording, value: object) -> None
 def test_secret_columns_are_left_out(recording: Recording) -> None:
     """Table columns with secret names are in neither the document nor the preview."""
     said = log(recording, "users", pd.DataFrame({"name": ["a"], "password": ["hunter2"]}))
-    assert types.load(said["json"]).data.columns.tolist() == ["name"]
+    assert stored(said).data.columns.tolist() == ["name"]
     assert "hunter2" not in json.dumps(said)
     assert notes(recording) == {"artifacts": ["redacted"]}
 
@@ -345,7 +355,7 @@ def test_secret_columns_of_other_packages(
     """Secret columns, and secret keys inside columns, of polars and pyarrow are redacted."""
     table = make({"n": [1], "password": ["hunter2"], "in": [{"api_key": "hunter2", "b": 2}]})
     said = log(recording, "users", {"table": table} if is_within else table)
-    found = types.load(said["json"]).data
+    found = stored(said).data
     rows = pl.DataFrame(found["table"] if is_within else found).rows()
     assert rows == [(1, {"api_key": "[redacted]", "b": 2})]
     assert "hunter2" not in json.dumps(said)
@@ -367,7 +377,7 @@ def test_function_hides_texts_in_columns(recording: Recording, make: Callable[[]
     redacting(recording, redact=lambda text: text.replace("555-1234", "phone"))
     value = make()
     said = log(recording, "a", value)
-    found = types.load(said["json"]).data
+    found = stored(said).data
     assert type(found) is type(value)
     assert "phone" in str(found)
     assert "555-1234" not in str(found) + json.dumps(said)
@@ -379,7 +389,7 @@ def test_attributes_of_a_table_are_hidden(recording: Recording) -> None:
     frame.attrs = {"source": {"password": "hunter2", "host": "db"}}
     said = log(recording, "a", frame)
     hidden = {"source": {"password": "[redacted]", "host": "db"}}
-    assert types.load(said["json"]).data.attrs == hidden
+    assert stored(said).data.attrs == hidden
     assert "hunter2" not in json.dumps(said)
 
 
@@ -409,7 +419,7 @@ def test_function_hides_texts(recording: Recording, value: object) -> None:
     redacting(recording, redact=lambda text: text.replace("555-1234", "phone"))
     said = log(recording, "555-1234", value)
     assert "555-1234" not in json.dumps(said)
-    assert "phone" in json.dumps(types.load(said["json"]).to_jcr())
+    assert "phone" in json.dumps(stored(said).to_jcr())
     assert said["ref"] == "phone"
 
 
@@ -417,4 +427,4 @@ def test_function_leaves_what_is_no_text(recording: Recording) -> None:
     """A redact function that replaces every text leaves arrays of numbers readable."""
     redacting(recording, redact=lambda _text: "x")
     said = log(recording, "a", np.arange(3))
-    assert types.load(said["json"]).data.tolist() == [0, 1, 2]
+    assert stored(said).data.tolist() == [0, 1, 2]

@@ -1,5 +1,6 @@
 """Documents that are too long for an event are uploaded once and accounted for."""
 
+import base64
 import hashlib
 import json
 import os
@@ -13,11 +14,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
+import pandas as pd  # type: ignore[import-untyped]  # has no types
+import polars as pl
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
+from PIL import Image
 
 from otel_ml import Client, types
-from otel_ml.artifact import copy_large
+from otel_ml.artifact import copy_value
 from otel_ml.deferred_attributes import MOST_BYTES, DeferredAttributes
 from otel_ml.export.delivery import Delivery
 from otel_ml.export.documents import DocumentQueue, HashedText
@@ -70,17 +74,26 @@ def for_puts(reply: Reply) -> Any:
 
 
 def values(sink: Sink) -> list[Any]:
-    return [types.load(body).data for body in sink.documents.values()]
+    """Return the uploaded values. A value whose event has not arrived is taken for a text."""
+    kinds = {
+        event["otel_ml.artifact.sha256"]: event["otel_ml.artifact.type"]
+        for event in list(sink.events)
+        if "otel_ml.artifact.sha256" in event
+    }
+    return [
+        types.load(body, kinds.get(path.rpartition("/")[2], "otel_ml.types.Text")).data
+        for path, body in sink.documents.items()
+    ]
 
 
 def test_document_is_stored_under_its_hash(client: Client, sink: Sink) -> None:
-    """A long document is uploaded as JSON under its hash, in addition to the run."""
+    """A long document is uploaded as a file under its hash, in addition to the run."""
     log(client)
     assert client.flush() == Delivery(delivered=3)  # the run's start, the run, the document
     [(path, body)] = sink.documents.items()
     assert path == BELOW + hashlib.sha256(body).hexdigest()
-    assert types.load(body).data == LONG
-    assert puts(sink)[0].headers["content-type"] == "application/json"
+    assert body.decode() == LONG
+    assert puts(sink)[0].headers["content-type"] == "application/octet-stream"
     assert puts(sink)[0].headers["x-otel-ml-project"] == "shop"
 
 
@@ -243,7 +256,7 @@ def test_spool_keeps_what_is_not_delivered(tmp_path: Path) -> None:
     text = program + "import json\nclient.close()\nprint(json.dumps(dict(client.stats().lost)))\n"
     assert ask_script(tmp_path, text) == {}
     [path] = spool.glob("artifacts-*/*")
-    assert types.load(path.read_bytes()).data == LONG
+    assert path.read_text() == LONG
 
 
 def test_unfinished_files_are_no_documents(tmp_path: Path) -> None:
@@ -303,41 +316,83 @@ def test_large_array_is_recorded_as_it_was(client: Client, sink: Sink) -> None:
     assert (preview["type"], preview["max"]) == ("otel_ml.types.Numpy", 199_999.0)
 
 
-def test_large_array_is_not_written_on_the_caller(client: Client, sink: Sink) -> None:
-    """`log` copies a large array; the sending thread serializes and hashes it."""
+@pytest.mark.parametrize(
+    "value",
+    [
+        LARGE,
+        LARGE[:1],
+        pd.DataFrame({"a": [1, 2], "b": ["x", None]}),
+        pd.Series([1.5], name="a"),
+        pl.DataFrame({"a": [1, 2], "b": ["x", None]}),
+        Image.new("RGB", (3, 2), "teal"),
+    ],
+    ids=["large array", "array", "DataFrame", "Series", "polars", "image"],
+)
+def test_value_is_not_written_on_the_caller(client: Client, sink: Sink, value: Any) -> None:
+    """`log` copies arrays, tables and images; the sending thread writes and hashes them."""
     called: set[str] = set()
     with client.run("fit") as run:
         sys.setprofile(lambda frame, event, _: called.add(frame.f_code.co_name))
         try:
-            run.log("a", LARGE)
+            run.log("a", value)
         finally:
             sys.setprofile(None)
-    assert "copy_large" in called
-    assert "make_artifact" not in called
-    assert client.flush() == Delivery(delivered=3)
-    assert len(values(sink)) == 1
+    assert "copy_value" in called
+    assert not called & {"make_artifact", "write_file", "describe", "dumps"}
+    assert client.flush()
+    [event] = artifact_events(sink)
+    assert event["otel_ml.artifact.sha256"]
+
+
+def test_table_is_recorded_as_it_was(client: Client, sink: Sink) -> None:
+    """A table that changes right after it was logged is stored as it was when logged."""
+    table = pd.DataFrame({"a": [1, 2], "b": ["x", None]})
+    expected = table.copy()
+    with client.run("fit") as run:
+        run.log("a", table)
+        table.iloc[0, 0] = 7
+        table.loc[1, "b"] = "y"
+    assert client.flush()
+    [event] = artifact_events(sink)
+    content = base64.b64decode(event["otel_ml.artifact.base64"])
+    assert types.load(content, event["otel_ml.artifact.type"]).data.equals(expected)
 
 
 def test_copies_of_large_arrays_are_bounded(client: Client, sink: Sink) -> None:
     """If 32 MiB of copies are pending, an array is serialized during the call."""
     waiting = DeferredAttributes(dict, MOST_BYTES)
-    assert copy_large("a", LARGE, Redaction()) is None
+    assert copy_value("a", LARGE, Redaction()) is None
     log(client, LARGE)
     assert len(waiting) == 0  # computes it, which frees the copy
-    assert copy_large("a", LARGE, Redaction()) is not None
+    assert copy_value("a", LARGE, Redaction()) is not None
     assert client.flush() == Delivery(delivered=3)
     assert len(values(sink)) == 1
 
 
 @pytest.mark.parametrize(
     "value",
-    [LARGE[:1], np.zeros((4_000, 1_000)), LARGE.astype(object), LARGE.tolist(), "x" * 10**6],
+    [
+        np.zeros((4_000, 1_000)),
+        LARGE.astype(object),
+        LARGE.tolist(),
+        "x" * 10**6,
+        pd.DataFrame({"a": [{"password": "x"}]}),
+        pd.DataFrame({"password": ["x"]}),
+        pl.DataFrame({"a": [{"password": "x"}]}),
+    ],
 )
 def test_values_that_are_not_copied(value: Any) -> None:
-    """Small, very large and non-array values are serialized during the call."""
-    assert copy_large("a", value, Redaction()) is None
+    """Very large values, and values that may contain secrets, are written during the call."""
+    assert copy_value("a", value, Redaction()) is None
+
+
+def test_table_is_not_copied_for_a_redact_function() -> None:
+    """The user's function sees the texts of a table during the call."""
+    table = pd.DataFrame({"a": ["x"]})
+    assert copy_value("a", table, Redaction()) is not None
+    assert copy_value("a", table, Redaction(str.upper)) is None
 
 
 def test_secret_array_is_not_copied() -> None:
     """A value with a secret name is not copied."""
-    assert copy_large("password", LARGE, Redaction()) is None
+    assert copy_value("password", LARGE, Redaction()) is None

@@ -11,12 +11,17 @@ from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
+from otel_ml import artifact, types
+from otel_ml.redaction import Redaction
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
-from otel_ml_collector.span import Span, Value
+from otel_ml_collector.span import Event, Span, Value
 from otel_ml_collector.store.artifacts import ArtifactWriter
+from tests.support.otel_ml.types.trips import same
 from tests.support.otel_ml_collector.asgi import Answered, ask
 from tests.support.otel_ml_collector.spans import (
     NOW_NS,
@@ -303,6 +308,43 @@ def test_objects_anywhere(api: Api) -> None:
 
 
 @pytest.mark.parametrize("is_uploaded", [True, False], ids=["uploaded", "inline"])
+@pytest.mark.parametrize(
+    ("ref", "value", "media_type", "name"),
+    [
+        ("Größen/a b", pa.table({"a": [1, 2]}), "application/vnd.apache.parquet", "Größen_a_b"),
+        ("a.npy", np.arange(6), "application/x-npy", "a.npy"),
+        ("note", 'a "text"', "text/plain; charset=utf-8", "note.txt"),
+        ("params", {"a": [1]}, "application/json", "params.json"),
+        ("..", {1, 2}, "application/json", None),
+        ("raw", b"\xff" * 7, "application/octet-stream", "raw.bin"),
+    ],
+    ids=["table", "array", "text", "JSON", "typed", "bytes"],
+)
+def test_file(
+    api: Api, ref: str, value: Any, media_type: str, name: str | None, *, is_uploaded: bool
+) -> None:
+    """A logged value is downloaded as a file with its media type and name, and read by `load`."""
+    made = artifact.make_artifact(ref, value, Redaction())
+    facts = dict(made.facts)
+    if is_uploaded:
+        text = str(facts.pop("otel_ml.artifact.json", ""))
+        encoded = str(facts.pop("otel_ml.artifact.base64", ""))
+        api.upload(text.encode() or base64.b64decode(encoded))
+    call = make_call(events=[Event("otel_ml.artifact", NOW_NS, facts)])
+    api.take(call)
+    [found] = api.run(call)["artifacts"]
+    answered = api.ask(f"/artifacts/{made.sha256}")
+    assert hashlib.sha256(answered.body).hexdigest() == made.sha256
+    assert answered.headers["content-type"] == media_type
+    suffix = ".parquet" if ref.startswith("G") else ""
+    expected = quote((name or f"{made.sha256}.json") + suffix)
+    assert answered.headers["content-disposition"] == f"attachment; filename*=UTF-8''{expected}"
+    assert same(types.load(answered.body, found["type"]).data, value)
+    whole = api.objects(ref=ref, run_id=id_of(call))
+    assert same(types.load(whole["obj_data"]).data, value)
+
+
+@pytest.mark.parametrize("is_uploaded", [True, False], ids=["uploaded", "inline"])
 def test_document(api: Api, is_uploaded: bool) -> None:
     """A document is sent as an immutable attachment that no browser executes."""
     if is_uploaded:
@@ -312,7 +354,8 @@ def test_document(api: Api, is_uploaded: bool) -> None:
     answered = api.ask(f"/artifacts/{SHA256}")
     wanted = {
         "cache-control": "private, max-age=31536000, immutable",
-        "content-disposition": f'attachment; filename="{SHA256}.json"',
+        "content-disposition": f"attachment; filename*=UTF-8''{SHA256 if is_uploaded else 'sample'}"
+        ".json",
         "content-length": str(len(DOCUMENT.encode())),
         "content-type": "application/json",
         "etag": f'"{SHA256}"',
@@ -380,15 +423,17 @@ JPEG: Final = bytes.fromhex("ffd8 ffe00004 4a46 ffc0000b 08 0001 0001 01 011100"
 @pytest.mark.parametrize(
     ("content", "kind", "media_type"),
     [
+        (PNG, "", "image/png"),
+        (JPEG, "", "image/jpeg"),
         (PNG, "otel_ml.types.Image", "image/png"),
         (JPEG, "otel_ml.types.Image", "image/jpeg"),
         (JPEG, "raymon.types.Image", "image/jpeg"),
     ],
-    ids=["png", "jpeg", "raymon"],
+    ids=["png file", "jpeg file", "png", "jpeg", "raymon"],
 )
 def test_image(api: Api, content: bytes, kind: str, media_type: str) -> None:
     """An image is sent with the media type of its first bytes, under the strict content policy."""
-    sha256 = api.upload(image_document(content, kind))
+    sha256 = api.upload(image_document(content, kind) if kind else content)
     answered = api.ask(f"/artifacts/{sha256}/image")
     assert (answered.status, answered.body) == (200, content)
     assert answered.headers["content-type"] == media_type

@@ -33,6 +33,15 @@ def artifact(**told: Any) -> LinkedArtifact:
         ({"shape": []}, [("shape", "one value")]),
         ({"mode": "RGB", "size": [64, 48]}, [("mode", "RGB"), ("size", "64 × 48")]),
         ({"shape": "odd"}, [("shape", "odd")]),
+        (
+            {"type": "x", "media_type": "application/vnd.apache.parquet", "name": "a"},
+            [("name", "a"), ("stored as", "Parquet")],
+        ),
+        (
+            {"media_type": "application/json", "why_typed": "an npy file has no mask"},
+            [("stored as", "typed JSON, because an npy file has no mask")],
+        ),
+        ({"media_type": "text/html"}, [("stored as", "JSON")]),
         ("plain", [("preview", "plain")]),
         ([1, "日"], [("preview", '[1, "日"]')]),
         ({"head": "x" * 300}, [("head", "x" * 199 + "…")]),
@@ -52,13 +61,13 @@ def test_older() -> None:
 
 
 def test_code() -> None:
-    """The code contains the document's address as a string; without a document there is none."""
-    shown = lay_out_for([artifact(url=URL), artifact()], SERVER)
+    """The code contains the document's address and type as strings; without one there is none."""
+    shown = lay_out_for([artifact(url=URL, type=HOSTILE), artifact()], SERVER)
     assert shown[0].code is not None
     texts = [
         node.value for node in ast.walk(ast.parse(shown[0].code)) if type(node) is ast.Constant
     ]
-    assert texts == [SERVER + URL]
+    assert {*texts} == {SERVER + URL, HOSTILE}
     assert shown[1].code is None
 
 
