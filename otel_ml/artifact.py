@@ -12,6 +12,7 @@ import orjson
 
 from otel_ml import attributes as names
 from otel_ml.capture.fields import fields_of
+from otel_ml.capture.kinds import is_from
 from otel_ml.capture.taker import TRUNCATED, UNSERIALISABLE, name_key
 from otel_ml.capture.values import LIMIT_BYTES, PREVIEW_BYTES, clean
 from otel_ml.deferred_attributes import has_room
@@ -32,7 +33,7 @@ from otel_ml.types import (
     describe,
     wrap,
 )
-from otel_ml.types.data import Data, File, Form, find_wrapper, is_from
+from otel_ml.types.data import Data, File, Form, find_wrapper
 from otel_ml.types.scalars import OF, TAG, VALUE, from_base64
 from otel_ml.types.walker import LEAF_BYTES, BuiltIn, Walker, kept_of
 from otel_ml.types.wrappers import copy_plain, names_of

@@ -23,8 +23,8 @@ from otel_ml.arguments import (
     invalid,
 )
 from otel_ml.capture.description import is_placeholder
+from otel_ml.capture.kinds import root_of
 from otel_ml.capture.snapshot import Taking
-from otel_ml.capture.taker import root_of
 from otel_ml.errors import quiet, reraise_host_error, untrusted, warn_once
 from otel_ml.late import late
 from otel_ml.recorder import SEND_EVERY_NS, Recorder

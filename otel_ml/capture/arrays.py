@@ -37,14 +37,8 @@ _TIME_KINDS: Final = "mM"
 _TABLE_KINDS: Final = "biufUS"  # kinds of dtypes for which columns of an array are described
 
 
-def way_of_numpy(kind: type) -> Way | None:
-    """Return the function that takes snapshots of NumPy values; None for other classes."""
-    if kind.__name__ == "ndarray":
-        return take_array
-    return _take_scalar if kind.__name__ == "generic" else None
-
-
-def _take_scalar(value: Any, taker: Taker, depth: int) -> object:
+def take_scalar(value: Any, taker: Taker, depth: int) -> object:
+    """Take the Python value of a NumPy scalar."""
     if value.dtype.kind in _TIME_KINDS and value != value:  # noqa: PLR0124 - NaT differs from itself
         return None
     plain = value.item()
@@ -199,12 +193,7 @@ def _describe_rows(rows: Any) -> dict[str, object]:
     return write_cells((str(place), column) for place, column in enumerate(rows.T.tolist()))
 
 
-def way_of_torch(kind: type) -> Way | None:
-    """Return the function that takes snapshots of PyTorch tensors; None for other classes."""
-    return _take_tensor if kind.__name__ == "Tensor" else None
-
-
-def _take_tensor(value: Any, taker: Taker, depth: int) -> object:
+def take_tensor(value: Any, taker: Taker, depth: int) -> object:
     """Take a snapshot of a tensor. Elements on a GPU or another device are not copied."""
     kind: Any = type(value)
     device = value.device
@@ -252,12 +241,8 @@ def _describe_nested(dtype: object, tensors: int, device: object) -> object:
     return {**described, "shape": [tensors, None], "nested": True}  # type: ignore[dict-item]
 
 
-def way_of_jax(kind: type) -> Way | None:
-    """Return the function that takes snapshots of JAX arrays; None for other classes."""
-    return _take_jax if hasattr(kind, "devices") else None
-
-
-def _take_jax(value: Any, taker: Taker, depth: int) -> object:
+def take_jax(value: Any, taker: Taker, depth: int) -> object:
+    """Take a snapshot of a JAX array. Elements on a GPU or another device are not copied."""
     devices = frozenset(value.devices())
     if any(device.platform != "cpu" for device in devices):
         parts = (value.dtype, value.shape, None, None, None, None, devices)
@@ -278,12 +263,7 @@ def _describe_jax(dtype: Any, shape: Any, *rest: Any) -> object:
     }
 
 
-def way_of_cupy(kind: type) -> Way | None:
-    """Return the function that takes snapshots of CuPy arrays; None for other classes."""
-    return _take_cupy if kind.__name__ == "ndarray" else None
-
-
-def _take_cupy(value: Any, taker: Taker, depth: int) -> object:
+def take_cupy(value: Any, taker: Taker, depth: int) -> object:
     """Record type and shape only, because reading an element would wait for the GPU."""
     device = value.device.id
     return Snapshot(type(value), _describe_cupy, (value.dtype, value.shape, device), 512)
@@ -324,12 +304,8 @@ def _describe_tensorflow(dtype: Any, shape: Any, *rest: Any) -> object:
     }
 
 
-def way_of_scipy(kind: type) -> Way | None:
-    """Return the function that takes snapshots of SciPy sparse matrices; None for other classes."""
-    return _take_sparse if hasattr(kind, "nnz") else None
-
-
-def _take_sparse(value: Any, taker: Taker, depth: int) -> object:
+def take_sparse(value: Any, taker: Taker, depth: int) -> object:
+    """Take a snapshot of a SciPy sparse matrix: its type, shape and number of stored elements."""
     parts = (type(value), value.dtype, value.shape, int(value.nnz))
     return Snapshot(type(value), _describe_sparse, parts, 512)
 

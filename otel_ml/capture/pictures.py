@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from otel_ml.capture.cells import HEAD
 from otel_ml.capture.description import type_name_of
-from otel_ml.capture.snapshot import Snapshot, Taker, Way
+from otel_ml.capture.snapshot import Snapshot, Taker
 
 _THUMBNAIL: Final = 64  # pixels per side
 _SIDES: Final = (_THUMBNAIL, _THUMBNAIL)
@@ -20,12 +20,7 @@ _GREY_BYTES: Final = 2 * _THUMBNAIL * _THUMBNAIL
 _PIXELS_BYTES: Final = 4 * _GREY_BYTES  # enough for any mode
 
 
-def way_of_pillow(kind: type) -> Way | None:
-    """Return the function that takes snapshots of Pillow images; None for other classes."""
-    return _take_image if kind.__name__ == "Image" else None
-
-
-def _take_image(image: Any, taker: Taker, depth: int) -> object:
+def take_image(image: Any, taker: Taker, depth: int) -> object:
     """Copy a thumbnail of 64 by 64 grey pixels, and as many original pixels from the middle.
 
     An image that was not loaded from its file yet is recorded without pixels, and is not loaded.
@@ -102,12 +97,8 @@ def _count_steps(grey: bytes) -> Sequence[int]:
     return counts
 
 
-def way_of_matplotlib(kind: type) -> Way | None:
-    """Return the function that takes snapshots of Matplotlib figures; None for other classes."""
-    return _take_figure if kind.__name__ == "Figure" else None
-
-
-def _take_figure(figure: Any, taker: Taker, depth: int) -> object:
+def take_figure(figure: Any, taker: Taker, depth: int) -> object:
+    """Take a snapshot of a Matplotlib figure: its size and number of axes."""
     width, height = figure.get_size_inches()
     parts = (type(figure), float(width), float(height), float(figure.dpi), len(figure.axes))
     return Snapshot(type(figure), _describe_figure, parts, 512)
@@ -118,12 +109,7 @@ def _describe_figure(kind: type, width: float, height: float, dpi: float, axes: 
     return {"type": type_name_of(kind), "attributes": {"size": size, "axes": axes}}
 
 
-def way_of_plotly(kind: type) -> Way | None:
-    """Return the function that takes snapshots of plotly figures; None for other classes."""
-    return _take_plot if kind.__name__ == "BaseFigure" else None
-
-
-def _take_plot(figure: Any, taker: Taker, depth: int) -> object:
+def take_plot(figure: Any, taker: Taker, depth: int) -> object:
     """Record how many traces a figure has, and the types of the first ones."""
     traces = figure.data
     kinds = [str.__str__(trace.type) for trace in traces[:HEAD]]

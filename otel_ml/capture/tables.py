@@ -21,7 +21,7 @@ from otel_ml.capture.cells import (
     write_cells,
 )
 from otel_ml.capture.description import type_name_of
-from otel_ml.capture.snapshot import SAMPLE_BYTES, Snapshot, Taker, Taking, Way
+from otel_ml.capture.snapshot import SAMPLE_BYTES, Snapshot, Taker, Taking
 from otel_ml.errors import reraise_host_error
 from otel_ml.late import late
 
@@ -35,8 +35,6 @@ _MOST_NAMES: Final = 22_000  # more column names do not fit into a payload
 _LONGEST_TEXT: Final = 1_000  # characters kept of a cell; at most 50 are shown
 _CELL_BYTES: Final = 16  # estimated size of a sampled cell
 _POLARS_BYTES: Final = 16_384
-_MISSING: Final = frozenset({"NAType", "NaTType"})
-_CLASSES: Final = frozenset({"DataFrame", "Series"})
 _NUMBER_KINDS: Final = "fiub"
 _TEXT_DTYPES: Final = frozenset({"str", "string", "object"})
 
@@ -44,17 +42,8 @@ _TEXT_DTYPES: Final = frozenset({"str", "string", "object"})
 # pandas
 
 
-def way_of_pandas(kind: type) -> Way | None:
-    """Return the function that takes snapshots of a pandas class; None if not supported."""
-    name = kind.__name__
-    if name in _MISSING:
-        return _take_missing
-    if name not in _CLASSES:
-        return None
-    return _take_frame if name == "DataFrame" else _take_series
-
-
-def _take_missing(value: Any, taker: Taker, depth: int) -> object:
+def take_missing(value: Any, taker: Taker, depth: int) -> object:
+    """Return None for a missing value of pandas."""
     return None
 
 
@@ -80,7 +69,8 @@ class _Part(NamedTuple):
         return values if values.ndim > 1 else [values]
 
 
-def _take_frame(frame: Any, taker: Taker, depth: int) -> object:
+def take_frame(frame: Any, taker: Taker, depth: int) -> object:
+    """Take a snapshot of a pandas table: its first rows, and cells of evenly spaced rows."""
     names, index = frame.columns, frame.index
     rows, width = len(index), len(names)
     step, size = number_step(rows, width, taker)
@@ -307,7 +297,8 @@ def _object_array(values: list[Any]) -> Any:
     return array
 
 
-def _take_series(series: Any, taker: Taker, depth: int) -> object:
+def take_series(series: Any, taker: Taker, depth: int) -> object:
+    """Take a snapshot of a pandas column."""
     if not taker.taking.shows(series.name):
         return _take_hidden(series)
     array = getattr(series, "_values", None)  # private, but takes a tenth of the time of `array`
@@ -374,15 +365,8 @@ def _has_simple_labels(index: Any) -> bool:
 # polars
 
 
-def way_of_polars(kind: type) -> Way | None:
-    """Return the function that takes snapshots of a polars class; None if not supported."""
-    name = kind.__name__
-    if name not in _CLASSES:
-        return None
-    return _take_polars if name == "DataFrame" else _take_polars_series
-
-
-def _take_polars(frame: Any, taker: Taker, depth: int) -> object:
+def take_polars(frame: Any, taker: Taker, depth: int) -> object:
+    """Take a snapshot of a polars table."""
     rows, width = frame.shape
     step = row_step(rows, width)
     of_numbers, size = number_step(rows, width, taker)
@@ -438,7 +422,8 @@ def _describe_polars(
     return {**described, **write_cells([(name, values or ()) for name, values in cells])}
 
 
-def _take_polars_series(series: Any, taker: Taker, depth: int) -> object:
+def take_polars_series(series: Any, taker: Taker, depth: int) -> object:
+    """Take a snapshot of a polars column."""
     if not taker.taking.shows(series.name):
         return _take_hidden(series)
     head = _list_polars(series.head(HEAD))
@@ -459,22 +444,14 @@ def _describe_polars_series(
 # Arrow
 
 
-def way_of_arrow(kind: type) -> Way | None:
-    """Return the function that takes snapshots of an Arrow class; None if not supported."""
-    if hasattr(kind, "column_names"):
-        return _take_arrow
-    if hasattr(kind, "as_py"):
-        return _take_arrow_scalar
-    return _take_arrow_array if hasattr(kind, "null_count") else None
-
-
-def _take_arrow_scalar(value: Any, taker: Taker, depth: int) -> object:
+def take_arrow_scalar(value: Any, taker: Taker, depth: int) -> object:
     """Take a single value. A list is taken as an array, because it may be long."""
     elements = getattr(value, "values", None)
     return taker.take(elements if hasattr(elements, "null_count") else value.as_py(), depth)
 
 
-def _take_arrow(table: Any, taker: Taker, depth: int) -> object:
+def take_arrow(table: Any, taker: Taker, depth: int) -> object:
+    """Take a snapshot of a pyarrow table or record batch."""
     rows, width = table.num_rows, table.num_columns
     step = row_step(rows, width)
     names = table.column_names[:MOST_COLUMNS]
@@ -484,7 +461,7 @@ def _take_arrow(table: Any, taker: Taker, depth: int) -> object:
             continue
         column = table.column(place)
         if place < HEAD:
-            shown[name] = _take_arrow_array(column, taker, depth)
+            shown[name] = take_arrow_array(column, taker, depth)
         cells.append((name, _spaced(column, step)))
     parts = (type(table), (rows, width), shown, cells)
     return Snapshot(type(table), _describe_arrow, parts, len(cells) * 512 + 2_048)
@@ -509,7 +486,8 @@ def _describe_arrow(
     return {**described, **write_cells([(name, column.to_pylist()) for name, column in cells])}
 
 
-def _take_arrow_array(array: Any, taker: Taker, depth: int) -> object:
+def take_arrow_array(array: Any, taker: Taker, depth: int) -> object:
+    """Take a snapshot of a pyarrow array."""
     head = _spaced(array[:HEAD], 1)
     parts = (type(array), array.type, len(array), head)
     return Snapshot(type(array), _describe_arrow_array, parts, head.nbytes + 512)

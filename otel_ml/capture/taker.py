@@ -26,6 +26,7 @@ from otel_ml.capture.fields import (
     match_dump,
     shown_value,
 )
+from otel_ml.capture.kinds import LibraryKind, bases, kind_of, root_of
 from otel_ml.capture.snapshot import ALL, NUMBER_CELLS, Snapshot, Taker, Taking, Way
 from otel_ml.errors import reraise_host_error, untrusted
 
@@ -482,14 +483,6 @@ def _has_own_repr(kind: type, package: str) -> bool:
     return False
 
 
-def root_of(named: Any) -> str:
-    """Return the package in which a class or function is defined; empty if it is unknown."""
-    module = None
-    with untrusted:
-        module = named.__module__
-    return module.partition(".")[0] if type(module) is str else ""
-
-
 def _describe_choices(listed: Any) -> list[dict[str, object]]:
     """Describe the choices of a chat response. Return an empty list for other objects."""
     choices = listed[:HEAD] if isinstance(listed, list | tuple) else ()
@@ -577,18 +570,26 @@ _LIBRARIES: Final[dict[str, Callable[[type], Way | None]]] = {
     "fractions": _way_of_represented,
     "ipaddress": _way_of_represented,
     "zoneinfo": _way_of_represented,
-    "numpy": arrays.way_of_numpy,
-    "pandas": tables.way_of_pandas,
-    "polars": tables.way_of_polars,
-    "pyarrow": tables.way_of_arrow,
-    "torch": arrays.way_of_torch,
-    "jaxlib": arrays.way_of_jax,
-    "cupy": arrays.way_of_cupy,
     "tensorflow": arrays.way_of_tensorflow,
-    "scipy": arrays.way_of_scipy,
-    "PIL": pictures.way_of_pillow,
-    "matplotlib": pictures.way_of_matplotlib,
-    "plotly": pictures.way_of_plotly,
+}
+_OF_KINDS: Final[dict[LibraryKind, Way]] = {
+    LibraryKind.NUMPY_ARRAY: arrays.take_array,
+    LibraryKind.NUMPY_SCALAR: arrays.take_scalar,
+    LibraryKind.PANDAS_TABLE: tables.take_frame,
+    LibraryKind.PANDAS_COLUMN: tables.take_series,
+    LibraryKind.PANDAS_MISSING: tables.take_missing,
+    LibraryKind.POLARS_TABLE: tables.take_polars,
+    LibraryKind.POLARS_COLUMN: tables.take_polars_series,
+    LibraryKind.ARROW_TABLE: tables.take_arrow,
+    LibraryKind.ARROW_COLUMN: tables.take_arrow_array,
+    LibraryKind.ARROW_SCALAR: tables.take_arrow_scalar,
+    LibraryKind.TORCH_TENSOR: arrays.take_tensor,
+    LibraryKind.JAX_ARRAY: arrays.take_jax,
+    LibraryKind.CUPY_ARRAY: arrays.take_cupy,
+    LibraryKind.SPARSE_MATRIX: arrays.take_sparse,
+    LibraryKind.PILLOW_IMAGE: pictures.take_image,
+    LibraryKind.MATPLOTLIB_FIGURE: pictures.take_figure,
+    LibraryKind.PLOTLY_FIGURE: pictures.take_plot,
 }
 _WAYS: Final[dict[type, Way]] = {}
 
@@ -611,8 +612,11 @@ def _choose_way(kind: type) -> Way | None:
         return _take_member
     if kind in _REPRESENTED:
         return _keep(_write_repr)
-    for base in type.__dict__["__mro__"].__get__(kind):
+    for base in bases(kind):
         way = _BUILT_IN.get(base)
+        library_kind = None if way is not None else kind_of(base)
+        if library_kind is not None:
+            way = _OF_KINDS.get(library_kind)
         library = None if way is not None else _LIBRARIES.get(root_of(base))
         if library is not None:
             way = library(base)

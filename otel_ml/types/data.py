@@ -8,13 +8,14 @@ import base64
 import binascii
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 import orjson
 
 from otel_ml.arguments import NAME_CHARS, invalid
+from otel_ml.capture.kinds import LibraryKind, find_kinds
 
 Form = dict[str, Any]
 Params = Mapping[str, Any]
@@ -117,21 +118,16 @@ def dump(data: Data) -> bytes:
 
 Wrapper = TypeVar("Wrapper", bound=type[Data])
 
-# Wrappers for values of other libraries, found by type name, so that no library is imported.
+# Wrappers for values of other libraries.
 
-_PACKAGES: Final = frozenset(
-    {"PIL", "jaxlib", "matplotlib", "numpy", "pandas", "plotly", "polars", "pyarrow"}
-    | {"scipy", "torch"}
-)
-
-_wrappers: dict[tuple[str, str], type[Data]] = {}
+_wrappers: dict[LibraryKind, type[Data]] = {}
 
 
-def wraps(package: str, *names: str) -> Callable[[Wrapper], Wrapper]:
-    """Return a decorator that registers a wrapper for types of a library and their subclasses."""
+def wraps(*kinds: LibraryKind) -> Callable[[Wrapper], Wrapper]:
+    """Return a decorator that registers a wrapper for kinds of values of a library."""
 
     def decorate(cls: Wrapper) -> Wrapper:
-        _wrappers.update(dict.fromkeys(((package, name) for name in names), cls))
+        _wrappers.update(dict.fromkeys(kinds, cls))
         return cls
 
     return decorate
@@ -139,30 +135,11 @@ def wraps(package: str, *names: str) -> Callable[[Wrapper], Wrapper]:
 
 def find_wrapper(kind: type) -> type[Data] | None:
     """Return the wrapper class for a type of another library, or None."""
-    for package, base in _foreign_bases(kind):
-        wrapper = _wrappers.get((package, base.__name__))
+    for library_kind in find_kinds(kind):
+        wrapper = _wrappers.get(library_kind)
         if wrapper is not None:
             return wrapper
     return None
-
-
-def is_from(package: str, kind: type) -> bool:
-    """Tell whether a type, or one of its base classes, belongs to a package."""
-    return any(package == name for name, _base in _foreign_bases(kind))
-
-
-def bases(kind: type) -> tuple[type, ...]:
-    """Return a type and its base classes, without calling its metaclass."""
-    order: tuple[type, ...] = type.__dict__["__mro__"].__get__(kind)
-    return order
-
-
-def _foreign_bases(kind: type) -> Iterator[tuple[str, type]]:
-    for base in bases(kind):
-        module = base.__module__
-        package = module.partition(".")[0] if isinstance(module, str) else ""
-        if package in _PACKAGES:
-            yield package, base
 
 
 # Readers by type name: of typed JSON, and of files.

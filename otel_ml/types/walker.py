@@ -17,9 +17,10 @@ import orjson
 
 from otel_ml.capture.description import type_name, words_of
 from otel_ml.capture.fields import field_names, fields_of
+from otel_ml.capture.kinds import bases, is_from
 from otel_ml.capture.values import clean
 from otel_ml.errors import reraise_host_error, untrusted
-from otel_ml.types.data import Data, Encode, File, Form, bases, find_wrapper, is_from, load
+from otel_ml.types.data import Data, Encode, File, Form, find_wrapper, load
 from otel_ml.types.scalars import (
     OF,
     READERS,

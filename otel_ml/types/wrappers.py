@@ -19,6 +19,7 @@ from otel_ml.arguments import check_flag, invalid
 from otel_ml.attributes import PLAIN_BYTES, PLAIN_JSON, UTF8_TEXT
 from otel_ml.capture.arrays import first_elements
 from otel_ml.capture.description import type_name
+from otel_ml.capture.kinds import LibraryKind, bases, is_from
 from otel_ml.capture.tables import blocks_of
 from otel_ml.capture.values import PREVIEW_BYTES, clean, encode, preview
 from otel_ml.errors import untrusted
@@ -29,9 +30,7 @@ from otel_ml.types.data import (
     Params,
     Reader,
     Self,
-    bases,
     find_wrapper,
-    is_from,
     is_typed,
     may_be_typed,
     read_by,
@@ -451,7 +450,7 @@ class _Formed(BuiltIn):
         return import_module(f"otel_ml.types.{cls.file_name or cls.form_name}")
 
 
-@wraps("numpy", "ndarray", "generic")
+@wraps(LibraryKind.NUMPY_ARRAY, LibraryKind.NUMPY_SCALAR)
 class Numpy(_Formed):
     """Wrapper for a NumPy array or scalar."""
 
@@ -466,7 +465,7 @@ class Numpy(_Formed):
     )
 
 
-@wraps("pandas", "DataFrame")
+@wraps(LibraryKind.PANDAS_TABLE)
 class DataFrame(_Formed):
     """Wrapper for a pandas DataFrame."""
 
@@ -484,7 +483,7 @@ class DataFrame(_Formed):
     )
 
 
-@wraps("pandas", "Series")
+@wraps(LibraryKind.PANDAS_COLUMN)
 class Series(_Formed):
     """Wrapper for a pandas Series."""
 
@@ -500,7 +499,7 @@ class Series(_Formed):
     )
 
 
-@wraps("torch", "Tensor")
+@wraps(LibraryKind.TORCH_TENSOR)
 class Torch(_Formed):
     """Wrapper for a PyTorch tensor or parameter, dense or sparse.
 
@@ -540,7 +539,7 @@ class TorchState(_Formed):
         return is_state
 
 
-@wraps("jaxlib", "ArrayImpl")
+@wraps(LibraryKind.JAX_ARRAY)
 class Jax(_Formed):
     """Wrapper for a JAX array."""
 
@@ -550,7 +549,7 @@ class Jax(_Formed):
     inspection = Inspection(_of_jax, size_of=_nbytes, is_binary=_always)
 
 
-@wraps("scipy", "sparray", "spmatrix")
+@wraps(LibraryKind.SPARSE_MATRIX)
 class Sparse(_Formed):
     """Wrapper for a SciPy sparse matrix or array."""
 
@@ -564,7 +563,7 @@ class Sparse(_Formed):
     )
 
 
-@wraps("pyarrow", "Table", "RecordBatch", "Array", "ChunkedArray", "Schema")
+@wraps(LibraryKind.ARROW_TABLE, LibraryKind.ARROW_COLUMN, LibraryKind.ARROW_SCHEMA)
 class Arrow(_Formed):
     """Wrapper for a pyarrow table, record batch, array or schema."""
 
@@ -574,7 +573,7 @@ class Arrow(_Formed):
     inspection = Inspection(_of_arrow, size_of=_nbytes, is_flat=_is_flat_arrow)
 
 
-@wraps("polars", "DataFrame", "Series")
+@wraps(LibraryKind.POLARS_TABLE, LibraryKind.POLARS_COLUMN)
 class Polars(_Formed):
     """Wrapper for a polars DataFrame or Series."""
 
@@ -593,7 +592,7 @@ class Polars(_Formed):
     )
 
 
-@wraps("PIL", "Image")
+@wraps(LibraryKind.PILLOW_IMAGE)
 class Image(_Formed):
     """Wrapper for a Pillow image.
 
@@ -639,8 +638,7 @@ class Image(_Formed):
         return cls(cls.forms().read(params, decode), params["lossless"])
 
 
-@wraps("matplotlib", "Figure", "Axes")
-@wraps("plotly", "BaseFigure")
+@wraps(LibraryKind.MATPLOTLIB_FIGURE, LibraryKind.MATPLOTLIB_AXES, LibraryKind.PLOTLY_FIGURE)
 class Picture(_Formed):
     """Wrapper for a matplotlib or plotly figure. It stores the picture that the figure draws.
 
