@@ -28,7 +28,9 @@ _TURNS: Final = {
 }
 _SIDEWAYS: Final = frozenset({_Turn.TRANSPOSE, _Turn.ROTATE_90, _Turn.ROTATE_270, _Turn.TRANSVERSE})
 _ORIENTATIONS: Final = frozenset("12345678")
-_KEY: Final = "otel_ml orientation"  # of a text chunk in PNG, or at the start of a JPEG comment
+_TURN_KEY: Final = (
+    "otel_ml orientation"  # of a text chunk in PNG, or at the start of a JPEG comment
+)
 _JPEG_START: Final = b"\xff\xd8"
 _PNG_LEVEL: Final = 1  # compression level; the default takes three times as long and saves a tenth
 
@@ -82,13 +84,13 @@ def write_file(image: Image.Image, *, lossless: bool) -> File | str:
     orientation = orientation_of(image)
     upright = _as_upright(image, orientation)
     if not lossless:
-        comment = {} if orientation is None else {"comment": f"{_KEY}: {orientation}"}
+        comment = {} if orientation is None else {"comment": f"{_TURN_KEY}: {orientation}"}
         is_jpeg = upright.mode in JPEG_MODES
         raw = _saved(upright, "JPEG", quality=_JPEG_QUALITY, **comment) if is_jpeg else None
         return "only grey and RGB images become JPEG" if raw is None else File(JPEG, raw)
     text = PngImagePlugin.PngInfo()
     if orientation is not None:
-        text.add_text(_KEY, str(orientation))
+        text.add_text(_TURN_KEY, str(orientation))
     if upright.mode in _PNG_MODES:
         raw = _saved(upright, "PNG", compress_level=_PNG_LEVEL, pnginfo=text)
         if raw is not None and _is_whole(upright, raw):
@@ -107,9 +109,9 @@ def read_file(content: bytes) -> tuple[Image.Image, bool]:
     """
     image = open_image(content)
     lossless = not content.startswith(_JPEG_START)
-    text = str(image.info.pop(_KEY, ""))
+    text = str(image.info.pop(_TURN_KEY, ""))
     comment = image.info.get("comment", b"")
-    if isinstance(comment, bytes) and comment.startswith(f"{_KEY}: ".encode()):
+    if isinstance(comment, bytes) and comment.startswith(f"{_TURN_KEY}: ".encode()):
         text = image.info.pop("comment").decode().rpartition(" ")[2]
     if text not in _ORIENTATIONS:
         return image, lossless

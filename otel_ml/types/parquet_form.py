@@ -23,7 +23,7 @@ from otel_ml.types.walker import Walker, decode
 _LABELS_KEY: Final = b"otel_ml"
 _UNLIKE: Final = "a Parquet file does not return its columns or index unchanged"
 _USUAL_INDEX: Final = (0, 1, None)  # start, step and name
-_NUMBERS: Final = frozenset(
+_PLAIN_NUMBERS: Final = frozenset(
     np.dtype(name).str
     for name in (
         *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
@@ -94,7 +94,7 @@ def _make_numbers(frame: Any, names: list[str]) -> Any:
         return None
     columns: dict[int, Any] = {}
     for places, block in blocks_of(frame):
-        if not isinstance(block, np.ndarray) or block.dtype.str not in _NUMBERS:
+        if not isinstance(block, np.ndarray) or block.dtype.str not in _PLAIN_NUMBERS:
             return None
         rows = block if block.ndim > 1 else block.reshape(1, -1)
         columns.update(

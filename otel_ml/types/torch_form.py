@@ -59,7 +59,7 @@ _LAYOUTS: Final = {str(layout).removeprefix("torch."): layout for layout in _COM
 _METADATA: Final = "__metadata__"  # a name that no tensor has in a safetensors file
 _ABOUT: Final = "otel_ml"
 _NPY_START: Final = b"\x93NUMPY"
-_ALONE: Final = "tensor"  # name of a tensor that is not in a state_dict
+_TENSOR_NAME: Final = "tensor"  # name of a tensor that is not in a state_dict
 _HEADER_BYTES: Final = 8  # bytes of the header's length; the header is padded to a multiple of it
 
 
@@ -316,7 +316,7 @@ def write_file(value: "torch.Tensor | Mapping[str, torch.Tensor]") -> File | str
         "requires_grad": value.requires_grad,
         "parameter": isinstance(value, torch.nn.Parameter),
     }
-    tensors = {_ALONE: value.detach()}
+    tensors = {_TENSOR_NAME: value.detach()}
     return File(SAFETENSORS, _write_safetensors(tensors, orjson.dumps(about).decode()))
 
 
@@ -347,7 +347,7 @@ def read_file(content: bytes) -> "torch.Tensor | dict[str, torch.Tensor]":
     params, tensors = orjson.loads(about), _read_safetensors(content)
     if "names" in params:
         return _restore_state(tensors, params)
-    tensor = tensors[_ALONE]
+    tensor = tensors[_TENSOR_NAME]
     if params["parameter"]:
         return torch.nn.Parameter(tensor, requires_grad=params["requires_grad"])
     return tensor.requires_grad_(params["requires_grad"])

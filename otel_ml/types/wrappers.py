@@ -52,7 +52,7 @@ _SHOWN_COLUMNS: Final = 32
 _SHAPE: Final = re.compile(r"\([\d, ]*\)")
 _WHOLE_NUMBER: Final = re.compile(r"0|-?[1-9]\d{0,17}")
 _DTYPE_CHARS: Final = 16 * 1024
-_TAGGED: Final = orjson.dumps(TAG) + b":"
+_TAG_MARK: Final = orjson.dumps(TAG) + b":"
 _PLAIN_DTYPES: Final = frozenset({"str", "string", "category"})  # their kind is that of objects
 
 
@@ -305,7 +305,7 @@ class Native(BuiltIn):
         """Convert the value to plain JSON, if JSON has all its types."""
         plain = (form or self.form(Walker()))["params"]["data"]
         content = orjson.dumps(plain)
-        if _TAGGED in content:
+        if _TAG_MARK in content:
             return "JSON does not have all of its types"
         if is_typed(plain):
             return "a dict with the keys type and params could be taken for typed JSON"
