@@ -14,7 +14,7 @@ docs/design/021-counted-once.md.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import chain
 from operator import attrgetter
 from typing import Final
@@ -26,11 +26,15 @@ from otel_ml_collector.owners import own_key, own_tag
 from otel_ml_collector.records import UNCOUNTED
 from otel_ml_collector.same_calls import (
     CALLS,
+    OWN_SCOPE,
     UNKNOWN,
     WRAPPERS,
     CallRun,
     CallShare,
+    call_run_of,
     find_shares_of,
+    gather_facts,
+    has_facts,
     name_scope,
     walk_up,
 )
@@ -240,7 +244,7 @@ def find_inherited_contents(
 
     * A call with an answer and without a question inherits the question of the nearest wrapper
       around it, if the same scope wrote it and it contains no other call. Mastra writes the
-      question on the step around its call.
+      question on the step around its call. Our own decorators record both, unless they must not.
     * A call without answer and error gets the tools directly below it as its answer. AgentOps
       writes the tool calls of an answer as runs.
     * A request, which is a run without a recorded parent, gets the first question and the last
@@ -256,11 +260,91 @@ def find_inherited_contents(
         The contents by span ID, for runs that lack some and can inherit it.
     """
     tree = {run.span_id: run for run in sorted(runs, key=_order)}
-    repeats = {span_id for span_id, share in shares.items() if share.record_of}
-    below: defaultdict[bytes, list[CallRun]] = defaultdict(list)
+    below = _group_by_parent(tree.values())
+    inherited = _find_contents_of_calls(tree, below, shares)
     for run in tree.values():
+        is_request = run.parent_span_id not in tree and run.kind != JUDGE_KIND
+        if is_request and run.span_id not in inherited:
+            inherited[run.span_id] = _find_conversation(run, below)
+    return {span_id: content for span_id, content in inherited.items() if content != NO_CONTENT}
+
+
+def complete_calls(
+    runs: Iterable[CallRun], shares: dict[bytes, CallShare]
+) -> dict[bytes, CallShare]:
+    """Add the questions and answers that calls inherit to the facts of their calls.
+
+    Only the first two rules of `find_inherited_contents` apply. A call that several runs recorded
+    and a call with a single record are treated alike. Requests are completed when they are read.
+
+    Args:
+        runs: All ended runs of the trace, each once, in any order.
+        shares: The result of `find_shares`.
+
+    Returns:
+        The shares, with one more for each call that has a single record and inherits something.
+            Its tokens and cost are those that the call reports.
+    """
+    runs = [*runs]
+    if not any(map(lacks_words, runs)):
+        return shares
+    tree = {run.span_id: run for run in sorted(runs, key=_order)}
+    contents = _find_contents_of_calls(tree, _group_by_parent(tree.values()), shares)
+    complete = dict(shares)
+    for span_id, content in contents.items():
+        call = tree[span_id]
+        share = complete.get(span_id)
+        if share is None and call.has_facts:
+            share = CallShare(tokens=call.tokens, cost=call.cost, facts=gather_facts([call]))
+        if share is None or share.facts == UNKNOWN:  # it reports the sum of other calls
+            continue
+        facts = replace(
+            share.facts,
+            inputs_preview=share.facts.inputs_preview or content.inputs_preview,
+            outputs_preview=share.facts.outputs_preview or content.outputs_preview,
+        )
+        complete[span_id] = replace(share, facts=facts)
+    return complete
+
+
+def lacks_words(run: CallRun) -> bool:
+    """Return whether the record of a call has only a question or only an answer.
+
+    If no record of a trace does, no call of the trace inherits any. What our own decorators leave
+    out stays empty: it is not captured on purpose.
+    """
+    return (
+        run.kind == "model"
+        and bool(run.inputs_preview) != bool(run.outputs_preview)
+        and not (run.failed and run.inputs_preview)
+        and run.scope != OWN_SCOPE
+    )
+
+
+def _group_by_parent(runs: Iterable[CallRun]) -> Mapping[bytes, Sequence[CallRun]]:
+    below: defaultdict[bytes, list[CallRun]] = defaultdict(list)
+    for run in runs:
         below[run.parent_span_id].append(run)
-    calls = [run for run in tree.values() if run.kind in CALLS and run.span_id not in repeats]
+    return below
+
+
+def _find_contents_of_calls(
+    tree: Mapping[bytes, CallRun],
+    below: Mapping[bytes, Sequence[CallRun]],
+    shares: Mapping[bytes, CallShare],
+) -> dict[bytes, InheritedContent]:
+    """Find the questions and answers that calls inherit; see `find_inherited_contents`.
+
+    Args:
+        tree: All runs of the trace by span ID, in the order of their starts.
+        below: The same runs by the span ID of their parent.
+        shares: The result of `find_shares`.
+    """
+    calls = [
+        run
+        for run in tree.values()
+        if run.kind in CALLS and not (run.span_id in shares and shares[run.span_id].record_of)
+    ]
     number: defaultdict[bytes, int] = defaultdict(int)
     for call in calls:
         for above in walk_up(call, tree):
@@ -270,17 +354,16 @@ def find_inherited_contents(
         facts = shares[call.span_id].facts if call.span_id in shares else UNKNOWN
         is_asked = bool(call.inputs_preview or facts.inputs_preview)
         is_answered = bool(call.outputs_preview or facts.outputs_preview)
-        if call.kind != "model" or is_asked == is_answered:
+        if call.kind != "model" or call.scope == OWN_SCOPE or is_asked == is_answered:
             continue
+        content = NO_CONTENT
         if is_answered:
-            inherited[call.span_id] = _find_question(call, tree, number)
+            content = _find_question(call, tree, number)
         elif not call.failed:
-            inherited[call.span_id] = _find_tools(below[call.span_id])
-    for run in tree.values():
-        is_request = run.parent_span_id not in tree and run.kind != JUDGE_KIND
-        if is_request and inherited.get(run.span_id, NO_CONTENT) == NO_CONTENT:
-            inherited[run.span_id] = _find_conversation(run, below)
-    return {span_id: content for span_id, content in inherited.items() if content != NO_CONTENT}
+            content = _find_tools(below.get(call.span_id, ()))
+        if content != NO_CONTENT:
+            inherited[call.span_id] = content
+    return inherited
 
 
 def _find_question(
@@ -355,6 +438,8 @@ def resolve_together(runs: Sequence[Run], open_runs: Sequence[Run]) -> ResolvedG
     """Resolve runs that arrive together, using only these runs."""
     of_group = find_shares_of(runs)
     shares, is_complete = of_group or {}, of_group is not None
+    if is_complete:
+        shares = {**shares, **_complete_together(runs, shares)}
     names = _inherit_together(runs, open_runs)
     if not shares and not names:
         return ResolvedGroup([], is_complete)
@@ -369,6 +454,31 @@ def resolve_together(runs: Sequence[Run], open_runs: Sequence[Run]) -> ResolvedG
         )
     ]
     return ResolvedGroup(resolved, is_complete)
+
+
+def may_lack_words(run: Run) -> bool:
+    """Do the same as `lacks_words` for a run that was not compared yet."""
+    return (
+        run.kind == "model"
+        and (run.inputs_preview == "") != (run.outputs_preview == "")
+        and has_facts(run)
+        and lacks_words(call_run_of(run))
+    )
+
+
+def _complete_together(
+    runs: Sequence[Run], shares: Mapping[TraceId, dict[bytes, CallShare]]
+) -> dict[TraceId, dict[bytes, CallShare]]:
+    """Do the same as `complete_calls` for the traces of a batch in which a call lacks words."""
+    lacking = {(run.project, run.trace_id) for run in runs if may_lack_words(run)}
+    traces: dict[TraceId, dict[bytes, CallRun]] = {key: {} for key in lacking}
+    for run in sorted(runs, key=attrgetter("rank")) if lacking else ():  # highest rank wins
+        if (of_trace := traces.get((run.project, run.trace_id))) is not None:
+            of_trace[run.span_id] = call_run_of(run) if has_facts(run) else naming_run_of(run)
+    return {
+        key: complete_calls(of_trace.values(), shares.get(key, {}))
+        for key, of_trace in traces.items()
+    }
 
 
 def _in_order(runs: Sequence[Run], open_runs: Sequence[Run]) -> Iterator[Run]:

@@ -667,10 +667,14 @@ def make_summary(row: Row, words: LateFacts) -> RunSummary:
     }
     parent = row["parent_span_id"]
     tags = row["tags"] | {name: tag["value"] for name, tag in words.tags.items()}
-    rows = [row, words.share] if words.share and words.others else [row]
+    rows = [row, words.share] if words.share else [row]
     tokens = tokens_of({name: _first(rows, name) for name in TOKENS})
     first_token_ms = _first(rows, "first_token_ms")
     cost = _first(rows[::-1], "cost")
+    record_of = _name_main_record(words.share) if words.share else None
+    counted = Counted(tokens_of(words.share), words.share["cost"]) if words.share else None
+    if counted == Counted(tokens, cost) and not (record_of or words.others):
+        counted = None  # the run only inherits a question or an answer
     return RunSummary(
         run_id=run_id_of(row),
         trace_id=row["trace_id"],
@@ -680,9 +684,9 @@ def make_summary(row: Row, words: LateFacts) -> RunSummary:
         start_time=to_rfc3339(row["start_ns"]),
         latency_ms=row["latency_ns"] / 1e6 if row["latency_ns"] else None,
         last_heard_ns=row["heard_ns"] if is_open(row) else None,
-        record_of=_name_main_record(words.share) if words.share else None,
+        record_of=record_of,
         also_recorded=words.others,
-        counted=Counted(tokens_of(words.share), words.share["cost"]) if words.share else None,
+        counted=counted,
         inputs=_first(rows, "inputs_preview"),
         outputs=_first(rows, "outputs_preview"),
         tags={name: load_json(value) for name, value in tags.items()},

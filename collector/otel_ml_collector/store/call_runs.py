@@ -47,6 +47,11 @@ HAS_FACTS: Final = Sql("""kind != 'span' AND (input_tokens IS NOT NULL OR output
   OR arrayExists(text -> startsWith(text, '{response}'), tag_kv))""").fill(
     response=Sql(RESPONSE), remote_tool=REMOTE_TOOL
 )
+# Calls with only a question or only an answer, as `resolution.lacks_words` finds them. Only runs of
+# our own decorators have a process.
+LACKS_WORDS: Final = Sql("""(kind = 'model' AND process = ''
+  AND (inputs_preview = '') != (outputs_preview = '')
+  AND NOT (outcome = 'error' AND inputs_preview != ''))""")
 IN_PROJECTS: Final = Sql("project IN {projects:Array(String)}")
 TRACE_IDS: Final = Sql("""toString(project) AS project, lower(hex(trace_id)) AS trace_id,
   lower(hex(span_id)) AS span_id""")
@@ -70,7 +75,7 @@ _CALL_RUNS: Final = Sql("""
       provider, provider_model, {tokens}, cost, outcome = 'error' AS has_failed, rank,
       {response} AS response, inputs_preview, outputs_preview, first_token_ms, stream_chunks,
       span_kind = 'client' AS is_client, span_kind = 'server' AS is_server,
-      if(kind = 'tool', model, '') AS tool
+      if(kind = 'tool', model, '') AS tool, {lacks_words} AS lacks_words
     FROM {deliveries} WHERE {of_traces} AND {has_facts}
     ORDER BY start_ns, runs.span_id LIMIT {most} BY runs.project, runs.trace_id""").fill(
     deliveries=DELIVERIES,
@@ -79,6 +84,7 @@ _CALL_RUNS: Final = Sql("""
     response=RESPONSE_ID,
     of_traces=_IN_TRACES,
     has_facts=HAS_FACTS,
+    lacks_words=LACKS_WORDS,
     most=_MOST_CALLS,
 )
 _SCOPES: Final = Sql("""
@@ -103,15 +109,26 @@ _ANSWERED: Final = Sql("""
     response=Sql(RESPONSE),
     of_traces=_IN_TRACES,
 )
-_OTHER_SPANS: Final = Sql("""
-    SELECT {ids}, lower(hex(parent_span_id)) AS parent_span_id, kind, start_ns, rank
+
+
+def _other_spans(columns: Sql) -> Sql:
+    """Write the query for the runs of traces that have no facts of a call."""
+    return Sql("""
+    SELECT {ids}, lower(hex(parent_span_id)) AS parent_span_id, kind, start_ns, rank, {columns}
     FROM {deliveries} WHERE {of_traces} AND NOT ({has_facts})
     LIMIT {most} BY runs.project, runs.trace_id""").fill(
-    deliveries=DELIVERIES,
-    ids=TRACE_IDS,
-    of_traces=_IN_TRACES,
-    has_facts=HAS_FACTS,
-    most=_MOST_SPANS,
+        deliveries=DELIVERIES,
+        ids=TRACE_IDS,
+        columns=columns,
+        of_traces=_IN_TRACES,
+        has_facts=HAS_FACTS,
+        most=_MOST_SPANS,
+    )
+
+
+_OTHER_SPANS: Final = _other_spans(Sql("'' AS inputs_preview, '' AS outputs_preview, '' AS tool"))
+_WORDS: Final = _other_spans(
+    Sql("inputs_preview, outputs_preview, if(kind = 'tool', model, '') AS tool")
 )
 NAMING: Final = join_sql(
     ", ", [Sql("toString({n}) AS {n}").fill(n=identifier(name, NAMES)) for name in NAMES]
@@ -261,6 +278,11 @@ def read_links(client: StoreClient, values: Mapping[str, Any]) -> dict[Trace, li
     return group_by_trace(winners(read_rows(client, _OTHER_SPANS, values), name_run))
 
 
+def read_words(client: StoreClient, values: Mapping[str, Any]) -> dict[Trace, list[Row]]:
+    """Read the same runs as `read_links`, with the questions and answers that calls may inherit."""
+    return group_by_trace(winners(read_rows(client, _WORDS, values), name_run))
+
+
 def read_naming(client: StoreClient, values: Mapping[str, Any]) -> dict[Trace, list[CallRun]]:
     """Read the runs of traces in which any run names a session, user or experiment."""
     rows = group_by_trace(_keep_ends(read_rows(client, _NAMES_OF, values)))
@@ -352,10 +374,18 @@ def make_call_run(row: Row, recorded: RecordedBy) -> CallRun:
     )
 
 
-def make_link(row: Row) -> CallRun:
-    """Make the place of a run in its trace, from a row of `read_links`."""
+def make_link(row: Row, recorded: RecordedBy = NOT_KEPT) -> CallRun:
+    """Make the place of a run in its trace, and its words if a call of the trace lacks some."""
     ids = bytes.fromhex(row["span_id"]), bytes.fromhex(row["parent_span_id"])
-    return CallRun(*ids, row["kind"], row["start_ns"])
+    return CallRun(
+        *ids,
+        row["kind"],
+        row["start_ns"],
+        scope=recorded.scope,
+        inputs_preview=row.get("inputs_preview", ""),
+        outputs_preview=row.get("outputs_preview", ""),
+        tool=row.get("tool", ""),
+    )
 
 
 def _naming_run(row: Row) -> CallRun:

@@ -12,7 +12,7 @@ from typing import Final
 
 from otel_ml.records import Run
 from otel_ml_collector.records import Records
-from otel_ml_collector.resolution import NAMES, form_of
+from otel_ml_collector.resolution import NAMES, form_of, may_lack_words
 from otel_ml_collector.same_calls import (
     CALLS,
     has_facts,
@@ -29,6 +29,7 @@ from otel_ml_collector.store.annotations import (
 from otel_ml_collector.store.call_runs import (
     HAS_FACTS,
     IN_PROJECTS,
+    LACKS_WORDS,
     NAMES_ANY,
     NAMING,
     REMOTE_TOOL,
@@ -60,7 +61,9 @@ def _newest_scopes(wanted: Sql, newest: Sql) -> Sql:
     calls = Sql("""
         SELECT project, start_ns, trace_id, span_id, parent_span_id, kind, provider_model,
           input_tokens, output_tokens, cost, process, {remote_tool} AS is_remote_tool,
-          NOT ({says}) AND {response} = '' AND process = '' AS is_account
+          NOT ({says}) AND {response} = '' AND process = '' AS is_account,
+          {lacks_words} AND outputs_preview != '' AND parent_span_id != toFixedString('', 8)
+            AS lacks_question
         FROM {deliveries} WHERE {wanted} AND {has_facts} ORDER BY start_ns DESC {newest}""").fill(
         deliveries=DELIVERIES,
         wanted=wanted,
@@ -69,6 +72,7 @@ def _newest_scopes(wanted: Sql, newest: Sql) -> Sql:
         newest=newest,
         says=_HAS_CONTENT,
         response=RESPONSE_ID,
+        lacks_words=LACKS_WORDS,
     )
     return Sql("""
         SELECT DISTINCT toString(project) AS project, scope FROM (
@@ -77,16 +81,25 @@ def _newest_scopes(wanted: Sql, newest: Sql) -> Sql:
             SELECT project, start_ns, trace_id, span_id FROM ({calls}))
           UNION ALL
           SELECT project, '{bare}' FROM ({calls})
-          WHERE is_remote_tool OR (kind IN ('model', 'embedding') AND if(
+          WHERE is_remote_tool OR lacks_question OR (kind IN ('model', 'embedding') AND if(
             input_tokens IS NULL AND output_tokens IS NULL AND cost IS NULL,
             provider_model != '', is_account)) LIMIT 1 BY project
           UNION ALL
           SELECT project, '{bare}' FROM ({calls})
-          WHERE process = '' AND (project, trace_id, parent_span_id) IN (
-            SELECT project, trace_id, span_id FROM ({calls})) LIMIT 1 BY project
+          WHERE process = '' AND (project, trace_id, span_id) IN (
+            SELECT project, trace_id, parent_span_id FROM {deliveries}
+            WHERE {wanted} AND kind != 'span' AND process = ''
+            ORDER BY start_ns DESC {newest}) LIMIT 1 BY project
           UNION ALL
           SELECT project, '{shared}' FROM settled WHERE {wanted} AND counts LIMIT 1 BY project)
-        """).fill(wanted=wanted, calls=calls, bare=Sql(_BARE), shared=Sql(SHARED))
+        """).fill(
+        deliveries=DELIVERIES,
+        wanted=wanted,
+        newest=newest,
+        calls=calls,
+        bare=Sql(_BARE),
+        shared=Sql(SHARED),
+    )
 
 
 def _newest_forms(wanted: Sql, newest: Sql) -> Sql:
@@ -169,7 +182,9 @@ class PlainProjects:
         for run in records.runs:
             if has_facts(run):
                 scopes[run.project].add(run.scope if run.kind in CALLS else run.kind)
-            if may_be_second(run):
+            if may_be_second(run) or (
+                run.inputs_preview == "" and run.parent_span_id and may_lack_words(run)
+            ):
                 scopes[run.project].add(_BARE)
         with self._guard:
             for run in records.runs:

@@ -20,6 +20,7 @@ from otel_ml_collector.resolution import (
     Resolution,
     ResolvedRun,
     TraceNames,
+    complete_calls,
     find_inherited_names,
 )
 from otel_ml_collector.same_calls import (
@@ -51,6 +52,7 @@ from otel_ml_collector.store.call_runs import (
     read_rows,
     read_scopes,
     read_tagged,
+    read_words,
 )
 from otel_ml_collector.store.connection import SINGLE_THREAD, Memory
 from otel_ml_collector.store.counted import OF_PROJECT
@@ -287,14 +289,22 @@ def _find_changed(
     )
     several = {trace for trace, rows in with_facts.items() if trace in wanted and len(rows) > 1}
     several |= shared
-    scopes = read_scopes(client, [row for trace in several for row in with_facts[trace]])
+    wordless = {
+        trace
+        for trace, rows in with_facts.items()
+        if trace in wanted and any(row["lacks_words"] for row in rows)
+    }
+    words = read_words(client, {**values, **ids_of(wordless)}) if wordless else {}
+    scoped = [row for trace in several | wordless for row in with_facts[trace]]
+    scopes = read_scopes(client, [*scoped, *chain.from_iterable(words.values())])
     calls = {
         trace: [make_call_run(row, scopes.get(name_run(row), NOT_KEPT)) for row in rows]
         for trace, rows in with_facts.items()
         if trace in wanted
     }
     mixed = [trace for trace in several if trace in shared or may_share(calls[trace])]
-    others = read_links(client, {**values, **ids_of(mixed)}) if mixed else {}
+    linked = {*mixed} - wordless
+    others = read_links(client, {**values, **ids_of(linked)}) if linked else {}
     naming = read_naming(client, values)
     annotated = [trace for trace in wanted if may_be_annotated(memory, trace[0])]
     tagged = read_tagged(client, {**values, **ids_of(annotated)}) if annotated else {}
@@ -304,16 +314,18 @@ def _find_changed(
 
     def find_runs(trace: Trace) -> list[CallRun]:
         # If a span was delivered more than once, use only the winning delivery.
-        rows = winners([*with_facts.get(trace, ()), *others.get(trace, ())])
+        calls, links = with_facts.get(trace, ()), (others.get(trace, ()), words.get(trace, ()))
         return [
             make_call_run(row, scopes.get(name_run(row), NOT_KEPT))
             if "latency_ns" in row
-            else make_link(row)
-            for row in rows
+            else make_link(row, scopes.get(name_run(row), NOT_KEPT))
+            for row in winners([*calls, *chain(*links)])
         ]
 
     expired = {
-        trace for trace in several if not all(name_run(row) in scopes for row in with_facts[trace])
+        trace
+        for trace in several | wordless
+        if not all(name_run(row) in scopes for row in with_facts[trace])
     }
     # What was known of a call stays if a payload of any of its records has expired.
     answers_of = {trace: {row["response"] for row in with_facts[trace]} - {""} for trace in shared}
@@ -321,7 +333,8 @@ def _find_changed(
     expired |= {trace for trace in shared if not answers_of[trace].isdisjoint(lost)}
     joined = _join({trace: find_runs(trace) for trace in shared - expired})
     changed: list[ResolvedRun] = []
-    for trace in wanted.keys() & {*mixed, *known, *naming, *owners, *outdated}:
+    touched = {*mixed, *wordless, *known, *naming, *owners, *outdated}
+    for trace in wanted.keys() & touched:
         before = {
             bytes.fromhex(row["span_id"]): make_resolution(row) for row in known.get(trace, ())
         }
@@ -331,6 +344,7 @@ def _find_changed(
         else:
             runs = find_runs(trace)
             shares = joined.get(trace) or (find_shares(runs) if trace in mixed else {})
+            shares = complete_calls(runs, shares)
         names = find_inherited_names(naming.get(trace, ()), before)
         named = tagged[trace].runs if trace in tagged else ()
         every_run = chain(outdated.get(trace, ()), named, naming.get(trace, ()), runs)
@@ -421,6 +435,7 @@ def resolve_recent(
         shares = joined.get((project, trace_id), {})
         if not shares and len(calls) > 1 and may_share(calls):
             shares = find_shares(runs)
+        shares = complete_calls(runs, shares)
         everyone = (trace.open_runs | trace.runs).values()
         names = find_inherited_names(everyone, trace.resolved)
         rank = _rank_after(trace.resolved_ranks.values(), now_ns)

@@ -43,6 +43,7 @@ _TOOLS: Final = frozenset({"tool", "retriever"})
 _REFUSALS: Final = ("refusal", "content_filter")
 _MEDIA: Final = ("blob", "uri", "file")
 _TRIES: Final = 10
+_EMPTY: Final[tuple[object, ...]] = (None, "", {}, [])
 _SENT_AS: Final = ("image_url", "input_image", "image", "source", "url", "data", "content")
 
 
@@ -170,6 +171,49 @@ class Conversation:
         return min(self.end + MESSAGES, self.total) if self.end < self.total else 0
 
 
+@dataclass(frozen=True, slots=True)
+class InheritedWords:
+    """The question and answer of a call that other runs of its trace recorded.
+
+    Attributes:
+        question: One line of text; empty if the call has its own question.
+        asked_in: The run around the call that recorded the question.
+        tools: The tool runs directly inside the call, if it answered with these tool calls.
+    """
+
+    question: str = ""
+    asked_in: RunSummary | None = None
+    tools: Sequence[RunSummary] = ()
+
+
+def find_inherited_words(run: Run, trace: Sequence[RunSummary]) -> InheritedWords:
+    """Find the runs whose question or tool calls a call shows as its own.
+
+    Args:
+        run: A run with its inputs and outputs.
+        trace: The runs of its trace, with the previews that lists show.
+    """
+    trace = [item for item in trace if item.project == run.project]
+    spans = {item.run_id: item for item in trace}
+    shown = spans.get(run.run_id)
+    # Without a scope, the payload has expired, and the previews are those of the run itself.
+    if shown is None or run.kind != "model" or run.record_of or not run.scope:
+        return InheritedWords()
+    above = spans.get(run.parent_run_id or "")
+    for _ in spans:  # ends, even if the parents form a circle
+        if above is None or above.inputs == shown.inputs:
+            break
+        above = spans.get(above.parent_run_id or "")
+    is_asked = run.inputs in _EMPTY and above is not None and shown.inputs != ""
+    is_answered = run.outputs not in _EMPTY or run.outcome != "ok" or not shown.outputs
+    below = (item for item in trace if item.parent_run_id == run.run_id and item.kind == "tool")
+    return InheritedWords(
+        shown.inputs if is_asked else "",
+        above if is_asked else None,
+        () if is_answered else [*below],
+    )
+
+
 def find_conversation(run: Run, trace: Sequence[RunSummary], until: int = 0) -> Conversation | None:
     """Read the input and output of a run as a conversation, and return a part of it.
 
@@ -194,9 +238,13 @@ def find_conversation(run: Run, trace: Sequence[RunSummary], until: int = 0) -> 
     if first == 0 and isinstance(run.inputs, dict):
         for part in find_system(run.inputs):
             reader.add(_of_text("system", "system", text_of_part(part)))
-    if not asked and run.inputs not in (None, "", {}, []):
+    words = find_inherited_words(run, trace)
+    if words.question:
+        entry = _of_text("user", "user", words.question)
+        reader.add(replace(entry, run=words.asked_in))
+    elif not asked and run.inputs not in _EMPTY:
         reader.add(Entry("other", "input", raw=write_raw(run.inputs)))
-    elif not asked and run.params not in (None, "", {}, []):
+    elif not asked and run.params not in _EMPTY:
         reader.add(Entry("other", "parameters", raw=write_raw(run.params)))
     for item in asked[first:end]:
         reader.read(item)
@@ -204,8 +252,10 @@ def find_conversation(run: Run, trace: Sequence[RunSummary], until: int = 0) -> 
         for run_before in _find_tries(run, trace):
             reader.add(_of_try(run_before))
         reader.answer(run, answered)
+        for tool in words.tools:
+            reader.add(_of_tool(tool))
     entries = _render(_link(reader.entries, run, trace))
-    answers = len(answered) or int(run.outputs not in (None, "", {}, []))
+    answers = len(answered) or int(run.outputs not in _EMPTY or bool(words.tools))
     return Conversation(entries, first, end, len(asked), answers)
 
 
@@ -298,7 +348,7 @@ class _Entries:
         for place, item in enumerate(answered[-MESSAGES:], max(len(answered) - MESSAGES, 0)):
             self.read(item, is_answer=not has_failed and place >= lasting)
         answer = alone(run.outputs)
-        if not answered and answer not in (None, "", {}, []):
+        if not answered and answer not in _EMPTY:
             text = answer if isinstance(answer, str) else ""
             raw = None if isinstance(answer, str) else write_raw(run.outputs)
             kind = "error" if has_failed else "final"
@@ -360,6 +410,11 @@ def _of_text(kind: str, title: str, text: str) -> Entry:
     most = _ANSWER_CHARS if kind == "final" else _TEXT_CHARS
     title = "answer" if kind == "final" else title
     return Entry(kind, title, text[:most], len(text))
+
+
+def _of_tool(run: RunSummary) -> Entry:
+    name = run.model or run.name
+    return Entry("tool", "tool call", run.inputs, len(run.inputs), name=name, run=run)
 
 
 def _of_try(run: RunSummary) -> Entry:

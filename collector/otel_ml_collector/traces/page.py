@@ -43,7 +43,11 @@ from otel_ml_collector.store.documents import list_documents
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.runs import find_key
-from otel_ml_collector.traces.conversation import find_conversation, finish_reason
+from otel_ml_collector.traces.conversation import (
+    find_conversation,
+    find_inherited_words,
+    finish_reason,
+)
 from otel_ml_collector.traces.steps import find_agent, find_steps
 from otel_ml_collector.traces.trace_pane import TracePane, make_pane, read_tree
 from otel_ml_collector.traces.tree import SpanTree, TreeSpan, list_below
@@ -407,6 +411,7 @@ def _describe_run(
         "cause": _find_cause(reader, node, now_ns),
         "tab": forms.tab if forms.tab is not None and not is_raw else tab,
         "inside": inside_facts,
+        "inherited": find_inherited_words(run, trace.runs),
         "facts": _list_facts(run, is_conversation=chat is not None),
         "state": view_state,
         "reason": finish_reason(run),

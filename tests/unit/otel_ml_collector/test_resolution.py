@@ -6,8 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml_collector.resolution import InheritedContent, find_inherited_contents
-from otel_ml_collector.same_calls import CallFacts, CallRun, CallShare, find_shares
+from otel_ml.records import Tokens
+from otel_ml_collector.resolution import (
+    InheritedContent,
+    complete_calls,
+    find_inherited_contents,
+)
+from otel_ml_collector.same_calls import (
+    OWN_SCOPE,
+    CallFacts,
+    CallRun,
+    CallShare,
+    OtherRecord,
+    find_shares,
+)
 
 MASTRA: Final = "@mastra/otel-exporter"
 ASKED: Final = "Which tram goes to the fish market?"
@@ -59,6 +71,13 @@ CASES: Final[dict[str, tuple[list[CallRun], dict[str, InheritedContent]]]] = {
         [
             span("s", scope="app", inputs_preview=ASKED, outputs_preview=ANSWERED),
             span("c", "s", "model", 2, outputs_preview=ANSWERED),
+        ],
+        {},
+    ),
+    "a call of our own decorators": (
+        [
+            span("s", scope=OWN_SCOPE, inputs_preview=ASKED, outputs_preview=ANSWERED),
+            span("c", "s", "model", 2, scope=OWN_SCOPE, outputs_preview=ANSWERED),
         ],
         {},
     ),
@@ -159,3 +178,38 @@ def test_repeats() -> None:
     assert find_inherited_contents(runs, shares) == {}
     silent = {**shares, b"c": CallShare(facts=CallFacts())}
     assert find_inherited_contents(runs, silent) == {b"c": lent("s")}
+
+
+@given(data=st.data())
+def test_completed_call(data: st.DataObject) -> None:
+    """A call that inherits a question has a share with its own tokens, and all its facts."""
+    runs = asked()
+    call = runs[2]
+    call.tokens, call.cost, call.model = Tokens(61, 18), 0.5, "gpt-4o-mini"
+    facts = CallFacts(
+        provider_model="gpt-4o-mini",
+        inputs_preview=ASKED,
+        outputs_preview=ANSWERED,
+        latency_ns=98,
+    )
+    share = CallShare(tokens=Tokens(61, 18), cost=0.5, facts=facts)
+    assert complete_calls(data.draw(st.permutations(runs)), {}) == {b"c": share}
+
+
+def test_completed_records() -> None:
+    """A call that two instrumentations recorded inherits a question once for both."""
+    other = span("d", "c", "model", 3, scope="openai", response_id="r", outputs_preview=ANSWERED)
+    runs = asked(other)
+    runs[2].response_id = "r"
+    shares = complete_calls(runs, find_shares(runs))
+    assert shares[b"d"] == CallShare(record_of=b"c")
+    assert shares[b"c"].others == (OtherRecord(b"d", 3, "openai"),)
+    assert shares[b"c"].facts.inputs_preview == ASKED
+
+
+def test_sums_inherit_nothing() -> None:
+    """A model run that reports the sum of other calls keeps its share."""
+    runs = asked()
+    runs[2].tokens = Tokens(61, 18)
+    sums = {b"c": CallShare()}
+    assert complete_calls(runs, sums) == sums

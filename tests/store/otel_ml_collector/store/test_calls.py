@@ -3,7 +3,7 @@
 import json
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Final
@@ -270,6 +270,107 @@ def test_sum_of_the_calls_inside(service: Service, project: str, order: str) -> 
     take_in_turn(service, project, groups, is_restarted=order == "restarted")
     tokens = api(service, project, f"stats?{WINDOW}")["total"]["tokens"]
     assert (tokens["input"], tokens["output"]) == (80, 11)
+
+
+MASTRA: Final = Scope({}, "@mastra/otel-exporter", "1", {})
+QUESTION: Final = "Which tram goes to the fish market?"
+SAYING: Final = "Line 13."
+
+
+def make_step() -> tuple[Span, Span]:
+    """Make a step with a question, and the call inside it, whose span only has the answer."""
+    step = make_span(
+        "step",
+        {"mastra.span.type": "model_step", "mastra.model_step.input": QUESTION},
+        trace_id=trace_id(90),
+        span_id=span_id(91),
+        parent_span_id=span_id(90),
+        end_ns=NOW_NS + 100 * MS_NS,
+        scope=MASTRA,
+    )
+    answered: dict[str, Value] = {
+        "gen_ai.output.messages": json.dumps([{"role": "assistant", "content": SAYING}])
+    }
+    call = make_span(
+        "chat",
+        {**USED, **answered, "mastra.span.type": "model_inference"},
+        trace_id=trace_id(90),
+        span_id=span_id(92),
+        parent_span_id=span_id(91),
+        start_ns=NOW_NS + MS_NS,
+        end_ns=NOW_NS + 90 * MS_NS,
+        scope=MASTRA,
+    )
+    return step, call
+
+
+def make_tool_call() -> tuple[Span, Span]:
+    """Make a call whose answer is not on its span, and the tool that it called below it."""
+    call = make_span(
+        "chat",
+        {**USED, "gen_ai.prompt": QUESTION},
+        trace_id=trace_id(90),
+        span_id=span_id(91),
+        parent_span_id=span_id(90),
+        end_ns=NOW_NS + 100 * MS_NS,
+        scope=TRACELOOP,
+    )
+    tool = make_span(
+        "tool_call.lines",
+        {
+            "openinference.span.kind": "TOOL",
+            "tool.name": "lines",
+            "input.value": '{"to": "market", "zones": 3}',
+        },
+        trace_id=trace_id(90),
+        span_id=span_id(92),
+        parent_span_id=span_id(91),
+        start_ns=NOW_NS + MS_NS,
+        end_ns=NOW_NS + 90 * MS_NS,
+        scope=MLFLOW,
+    )
+    return call, tool
+
+
+@pytest.mark.parametrize("order", ["together", "outer first", "inner first", "restarted"])
+@pytest.mark.parametrize(
+    ("make", "is_outer", "answer"),
+    [(make_step, False, SAYING), (make_tool_call, True, 'lines(to="market", zones=3)')],
+)
+def test_words_of_another_span(
+    service: Service,
+    project: str,
+    make: Callable[[], tuple[Span, Span]],
+    order: str,
+    answer: str,
+    *,
+    is_outer: bool,
+) -> None:
+    """A call shows the question or the tool calls of another span, in any order."""
+    outer, inner = make()
+    call, other = (outer, inner) if is_outer else (inner, outer)
+    groups = {
+        "together": [[outer, inner]],
+        "outer first": [[outer], [inner]],
+        "inner first": [[inner], [outer]],
+        "restarted": [[inner], [outer]],
+    }[order]
+    take_in_turn(service, project, groups, is_restarted=order == "restarted")
+    assert count(service, project) == ONCE
+    [shown] = api(service, project, 'runs?where=kind == "model"')["runs"]
+    assert (shown["run_id"], shown["counted"]) == (id_of(call), None)
+    assert (shown["inputs"], shown["outputs"]) == (QUESTION, answer)
+    page = ask(service.app, f"/projects/{quote(project)}/runs/{id_of(call)}").text
+    _, _, conversation = page.partition('id="conversation"')
+    assert f'/runs/{id_of(other)}">' in conversation.partition("</ol>")[0]
+    before = resolved(service, project)
+    service.store.take(project, inner, outer)
+    resolve(service.store)
+    assert resolved(service, project) == before
+    connections = service.store.connections
+    Deleter(connections, Tombstones(connections)).delete(project, RUN, id_of(other))
+    [shown] = api(service, project, 'runs?where=kind == "model"')["runs"]
+    assert "" in {shown["inputs"], shown["outputs"]}
 
 
 @pytest.mark.parametrize("order", ["together", "client first", "server first", "restarted"])
