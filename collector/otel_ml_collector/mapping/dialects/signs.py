@@ -584,6 +584,7 @@ class _Texts:
 
     def __init__(self, leaves: Leaves, call_names: Sequence[Collection[str]]) -> None:
         self._call_names = call_names
+        self._has_library = all(call_names)
         self.system: str | None = None
         self._sides: dict[str, list[tuple[tuple[int, int, int], NamedValue]]] = {
             "asked": [],
@@ -604,7 +605,9 @@ class _Texts:
     ) -> tuple[NamedValue | None, NamedValue | None]:
         """Return the best question and answer.
 
-        If both are needed, they must share the beginning of their names.
+        If both are needed, they must share the beginning of their names. If the model and the
+        counts have the name of a library and the texts have not, their names must also end alike,
+        as ``prompt`` and ``completion`` do: other texts may be those of a form or of an HTTP body.
         """
         asked, answered = (
             [leaf for _, leaf in self._sides[side]] for side in ("asked", "answered")
@@ -613,12 +616,20 @@ class _Texts:
             return next(iter(asked), None), next(iter(answered), self._plain)
         for question in asked:
             for answer in answered:
-                if _begin_alike(question.words, answer.words):
+                if _begin_alike(question.words, answer.words) and self._is_pair(question, answer):
                     return question, answer
         first, plain = next(iter(asked), None), self._plain
         if first and plain and not answered and _begin_alike(first.words, plain.words):
-            return first, plain
+            is_pair = not self._has_library or _has_library_word(plain.source)
+            return first, plain if is_pair else None
         return first, None
+
+    def _is_pair(self, question: NamedValue, answer: NamedValue) -> bool:
+        if not self._has_library or any(
+            _has_library_word(text.source) for text in (question, answer)
+        ):
+            return True
+        return question.words[1:] == answer.words[1:]
 
     def _add(self, leaf: NamedValue, *, is_whole: bool) -> None:
         words = _without_numbers(leaf.words)
@@ -642,6 +653,10 @@ def _sources_of(signs: Signs) -> list[Collection[str]]:
     """Return the words that identify the library, from the names of model and counts."""
     models = [signs.models.source] if signs.models is not None else []
     return [frozenset(words_of(source)) - _COMMON for source in (*models, signs.usage_source)]
+
+
+def _has_library_word(source: str) -> bool:
+    return not _COMMON.issuperset(words_of(source))
 
 
 def _is_related(source: str, call_names: Sequence[Collection[str]]) -> bool:
