@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 from otel_ml import attributes as names
 from otel_ml.records import TOKENS, Run, attributes_of
 from otel_ml_collector.mapping.dialects.emitters import CLAUDE_CODE_SCOPE
-from otel_ml_collector.mapping.dialects.gen_ai_events import CONTENT_EVENTS, DETAILS
+from otel_ml_collector.mapping.dialects.gen_ai_events import CONTENT_EVENTS, DETAILS, GUARDRAIL
 from otel_ml_collector.mapping.dialects.shape import find_span_signs
 from otel_ml_collector.mapping.evaluations import (
     BAD_EVALUATION,
@@ -58,7 +58,6 @@ _FORMER_EVENT: Final = "event.name"
 _PLACE: Final = re.compile(r"event \S+:\d+")
 _EMPTY_VALUES: Final = (None, "")
 _SESSION_NAMES: Final = (names.SESSION_ID, "gen_ai.conversation.id", "conversation.id")
-_GUARDRAIL: Final = "gen_ai.guardrail.result"
 _SCOPE: Final = "otel.scope.name"
 _SEVERITY: Final = "otel.severity_text"
 _EXCEPTION_TYPE: Final = "exception.type"
@@ -230,7 +229,7 @@ def _severity(number: int, text: str) -> str:
 def _message(log: Log, event: str) -> str:
     if log.body is not None:
         return to_text(log.body)
-    if event == _GUARDRAIL:
+    if event == GUARDRAIL:
         return _write_guardrail(log.attributes)
     items = [to_text(log.attributes.get(name)) for name in (_EXCEPTION_TYPE, _EXCEPTION_MESSAGE)]
     return ": ".join(text for text in items if text)

@@ -36,6 +36,9 @@ from otel_ml_collector.span import Span, Value
 
 DETAILS: Final = "gen_ai.client.inference.operation.details"
 EXCEPTION: Final = "gen_ai.client.operation.exception"
+# A result of a guardrail, as an event of its span or as a log record.
+GUARDRAIL: Final = "gen_ai.guardrail.result"
+_RESULT_PREFIXES: Final = (f"{GUARDRAIL}.", "gen_ai.guardrail.risk.")
 _CHOICE: Final = "gen_ai.choice"
 _TOOL_MESSAGE: Final = "gen_ai.tool.message"
 # Roles by event name. Messages of the same time are sorted in this order.
@@ -82,6 +85,8 @@ def read_span_events(spans: Sequence[Span], run_columns: RunColumns) -> None:
     """Fill in missing inputs, outputs, tokens and cost from the events of spans."""
     kinds = run_columns.column("kind")
     for place, span in enumerate(spans):
+        if span.events and span.attributes.get(names.GEN_AI_OPERATION) in GEN_AI.counted:
+            _read_guardrail(span, place, run_columns)
         events = [
             CallEvent(event.name, event.time_ns, None, event.attributes)
             for event in span.events
@@ -95,6 +100,26 @@ def read_span_events(spans: Sequence[Span], run_columns: RunColumns) -> None:
                 _read_tool(events, single)
             read_events(events, single)
             run_columns.take(single, place)
+
+
+def _read_guardrail(span: Span, place: int, run_columns: RunColumns) -> None:
+    """Fill in the result of a guardrail from its events, in order of time: one result or a list."""
+    events = sorted(
+        (event for event in span.events if event.name == GUARDRAIL), key=lambda event: event.time_ns
+    )
+    results = [
+        {
+            key.removeprefix(prefix): value
+            for key, value in event.attributes.items()
+            for prefix in _RESULT_PREFIXES
+            if key.startswith(prefix)
+        }
+        for event in events
+    ]
+    found = [result for result in results if result]
+    if found and run_columns.column("outputs")[place] is None:
+        outputs = found if len(found) > 1 else found[0]
+        run_columns.fill("outputs", [(outputs, to_json(outputs))], [place])
 
 
 def _read_tool(events: Iterable[CallEvent], run_columns: RunColumns) -> None:

@@ -462,6 +462,35 @@ def test_guardrail() -> None:
     assert changed.outputs_preview == ANSWER
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_events_of_a_guardrail(count: int) -> None:
+    """A guardrail whose results are only events shows them as its output, oldest first."""
+    results = [
+        {"type": "severity", "value": "6", "category": "Violence"},
+        {"type": "action", "value": "BLOCKED"},
+    ]
+    events = [
+        Event(
+            "gen_ai.guardrail.result",
+            NOW_NS + number,
+            {
+                f"gen_ai.guardrail.{'risk' if name == 'category' else 'result'}.{name}": value
+                for name, value in result.items()
+            },
+        )
+        for number, result in enumerate(results[:count])
+    ]
+    attributes: dict[str, Value] = {"gen_ai.operation.name": "apply_guardrail"}
+    run = map_one(make_span("apply_guardrail gate", attributes, events=events[::-1]))
+    assert run.kind == "chain"
+    assert json.loads(run.outputs) == (results if count > 1 else results[0])
+    stated = attributes | {"gen_ai.guardrail.result.value": "PASSED"}
+    run = map_one(make_span("apply_guardrail gate", stated, events=events))
+    assert json.loads(run.outputs) == {"value": "PASSED"}
+    call = attributes | {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o"}
+    assert map_one(make_span("chat", call, events=events)).outputs == ""
+
+
 def test_contents_of_a_guardrail() -> None:
     """A guardrail shows the texts that it checked, also under their present names."""
     run = read(
