@@ -127,7 +127,7 @@ def _other_spans(columns: Sql) -> Sql:
 
 
 _OTHER_SPANS: Final = _other_spans(Sql("'' AS inputs_preview, '' AS outputs_preview, '' AS tool"))
-_WORDS: Final = _other_spans(
+_SPANS_WITH_WORDS: Final = _other_spans(
     Sql("inputs_preview, outputs_preview, if(kind = 'tool', model, '') AS tool")
 )
 NAMING: Final = join_sql(
@@ -280,7 +280,7 @@ def read_links(client: StoreClient, values: Mapping[str, Any]) -> dict[Trace, li
 
 def read_words(client: StoreClient, values: Mapping[str, Any]) -> dict[Trace, list[Row]]:
     """Read the same runs as `read_links`, with the questions and answers that calls may inherit."""
-    return group_by_trace(winners(read_rows(client, _WORDS, values), name_run))
+    return group_by_trace(winners(read_rows(client, _SPANS_WITH_WORDS, values), name_run))
 
 
 def read_naming(client: StoreClient, values: Mapping[str, Any]) -> dict[Trace, list[CallRun]]:
