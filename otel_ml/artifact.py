@@ -17,6 +17,7 @@ from otel_ml.capture.taker import TRUNCATED, UNSERIALISABLE, name_key
 from otel_ml.capture.values import LIMIT_BYTES, PREVIEW_BYTES, clean
 from otel_ml.deferred_attributes import has_room
 from otel_ml.errors import quiet, untrusted
+from otel_ml.file_formats import MEDIA_TYPE, PLAIN_JSON, WHY_TYPED
 from otel_ml.redaction import NOTE as REDACTED_NOTE
 from otel_ml.redaction import REDACTED, Redaction
 from otel_ml.tags import Value
@@ -123,7 +124,7 @@ def make_artifact(
     sha256 = hashlib.sha256(content).hexdigest()
     facts[names.ARTIFACT_BYTES] = len(content)
     facts[names.ARTIFACT_SHA256] = sha256
-    is_json = written.file.media_type == names.PLAIN_JSON
+    is_json = written.file.media_type == PLAIN_JSON
     if len(content) > LIMIT_BYTES:
         return LoggedValue(facts, content, sha256, notes)
     if is_json:
@@ -211,8 +212,8 @@ class _Written:
     @property
     def stored(self) -> Form:
         """Entries of the preview about the file format."""
-        why = {names.WHY_TYPED: self.why_typed[:_WHY_CHARS]} if self.why_typed else {}
-        return {names.MEDIA_TYPE: self.file.media_type, **why}
+        why = {WHY_TYPED: self.why_typed[:_WHY_CHARS]} if self.why_typed else {}
+        return {MEDIA_TYPE: self.file.media_type, **why}
 
 
 def _write(data: Data, redaction: Redaction, *, is_typed: bool) -> _Written:
@@ -249,7 +250,7 @@ def _write(data: Data, redaction: Redaction, *, is_typed: bool) -> _Written:
     if not isinstance(made, File):
         if isinstance(shown, Text | Native | Arrow | Polars):
             data = shown
-        typed = File(names.PLAIN_JSON, document)
+        typed = File(PLAIN_JSON, document)
         return _Written(typed, data, details, why_typed=made, is_hidden=is_hidden)
     return _Written(made, shown or data, details, is_hidden=is_hidden)
 

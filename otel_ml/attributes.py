@@ -95,30 +95,6 @@ ARTIFACT_BASE64: Final = "otel_ml.artifact.base64"
 ARTIFACT_PREVIEW: Final = "otel_ml.artifact.preview"
 ARTIFACT_URI: Final = "otel_ml.artifact.uri"
 
-# The file formats of logged data, by media type, which the preview contains under MEDIA_TYPE: the
-# format's name, and the suffix of a file. If a value is stored as typed JSON, the preview says why
-# under WHY_TYPED.
-MEDIA_TYPE: Final = "media_type"
-WHY_TYPED: Final = "why_typed"
-PARQUET: Final = "application/vnd.apache.parquet"
-NPY: Final = "application/x-npy"
-PNG: Final = "image/png"
-JPEG: Final = "image/jpeg"
-SAFETENSORS: Final = "application/x-safetensors"
-UTF8_TEXT: Final = "text/plain; charset=utf-8"
-PLAIN_JSON: Final = "application/json"
-PLAIN_BYTES: Final = "application/octet-stream"
-FILE_FORMATS: Final = {
-    PARQUET: ("Parquet", ".parquet"),
-    NPY: ("NumPy's npy", ".npy"),
-    PNG: ("PNG", ".png"),
-    JPEG: ("JPEG", ".jpg"),
-    SAFETENSORS: ("safetensors", ".safetensors"),
-    UTF8_TEXT: ("text", ".txt"),
-    PLAIN_JSON: ("JSON", ".json"),
-    PLAIN_BYTES: ("bytes", ".bin"),
-}
-
 # what a run used or produced: a span event
 LINEAGE_EVENT: Final = "otel_ml.lineage"
 LINEAGE_ROLE: Final = "otel_ml.lineage.role"

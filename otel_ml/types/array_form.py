@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from otel_ml.attributes import NPY
+from otel_ml.file_formats import NPY
 from otel_ml.types.data import Decode, File, Form, Params, ValueWriter
 from otel_ml.types.scalars import from_base64, to_base64
 

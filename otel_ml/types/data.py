@@ -40,7 +40,7 @@ class File:
     """A value as a file that other tools can open.
 
     Attributes:
-        media_type: Media type, a key of `otel_ml.attributes.FILE_FORMATS`.
+        media_type: Media type, a key of `otel_ml.file_formats.FILE_FORMATS`.
         content: Content of the file.
     """
 

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 from PIL import Image, PngImagePlugin
 
-from otel_ml.attributes import JPEG, PNG
 from otel_ml.errors import untrusted
+from otel_ml.file_formats import JPEG, PNG
 from otel_ml.types.data import Decode, File, Form, Params, ValueWriter
 from otel_ml.types.scalars import from_base64, to_base64
 

@@ -14,8 +14,8 @@ import pandas as pd  # type: ignore[import-untyped]  # it carries no types
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from otel_ml.attributes import PARQUET
 from otel_ml.capture.tables import blocks_of
+from otel_ml.file_formats import PARQUET
 from otel_ml.types import pandas_form
 from otel_ml.types.data import File
 from otel_ml.types.walker import Walker, decode

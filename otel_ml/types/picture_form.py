@@ -5,8 +5,8 @@ import math
 from importlib.util import find_spec
 from typing import Any, Final
 
-from otel_ml.attributes import PNG
 from otel_ml.capture.description import type_name
+from otel_ml.file_formats import PNG
 from otel_ml.types.data import File, Form, ValueWriter
 from otel_ml.types.scalars import to_base64
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from otel_ml.attributes import PARQUET
+from otel_ml.file_formats import PARQUET
 from otel_ml.types.data import Decode, File, Form, HideColumn, Params, ValueWriter
 from otel_ml.types.scalars import from_base64, to_base64
 

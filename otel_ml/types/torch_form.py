@@ -14,8 +14,8 @@ from typing import Any, Final
 import orjson
 import torch
 
-from otel_ml.attributes import SAFETENSORS
 from otel_ml.errors import untrusted
+from otel_ml.file_formats import SAFETENSORS
 from otel_ml.types.data import Decode, File, Form, Params, ValueWriter
 from otel_ml.types.scalars import from_base64, to_base64
 

@@ -16,13 +16,13 @@ from typing import Any, ClassVar, Final
 import orjson
 
 from otel_ml.arguments import check_flag, invalid
-from otel_ml.attributes import PLAIN_BYTES, PLAIN_JSON, UTF8_TEXT
 from otel_ml.capture.arrays import first_elements
 from otel_ml.capture.description import type_name
 from otel_ml.capture.kinds import LibraryKind, bases, is_from
 from otel_ml.capture.tables import blocks_of
 from otel_ml.capture.values import PREVIEW_BYTES, clean, encode, preview
 from otel_ml.errors import untrusted
+from otel_ml.file_formats import PLAIN_BYTES, PLAIN_JSON, UTF8_TEXT
 from otel_ml.types.data import (
     Data,
     File,

@@ -16,7 +16,7 @@ import orjson
 from fastapi import Query
 from pydantic import Field
 
-from otel_ml.attributes import FILE_FORMATS, MEDIA_TYPE, PLAIN_JSON, WHY_TYPED
+from otel_ml.file_formats import FILE_FORMATS, MEDIA_TYPE, PLAIN_JSON, WHY_TYPED
 from otel_ml.records import ListedArtifact, about
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import (

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from fastapi import Request
 
-from otel_ml.attributes import FILE_FORMATS, MEDIA_TYPE, WHY_TYPED
+from otel_ml.file_formats import FILE_FORMATS, MEDIA_TYPE, WHY_TYPED
 from otel_ml_collector.access import find_user_of
 from otel_ml_collector.artifacts.find import (
     IMAGE_TYPES,

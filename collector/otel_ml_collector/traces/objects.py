@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from otel_ml.attributes import FILE_FORMATS, PLAIN_BYTES
+from otel_ml.file_formats import FILE_FORMATS, PLAIN_BYTES
 from otel_ml_collector.access import INGEST
 from otel_ml_collector.api.bodies import check_body
 from otel_ml_collector.api.parameters import FromReader, needs

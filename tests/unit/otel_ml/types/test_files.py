@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from otel_ml import types
-from otel_ml.attributes import NPY, PARQUET, PLAIN_BYTES, PLAIN_JSON, PNG, UTF8_TEXT
+from otel_ml.file_formats import NPY, PARQUET, PLAIN_BYTES, PLAIN_JSON, PNG, UTF8_TEXT
 from otel_ml.types.data import File
 from otel_ml.types.walker import BuiltIn
 from tests.support.otel_ml.types.samples import SAMPLES, photo
