@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Final, Protocol, TypeVar
 
 import orjson
 
-from otel_ml.arguments import NAME_CHARS, invalid
+from otel_ml.arguments import NAME_CHARS, check_text, invalid
 from otel_ml.capture.kinds import LibraryKind, find_kinds
 
 Form = dict[str, Any]
@@ -223,9 +223,10 @@ def load(jcr: Mapping[str, Any] | str | bytes, kind: str = "") -> Data:
 
     Raises:
         ValueError: `jcr` is not a stored value, its type is not registered, or its params are
-            invalid.
+            invalid. Or `kind` is not a text.
         ImportError: The value needs a library that is not installed.
     """
+    kind = check_text("kind", kind, may_be_empty=True)
     form: Any = jcr
     if issubclass(type(jcr), str | bytes):
         file_reader = _file_readers.get(kind)

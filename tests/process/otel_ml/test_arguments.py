@@ -664,7 +664,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     "otel_ml.types.TorchState": {"data": sort()},
     "otel_ml.types.describe": {"data": DATA},
     "otel_ml.types.dump": {"data": DATA},
-    "otel_ml.types.load": {"jcr": sort()},
+    "otel_ml.types.load": {"jcr": sort(), "kind": also(NAME, "''")},
     "otel_ml.types.register": {"cls": sort(), "name": OPTIONAL_NAME},
     "otel_ml.types.wrap": {"value": ANY},
 }
@@ -760,6 +760,7 @@ BESIDES: Final[dict[str, Mapping[str, Any]]] = {
     "otel_ml.reader.Reader.save_target": {"name": "a", "model": "b"},
     "otel_ml.reader.Reader.actuals": {"frame": FRAME, "name": "b", "key": "a", "value": "a"},
     "otel_ml.types.Image": {"data": Image.new("RGB", (1, 1))},
+    "otel_ml.types.load": {"jcr": {"type": "otel_ml.types.Native", "params": {"data": 1}}},
     "otel_ml.types.register": {"cls": Wrapper},
 }
 for said in ("log", "log_metric", "log_metrics", "data_metrics", "feedback", "actual"):
@@ -797,6 +798,8 @@ def public_calls() -> Iterator[str]:
     exported = [f"{name}.{one}" for name in MODULES for one in import_module(name).__all__]
     for path in (*exported, *SAID_OF):
         thing = find(path)
+        if path == "otel_ml.launch":  # starts a collector: test_launched has its argument
+            continue
         if not isinstance(thing, type):
             yield path
             continue

@@ -131,6 +131,14 @@ def test_endpoint_of_the_environment(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_folder_that_is_no_path() -> None:
+    """An argument that is no path is refused, and nothing is started."""
+    for folder in (5, b"data", "", ["data"]):
+        with pytest.raises(ValueError, match=r"Invalid dir .*: expected a path"):
+            otel_ml.launch(folder)  # type: ignore[arg-type]
+    assert "OTEL_ML_ENDPOINT" not in os.environ
+
+
 def test_reason_of_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A collector that does not start says why: the last line of its output."""
     monkeypatch.setenv("OTEL_ML_LOG_LEVEL", "soon")
