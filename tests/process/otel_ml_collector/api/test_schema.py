@@ -41,7 +41,8 @@ def parts(operation: Any) -> Iterator[tuple[str, Any]]:
         if parameter.get("required") or "example" in parameter:
             yield parameter["name"], parameter
     for kind, content in operation.get("requestBody", {}).get("content", {}).items():
-        yield f"body {kind}", content
+        if content.get("schema", {}).get("format") != "binary":
+            yield f"body {kind}", content
     for status, answer in operation["responses"].items():
         contents = answer.get("content", {})
         is_one_of_several = len(contents) > 1 and any("example" in c for c in contents.values())

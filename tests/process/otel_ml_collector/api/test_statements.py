@@ -69,7 +69,7 @@ def count(service: Service, path: str) -> int:
         ("/stats", 1),
         ("/projects", 2),
         ("/projects/{}/models", 2),
-        ("/projects/{}/models/answer/versions", 5),
+        ("/projects/{}/models/answer/versions", 6),
         ("/projects/{}/judges", 3),
         ("/projects/{}/metrics", 1),
     ],
@@ -88,7 +88,7 @@ def test_api(shop: Service, path: str, most: int) -> None:
         ("/projects/{}/chart?roots=1", 3),
         ("/projects/{}/runs/{run}", 13),  # one for the usual durations of the models of long spans
         ("/projects/{}/models", 6),
-        ("/projects/{}/models/answer", 6),
+        ("/projects/{}/models/answer", 7),
         (
             "/projects/{}",
             11,
@@ -111,7 +111,7 @@ def test_pages(shop: Service, path: str, most: int) -> None:
         (f"/projects/{SHOP}/runs", 12),
         (f"/projects/{SHOP}/runs/{FIRST}", 16),
         (f"/traces/{FIRST[:32]}", 10),
-        (f"/projects/{SHOP}/models/answer/versions", 14),  # experiments, besides all else
+        (f"/projects/{SHOP}/models/answer/versions", 15),  # experiments, besides all else
     ],
 )
 def test_everything(shop: Service, path: str, most: int) -> None:
