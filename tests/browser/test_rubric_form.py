@@ -40,7 +40,7 @@ def test_write_try_and_turn_on(
     with open_tab(chromium, collector.endpoint, "light", 1280, 900) as tab:
         page = tab.open("/projects/shop/judges")
         page.get_by_role("link", name="New judge").click()
-        page.get_by_label("Name").fill("fits")
+        page.get_by_label("Name", exact=True).fill("fits")
         page.get_by_label("Rubric").fill("Does the answer fit? {{output}}")
         page.get_by_label("Model", exact=True).fill("small")
         page.get_by_role("button", name="Try on 20 runs").click()

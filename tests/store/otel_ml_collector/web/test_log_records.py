@@ -39,7 +39,7 @@ def test_lines(service: Service, project: str) -> None:
 
 
 def test_messages(service: Service, project: str) -> None:
-    """Messages from log records are shown once, as input and output."""
+    """Messages from log records are shown once in each tab: as steps, and as input and output."""
     run = make_span("chat", {"gen_ai.operation.name": "chat"})
     logs = [
         make_log({"content": "Where is it?"}, of=run, event="gen_ai.user.message"),
@@ -50,5 +50,5 @@ def test_messages(service: Service, project: str) -> None:
     page = page_of(service, project, id_of(run))
     assert '<h3>user</h3>\n<div class="md"><p>Where is it?</p>' in page
     assert '<h3><b>answer</b></h3>\n<div class="md"><p>It is here.</p>' in page
-    assert (page.count("Where is it?"), page.count("It is here.")) == (1, 1)
+    assert (page.count("Where is it?"), page.count("It is here.")) == (2, 2)
     assert "<h2>Log</h2>" not in page
