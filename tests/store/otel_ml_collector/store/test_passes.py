@@ -3,6 +3,7 @@
 import time
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Final
 
 import pytest
@@ -73,8 +74,11 @@ def test_look_reads_what_is_new(tmp_path: Path) -> None:
         resolve(store)
         assert settled == store.connections.open().query(SETTLED).result_rows
     assert len(settled) > 3 * 50 * 12
-    rows, questions = reads[4]
-    assert [read for read in reads[4:] if read[1] > questions or read[0] > rows + 100] == []
+    # A single pass may also write its mark, or rows that the writer has not taken along.
+    (rows, questions), (later_rows, later_questions) = (
+        [median(counts) for counts in zip(*part, strict=True)] for part in (reads[4:9], reads[9:])
+    )
+    assert (later_questions <= questions, later_rows <= rows + 100) == (True, True), reads
 
 
 def test_killed_before_it_looked(tmp_path: Path) -> None:
