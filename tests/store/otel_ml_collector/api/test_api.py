@@ -79,7 +79,7 @@ def test_pages(service: Service, project: str) -> None:
     """A list is read page by page with the cursor of the previous page."""
     calls = [make_call(start_ns=NOW_NS - age * SECOND_NS) for age in range(5)]
     service.store.take(project, *calls)
-    path = f"/projects/{project}/runs?limit=2&order=asc"
+    path = f"/projects/{project}/runs?limit=2&order=oldest"
     found = []
     page = get(service, path)
     while page["next_cursor"]:

@@ -135,7 +135,7 @@ def test_told_later(service: Service, project: str, columns: str) -> None:
         make_record("update", first, about_key),
         make_record("evaluation", second, {**judged, "otel_ml.source": "human"}),
     )
-    shown = ask(service.app, f"/api/v1/projects/{project}/runs?order=asc").json["runs"]
+    shown = ask(service.app, f"/api/v1/projects/{project}/runs?order=oldest").json["runs"]
     assert [{name: run[name] for name in LATE} for run in shown] == [
         {name: line[name] for name in LATE} for line in lines(service, project, columns=columns)
     ]

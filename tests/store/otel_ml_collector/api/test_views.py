@@ -9,7 +9,7 @@ from tests.support.otel_ml_collector.asgi import Answered, ask
 from tests.support.otel_ml_collector.stores import Service
 
 JSON = {"content-type": "application/json"}
-SLOW = {"page": "runs", "parameters": {"where": "latency_ms > 200", "order": "asc"}}
+SLOW = {"page": "runs", "parameters": {"where": "latency_ms > 200", "order": "oldest"}}
 
 
 def call(service: Service, method: str, project: str, name: str = "", body: Any = None) -> Answered:

@@ -163,6 +163,7 @@ def test_version_scores(store: Store, project: str) -> None:
         "judge": "grounded",
         "judge_version": "j1",
         "evaluations": 3,
+        "on_request": 0,
         "failed": 1,
         "score": 1_500_000_000_000_000,
         "scored": 2,
