@@ -24,8 +24,8 @@ from otel_ml_collector.web.render import PageRoute, show_page
 from otel_ml_collector.windows import Window
 
 _SHOWN_PAIRS: Final = 5
-# Pairs of which those with the largest change are shown. They are read in parts, because a filter
-# has at most 4,000 characters.
+# Number of pairs that are read, to show those with the largest change. They are read in parts,
+# because a filter has at most 4,000 characters.
 _MOST_CANDIDATES: Final = 60
 _PAIRS_AT_ONCE: Final = 30
 _COMPARED_CHARS: Final = 500

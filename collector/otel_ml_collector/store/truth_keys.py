@@ -78,7 +78,7 @@ def read_unmatched_keys(reader: Reader, project: str, name: str, most: int) -> l
 
 
 def find_known_tags(reader: Reader, project: str, names: Collection[str]) -> set[str]:
-    """Return which of these tags a run of the project has. At most 1,000 names are checked."""
+    """Return those of these tags that some run has. At most 1,000 names are checked."""
     asked = sorted(names)[:_MOST_NAMES]
     rows = reader.rows(_KNOWN_TAGS, {"project": project, "names": asked}) if asked else []
     return {row["name"] for row in rows}

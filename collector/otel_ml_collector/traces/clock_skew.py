@@ -22,8 +22,8 @@ class Skew:
     """How far a span is outside of its parent.
 
     Attributes:
-        early_ms: How much it starts before its parent, or 0.
-        late_ms: How much it ends after its parent, or 0.
+        early_ms: By how much it starts before its parent; 0 if it does not.
+        late_ms: By how much it ends after its parent; 0 if it does not.
     """
 
     run: SpanOutline

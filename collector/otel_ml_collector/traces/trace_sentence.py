@@ -113,7 +113,7 @@ def _find_first_error(tree: SpanTree) -> TreeSpan | None:
 
 
 def step_of(node: TreeSpan) -> int | None:
-    """Return the number of the model call that came last before a span, within its agent.
+    """Return the number of the last model call before a span, counted within its agent.
 
     Calls of models are counted from 1 below the outermost agent; those of other agents inside it
     are not counted.

@@ -25,7 +25,7 @@ _UNFOLDED_ROWS: Final = 60
 _FOLD_ROWS: Final = 100
 _MATCHING_ROWS: Final = 300
 _TOP: Final = "top"
-# A bar is drawn on a grid of so many columns if it represents many spans.
+# Number of columns of the grid on which a bar that represents many spans is drawn.
 _BAR_COLUMNS: Final = 1_000
 
 

@@ -311,7 +311,7 @@ def _judge_rows(
 
 
 def _find_request_judges(rows: Sequence[Row]) -> frozenset[str]:
-    """Return the judges of which scores of requests are among the sums."""
+    """Return the judges whose scores of requests are among the sums."""
     figures = {row["figure"] for row in rows if row["is_of_request"]}
     return frozenset(figure.split(" ", 2)[2] for figure in figures)
 

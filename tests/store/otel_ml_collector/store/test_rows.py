@@ -34,7 +34,7 @@ COLUMNS: Final = Sql("""SELECT name, final_session AS session, session AS own,
   WHERE project = {project:String} ORDER BY start_ns, name""")
 
 
-# What `show` returns, by the columns of 60 rows, most of which depend on other runs.
+# The answer of `show`, read from the columns of 60 rows. Most of them depend on other runs.
 SHOWN_BY_COLUMNS: Final = Sql("""
   SELECT project, concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS run_id,
     final_session AS session, final_user AS user, final_provider AS provider,
