@@ -1,6 +1,5 @@
 """Finds traces and their outlines, for the JSON API and the run page."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -44,11 +43,9 @@ from otel_ml_collector.store.runs import (
     find_key,
     find_places,
     outlines,
-    read_child_counts,
     read_trace,
 )
 from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.windows import Window
 
 _RECORDS: Final = 100
 MOST: Final = 100_000
@@ -130,24 +127,6 @@ def find_trace(
         next_cursor=cursor_of(shown[-1]) if more else None,
         hidden_parents=_find_hidden_parents(reader, shown),
     )
-
-
-def find_extent(reader: Reader, trace_id: str) -> Window | None:
-    """Find when the readable part of a trace began and ended; None if it is not stored."""
-    places = find_places(reader, trace_id)
-    if not places:
-        return None
-    return Window(min(place.start_ns for place in places), max(place.end_ns for place in places))
-
-
-def count_children(reader: Reader, trace_id: str, run_ids: Sequence[str]) -> Counter[str]:
-    """Count the finished runs below some runs of a trace, by run ID."""
-    counts: Counter[str] = Counter()
-    span_ids = [run_id.partition("-")[2] for run_id in run_ids]
-    for place in find_places(reader, trace_id) if span_ids else ():
-        for row in read_child_counts(reader, place, span_ids):
-            counts[f"{place.trace_id}-{row['span_id']}"] += row["children"]
-    return counts
 
 
 def _cut(

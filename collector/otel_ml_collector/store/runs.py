@@ -403,16 +403,6 @@ def read_whole_traces(
     return reader.rows(sql, parameters)
 
 
-def read_child_counts(reader: Reader, place: Place, span_ids: Sequence[str]) -> list[Row]:
-    """Count the ended children of runs in a trace: rows of `span_id` and `children`."""
-    sql = Sql("""
-        SELECT lower(hex(parent_span_id)) AS span_id, uniqExact(runs.span_id) AS children
-        FROM {deliveries} WHERE {ours} AND lower(hex(parent_span_id)) IN {spans:Array(String)}
-        GROUP BY parent_span_id
-        """).fill(deliveries=DELIVERIES, ours=OF_TRACE)
-    return reader.rows(sql, {**place.parameters, "spans": list(span_ids)})
-
-
 def read_ended(reader: Reader, place: Place, span_ids: Sequence[str]) -> list[Row]:
     """Return the span IDs of those runs of a trace that have ended."""
     sql = Sql("""
