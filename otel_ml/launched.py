@@ -16,7 +16,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from otel_ml.arguments import check_path
-from otel_ml.export.settings import is_endpoint_named, resolve
+from otel_ml.export.settings import find_grpc_variable, is_endpoint_named, resolve
 from otel_ml.notebook import Card, HasCard
 from otel_ml.process import renew_in_child
 from otel_ml.recorder import drain_all, redirect_all
@@ -119,7 +119,8 @@ def launch(dir: "str | os.PathLike[str] | None" = None) -> LaunchedCollector:
         The collector, with ``url`` and ``stop()``. A second call returns the same object.
 
     Raises:
-        LaunchError: The collector did not start, or this process already uses another folder.
+        LaunchError: The collector did not start, this process already uses another folder, or
+            ``OTEL_EXPORTER_OTLP_PROTOCOL`` is ``grpc``.
         InvalidArgumentError: `dir` is not a path.
     """
     asked = None if dir is None else check_path("dir", dir).resolve()
@@ -137,6 +138,8 @@ def launch(dir: "str | os.PathLike[str] | None" = None) -> LaunchedCollector:
             url = resolve(None, "", None).page
             _logger.warning("No collector is started: a variable names the endpoint %s", url)
             return LaunchedCollector(url)
+        if variable := find_grpc_variable():
+            raise LaunchError(f"launch() works over HTTP only: unset {variable}, which is 'grpc'")
         launched = _launch(asked or Path(_FOLDER).resolve())
         _CURRENT.append(launched)
         os.environ[_ENDPOINT] = launched.url

@@ -26,6 +26,8 @@ _DEFAULT_TIMEOUT_S: Final = 10.0
 _OWN_ENDPOINT: Final = "OTEL_ML_ENDPOINT"
 _TRACES_ENDPOINT: Final = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 _GENERAL_ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
+_TRACES_PROTOCOL: Final = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
+_GENERAL_PROTOCOL: Final = "OTEL_EXPORTER_OTLP_PROTOCOL"
 _ENDPOINTS: Final = (_OWN_ENDPOINT, _TRACES_ENDPOINT, _GENERAL_ENDPOINT)
 _SHOWN_CHARS: Final = 100
 TRACES_PATH: Final = "/v1/traces"
@@ -90,6 +92,12 @@ def is_endpoint_named(endpoint: str | None) -> bool:
         (endpoint or "").strip()
         or any(map(_variable, (_OWN_ENDPOINT, _TRACES_ENDPOINT, _GENERAL_ENDPOINT)))
     )
+
+
+def find_grpc_variable() -> str:
+    """Return the environment variable that selects gRPC, or an empty text if none does."""
+    named = next(filter(_variable, (_TRACES_PROTOCOL, _GENERAL_PROTOCOL)), "")
+    return named if _variable(named).lower() == "grpc" else ""
 
 
 def resolve(

@@ -131,6 +131,19 @@ def test_endpoint_of_the_environment(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "variable", ["OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"]
+)
+def test_grpc_of_the_environment(
+    variable: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Clients that send over gRPC cannot use a launched collector, so nothing is started."""
+    monkeypatch.setenv(variable, "grpc")
+    with pytest.raises(LaunchError, match=rf"^launch\(\) works over HTTP only: unset {variable}"):
+        otel_ml.launch(tmp_path / "data")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_folder_that_is_no_path() -> None:
     """An argument that is no path is refused, and nothing is started."""
     for folder in (5, b"data", "", ["data"]):
