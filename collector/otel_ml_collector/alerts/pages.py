@@ -81,7 +81,7 @@ class DayStrip:
 
 
 def draw_days(days: Sequence[DayWord]) -> DayStrip:
-    """Draw a bar for each day: full if it fired, half for bad windows, none for too few runs."""
+    """Draw a bar for each day: full if it fired, half for bad windows, a line for too few runs."""
 
     def bars(word: DayWord, top: int, height: int) -> str:
         return "".join(
@@ -90,7 +90,8 @@ def draw_days(days: Sequence[DayWord]) -> DayStrip:
 
     fired = sum(day == "fired" for day in days)
     text = f"{len(days)} days, fired on {fired}"
-    return DayStrip(bars("fired", 3, 16), bars("pending", 11, 8), bars("quiet", 17, 2), text)
+    line = f"M0 18h{5 * len(days) - 1}v1H0z"
+    return DayStrip(bars("fired", 3, 16), bars("pending", 11, 8), line + bars("quiet", 17, 2), text)
 
 
 class MuteForm(AnswerBody):
