@@ -671,12 +671,26 @@ class AmountVerdict:
         if self.means is not None and self.margin > AMOUNT_MARGIN and low > 0:
             # The same amount if baseline and candidate are swapped.
             size = (max(1 / low, high) - 1) * math.sqrt(self.means[0] * self.means[1])
-            match self.name:
-                case "latency":
-                    return f"at most {size:.2g} ms"
-                case "cost":
-                    return f"at most $ {size:.2g}"
+            amount = self._write_amount(size)
+            if amount:
+                return f"at most {amount}"
         return f"at most {_number(100 * change, 0 if change >= _EXTREME_RATE else 1)} %"
+
+    def _write_amount(self, size: float) -> str:
+        match self.name:
+            case "latency":
+                return f"{size:.2g} ms"
+            case "cost":
+                return f"$ {size:.2g}"
+        return ""
+
+    def _write_margin(self) -> str:
+        """Write the absolute margin, if a certain change decides nothing because of it."""
+        is_small = AMOUNT_MARGIN <= abs(self.ratio.value - 1) < self.margin
+        if self.word != "not enough data" or self.means is None or not (is_small and self.is_sure):
+            return ""
+        amount = self._write_amount(self.margin * self.means[0])
+        return amount and f"changes below {amount} do not count"
 
     @property
     def needed(self) -> int | None:
@@ -700,7 +714,7 @@ class AmountVerdict:
         """The confidence interval and the sample size in words."""
         change = self._write_change() if self.word == "not enough data" else ""
         count = _write_sample_size(self.n, self.sides, self.counted)
-        parts = [change, self._write_interval(), count]
+        parts = [change, self._write_interval(), self._write_margin(), count]
         return "; ".join(filter(None, parts))
 
     def _write_interval(self) -> str:

@@ -675,6 +675,8 @@ def _is_verdict(word: str, result: "Result | VersionResult") -> bool:
     if word == "not-enough-data":
         overall = result.word if isinstance(result, VersionResult) else result.verdict
         return "not enough data" in {overall, *(one.word for one in result.judges.values())}
+    if isinstance(result, VersionResult) and result.word == "worse":
+        return True  # also if only latency, tokens or cost are worse
     if result.have_failures_risen or any(one.word == "worse" for one in result.judges.values()):
         return True
     return word != "worse" and not all(one.is_no_worse for one in result.judges.values())

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from opentelemetry import trace
 
 from otel_ml import Client, Dataset, Judge
 from otel_ml.experiments.result import Result
@@ -241,6 +242,30 @@ def versions(collector: CollectorProcess) -> Reader:
 def test_compare_versions(versions: Reader, words: tuple[str, ...], status: int) -> None:
     """Versions are compared by their recorded runs; the status tells whether a condition holds."""
     assert main(["compare", *words]) == status
+
+
+def short(question: int) -> None:
+    trace.get_current_span().set_attribute("gen_ai.usage.output_tokens", 90 + question % 20)
+
+
+def long(question: int) -> None:
+    trace.get_current_span().set_attribute("gen_ai.usage.output_tokens", 290 + question % 20)
+
+
+def test_version_that_costs_more(
+    collector: CollectorProcess, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The exit status is 1 if the verdict is worse, also if only the tokens are."""
+    client = Client("tried", endpoint=collector.endpoint, join=False)
+    for function in (short, long):
+        traced = client.trace(name="written")(function)
+        for question in range(120):
+            traced(question)
+    assert client.flush()
+    client.close()
+    assert main(["compare", "written:v1", "written:v2"]) == 1
+    assert capsys.readouterr().out.startswith("written:v2 vs written:v1: worse\n")
+    assert main(["compare", "written:v2", "written:v1", "--fail-if", "maybe-worse"]) == 0
 
 
 def test_new_version(collector: CollectorProcess, capsys: pytest.CaptureFixture[str]) -> None:

@@ -597,3 +597,13 @@ def test_sentence_of_an_amount(
     """The word comes first, then the change, its interval and the sample size."""
     verdict = AmountVerdict("latency", word, Estimate(*ratio, 100, 100), margin, "9", [])
     assert verdict.sentence == sentence.replace("-", "\N{MINUS SIGN}")
+
+
+def test_change_below_the_absolute_margin() -> None:
+    """If a certain change is too small in ms to decide anything, the sentence says so."""
+    verdict = AmountVerdict(
+        "latency", "not enough data", Estimate(1.22, 1.1, 1.6, 300, 300), 0.5, "9", [], (20.0, 24.4)
+    )
+    assert verdict.sentence == (
+        "not enough data (22 % longer; 10 to 60 %; changes below 10 ms do not count; 9 items)"
+    )
