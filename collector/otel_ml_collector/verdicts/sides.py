@@ -19,6 +19,7 @@ from otel_ml.statistics.verdict import (
     LEAST_RUNS,
     WORST_FIRST,
     AmountVerdict,
+    JudgeVerdict,
     Word,
     write_versions,
 )
@@ -387,18 +388,26 @@ def _choose_deciding(
 ) -> Sequence[FigureVerdict]:
     """Choose the figures that decide, the worst for the newer side first.
 
-    Any figure can make the newer side worse. Else judges decide. Errors and missing outputs that
-    did not change do not count then, and latency, tokens and cost never make it better.
+    Any figure can make the newer side worse. Else judges decide. Errors and missing outputs count
+    then only if the newer side has more of them and their verdict is open, because failed calls
+    must not help it. Latency, tokens and cost never make it better.
     """
     worse = [figure for figure in verdicts if _mirror(figure.word, is_reversed) == "worse"]
     rated = [figure for figure in verdicts if not isinstance(figure.verdict, AmountVerdict)]
     judges = [
         figure
         for figure in rated
-        if figure.name not in (ERRORS, MISSING) or figure.word == "not enough data"
+        if figure.name not in (ERRORS, MISSING) or _may_have_risen(figure, is_reversed)
     ]
     has_judge = any(figure.name not in (ERRORS, MISSING) for figure in rated)
     return worse or (judges if has_judge else rated) or verdicts
+
+
+def _may_have_risen(share: FigureVerdict, is_reversed: bool) -> bool:
+    """Whether the newer side has more errors or missing outputs, with an open verdict."""
+    difference = share.verdict.difference if isinstance(share.verdict, JudgeVerdict) else None
+    rise = 1.0 if difference is None else difference.value
+    return share.word == "not enough data" and (-rise if is_reversed else rise) > 0
 
 
 def _mirror(word: Word, is_reversed: bool) -> Word:

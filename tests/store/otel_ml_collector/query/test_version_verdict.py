@@ -142,6 +142,26 @@ def test_latency(service: Service) -> None:
     assert amounts["latency"]["word"] == "worse"
 
 
+@pytest.mark.parametrize(("failed", "word"), [(0, "better"), (4, "not enough data")])
+def test_errors_of_a_better_version(service: Service, failed: int, word: str) -> None:
+    """A better version is called so, unless more of its calls failed and it is unclear how many."""
+    model = f"failed-{failed}"
+    for version, passed in (("v1", 103), ("v2", 143)):
+        runs = make_runs(model, version)
+        for place, run in enumerate(runs):
+            is_failed = version == "v2" and place >= RUNS - failed
+            runs[place] = replace(
+                run, end_ns=run.start_ns + 9 * MS_NS, status_code=2 if is_failed else 0
+            )
+        said = [say(run, "a1", float(at < passed)) for at, run in enumerate(runs)]
+        service.store.take("p", *runs, *said)
+    found = verdict(service, model)
+    assert found["judges"][0]["word"] == "better"
+    assert found["word"] == word
+    swapped = verdict(service, model, "versions/1/verdict?against=2")
+    assert swapped["word"] == {"better": "worse"}.get(word, word)
+
+
 def test_swapped_versions_are_mirrored(service: Service) -> None:
     """If the two versions are swapped, words, figures and counts are mirrored."""
     found = verdict(service, "answer")
