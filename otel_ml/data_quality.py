@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from otel_ml.arguments import check_text, invalid, show
 from otel_ml.columns import Columns, count_values, is_measure, key_of, read_columns
-from otel_ml.statistics.distances import compare, correct_together, presence
+from otel_ml.statistics.distances import compare, correct_together
+from otel_ml.statistics.fields import presence
 from otel_ml.statistics.intervals import CONFIDENCE, Estimate, difference, rate_ratio, wilson
 from otel_ml.statistics.leaks import cut, explained_classes, explained_numbers
 from otel_ml.statistics.sketches import Kind, Sketch, sketch_values

@@ -225,20 +225,6 @@ def _seen(share: float, n: int) -> Sketch:
     return Sketch("category", n, clustered=n, values={"new": new, "seen": n - new})
 
 
-def presence(sketch: Sketch) -> Sketch:
-    """Count the runs with and without a value.
-
-    The result is the sketch of a category with the values ``there`` and ``missing``.
-    """
-    total = sketch.n + sketch.missing
-    return Sketch(
-        "category",
-        total,
-        clustered=total * sketch.design,
-        values={"there": sketch.n, "missing": sketch.missing},
-    )
-
-
 def chance(reference: Sketch, window: Sketch) -> float:
     """Return the p-value of a drift score: how often chance alone gives at least this distance.
 

@@ -8,13 +8,8 @@ from functools import cache
 from itertools import product
 from typing import Final
 
-from otel_ml.statistics.fields import (
-    FieldSketch,
-    Reference,
-    compare_fields,
-    merge_fields,
-    sketch_field,
-)
+from otel_ml.statistics.field_drift import Reference, compare_fields
+from otel_ml.statistics.fields import FieldSketch, merge_fields, sketch_field
 from otel_ml.statistics.sketches import Sketch
 from tests.bench.table import print_table
 

@@ -23,7 +23,8 @@ _ERROR_CHARS: Final = 160
 
 def ask_ours(stream: Stream, windows: list[Values], judged: Values) -> Said:
     """Use the statistics of otel-ml as the collector does."""
-    from otel_ml.statistics.distances import compare, correct_together, distance, presence
+    from otel_ml.statistics.distances import compare, correct_together, distance
+    from otel_ml.statistics.fields import presence
     from otel_ml.statistics.sketches import Sketch, merge_sketches, sketch_values
 
     def sketch(values: Values) -> Sketch:

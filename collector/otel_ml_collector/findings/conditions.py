@@ -2,17 +2,14 @@
 
 from typing import Final
 
-from otel_ml.statistics.fields import (
-    CELLS,
-    MISSING,
-    TYPE,
-    VALUE,
+from otel_ml.statistics.field_drift import (
     FieldDrift,
     PartDrift,
     gained_side,
     gained_value,
     write_number,
 )
+from otel_ml.statistics.fields import CELLS, MISSING, TYPE, VALUE
 from otel_ml.statistics.sketches import OTHER_SCRIPT, SCRIPTS
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.grammar import parse

@@ -17,16 +17,8 @@ import orjson
 from otel_ml import attributes as names
 from otel_ml.counts import write_count
 from otel_ml.statistics.distances import MARGIN, quantile
-from otel_ml.statistics.fields import (
-    MISSING,
-    TABLES,
-    FieldDrift,
-    FieldSketch,
-    Reference,
-    compare_fields,
-    field_of_sketch,
-    moved_share,
-)
+from otel_ml.statistics.field_drift import FieldDrift, Reference, compare_fields, moved_share
+from otel_ml.statistics.fields import MISSING, TABLES, FieldSketch, field_of_sketch
 from otel_ml.statistics.sketches import Sketch
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.evaluations.datasets import find_items, find_newest, versions_of

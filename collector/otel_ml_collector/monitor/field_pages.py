@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from otel_ml.statistics.distances import FEWEST_VALUES
-from otel_ml.statistics.fields import write_number, write_share
+from otel_ml.statistics.field_drift import write_number, write_share
 from otel_ml_collector import wording
 from otel_ml_collector.access import ANNOTATE, access_of
 from otel_ml_collector.api.parameters import FromReader

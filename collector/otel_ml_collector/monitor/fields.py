@@ -19,21 +19,23 @@ from otel_ml.statistics.distances import (
     unseen,
     usual_distance,
 )
+from otel_ml.statistics.field_drift import (
+    FieldDrift,
+    PartDrift,
+    gained_side,
+    gained_value,
+    own_distances,
+    write_number,
+    write_share,
+)
 from otel_ml.statistics.fields import (
     MISSING,
     TYPE,
     VALUE,
-    FieldDrift,
     FieldKind,
     FieldSketch,
-    PartDrift,
-    gained_side,
-    gained_value,
     merge_fields,
-    own_distances,
     subtract_sketch,
-    write_number,
-    write_share,
 )
 from otel_ml.statistics.projections import NORM, PROJECTED, Projected
 from otel_ml.statistics.sketches import (

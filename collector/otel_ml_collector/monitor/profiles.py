@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 from starlette.responses import Response
 
 from otel_ml.statistics.distances import quantile
-from otel_ml.statistics.fields import write_number, write_share
+from otel_ml.statistics.field_drift import write_number, write_share
 from otel_ml.statistics.sketches import Sketch
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import FromReader

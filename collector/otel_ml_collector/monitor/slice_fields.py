@@ -13,14 +13,8 @@ from typing import Any, Final
 import pyarrow as pa
 
 from otel_ml.statistics.distances import FEWEST_VALUES, MARGIN, distance
-from otel_ml.statistics.fields import (
-    FieldDrift,
-    FieldSketch,
-    Reference,
-    compare_fields,
-    sketch_field,
-    subtract_field,
-)
+from otel_ml.statistics.field_drift import FieldDrift, Reference, compare_fields
+from otel_ml.statistics.fields import FieldSketch, sketch_field, subtract_field
 from otel_ml_collector import wording
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.grammar import conjuncts

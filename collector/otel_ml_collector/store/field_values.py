@@ -14,14 +14,7 @@ from typing import Any, Final, Literal
 
 import orjson
 
-from otel_ml.statistics.fields import (
-    CELLS,
-    HIDDEN,
-    TABLES,
-    FieldSketch,
-    merge_fields,
-    sketch_field,
-)
+from otel_ml.statistics.fields import CELLS, HIDDEN, TABLES, FieldSketch, merge_fields, sketch_field
 from otel_ml.statistics.projections import (
     NORM,
     PROJECTIONS,

@@ -21,13 +21,13 @@ from otel_ml.statistics.distances import (
     jensen_shannon,
     kolmogorov_smirnov,
     population_stability,
-    presence,
     quantile,
     scale,
     unseen,
     usual_distance,
     wasserstein,
 )
+from otel_ml.statistics.fields import presence
 from otel_ml.statistics.sketches import (
     Sketch,
     bin_of,

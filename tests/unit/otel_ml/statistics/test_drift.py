@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from otel_ml.statistics.distances import Comparison, compare, presence
-from otel_ml.statistics.fields import own_distances
+from otel_ml.statistics.distances import Comparison, compare
+from otel_ml.statistics.field_drift import own_distances
+from otel_ml.statistics.fields import presence
 from otel_ml.statistics.sketches import Sketch, bin_of, merge_sketches
 from tests.support.examples import examples
 from tests.support.sampling import harder, sampled

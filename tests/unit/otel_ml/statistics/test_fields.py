@@ -8,19 +8,16 @@ from typing import Any, Final
 import pytest
 
 from otel_ml.statistics.distances import distance
-from otel_ml.statistics.fields import (
+from otel_ml.statistics.field_drift import (
     FieldDrift,
-    FieldSketch,
     Reference,
     compare_fields,
-    merge_fields,
     moved_share,
     own_distances,
-    sketch_field,
-    subtract_sketch,
     write_number,
     write_share,
 )
+from otel_ml.statistics.fields import FieldSketch, merge_fields, sketch_field, subtract_sketch
 from otel_ml.statistics.sketches import Sketch, merge_sketches, sketch_values
 
 DAYS: Final = 14

@@ -11,13 +11,8 @@ from scipy.stats import ks_2samp
 
 from otel_ml.capture.taker import describe
 from otel_ml.statistics.distances import distances_of_projections, kolmogorov_smirnov
-from otel_ml.statistics.fields import (
-    FieldSketch,
-    Reference,
-    compare_fields,
-    merge_fields,
-    sketch_field,
-)
+from otel_ml.statistics.field_drift import Reference, compare_fields
+from otel_ml.statistics.fields import FieldSketch, merge_fields, sketch_field
 from otel_ml.statistics.projections import PROJECTIONS, is_embedding, project
 
 LENGTH = 96
