@@ -12,11 +12,10 @@ from typing import Any, Final
 
 from otel_ml.arguments import check_text, invalid, show
 from otel_ml.columns import Columns, count_values, is_measure, key_of, read_columns
-from otel_ml.statistics.distances import compare, correct_together
-from otel_ml.statistics.fields import presence
+from otel_ml.statistics.field_drift import Reference, compare_fields
+from otel_ml.statistics.fields import FieldKind, FieldSketch, describe_field
 from otel_ml.statistics.intervals import CONFIDENCE, Estimate, difference, rate_ratio, wilson
 from otel_ml.statistics.leaks import cut, explained_classes, explained_numbers
-from otel_ml.statistics.sketches import Kind, Sketch, sketch_values
 
 # Groups with fewer rows are skipped. With fewer labelled rows, no leaks are computed.
 FEWEST: Final = 30
@@ -154,15 +153,15 @@ def _measure_leak(name: str, values: Sequence[Any], labels: Sequence[Any]) -> di
 
 
 @dataclass(frozen=True, slots=True)
-class _Reference:
-    """The reference of a drift comparison: a table or a profile.
+class _Columns:
+    """The columns that a table is compared with: those of another table or of a profile.
 
     Attributes:
-        columns: Sketches (summarised distributions) of its columns by name.
+        fields: Summary of each column by name.
         is_table: Whether it is a table. A profile describes only some columns.
     """
 
-    columns: Mapping[str, Sketch]
+    fields: Mapping[str, FieldSketch]
     is_table: bool = True
 
     def is_complete(self, name: str, columns: Columns) -> bool:
@@ -172,33 +171,25 @@ class _Reference:
         return any(column.startswith(_OUTPUT_COLUMNS) for column in columns)
 
 
-def _read_reference(reference: Any) -> _Reference:
-    """Return what to compare with: the sketches of a profile, or of a table's columns.
+def _read_reference(reference: Any) -> _Columns:
+    """Return what to compare with: the fields of a profile, or a table's columns.
 
     A profile's input is compared with the column of the same name, and a part of its output with
     the column ``outputs.label``.
     """
     sketches = getattr(type(reference), "sketches", None)
     if isinstance(sketches, property):
-        inputs: Mapping[str, Sketch] = reference.sketches
-        fields = {field.removeprefix("inputs."): sketch for field, sketch in inputs.items()}
-        return _Reference(fields, is_table=False)
+        inputs: Mapping[str, FieldSketch] = reference.sketches
+        fields = {path.removeprefix("inputs."): field for path, field in inputs.items()}
+        return _Columns(fields, is_table=False)
     columns = read_columns(reference, "reference")
-    return _Reference({name: sketch_column(values) for name, values in columns.items()})
+    return _Columns({name: _describe(values) for name, values in columns.items()})
 
 
-def sketch_column(values: Sequence[Any], kind: Kind | None = None) -> Sketch:
-    """Summarize the distribution of a column, so that it can be compared with another column.
-
-    Such a summary is called a sketch, and is used to measure drift. Lists, mappings and other
-    objects are converted to text first, so they are equal if their texts are equal.
-
-    Args:
-        values: Values of the column.
-        kind: What the values are, such as numbers or categories. Default: derived from the values.
-    """
+def _describe(values: Sequence[Any], kind: FieldKind | None = None) -> FieldSketch:
+    """Summarize a column. Lists, mappings and other objects are compared as texts."""
     items = [value if type(value) in _SCALARS else _text_of(value) for value in values]
-    return sketch_values(items, kind=kind)
+    return describe_field(items, kind=kind)
 
 
 def _text_of(value: Any) -> str | None:
@@ -209,52 +200,39 @@ def _text_of(value: Any) -> str | None:
 
 
 def _measure_drift(
-    columns: Columns, reference: _Reference, named: Sequence[str | None]
+    columns: Columns, reference: _Columns, named: Sequence[str | None]
 ) -> dict[str, float]:
-    """Measure the drift of each column: the larger of the drift in values and in missing values.
+    """Measure the drift of each column: of its values, their types and the missing values.
 
-    A value of a different type than in the reference counts as missing. A column that one side
-    lacks has drifted entirely, however few rows there are.
+    A column that one side lacks has drifted entirely, however few rows there are.
     """
     chosen = _choose(columns, named)
-    shared = [name for name in chosen if name in reference.columns]
-    pairs = [
-        (
-            reference.columns[name],
-            sketch_column(columns[name], reference.columns[name].kind),
-        )
-        for name in shared
-    ]
-    both = [*pairs, *((presence(before), presence(after)) for before, after in pairs)]
-    found = correct_together([compare(before, after) for before, after in both])
+    before = {name: reference.fields[name] for name in chosen if name in reference.fields}
+    after = {name: _describe(columns[name], field.kind) for name, field in before.items()}
+    drifts = compare_fields(after, Reference("", before))
     one_sided = _find_one_sided(columns, chosen, reference)
-    metrics: dict[str, float] = {f"drift.{name}": 1.0 for name in one_sided}
-    drifted, not_judged = len(one_sided), 0
-    for name, of_values, of_missing in zip(
-        shared, found[: len(shared)], found[len(shared) :], strict=True
-    ):
-        judged = [part for part in (of_values, of_missing) if part.word != "too few"]
-        if judged:
-            metrics[f"drift.{name}"] = max(item.distance for item in judged)
-        drifted += any(item.word == "drift" for item in judged)
-        not_judged += not judged
-    return {**metrics, "drifted": float(drifted), "drift_not_judged": float(not_judged)}
+    return {
+        **{f"drift.{name}": 1.0 for name in one_sided},
+        **{f"drift.{drift.name}": drift.distance for drift in drifts if drift.word != "too few"},
+        "drifted": float(len(one_sided) + sum(drift.word == "drift" for drift in drifts)),
+        "drift_not_judged": float(sum(drift.word == "too few" for drift in drifts)),
+    }
 
 
-def _find_one_sided(columns: Columns, chosen: Sequence[str], reference: _Reference) -> list[str]:
+def _find_one_sided(columns: Columns, chosen: Sequence[str], reference: _Columns) -> list[str]:
     """Return the columns that have values only in the table or only in the reference."""
     gone = [
         name
-        for name, sketch in reference.columns.items()
-        if name not in columns and sketch.n and reference.is_complete(name, columns)
+        for name, field in reference.fields.items()
+        if name not in columns and field.n and reference.is_complete(name, columns)
     ]
     new = [
         name
         for name in chosen
-        if name not in reference.columns and reference.is_table and count_values(columns[name])
+        if name not in reference.fields and reference.is_table and count_values(columns[name])
     ]
     has_rows = any(columns.values())
-    return [*gone[:_MOST_COLUMNS], *new] if has_rows and reference.columns else []
+    return [*gone[:_MOST_COLUMNS], *new] if has_rows and reference.fields else []
 
 
 # Bias: how differently the groups of a sensitive column are treated.

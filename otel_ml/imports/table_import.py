@@ -144,7 +144,7 @@ class TableImport:
         reference: Name of the reference. Empty if the table was imported as runs.
         notes: Warnings, such as a prediction target that could not be saved.
         seconds: Duration of the import in seconds.
-        page: Address of the model's page; for a reference, of the page of the project's profiles.
+        page: Address of the model's page; for a reference, of the page of fields.
     """
 
     rows: int
@@ -730,7 +730,7 @@ def _import_reference(
     redaction = recorder.redaction
     sides = ((InputComponent, "inputs", roles.inputs), (OutputComponent, "outputs", roles.outputs))
     components: list[Component] = []
-    more: dict[str, dict[str, Any]] = {}
+    steps: dict[str, list[str]] = {}
     for make, section, columns in sides:
         for column in columns[:_MOST_FIELDS]:
             values = [_as_scalar(row[column]) for row in rows]
@@ -743,14 +743,15 @@ def _import_reference(
             component.build(values)
             components.append(component)
             present = [value for value in values if value is not None]
-            whole = sketch_field(present, range(len(present)), runs=len(values))
-            more[component.name] = {"steps": [section, column], "whole": whole.to_dict()}
+            # The values decide the kind of a field, as for recorded runs.
+            component.sketch = sketch_field(present, range(len(present)), runs=len(values))
+            steps[component.name] = [section, column]
     if not components:
         raise InvalidArgumentError("The table has no values: expected rows with inputs or outputs")
     name = names.REFERENCE_OF + clean(model).replace("@", "-")
     document = ModelProfile(name, _TABLE_VERSION, components).to_dict()
     for facts in document["components"]:
-        facts.update(more[facts["name"]])
+        facts["steps"] = steps[facts["name"]]
     text = orjson.dumps(document).decode()
     if len(text) > DOCUMENT_BYTES:
         raise InvalidArgumentError(
@@ -781,7 +782,7 @@ def _import_reference(
         stored=total,
         reference=name,
         seconds=time.monotonic() - began_s,
-        page=page_address(sender.page, recorder.project, "profiles"),
+        page=page_address(sender.page, recorder.project, "fields"),
     )
 
 

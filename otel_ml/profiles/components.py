@@ -1,20 +1,21 @@
 """Components of a profile: which value of a run to read, which values are valid, what was seen."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Final, Literal, cast
 
 from otel_ml.arguments import check_callable, check_number, check_one_of, check_text, invalid
 from otel_ml.columns import plain
 from otel_ml.errors import untrusted
-from otel_ml.statistics.sketches import MOST_VALUES, Kind, Sketch, sketch_values, write_value
+from otel_ml.statistics.fields import FieldKind, FieldSketch, describe_field
+from otel_ml.statistics.sketches import MOST_VALUES, write_value
 from otel_ml.tags import Tag
 
 Side = Literal["input", "output", "actual", "eval"]
 # Parts of a run by name: inputs, outputs, actuals. Missing parts are not validated.
 Parts = Mapping[str, object]
 
-DTYPES: Final[Mapping[str, Kind]] = {
+DTYPES: Final[Mapping[str, FieldKind]] = {
     "INT": "number",
     "FLOAT": "number",
     "CAT": "category",
@@ -64,8 +65,8 @@ class Component:
         values: Valid values of a ``CAT``. Default: the values seen when the profile was built.
 
     Attributes:
-        sketch: Distribution of the values seen when the profile was built. None before that. Values
-            that were missing or of another type count as missing.
+        sketch: Distribution of the values seen when the profile was built, and their types. None
+            before that.
         invalid: Number of values that were invalid when the profile was built: missing, of another
             type, or not allowed.
 
@@ -102,11 +103,11 @@ class Component:
         self.extractor_name = ""
         if extractor is not None:
             self.extractor_name = getattr(extractor, "__qualname__", type(extractor).__name__)
-        self.sketch: Sketch | None = None
+        self.sketch: FieldSketch | None = None
         self.invalid = 0
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> FieldKind:
         """How the values are summarized and compared: as numbers, a category or texts."""
         return DTYPES[self.dtype]
 
@@ -134,7 +135,7 @@ class Component:
     @property
     def rows(self) -> int:
         """Number of runs that the component was built from."""
-        return 0 if self.sketch is None else self.sketch.n + self.sketch.missing
+        return 0 if self.sketch is None else self.sketch.runs
 
     @property
     def bounds(self) -> tuple[float | None, float | None]:
@@ -145,8 +146,8 @@ class Component:
         """
         low, high = self.low, self.high
         if self.sketch is not None:
-            low = self.sketch.low if low is None else low
-            high = self.sketch.high if high is None else high
+            low = self.sketch.number.low if low is None else low
+            high = self.sketch.number.high if high is None else high
         return low, high
 
     @property
@@ -160,10 +161,10 @@ class Component:
             return None
         if self.values is not None:
             return self.values
-        sketch = self.sketch
-        if sketch is None or sketch.rest or len(sketch.values) >= MOST_VALUES:
+        counts = None if self.sketch is None else self.sketch.category
+        if counts is None or not counts.n or counts.rest or len(counts.values) >= MOST_VALUES:
             return None
-        return frozenset(sketch.values)
+        return frozenset(counts.values)
 
     def read(self, parts: Parts) -> object:
         """Read the value from a run. Return `ABSENT` if its part, such as the output, is unknown.
@@ -215,22 +216,28 @@ class Component:
         domain = self.domain
         return DOMAIN if domain is not None and write_value(value) not in domain else None
 
-    def build(self, values: Sequence[object]) -> None:
+    def build(self, values: Sequence[object], clusters: Sequence[Hashable] | None = None) -> None:
         """Learn the distribution and the bounds from values. Values that are `ABSENT` are left out.
+
+        Args:
+            values: One value per run.
+            clusters: For each value, the session of its run. None if all values are independent.
 
         Raises:
             DataException: No value is of the component's type.
         """
-        known = [value for value in values if value is not ABSENT]
-        errors = [self.check_type(value) for value in known]
-        fitting = [None if error else value for value, error in zip(known, errors, strict=True)]
-        if all(value is None for value in fitting):
+        of_runs = range(len(values)) if clusters is None else clusters
+        pairs = [pair for pair in zip(values, of_runs, strict=True) if pair[0] is not ABSENT]
+        known = [value for value, _ in pairs]
+        if all(self.check_type(value) is not None for value in known):
             raise DataException(
                 f"Invalid values of component {self.name!r} in {' and '.join(self.part_names)}: "
                 f"expected at least one of dtype {self.dtype} among {len(known)}"
             )
         self.sketch = None
-        self.sketch = sketch_values(fitting, kind=self.kind)
+        self.sketch = describe_field(
+            known, kind=self.kind, clusters=[session for _, session in pairs]
+        )
         self.invalid = sum(self.check(value) is not None for value in known)
 
     def validate(self, parts: Parts, group: str) -> list[Tag]:
@@ -408,7 +415,7 @@ def component_of(
             component.extractor = None
             component.extractor_name = str(facts.get("extractor", ""))
         if "sketch" in facts:
-            component.sketch = Sketch.from_dict(facts["sketch"])
+            component.sketch = FieldSketch.from_dict(facts["sketch"])
             component.invalid = int(facts.get("invalid", component.sketch.missing))
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError("Invalid component: expected what Component.to_dict returned") from error

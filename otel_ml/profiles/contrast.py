@@ -1,7 +1,5 @@
 """Compares two profiles: which components drifted, have more invalid values or worse scores."""
 
-import math
-from bisect import bisect_right
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,20 +9,17 @@ from otel_ml.arguments import check_mapping, check_number
 from otel_ml.profiles import page
 from otel_ml.profiles.components import Component
 from otel_ml.profiles.scores import THRESHOLD, ProfileScore
-from otel_ml.statistics.distances import (
-    MARGIN,
-    Comparison,
-    compare,
-    correct_together,
-    distance,
-    quantile,
+from otel_ml.statistics.field_drift import (
+    FieldDrift,
+    Reference,
+    compare_fields,
+    gained_side,
+    gained_value,
 )
 from otel_ml.statistics.intervals import difference, wilson
-from otel_ml.statistics.sketches import Sketch
 
 INVALIDS: Final = 0.01
 _NOT_VALID: Final = {"drift": -1, "drift_idx": -1, "alert": False, "valid": False}
-_STEPS: Final = 100
 _THRESHOLDS: Final = "a mapping with components and scores"
 _PARTS: Final = ("components", "scores")
 _CONTRASTED: Final = ("drift", "invalids")
@@ -42,7 +37,8 @@ class Contrast(dict[str, Any]):
     """The result of comparing two profiles, as a dictionary. `view` writes it as an HTML page.
 
     * ``health_reports``: two reports for each component, such as an input. ``drift`` compares the
-      values, ``invalids`` the share of invalid values.
+      values, their types and the share of missing values; ``invalids`` compares the share of
+      invalid values.
     * ``score_reports``: one report for each score.
 
     In each report, ``alert`` is True if the change matters. ``valid`` is False if there was not
@@ -103,11 +99,12 @@ def contrast(
         for name, component in reference.components.items()
         if name in other.components
     }
-    margins = {name: by_component.get(name, {}).get("drift", MARGIN) for name in pairs}
-    comparisons = _compare_all(pairs, margins)
+    drifts = _compare_all(
+        pairs, {name: limits["drift"] for name, limits in by_component.items() if "drift" in limits}
+    )
     health = {
         name: {
-            "drift": _report_drift(*pair, comparisons.get(name)),
+            "drift": _report_drift(drifts[name]) if name in drifts else dict(_NOT_VALID),
             "invalids": _report_invalids(
                 *pair, by_component.get(name, {}).get("invalids", INVALIDS)
             ),
@@ -127,34 +124,38 @@ def contrast(
 
 def _compare_all(
     pairs: Mapping[str, tuple[Component, Component]], margins: Mapping[str, float]
-) -> dict[str, Comparison]:
-    """Compare all pairs of sketches of the same kind, and correct the p-values together."""
+) -> dict[str, FieldDrift]:
+    """Compare all pairs of components of the same kind."""
     alike = {
         name: (before.sketch, after.sketch)
         for name, (before, after) in pairs.items()
         if before.sketch and after.sketch and before.kind == after.kind
     }
-    items = [
-        compare(before, after, margin=margins[name]) for name, (before, after) in alike.items()
-    ]
-    return dict(zip(alike, correct_together(items), strict=True))
+    reference = Reference("", {name: before for name, (before, _) in alike.items()})
+    window = {name: after for name, (_, after) in alike.items()}
+    return {drift.name: drift for drift in compare_fields(window, reference, margins=margins)}
 
 
-def _report_drift(
-    before: Component, after: Component, comparison: Comparison | None
-) -> dict[str, Any]:
-    if comparison is None or before.sketch is None or after.sketch is None:
-        return dict(_NOT_VALID)
-    place = widest_place(before.sketch, after.sketch)
+def _report_drift(drift: FieldDrift) -> dict[str, Any]:
+    comparison = drift.parts[0].comparison
     return {
-        "drift": float(comparison.distance),
-        "drift_xvalue" if before.kind == "number" else "drift_idx": place,
-        "alert": comparison.word == "drift",
-        "valid": comparison.word != "too few",
+        "drift": float(drift.distance),
+        "drift_xvalue" if drift.kind == "number" else "drift_idx": _find_place(drift),
+        "alert": drift.word == "drift",
+        "valid": drift.word != "too few",
         "margin": comparison.margin,
         "chance": comparison.chance,
-        "sentence": describe_change(before.sketch, after.sketch),
+        "sentence": drift.sentence,
     }
+
+
+def _find_place(drift: FieldDrift) -> float | str | None:
+    """Return where the values differ most: a number, a category's value or a text's part."""
+    before, after = (side.of_kind(drift.kind) for side in (drift.reference, drift.window))
+    if drift.kind == "number":
+        side = gained_side(before, after)
+        return None if side is None else side[0]
+    return gained_value(before, after) if drift.kind == "category" else drift.parts[0].name
 
 
 def _report_invalids(before: Component, after: Component, threshold: float) -> dict[str, Any]:
@@ -208,68 +209,3 @@ def _refuse_unknown(names: Iterable[object], known: Collection[str], noun: str) 
         if name not in known:
             expected = ", ".join(sorted(known)) or f"no {noun}"
             raise ValueError(f"Invalid {noun} {name!r} in thresholds: expected {expected}")
-
-
-def widest_place(before: Sketch, after: Sketch) -> float | str | None:
-    """Return where two distributions differ most: a number, a category's value or a text's part."""
-    if not before.n or not after.n:
-        return None
-    if before.kind == "number":
-        places = [quantiles(sketch) for sketch in (before, after)]
-        return max(
-            places[0],
-            key=lambda at: abs(bisect_right(places[1], at) - bisect_right(places[0], at)),
-        )
-    if before.kind == "category":
-        return max(
-            sorted({*before.values, *after.values}),
-            key=lambda value: abs(share_of(after, value) - share_of(before, value)),
-            default=None,
-        )
-    shared = [name for name in before.parts if name in after.parts]
-    return max(
-        shared, key=lambda name: distance(before.parts[name], after.parts[name]), default=None
-    )
-
-
-def quantiles(sketch: Sketch) -> list[float]:
-    """Return the quantiles of a sketch at 0 %, 1 %, …, 100 %."""
-    return [quantile(sketch, step / _STEPS) for step in range(_STEPS + 1)]
-
-
-def share_of(sketch: Sketch, value: str) -> float:
-    """Return the share of runs that have one value of a category."""
-    return sketch.values.get(value, 0) / sketch.n if sketch.n else 0.0
-
-
-def describe_change(before: Sketch, after: Sketch) -> str:
-    """Describe how the values changed, such as ``median 12 → 31; missing 0 % → 14 %``."""
-    words = []
-    if before.kind == "number" and before.n and after.n:
-        words.append(f"median {_number(quantile(before, 0.5))} → {_number(quantile(after, 0.5))}")
-    if before.kind == "category" and before.n and after.n:
-        new = [value for value in after.values if value not in before.values]
-        place = widest_place(before, after)
-        if new and not before.rest:
-            words.append(f"new value {new[0]}: {share_of(after, new[0]):.1%}")
-        elif isinstance(place, str):
-            words.append(f"{place} {share_of(before, place):.1%} → {share_of(after, place):.1%}")
-    if before.kind == "text":
-        words += [
-            f"{part}: {describe_change(before.parts[part], after.parts[part])}"
-            for part in ("words", "scripts")
-            if part in before.parts and part in after.parts
-        ]
-    missing = [_missing(sketch) for sketch in (before, after)]
-    if missing[0] != missing[1]:
-        words.append(f"missing {missing[0]:.1%} → {missing[1]:.1%}")
-    return "; ".join(words)
-
-
-def _missing(sketch: Sketch) -> float:
-    rows = sketch.n + sketch.missing
-    return sketch.missing / rows if rows else 0.0
-
-
-def _number(value: float) -> str:
-    return "?" if math.isnan(value) else f"{value:,.4g}"

@@ -13,10 +13,10 @@ from typing import Any, Final
 from otel_ml.arguments import check_flag, check_path
 from otel_ml.counts import write_count
 from otel_ml.statistics.distances import quantile
+from otel_ml.statistics.fields import FieldSketch
+from otel_ml.statistics.histograms import ValueCell, make_cells
 from otel_ml.statistics.sketches import Sketch
 
-_CELLS: Final = 24
-_SHOWN_VALUES: Final = 12
 _WIDTH: Final = 240
 _HEIGHT: Final = 56
 _VALUE_CHARS: Final = 40
@@ -174,24 +174,25 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return f"<div class='wide'><table>{inner}</table></div>"
 
 
-def _sketch(facts: Mapping[str, Any]) -> Sketch | None:
-    return Sketch.from_dict(facts["sketch"]) if "sketch" in facts else None
+def _sketch(facts: Mapping[str, Any]) -> FieldSketch | None:
+    return FieldSketch.from_dict(facts["sketch"]) if "sketch" in facts else None
 
 
 def _facts(fields: Mapping[str, Any]) -> str:
     sketch = _sketch(fields)
     if sketch is None:
         return "not built"
-    rows = sketch.n + sketch.missing
+    rows = sketch.runs
     facts = [write_count(rows, "run")]
-    if sketch.kind == "number" and sketch.n:
-        low, high = fields.get("low", sketch.low), fields.get("high", sketch.high)
+    if sketch.number.n:
+        low = fields.get("low", sketch.number.low)
+        high = fields.get("high", sketch.number.high)
         facts += [
-            f"median {_number(quantile(sketch, 0.5))}",
+            f"median {_number(quantile(sketch.number, 0.5))}",
             f"valid {_number(low)} to {_number(high)}",
         ]
     if sketch.kind == "category":
-        facts.append(f"{len(sketch.values):,} values")
+        facts.append(f"{len(sketch.category.values):,} values")
     if fields.get("invalid") and rows:
         facts.append(f"<strong class='bad'>{fields['invalid'] / rows:.1%} invalid</strong>")
     return "<br>".join(facts)
@@ -219,54 +220,40 @@ def _number(value: object) -> str:
     return f"{value:,.4g}" if isinstance(value, int | float) else ""
 
 
-def _chart(before: Sketch | None, after: Sketch | None, mark: object) -> str:
+def _chart(before: FieldSketch | None, after: FieldSketch | None, mark: object) -> str:
     """Draw one or two distributions as an SVG picture with a text next to it."""
-    sketches = [sketch for sketch in (before, after) if sketch is not None and sketch.n]
-    if not sketches:
+    fields = [field for field in (before, after) if field is not None and field.n]
+    if not fields:
         return ""
-    if sketches[0].kind == "text":
-        parts = [sketch.parts["words"] for sketch in sketches if "words" in sketch.parts]
-        return f"words: {_draw_numbers(parts, None)}" if parts else ""
-    if sketches[0].kind == "number":
-        return _draw_numbers([sketch for sketch in sketches if sketch.kind == "number"], mark)
-    return _draw_values(sketches, mark)
+    kind = fields[0].kind
+    sketches = [field.of_kind(kind) for field in fields]
+    if kind == "text":
+        sketches = [sketch.parts.get("words", Sketch("number")) for sketch in sketches]
+        return f"words: {_draw_cells(sketches, None)}"
+    return _draw_cells(sketches, mark)
 
 
-def _draw_numbers(sketches: Sequence[Sketch], mark: object) -> str:
-    low = min(quantile(sketch, 0.01) for sketch in sketches)
-    high = max(quantile(sketch, 0.99) for sketch in sketches)
-    if not high > low:
-        return _number(low)
-    width = (high - low) / _CELLS
-    shares = [_cell_shares(sketch, low, width) for sketch in sketches]
-    bars = _bars(shares)
+def _draw_cells(sketches: Sequence[Sketch], mark: object) -> str:
+    cells = make_cells(sketches[0], sketches[-1])
+    if not cells:
+        return ""
+    shares = [[cell.reference for cell in cells], [cell.window for cell in cells]]
+    bars = _bars(shares[: len(sketches)])
+    first, last = cells[0], cells[-1]
+    if first.low is None or last.high is None:
+        return f"{_svg(bars)}<br>{_list_values(cells, mark)}"
     line = ""
     if isinstance(mark, int | float) and not isinstance(mark, bool):
-        at = min(max((mark - low) / (high - low), 0), 1) * _WIDTH
+        at = min(max((mark - first.low) / (last.high - first.low), 0), 1) * _WIDTH
         line = f"<line x1='{at:.1f}' x2='{at:.1f}' y1='0' y2='{_HEIGHT}'/>"
-    return f"{_svg(bars + line)}<br>{_number(low)} … {_number(high)}"
+    return f"{_svg(bars + line)}<br>{_number(first.low)} … {_number(last.high)}"
 
 
-def _cell_shares(sketch: Sketch, low: float, width: float) -> list[float]:
-    cells = [0.0] * _CELLS
-    for step in range(200):
-        value = quantile(sketch, (step + 0.5) / 200)
-        cells[min(max(int((value - low) / width), 0), _CELLS - 1)] += 1 / 200
-    return cells
-
-
-def _draw_values(sketches: Sequence[Sketch], mark: object) -> str:
-    totals: dict[str, float] = {}
-    for sketch in sketches:
-        for value, count in sketch.values.items():
-            totals[value] = totals.get(value, 0.0) + count / sketch.n
-    values = sorted(totals, key=lambda value: (-totals[value], value))[:_SHOWN_VALUES]
-    shares = [[sketch.values.get(value, 0) / sketch.n for value in values] for sketch in sketches]
-    names = ", ".join(
-        f"<strong>{_value(value)}</strong>" if value == str(mark) else _value(value)
-        for value in values
+def _list_values(cells: Sequence[ValueCell], mark: object) -> str:
+    return ", ".join(
+        f"<strong>{_value(cell.label)}</strong>" if cell.label == str(mark) else _value(cell.label)
+        for cell in cells
     )
-    return f"{_svg(_bars(shares))}<br>{names}"
 
 
 def _value(value: str) -> str:

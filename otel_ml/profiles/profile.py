@@ -1,6 +1,6 @@
 """Model profiles: which values a model's runs had, and which values are valid."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +19,7 @@ from otel_ml.profiles.components import (
 from otel_ml.profiles.contrast import Contrast, Side, contrast
 from otel_ml.profiles.raymon_json import is_of_raymon, read_raymon
 from otel_ml.profiles.scores import ProfileScore, score_of
-from otel_ml.statistics.sketches import Sketch
+from otel_ml.statistics.fields import FieldSketch
 from otel_ml.tags import Tag
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class ModelProfile:
         return digest_of(self.to_dict())[:_DIGEST_CHARS]
 
     @property
-    def sketches(self) -> dict[str, Sketch]:
+    def sketches(self) -> dict[str, FieldSketch]:
         """The distribution of each input and output, for drift detection.
 
         Each distribution is summarized in a sketch. The key is the path of the value in a run, such
@@ -158,22 +158,23 @@ class ModelProfile:
             DataException: None of a component's values has the right type.
             ValueError: There is no run, or an element is not a run.
         """
-        rows = [parts_of_run(run) for run in _check_each("runs", runs, is_run, _RUNS)]
-        if not rows:
+        known = [*_check_each("runs", runs, is_run, _RUNS)]
+        if not known:
             raise invalid("runs", runs, "at least one run")
-        self.learn(rows)
+        sessions = [run.session or run.trace_id for run in known]
+        self.learn([parts_of_run(run) for run in known], sessions)
 
-    def learn(self, rows: Sequence[Parts]) -> None:
+    def learn(self, rows: Sequence[Parts], clusters: Sequence[Hashable] | None = None) -> None:
         """Build the profile from runs, each a dictionary with inputs, outputs and ground truth.
 
-        See `build`.
+        See `build`. The clusters are the sessions of the runs; None if all runs are independent.
         """
         values = {
             component.name: [component.read(row) for row in rows]
             for component in self.components.values()
         }
         for component in self.components.values():
-            component.build(values[component.name])
+            component.build(values[component.name], clusters)
         for score in self.scores.values():
             score.build(values)
 

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from otel_ml.profiles.components import DTYPES, SIDES, Component, component_of
 from otel_ml.profiles.scores import SCORE_KINDS, ProfileScore, score_of
-from otel_ml.statistics.sketches import Sketch, sketch_values
+from otel_ml.statistics.fields import FieldSketch, field_of_sketch
+from otel_ml.statistics.sketches import sketch_values
 
 _SIDES: Final = {
     "InputComponent": "input",
@@ -88,7 +89,7 @@ def _read_component(
     return component
 
 
-def sketch_of_stats(dtype: str, stats: Mapping[str, Any]) -> Sketch | None:
+def sketch_of_stats(dtype: str, stats: Mapping[str, Any]) -> FieldSketch | None:
     """Convert raymon's statistics of a field to a sketch, that is a summary of its distribution.
 
     Args:
@@ -110,16 +111,15 @@ def sketch_of_stats(dtype: str, stats: Mapping[str, Any]) -> Sketch | None:
             return None
         counts = _round_to(n, {str(key): float(share) for key, share in frequencies.items()})
         values = [value for value, count in counts.items() for _ in range(count)]
-        return sketch_values([*values, *[None] * missing], kind="category")
+        return field_of_sketch(sketch_values([*values, *[None] * missing], kind="category"))
     percentiles = stats.get("percentiles")
     if percentiles is None or len(percentiles) != _PERCENTILES:
         return None
     kept = min(n, _MOST_VALUES)
     # A larger sample is scaled down with an equal share of missing values.
-    return sketch_values(
-        [*_spread(percentiles, kept), *[None] * (round(missing * kept / n) if n else missing)],
-        kind="number",
-    )
+    absent = round(missing * kept / n) if n else missing
+    numbers = [*_spread(percentiles, kept), *[None] * absent]
+    return field_of_sketch(sketch_values(numbers, kind="number"))
 
 
 def _spread(percentiles: Sequence[float], count: int) -> list[float]:

@@ -150,6 +150,14 @@ class FieldDrift:
         return "as before" if "as before" in words else "too few"
 
     @property
+    def distance(self) -> float:
+        """Drift score of the field: the largest one of its properties.
+
+        Properties that drifted come first, and those with too few values last.
+        """
+        return self.parts[0].comparison.distance if self.parts else 0.0
+
+    @property
     def is_broken(self) -> bool:
         """Whether the drift suggests broken data: more missing values, or a different type."""
         return any(part.is_broken for part in self.parts)
@@ -180,7 +188,11 @@ class FieldDrift:
 
 
 def compare_fields(
-    window: Mapping[str, FieldSketch], reference: Reference, *, margin: float = MARGIN
+    window: Mapping[str, FieldSketch],
+    reference: Reference,
+    *,
+    margin: float = MARGIN,
+    margins: Mapping[str, float] | None = None,
 ) -> list[FieldDrift]:
     """Find the fields whose values drifted in a time window, compared with a reference.
 
@@ -193,12 +205,14 @@ def compare_fields(
         reference: What to compare with. A field that is missing on one side is compared with an
             empty summary.
         margin: Smallest drift score that matters.
+        margins: The same for single fields, by path.
 
     Returns:
         One result per field, sorted by path.
     """
+    own = margins or {}
     drifts = [
-        _compare_field(name, reference, window.get(name, FieldSketch()), margin)
+        _compare_field(name, reference, window.get(name, FieldSketch()), own.get(name, margin))
         for name in sorted(reference.fields.keys() | window.keys())
     ]
     every = [part.comparison for drift in drifts for part in drift.parts]
@@ -208,7 +222,11 @@ def compare_fields(
             drift,
             parts=sorted(
                 (replace(part, comparison=next(corrected)) for part in drift.parts),
-                key=lambda part: (not part.is_drift, -part.comparison.distance),
+                key=lambda part: (
+                    not part.is_drift,
+                    part.comparison.word == "too few",
+                    -part.comparison.distance,
+                ),
             ),
         )
         for drift in drifts

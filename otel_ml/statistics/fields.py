@@ -36,7 +36,15 @@ HIDDEN: Final = "hidden"
 CELLS: Final = "cells"
 TABLES: Final = "tables"
 _NO_VALUES: Final = (HIDDEN, CELLS, TABLES)
+# Values whose type is not known: older profiles store how often a text occurs, not what it was.
+_UNKNOWN_TYPE: Final = "unknown"
 TYPES: Final = ("number", "text", "bool", "embedding")
+_AS_KINDS: Final[Mapping[str | None, FieldKind | None]] = {
+    None: None,
+    "number": "number",
+    "category": "category",
+    "text": "text",
+}
 EMPTY_NUMBER: Final = Sketch("number")
 EMPTY_CATEGORY: Final = Sketch("category")
 EMPTY_TEXT: Final = Sketch("text")
@@ -63,6 +71,8 @@ class FieldSketch:
         category: Count of each distinct value. Empty if values rarely repeat.
         text: Summary of the values that are texts.
         embedding: Summary of the values that are embeddings.
+        as_kind: Kind of the field, if it is known in advance. Then only the summary of this kind is
+            filled.
     """
 
     runs: int = 0
@@ -71,29 +81,35 @@ class FieldSketch:
     category: Sketch = EMPTY_CATEGORY
     text: Sketch = EMPTY_TEXT
     embedding: Sketch = EMPTY_EMBEDDING
+    as_kind: FieldKind | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the sketch as plain values, without embeddings. `from_dict` reads it."""
         parts = {"number": self.number, "category": self.category, "text": self.text}
-        written = {name: part.to_dict() for name, part in parts.items() if part.n}
-        return {"runs": self.runs, "types": dict(self.types), **written}
+        written: dict[str, Any] = {"runs": self.runs, "types": dict(self.types)}
+        if self.as_kind is not None:
+            written["kind"] = self.as_kind
+        return {**written, **{name: part.to_dict() for name, part in parts.items() if part.n}}
 
     @staticmethod
     def from_dict(written: Mapping[str, Any]) -> "FieldSketch":
-        """Create a sketch from what `to_dict` returned.
+        """Create a sketch from what `to_dict` returned, or from the sketch in an older profile.
 
         Raises:
             ValueError: The dictionary is not a sketch.
         """
         try:
+            if "types" not in written:
+                return field_of_sketch(Sketch.from_dict(written))
+            kind = _AS_KINDS[written.get("kind")]
             parts = {
                 name: Sketch.from_dict(written[name])
                 for name in ("number", "category", "text")
                 if name in written
             }
             types = {str(name): int(count) for name, count in written["types"].items()}
-            return FieldSketch(int(written["runs"]), types, **parts)
-        except (AttributeError, KeyError, TypeError) as error:
+            return FieldSketch(int(written["runs"]), types, **parts, as_kind=kind)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"Invalid sketch of a field: {error}") from error
 
     @property
@@ -109,6 +125,8 @@ class FieldSketch:
     @property
     def kind(self) -> FieldKind:
         """Kind of the field, derived from its values. A field without values is a category."""
+        if self.as_kind is not None:
+            return self.as_kind
         numbers, texts = self.types.get("number", 0), self.types.get("text", 0)
         if self.n and self.types.get("embedding", 0) >= MOSTLY * self.n:
             return "embedding"
@@ -135,16 +153,18 @@ class FieldSketch:
         parts = dict(own.parts) if kind == "text" else {VALUE: own}
         there = replace(own, n=self.runs - self.missing, missing=self.missing)
         there = replace(there, clustered=there.n * own.design)
-        return {
-            **parts,
-            MISSING: presence(there),
-            TYPE: Sketch(
+        parts[MISSING] = presence(there)
+        if _UNKNOWN_TYPE not in self.types:
+            parts[TYPE] = Sketch(
                 "category",
                 self.n,
                 clustered=self.n * own.design,
                 values={name: self.types[name] for name in TYPES if self.types.get(name)},
-            ),
-        }
+            )
+        return parts
+
+
+_Group: TypeAlias = tuple[list[object], list[Hashable]]
 
 
 def sketch_field(
@@ -170,36 +190,94 @@ def sketch_field(
             field, 0.
         tables: For a column of tables, the number of tables with this column.
     """
-    by_type: defaultdict[str, tuple[list[object], list[Hashable]]] = defaultdict(lambda: ([], []))
+    groups = _group_by_type(values, clusters)
+    counts = {HIDDEN: hidden, CELLS: cells, TABLES: tables}
+    types = {name: len(of_type) for name, (of_type, _) in groups.items()}
+    types |= {name: count for name, count in counts.items() if count}
+    return FieldSketch(
+        runs,
+        types,
+        _sketch_numbers(groups),
+        _sketch_repeated([groups[name] for name in _SCALARS if name in groups]),
+        _sketch_texts(groups),
+        _sketch_projected(groups),
+    )
+
+
+def describe_field(
+    values: Iterable[object],
+    *,
+    kind: FieldKind | None = None,
+    clusters: Iterable[Hashable] | None = None,
+) -> FieldSketch:
+    """Summarize all values of a field whose kind will not change, because no values are added.
+
+    In contrast to `sketch_field`, only one kind of summary is computed.
+
+    Args:
+        values: One value per run. None, infinite and NaN numbers, and values that are neither a
+            number, a text nor a boolean count as missing.
+        kind: How to summarize the values. Default: derived from the values. This is also done if
+            you pass ``category`` and the values rarely repeat.
+        clusters: For each value, the session of its run. None if all values are independent.
+    """
+    rows = [*values]
+    groups = _group_by_type(rows, range(len(rows)) if clusters is None else clusters)
+    types = {name: len(of_type) for name, (of_type, _) in groups.items()}
+    category = EMPTY_CATEGORY
+    if kind in {None, "category"}:
+        category = _sketch_repeated([groups[name] for name in _SCALARS if name in groups])
+        if kind is None or category.rest == category.n > 0:
+            kind = FieldSketch(len(rows), types, category=category).kind
+    return FieldSketch(
+        len(rows),
+        types,
+        _sketch_numbers(groups) if kind == "number" else EMPTY_NUMBER,
+        category if kind == "category" else EMPTY_CATEGORY,
+        _sketch_texts(groups) if kind == "text" else EMPTY_TEXT,
+        _sketch_projected(groups) if kind == "embedding" else EMPTY_EMBEDDING,
+        kind,
+    )
+
+
+def _group_by_type(values: Iterable[object], clusters: Iterable[Hashable]) -> dict[str, _Group]:
+    """Group values and their sessions by type, in the order of `TYPES`."""
+    groups: defaultdict[str, _Group] = defaultdict(lambda: ([], []))
     for value, cluster in zip(values, clusters, strict=True):
         if isinstance(value, bool):
-            chosen, sessions = by_type["bool"]
+            chosen, sessions = groups["bool"]
         elif isinstance(value, str):
-            chosen, sessions = by_type["text"]
+            chosen, sessions = groups["text"]
         elif isinstance(value, (int, float)) and math.isfinite(value):
-            chosen, sessions = by_type["number"]
+            chosen, sessions = groups["number"]
         elif isinstance(value, Projected):
-            chosen, sessions = by_type["embedding"]
+            chosen, sessions = groups["embedding"]
         else:
             continue
         chosen.append(value)
         sessions.append(cluster)
-    types = {name: len(by_type[name][0]) for name in TYPES if name in by_type}
-    counts = {HIDDEN: hidden, CELLS: cells, TABLES: tables}
-    types |= {name: count for name, count in counts.items() if count}
-    numbers, texts, embeddings = (by_type.get(name) for name in ("number", "text", "embedding"))
-    return FieldSketch(
-        runs,
-        types,
-        sketch_values(numbers[0], kind="number", clusters=numbers[1]) if numbers else EMPTY_NUMBER,
-        _sketch_repeated([by_type[name] for name in _SCALARS if name in by_type]),
-        sketch_values(texts[0], kind="text", clusters=texts[1]) if texts else EMPTY_TEXT,
-        sketch_embeddings(
-            [value for value in embeddings[0] if isinstance(value, Projected)], embeddings[1]
-        )
-        if embeddings
-        else EMPTY_EMBEDDING,
-    )
+    return {name: groups[name] for name in TYPES if name in groups}
+
+
+def _sketch_numbers(groups: Mapping[str, _Group]) -> Sketch:
+    if "number" not in groups:
+        return EMPTY_NUMBER
+    values, clusters = groups["number"]
+    return sketch_values(values, kind="number", clusters=clusters)
+
+
+def _sketch_texts(groups: Mapping[str, _Group]) -> Sketch:
+    if "text" not in groups:
+        return EMPTY_TEXT
+    values, clusters = groups["text"]
+    return sketch_values(values, kind="text", clusters=clusters)
+
+
+def _sketch_projected(groups: Mapping[str, _Group]) -> Sketch:
+    if "embedding" not in groups:
+        return EMPTY_EMBEDDING
+    values, clusters = groups["embedding"]
+    return sketch_embeddings([one for one in values if isinstance(one, Projected)], clusters)
 
 
 def _sketch_repeated(
@@ -225,21 +303,17 @@ def _sketch_repeated(
 
 
 def field_of_sketch(sketch: Sketch) -> FieldSketch:
-    """Convert the summary (sketch) of a field in a profile to a `FieldSketch`.
+    """Convert the summary of one kind of values, as older profiles store it, to a `FieldSketch`.
 
-    For a sketch of numbers, the result has no counts in `category`, because the sketch does not
-    contain how often each number occurs.
+    Such a summary of a category does not contain the types of its values.
     """
     runs = sketch.n + sketch.missing
     bare = replace(sketch, missing=0)
     if sketch.kind == "number":
-        # Too many different values to count individually: a field of numbers.
-        counted = Sketch("category", sketch.n, clustered=sketch.clustered)
-        return FieldSketch(runs, {"number": sketch.n}, number=bare, category=counted)
+        return FieldSketch(runs, {"number": sketch.n}, number=bare, as_kind="number")
     if sketch.kind == "category":
-        return FieldSketch(runs, {"text": sketch.n}, category=bare)
-    counted = Sketch("category", sketch.n, clustered=sketch.clustered)
-    return FieldSketch(runs, {"text": sketch.n}, category=counted, text=bare)
+        return FieldSketch(runs, {_UNKNOWN_TYPE: sketch.n}, category=bare, as_kind="category")
+    return FieldSketch(runs, {"text": sketch.n}, text=bare, as_kind="text")
 
 
 def merge_fields(fields: Iterable[FieldSketch]) -> FieldSketch:
@@ -250,7 +324,7 @@ def merge_fields(fields: Iterable[FieldSketch]) -> FieldSketch:
         types.update(sketch.types)
     return FieldSketch(
         sum(sketch.runs for sketch in of_all),
-        {name: types[name] for name in (*TYPES, *_NO_VALUES) if types[name]},
+        {name: types[name] for name in (*TYPES, _UNKNOWN_TYPE, *_NO_VALUES) if types[name]},
         merge_sketches((sketch.number for sketch in of_all), "number"),
         _keep_repeated(merge_sketches((sketch.category for sketch in of_all), "category")),
         merge_sketches((sketch.text for sketch in of_all if sketch.text.n), "text"),

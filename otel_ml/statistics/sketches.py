@@ -222,19 +222,6 @@ def _moments(bins: Mapping[int, Bin]) -> dict[int, tuple[int, float, float]]:
     return {key: moments_of(key, of_bin) for key, of_bin in bins.items()}
 
 
-def kind_of(values: Iterable[object]) -> Kind:
-    """Decide from a field's values whether it is a number, a category or a text.
-
-    None is a missing value. A field without values is a category.
-    """
-    present = [value for value in values if value is not None]
-    counts = Counter(write_value(value) for value in present)
-    numbers = sum(_is_number(value) for value in present)
-    if numbers >= MOSTLY * len(present) and (len(counts) > FEW_VALUES or len(counts) == 1):
-        return "number"
-    return "category" if is_category(len(present), counts.values()) else "text"
-
-
 def is_category(n: int, counts: Iterable[int]) -> bool:
     """Return whether a field's values repeat often enough to treat the field as a category.
 
@@ -250,18 +237,17 @@ def is_category(n: int, counts: Iterable[int]) -> bool:
 def sketch_values(
     values: Iterable[object],
     *,
-    kind: Kind | None = None,
+    kind: Kind,
     clusters: Iterable[Hashable] | None = None,
 ) -> Sketch:
     """Return a sketch, that is a summary of a field's values.
 
     Args:
         values: Numbers, booleans and texts. None, infinite and NaN numbers count as missing.
-        kind: Kind of the field, such as ``number``. None derives it from the values.
+        kind: Kind of the field, such as ``number``.
         clusters: For each value, the session of its run. None if all values are independent.
     """
     rows = [*values]
-    kind = kind or kind_of(rows)
     sessions: list[Hashable] = [*clusters] if clusters is not None else [*range(len(rows))]
     pairs = [
         (value, session)

@@ -23,34 +23,23 @@ _ERROR_CHARS: Final = 160
 
 def ask_ours(stream: Stream, windows: list[Values], judged: Values) -> Said:
     """Use the statistics of otel-ml as the collector does."""
-    from otel_ml.statistics.distances import compare, correct_together, distance
-    from otel_ml.statistics.fields import presence
-    from otel_ml.statistics.sketches import Sketch, merge_sketches, sketch_values
+    from otel_ml.statistics.field_drift import Reference, compare_fields
+    from otel_ml.statistics.fields import FieldSketch, merge_fields, sketch_field
 
-    def sketch(values: Values) -> Sketch:
-        sessions = [place // stream.session for place in range(len(values))]
-        return sketch_values(
-            [None if _is_nan(value) else value for value in values],
-            kind="category" if stream.is_category else "number",
-            clusters=sessions,
-        )
+    def sketch(values: Values) -> FieldSketch:
+        rows = [
+            (value, place // stream.session)
+            for place, value in enumerate(values)
+            if not _is_nan(value)
+        ]
+        return sketch_field(*zip(*rows, strict=True), runs=len(values))
 
     parts = [sketch(values) for values in windows]
-    reference, window = merge_sketches(parts), sketch(judged)
-
-    def own(see: Callable[[Sketch], Sketch]) -> list[float]:
-        return [
-            distance(see(merge_sketches(parts[:place] + parts[place + 1 :])), see(parts[place]))
-            for place in range(len(parts))
-        ]
-
-    values, there = correct_together(
-        [
-            compare(reference, window, own=lambda: own(lambda one: one)),
-            compare(presence(reference), presence(window), own=lambda: own(presence)),
-        ]
+    reference = Reference(
+        "before", {"value": merge_fields(parts)}, [{"value": part} for part in parts]
     )
-    words = [name for name, said in (("drift", values), ("missing", there)) if said.word == "drift"]
+    (drift,) = compare_fields({"value": sketch(judged)}, reference)
+    words = ["drift" if part.name == "value" else part.name for part in drift.drifted]
     return bool(words), " and ".join(words)
 
 

@@ -226,7 +226,7 @@ def test_pages_fit_a_phone(chromium: Browser, demo: CollectorProcess, shots: Pat
         ("judges", f"/projects/{DOCS}/judges"),
         ("judge", f"/projects/{DOCS}/judges/grounded"),
         ("monitor", f"/projects/{DOCS}/monitor"),
-        ("profiles", f"/projects/{DOCS}/profiles"),
+        ("fields", f"/projects/{DOCS}/fields"),
     ):
         page.goto(demo.endpoint + path)
         page.wait_for_load_state("networkidle")

@@ -398,12 +398,13 @@ def _add_monitored(
     """Add a figure that monitoring computes, for all runs or for the slices with the most runs."""
     for key in _choose_monitored(asked, measured):
         where = narrow_filter(asked.where, key.where(asked.by))
-        value, runs = measure_monitored(reader, asked.project, where, figure, window)
+        found = measure_monitored(reader, asked.project, where, figure, window)
         known = measured.get(key, MeasuredSlice(0))
         measured[key] = replace(
             known,
-            numbers={**known.numbers, key_of(figure): value},
-            counts={**known.counts, key_of(figure): max(runs, known.runs)},
+            numbers={**known.numbers, key_of(figure): found.value},
+            counts={**known.counts, key_of(figure): max(found.runs, known.runs)},
+            texts={**known.texts, key_of(figure): found.text},
         )
 
 

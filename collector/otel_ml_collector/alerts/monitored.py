@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from otel_ml_collector.alerts.conditions import model_of
+from otel_ml_collector.alerts.sentences import describe_value
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.figures import Figure
 from otel_ml_collector.filter.grammar import conjuncts
@@ -18,20 +20,31 @@ from otel_ml_collector.windows import Window
 _PAST_OF_NS: dict[int, FieldsPast] = {HOUR_NS: "1h", DAY_NS: "24h", 7 * DAY_NS: "7d"}
 
 
+@dataclass(frozen=True, slots=True)
+class MonitoredValue:
+    """The value of a figure in a window.
+
+    Attributes:
+        value: NaN if the field has too few runs to measure drift, or if `excess` counts failures
+            according to a judge and this judge scored no run in the window.
+        runs: Number of runs in the window.
+        text: What the value means, in words. Empty if the number says it all.
+    """
+
+    value: float
+    runs: int
+    text: str = ""
+
+
 def measure_monitored(
     reader: Reader, project: str, where: str, figure: Figure, window: Window
-) -> tuple[float, int]:
+) -> MonitoredValue:
     """Measure `drift` or `excess` for the runs in a window.
 
     `drift` measures how much a field has changed compared with an earlier time. `excess` counts
     extra failures in the worst slice. A slice is the runs with one value of a field or tag, such as
     client = Remax. Its extra failures are those that it would not have at the failure rate of all
     other runs.
-
-    Returns:
-        The value of the figure and the number of runs in the window. The value is NaN if the field
-        has too few runs to measure drift, or if `excess` counts failures according to a judge and
-        this judge scored no run in the window.
 
     Raises:
         BadInput: The filter is invalid, or the earlier time that drift is compared with is invalid.
@@ -45,9 +58,10 @@ def measure_monitored(
         slices = find_slices(reader, query, end_ns)
     except BadInput as error:
         if error.field == "figure":  # the judge scored no run in this window
-            return math.nan, 0
+            return MonitoredValue(math.nan, 0)
         raise
-    return max((part.excess for part in slices.slices), default=0.0), slices.runs
+    most = max((part.excess for part in slices.slices), default=0.0)
+    return MonitoredValue(most, slices.runs)
 
 
 def measure_version(
@@ -74,8 +88,8 @@ def measure_version(
 
 def _measure_drift(
     reader: Reader, project: str, where: str, figure: Figure, window: Window
-) -> tuple[float, int]:
-    """Return the largest drift score of a drifted part; 0 without drift, NaN for too few runs.
+) -> MonitoredValue:
+    """Return the drift score of a field and what changed; 0 without drift.
 
     As on the page of the field, the newest complete hour, day or week of the window is compared.
     """
@@ -91,5 +105,8 @@ def _measure_drift(
     answer = find_drift(question)
     drift = next((drift for drift in answer.drifts if drift.name == figure.of), None)
     if drift is None or drift.word == "too few":
-        return math.nan, answer.runs
-    return max((part.comparison.distance for part in drift.drifted), default=0.0), answer.runs
+        return MonitoredValue(math.nan, answer.runs)
+    if drift.word != "drift":
+        return MonitoredValue(0.0, answer.runs)
+    text = f"{describe_value(figure, drift.distance)}: {drift.sentence}"
+    return MonitoredValue(drift.distance, answer.runs, text)

@@ -154,7 +154,7 @@ Measured = Mapping[SeriesName, Sequence[SeriesRow]]
 
 def _measure_drift(reader: Reader, project: str, now_ns: int) -> Measured:
     rows: list[SeriesRow] = [
-        ((drift.model, field.name), field.parts[0].comparison.distance)
+        ((drift.model, field.name), field.distance)
         for drift in judge_models(FieldsQuestion(reader, project, "", now_ns, "24h", THAN))
         for field in drift.drifts
         if field.parts and field.word != "too few"

@@ -18,8 +18,7 @@ from otel_ml import attributes as names
 from otel_ml.counts import write_count
 from otel_ml.statistics.distances import MARGIN, quantile
 from otel_ml.statistics.field_drift import FieldDrift, Reference, compare_fields, moved_share
-from otel_ml.statistics.fields import MISSING, TABLES, FieldSketch, field_of_sketch
-from otel_ml.statistics.sketches import Sketch
+from otel_ml.statistics.fields import MISSING, TABLES, FieldSketch
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.evaluations.datasets import find_items, find_newest, versions_of
 from otel_ml_collector.filter.sql import compile_where
@@ -602,25 +601,22 @@ def _read_profile(question: FieldsQuestion, than: Than) -> Reference:
         raise Missing(f"There is no {than.name} in project {question.project!r}")
     try:
         fields = {
-            section + "".join(map(write_step, steps)): _read_component(component)
+            # References from tables had both keys.
+            path_of_component(component): FieldSketch.from_dict(
+                component.get("whole", component["sketch"])
+            )
             for component in orjson.loads(documents[0])["components"]
             if component["side"] in {"input", "output"} and {"field", "sketch"} <= component.keys()
-            for section, *steps in (component.get("steps") or component["field"].split("."),)
         }
     except (KeyError, TypeError, ValueError) as error:  # the document can be any text
         raise Missing(f"The document of {than.name} is not a profile") from error
     return Reference(than.name, fields)
 
 
-def _read_component(component: Mapping[str, Any]) -> FieldSketch:
-    """Read one field of a profile. A reference from a table has full sketches.
-
-    Raises:
-        ValueError: The field has no valid sketch.
-    """
-    if "whole" in component:
-        return FieldSketch.from_dict(component["whole"])
-    return field_of_sketch(Sketch.from_dict(component["sketch"]))
+def path_of_component(component: Mapping[str, Any]) -> str:
+    """Return the path of the field that a component of a profile describes, as filters write it."""
+    steps: list[str] = component.get("steps") or component["field"].split(".")
+    return steps[0] + "".join(map(write_step, steps[1:]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -856,7 +852,7 @@ def _make_finding(
         }.get(kind, f"The inputs of {drift.model} changed")
         shown = _WITH_UNITS.get(first.name, name)
         named = "" if kind == "broken" else f"{shown[:1].upper()}{shown[1:]}: "
-        text = f"{':' if kind == 'broken' else '.'} {named}{first.drifted[0].sentence} {since}"
+        text = f"{':' if kind == 'broken' else '.'} {named}{first.sentence} {since}"
         if affected is not None:
             text += f", {'almost ' if affected.rest else ''}only for {part}"
     began = name_change(changes, since_ns, drift.window.end_ns)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import Response
+from fastapi.responses import RedirectResponse, Response
 from pydantic import Field
 
 from otel_ml.statistics.distances import FEWEST_VALUES
@@ -16,7 +16,7 @@ from otel_ml_collector.access import ANNOTATE, access_of
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.errors import Missing, suggest
 from otel_ml_collector.filter.writing import narrow, quoted
-from otel_ml_collector.findings.drift import FieldsQuestion, write_time
+from otel_ml_collector.findings.drift import THAN, FieldsQuestion, reference_name, write_time
 from otel_ml_collector.findings.slice_sums import SlicesQuery
 from otel_ml_collector.findings.suggestions import suggest_for_field
 from otel_ml_collector.monitor.fields import (
@@ -27,7 +27,9 @@ from otel_ml_collector.monitor.fields import (
     find_field,
     find_fields,
 )
+from otel_ml_collector.monitor.profiles import StoredProfile, find_profiles, list_profile_names
 from otel_ml_collector.monitor.slice_fields import DRIFT, find_field_slices, has_drift
+from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import DAY_NS, from_rfc3339
 from otel_ml_collector.versions.find import find_models
 from otel_ml_collector.web import view
@@ -189,7 +191,12 @@ def list_fields(
     chosen = asked.model_dump(exclude_defaults=True)
     question = ask_fields(reader, project, asked, time.time_ns())
     fields = find_fields(question) if names else None
+    profiles = list_profile_names(reader, project)
+    profile = _find_reference(reader, project, asked, profiles)
     context = {
+        "profiles": {f"profile:{name}": name for name in profiles},
+        "profile": profile,
+        "bounds": _write_bounds(profile) if profile else {},
         "start": write_time(question.window.start_ns),
         "end": write_time(question.window.end_ns),
         "models": names,
@@ -201,6 +208,35 @@ def list_fields(
         "python": python_call("fields", asked.model, last=asked.last, than=asked.than),
     }
     return show_page(request, "fields.html", context)
+
+
+def _find_reference(
+    reader: Reader, project: str, asked: FieldsAsked, profiles: Sequence[str]
+) -> StoredProfile | None:
+    """Find the profile that is the reference; None if the reference is something else."""
+    name = asked.than.removeprefix("profile:")
+    if asked.than == THAN:
+        name = reference_name(asked.model)
+    if name not in profiles:
+        return None
+    return next(iter(find_profiles(reader, project, [name])), None)
+
+
+def _write_bounds(profile: StoredProfile) -> dict[str, str]:
+    """Write the valid numbers of each field, such as ``0 to 120``."""
+    bounds = {}
+    for part in profile.components:
+        low, high = (None if end is None else write_number(end) for end in (part.low, part.high))
+        if low is not None or high is not None:
+            one_sided = f"up to {high}" if low is None else f"from {low}"
+            bounds[part.field] = one_sided if None in {low, high} else f"{low} to {high}"
+    return bounds
+
+
+@pages.get("/projects/{project:path}/profiles")
+def open_profiles(project: str) -> RedirectResponse:
+    """Lead to the fields, which can be compared with each profile of the project."""
+    return RedirectResponse(view.address(project, "fields"))
 
 
 class FieldSlicesAsked(FieldsAsked):

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query
@@ -37,12 +37,12 @@ from otel_ml.statistics.fields import (
     merge_fields,
     subtract_sketch,
 )
+from otel_ml.statistics.histograms import make_cells
 from otel_ml.statistics.projections import NORM, PROJECTED, Projected
 from otel_ml.statistics.sketches import (
     Sketch,
     bin_of,
     bucket_of,
-    moments_of,
     script_of,
     write_value,
 )
@@ -78,12 +78,9 @@ from otel_ml_collector.store.sql import ALWAYS, Condition, Sql
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.windows import Window
 
-_CELLS: Final = 40
-_MOST_VALUES: Final = 20
 _TYPICAL_OF: Final = 1_000
 _TYPICAL: Final = 20
 _SHOWN_CHARS: Final = 200
-_EDGE: Final = 0.005
 _PART_TITLES: Final[Mapping[str, str]] = {
     "value": "Value",
     "words": "Words",
@@ -304,7 +301,7 @@ def _summary_of(drift: ModelDrift, field_drift: FieldDrift) -> dict[str, Any]:
         "word": field_drift.word,
         "change": drift.changes.get(field_drift.name, ""),
         "sentence": field_drift.sentence,
-        "distance": field_drift.parts[0].comparison.distance if field_drift.parts else 0.0,
+        "distance": field_drift.distance,
         "since": to_rfc3339(drift.since_ns(field_drift)) if is_drift else None,
         "where": write_where(drift.model, field_drift),
     }
@@ -343,7 +340,13 @@ def find_field(question: FieldsQuestion, name: str) -> FieldReport:
         or len(drift.reference.windows) >= 7,  # noqa: PLR2004 - as many as calibrate
         parts=[_describe(part) for part in own.parts],
         histograms=[
-            FieldHistogram(part=part.name, cells=make_cells(part.reference, part.window))
+            FieldHistogram(
+                part=part.name,
+                cells=[
+                    HistogramCell(**asdict(cell))
+                    for cell in make_cells(part.reference, part.window)
+                ],
+            )
             for part in own.parts
             if part.window.kind in ("number", "category")
         ],
@@ -394,66 +397,6 @@ def _write_side(part: PartDrift, sketch: Sketch) -> str:
         counts = part.reference.values or part.window.values
         value = max(counts, key=lambda value: (counts[value], value), default="")
     return f"{value} {write_share(sketch.values.get(value, 0) / sketch.n)}"
-
-
-def make_cells(reference: Sketch, window: Sketch) -> list[HistogramCell]:
-    """Cut both distributions into the same cells: intervals of numbers, or values."""
-    if reference.kind != "number" and window.kind != "number":
-        return _make_value_cells(reference, window)
-    sides = [side for side in (reference, window) if side.n]
-    if not sides:
-        return []
-    low = min(quantile(side, _EDGE) for side in sides)
-    high = max(quantile(side, 1 - _EDGE) for side in sides)
-    whole = all(_is_whole(side) for side in sides) and high - low < 4 * _CELLS
-    width = max(-(-(high - low + 1) // _CELLS), 1.0) if whole else (high - low) / _CELLS
-    if width <= 0:
-        width = abs(high) or 1.0
-    cells = max(min(round((high - low) / width + 0.5), _CELLS), 1)
-    shares = []
-    for side in (reference, window):
-        of_side = [0.0] * cells
-        for key, own in side.bins.items():
-            count, mean, _ = moments_of(key, own)
-            of_side[min(max(int((mean - low) / width), 0), cells - 1)] += count / side.n
-        shares.append(of_side)
-    return [
-        HistogramCell(
-            label=write_number(low + width * place),
-            low=low + width * place,
-            high=low + width * (place + 1),
-            reference=shares[0][place],
-            window=shares[1][place],
-        )
-        for place in range(cells)
-    ]
-
-
-def _is_whole(sketch: Sketch) -> bool:
-    return all(
-        abs(mean - round(mean)) < max(abs(mean), 1.0) * 1e-4
-        for mean in (moments_of(key, own)[1] for key, own in sketch.bins.items())
-    )
-
-
-def _make_value_cells(reference: Sketch, window: Sketch) -> list[HistogramCell]:
-    def share(sketch: Sketch, value: str) -> float:
-        return sketch.values.get(value, 0) / sketch.n if sketch.n else 0.0
-
-    values = sorted(
-        reference.values.keys() | window.values.keys(),
-        key=lambda value: (-max(share(reference, value), share(window, value)), value),
-    )[:_MOST_VALUES]
-    return [
-        HistogramCell(
-            label=value,
-            low=None,
-            high=None,
-            reference=share(reference, value),
-            window=share(window, value),
-        )
-        for value in values
-    ]
 
 
 def _threshold(drift: ModelDrift, own: FieldDrift, shown: PartDrift) -> float:

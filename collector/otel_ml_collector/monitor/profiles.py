@@ -1,28 +1,25 @@
-"""Profiles that clients have sent, in the API and on a page, with the fields they describe."""
+"""Profiles that clients have sent, in the API, with the fields they describe."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
 
 import orjson
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from pydantic import Field, ValidationError
-from starlette.responses import Response
 
 from otel_ml.statistics.distances import quantile
 from otel_ml.statistics.field_drift import write_number, write_share
-from otel_ml.statistics.sketches import Sketch
+from otel_ml.statistics.fields import FieldSketch
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.api.route import DeferredRoute
+from otel_ml_collector.findings.drift import path_of_component
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.versions import all_version_numbers, read_versions
 from otel_ml_collector.times import to_rfc3339
-from otel_ml_collector.web import view
-from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
 _MOST_PROFILES: Final = 100
 api = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
-pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
 class ProfileComponent(AnswerBody):
@@ -63,13 +60,15 @@ class StoredProfiles(AnswerBody):
     profiles: list[StoredProfile] = Field(description="The newest version of each profile, by name")
 
 
-def find_profiles(reader: Reader, project: str) -> list[StoredProfile]:
-    """List the newest versions of a project's profiles by name, at most 100 of them."""
-    names = sorted({name for name, _, _ in all_version_numbers(reader, project, "profile")})
-    newest = {
-        row["name"]: row
-        for row in read_versions(reader, project, "profile", names[:_MOST_PROFILES])
-    }
+def list_profile_names(reader: Reader, project: str) -> list[str]:
+    """List the names of a project's profiles, at most 100 of them."""
+    names = {name for name, _, _ in all_version_numbers(reader, project, "profile")}
+    return sorted(names)[:_MOST_PROFILES]
+
+
+def find_profiles(reader: Reader, project: str, names: Sequence[str]) -> list[StoredProfile]:
+    """Find the newest version of each of these profiles. Invalid ones are left out."""
+    newest = {row["name"]: row for row in read_versions(reader, project, "profile", names)}
     profiles = [_read_profile(row) for row in newest.values()]
     return [profile for profile in profiles if profile is not None]
 
@@ -93,29 +92,28 @@ def _read_profile(row: Mapping[str, Any]) -> StoredProfile | None:
 
 
 def _read_component(component: Mapping[str, Any]) -> ProfileComponent:
-    sketch = Sketch.from_dict(component["sketch"]) if "sketch" in component else None
-    runs = sketch.n + sketch.missing if sketch else 0
-    typical = ""
-    if sketch and sketch.n:
-        if sketch.kind == "number":
-            typical = write_number(quantile(sketch, 0.5))
-        elif sketch.kind == "text":
-            typical = f"{write_number(quantile(sketch.parts['words'], 0.5))} words"
-        else:
-            values = sketch.values
-            value = max(values, key=lambda value: (values[value], value), default="")
-            typical = f"{value} {write_share(values.get(value, 0) / sketch.n)}"
+    field = FieldSketch.from_dict(component["sketch"]) if "sketch" in component else None
     return ProfileComponent(
         name=component["name"],
         side=component["side"],
-        field=component.get("field", ""),
-        kind=sketch.kind if sketch else "",
-        n=sketch.n if sketch else 0,
-        missing=sketch.missing / runs if sketch and runs else None,
-        typical=typical,
+        field=path_of_component(component) if component.get("field") else "",
+        kind=field.kind if field else "",
+        n=field.n if field else 0,
+        missing=field.missing / field.runs if field and field.runs else None,
+        typical=_write_typical(field) if field and field.n else "",
         low=component.get("low"),
         high=component.get("high"),
     )
+
+
+def _write_typical(field: FieldSketch) -> str:
+    if field.kind == "number":
+        return write_number(quantile(field.number, 0.5))
+    if field.kind == "text":
+        return f"{write_number(quantile(field.text.parts['words'], 0.5))} words"
+    values = field.category.values
+    value = max(values, key=lambda value: (values[value], value), default="")
+    return f"{value} {write_share(values.get(value, 0) / field.n)}"
 
 
 @api.get("/projects/{project:path}/profiles")
@@ -125,15 +123,5 @@ def get_profiles(project: str, reader: FromReader) -> StoredProfiles:
     A profile describes which values are normal for a model. To compare the fields of a model with a
     profile, send `than=profile:NAME` to the route that ends in `/fields`.
     """
-    return StoredProfiles(profiles=find_profiles(reader, project))
-
-
-@pages.get("/projects/{project:path}/profiles")
-def show_profiles(request: Request, project: str, reader: FromReader) -> Response:
-    """Show the profiles of a project, each with the fields it describes."""
-    context = {
-        "profiles": find_profiles(reader, project),
-        "api": view.api_address("projects", project, "profiles"),
-        "python": python_call("profiles"),
-    }
-    return show_page(request, "profiles.html", context)
+    names = list_profile_names(reader, project)
+    return StoredProfiles(profiles=find_profiles(reader, project, names))

@@ -283,8 +283,7 @@ def _make_slice(
     of_model: int,
 ) -> tuple[float, RunSlice]:
     word = _WORDS[drift.word]
-    part = (drift.drifted or drift.parts)[0]
-    gap = part.comparison.distance
+    gap = drift.distance
     field = _field_of(query)
     cell = SliceCell(
         figure=query.figure,

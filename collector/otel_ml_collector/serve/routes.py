@@ -101,7 +101,6 @@ _ROUTERS: Final = (
     experiments.pages,
     comparison.pages,
     field_pages.pages,
-    profiles.pages,
     unusual.pages,
     sessions.pages,
     metrics.pages,

@@ -313,6 +313,6 @@ def _part(request: Request) -> str:
         return "settings"
     if rest.startswith(("queue", "judge")):  # labelling queues belong to Judges
         return "judges"
-    if rest.startswith(("fields", "problems", "profiles", "targets", "alert")):
+    if rest.startswith(("fields", "problems", "targets", "alert")):
         return "monitor"
     return next((part for part in PARTS if rest.startswith(part)), next(iter(PARTS)))

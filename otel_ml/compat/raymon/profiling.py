@@ -7,7 +7,7 @@ The reports of comparisons have raymon's keys, but otel-ml's rules decide what c
 import json
 import math
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any, ClassVar, Final
@@ -221,9 +221,9 @@ class Component(profiles.Component):
         extractor: Any = self.extractor
         return super().is_built() and extractor.is_built() and self.stats.is_built()
 
-    def build(self, values: Sequence[Any]) -> None:
+    def build(self, values: Sequence[Any], clusters: Sequence[Hashable] | None = None) -> None:
         """Compute the statistics from values."""
-        super().build(values)
+        super().build(values, clusters)
         self.stats = _measure(self, values)
 
     def to_jcr(self) -> dict[str, Any]:

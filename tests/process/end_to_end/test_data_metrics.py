@@ -17,7 +17,7 @@ from otel_ml import (
 )
 from otel_ml.compat.digitalhub import Entity, Project
 from otel_ml.reader import Reader
-from otel_ml.statistics.sketches import sketch_values
+from otel_ml.statistics.fields import describe_field
 from tests.support.collector import CollectorProcess
 from tests.support.waiting import wait_until
 
@@ -131,7 +131,7 @@ def test_stored_runs_have_them(collector: CollectorProcess, client: Client) -> N
     assert (found["drifted"], found["drift_not_judged"]) == (0, 0)
     assert version.metrics == pytest.approx(found)
     truths = ["no" if place % 3 else "yes" for place in range(200)]
-    assert profile.components["churned"].sketch == sketch_values(truths)
+    assert profile.components["churned"].sketch == describe_field(truths, kind="category")
 
 
 def test_profile_tags_stored_runs(collector: CollectorProcess, client: Client) -> None:

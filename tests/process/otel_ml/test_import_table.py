@@ -298,13 +298,13 @@ def test_a_call_of_the_past(client: Client, collector: CollectorProcess) -> None
 
 
 def test_page_shows_what_was_imported(client: Client, collector: CollectorProcess) -> None:
-    """`page` leads to the model's page, and for a reference to the profiles of the project."""
+    """`page` leads to the model's page, and for a reference to the fields."""
     base = f"{collector.endpoint}/projects/{quote(client.project)}"
     done = client.import_table(CHURN, model="churn now", **ROLES)
     assert done.page == f"{base}/models/churn%20now"
     assert "churn now" in read_page(done.page)
     done = client.import_table(CHURN, model="churn later", outputs="churned", as_reference=True)
-    assert done.page == f"{base}/profiles"
+    assert done.page == f"{base}/fields"
     assert "reference of churn later" in read_page(done.page)
 
 

@@ -146,7 +146,6 @@ def _over_demo(demo: CollectorProcess) -> list[Stop]:
         Stop("alert-rule", f"{SCREENED}/alert-rule?edit=texture+missing"),
         Stop("alert-rule-wrong", f"{SCREENED}/alert-rule?when=runs+%3E"),
         Stop("settings", f"{DOCS}/settings"),
-        Stop("profiles-empty", f"{DOCS}/profiles"),
         Stop("datasets", f"{DOCS}/datasets"),
         Stop("datasets-empty", "/projects/nothing-here/datasets"),
         Stop("dataset", f"{DOCS}/datasets/questions"),

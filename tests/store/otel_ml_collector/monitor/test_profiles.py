@@ -1,15 +1,19 @@
 """Profiles sent by clients are listed; invalid ones are not."""
 
 import json
-from typing import Any
+import time
+from typing import Any, Final
 
 import pytest
 
 from otel_ml import InputComponent, ModelProfile, OutputComponent
 from otel_ml_collector.span import Span
+from otel_ml_collector.times import DAY_NS
 from tests.support.otel_ml_collector.asgi import ask
-from tests.support.otel_ml_collector.spans import NOW_NS, make_span
+from tests.support.otel_ml_collector.spans import MS_NS, NOW_NS, make_call, make_span
 from tests.support.otel_ml_collector.stores import Service
+
+YESTERDAY_NS: Final = time.time_ns() // DAY_NS * DAY_NS - DAY_NS // 2
 
 
 def send(name: str, digest: str, document: object) -> Span:
@@ -60,9 +64,24 @@ def test_newest_version(profiles: list[dict[str, Any]]) -> None:
     assert (label["side"], label["typical"]) == ("output", "yes 50 %")
 
 
-def test_page(service: Service, profiles: list[dict[str, Any]]) -> None:
-    """The page shows each profile with its bounds, and links to the comparison with it."""
-    page = ask(service.app, "/projects/profiles/profiles").text
-    assert "churn@1.0.0" in page
-    assert "/projects/profiles/fields?than=profile%3Achurn%3Av2" in page
-    assert "No profiles yet" in ask(service.app, "/projects/none/profiles").text
+def test_reference_of_fields(service: Service, profiles: list[dict[str, Any]]) -> None:
+    """The page of fields compares with a profile and shows its bounds."""
+    spans = [
+        make_call(
+            "churn",
+            {"otel_ml.inputs": json.dumps({"age": place % 80})},
+            start_ns=YESTERDAY_NS + place * MS_NS,
+            end_ns=YESTERDAY_NS + (place + 1) * MS_NS,
+        )
+        for place in range(200)
+    ]
+    service.store.take("profiles", *spans, now_ns=time.time_ns())
+    page = ask(service.app, "/projects/profiles/fields").text
+    assert "/projects/profiles/fields?model=churn&amp;than=profile%3Achurn" in page
+    assert "28 days before" in page
+    page = ask(service.app, "/projects/profiles/fields?than=profile:churn").text
+    assert "0 to 120" in page
+    assert "Profile churn@1.0.0 is version 2" in page
+    answer = ask(service.app, "/projects/profiles/profiles")
+    assert (answer.status, answer.headers["location"]) == (307, "/projects/profiles/fields")
+    assert "compare them with churn" not in ask(service.app, "/projects/none/fields").text

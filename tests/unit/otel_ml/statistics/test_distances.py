@@ -27,12 +27,11 @@ from otel_ml.statistics.distances import (
     usual_distance,
     wasserstein,
 )
-from otel_ml.statistics.fields import presence
+from otel_ml.statistics.fields import describe_field, presence
 from otel_ml.statistics.sketches import (
     Sketch,
     bin_of,
     bounds_of,
-    kind_of,
     merge_sketches,
     script_of,
     sketch_values,
@@ -120,13 +119,13 @@ def test_categories(before: dict[str, int], after: dict[str, int]) -> None:
 
 def test_population_stability() -> None:
     """The population stability index matches its formula, with half a run for an absent value."""
-    first = sketch_values(["a"] * 60 + ["b"] * 40)
-    second = sketch_values(["a"] * 30 + ["b"] * 60 + ["c"] * 10)
+    first = sketch_values(["a"] * 60 + ["b"] * 40, kind="category")
+    second = sketch_values(["a"] * 30 + ["b"] * 60 + ["c"] * 10, kind="category")
     expected = (
         -0.3 * math.log(0.3 / 0.6) + 0.2 * math.log(0.6 / 0.4) + 0.095 * math.log(0.1 / 0.005)
     )
     assert population_stability(first, second) == pytest.approx(expected)
-    assert population_stability(first, sketch_values(["a"] * 6 + ["b"] * 4)) == 0
+    assert population_stability(first, sketch_values(["a"] * 6 + ["b"] * 4, kind="category")) == 0
 
 
 @pytest.mark.parametrize("shape", [0.5, 1.0, 3.0, 40.0, 500.0])
@@ -197,12 +196,12 @@ def test_moments() -> None:
 
 def test_kinds() -> None:
     """The kind of a field is found from its values."""
-    assert kind_of([*range(100), "unknown"]) == "number"
-    assert kind_of([1, 2, 3] * 40) == "category"
-    assert kind_of([True, False, None]) == "category"
-    assert kind_of(["visa", "cash"] * 50) == "category"
-    assert kind_of([f"How do I do {i}?" for i in range(100)]) == "text"
-    assert kind_of([]) == "category"
+    assert describe_field([*range(100), "unknown"]).kind == "number"
+    assert describe_field([1, 2, 3] * 40).kind == "category"
+    assert describe_field([True, False, None]).kind == "category"
+    assert describe_field(["visa", "cash"] * 50).kind == "category"
+    assert describe_field([f"How do I do {i}?" for i in range(100)]).kind == "text"
+    assert describe_field([]).kind == "category"
 
 
 def test_sessions() -> None:
@@ -246,8 +245,8 @@ def test_one_number() -> None:
 
 def test_missing() -> None:
     """Presence of a field is a category of its own."""
-    before = presence(sketch_values(["a"] * 100))
-    after = presence(sketch_values(["a"] * 86 + [None] * 14))
+    before = presence(sketch_values(["a"] * 100, kind="category"))
+    after = presence(sketch_values(["a"] * 86 + [None] * 14, kind="category"))
     assert before.values == {"there": 100, "missing": 0}
     assert jensen_shannon(before, after) == pytest.approx(math.sqrt(0.0738), abs=1e-3)
 

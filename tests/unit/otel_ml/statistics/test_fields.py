@@ -17,7 +17,13 @@ from otel_ml.statistics.field_drift import (
     write_number,
     write_share,
 )
-from otel_ml.statistics.fields import FieldSketch, merge_fields, sketch_field, subtract_sketch
+from otel_ml.statistics.fields import (
+    FieldSketch,
+    describe_field,
+    merge_fields,
+    sketch_field,
+    subtract_sketch,
+)
 from otel_ml.statistics.sketches import Sketch, merge_sketches, sketch_values
 
 DAYS: Final = 14
@@ -135,14 +141,14 @@ def test_kind(values: list[object], kind: str) -> None:
 
 def test_moved_share() -> None:
     """If 30 % of the values changed from one category to others, the share is 0.3."""
-    before = sketch_values(["a"] * 50 + ["b"] * 50)
-    after = sketch_values(["a"] * 20 + ["b"] * 60 + ["c"] * 20)
+    before = sketch_values(["a"] * 50 + ["b"] * 50, kind="category")
+    after = sketch_values(["a"] * 20 + ["b"] * 60 + ["c"] * 20, kind="category")
     assert moved_share(before, after) == pytest.approx(0.3)
 
 
 def test_merged_kind_is_that_of_most_values() -> None:
     """Sketches of different kinds have the kind of most values, however many sketches there are."""
-    words, number = sketch_values(["a"] * 5), sketch_values([1.0])
+    words, number = sketch_values(["a"] * 5, kind="category"), sketch_values([1.0], kind="number")
     assert merge_sketches([number, words, number]) == words
 
 
@@ -231,7 +237,7 @@ def test_constant_is_a_number(before: float, after: float, sentence: str) -> Non
     assert (drift.kind, drift.word) == ("number", "drift")
     assert drift.sentence.startswith(sentence)
     assert make_field(of_each(before), 1).kind == "number"
-    assert sketch_values([before] * 200).kind == "number"
+    assert describe_field([before] * 200).kind == "number"
 
 
 def test_few_numbers_and_a_constant_text_are_categories() -> None:
