@@ -4,7 +4,7 @@ import argparse
 import os
 import platform
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from tests.bench import (
     artifacts,
@@ -52,6 +52,7 @@ from tests.bench import (
     values,
 )
 from tests.bench.beside import Measure, Tree
+from tests.bench.progress import measuring, shown_progress
 
 PARTS: Final[Mapping[str, Callable[[], None]]] = {
     "ready": ready.report,
@@ -127,6 +128,15 @@ FULL_BESIDE: Final[Mapping[str, Callable[[Tree, int, int], Mapping[str, float]]]
 }
 
 
+class _Repeats(NamedTuple):
+    rounds: int
+    times: int
+
+
+_USUAL: Final = _Repeats(beside.ROUNDS, full.TIMES)
+_BRIEF: Final = _Repeats(1, 3)
+
+
 def _full(part: str, runs: int, times: int) -> Measure:
     """Return the measure of a part for a project that uses all features."""
     return lambda tree: FULL_BESIDE[part](tree, runs, times)
@@ -137,12 +147,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("part", nargs="*", help=f"any of {', '.join(PARTS)}; all when none is")
     parser.add_argument("--beside", metavar="COMMIT", default="", help="ratios to a commit")
-    parser.add_argument("--rounds", type=int, default=beside.ROUNDS, help="beside that commit")
+    parser.add_argument("--rounds", type=int, help=f"beside that commit [{beside.ROUNDS}]")
     parser.add_argument("--full", action="store_true", help="a project that uses everything")
     of_full = f"of a full project; {queries.RUNS:,}, or {queries.RUNS_BESIDE:,} beside a commit"
     parser.add_argument("--runs", type=int, help=of_full)
-    parser.add_argument("--times", type=int, default=full.TIMES, help="each of it so often")
+    parser.add_argument("--times", type=int, help=f"each of it so often [{full.TIMES}]")
+    brief = f"like --rounds {_BRIEF.rounds} --times {_BRIEF.times}: ingest takes 4 minutes"
+    parser.add_argument("--brief", action="store_true", help=brief)
     chosen = parser.parse_args()
+    usual = _BRIEF if chosen.brief else _USUAL
+    rounds, times = chosen.rounds or usual.rounds, chosen.times or usual.times
     known: Mapping[str, object] = BESIDE if chosen.beside else PARTS
     if chosen.full:
         known = FULL_BESIDE if chosen.beside else FULL
@@ -153,13 +167,14 @@ def main() -> None:
     print(f"{os.cpu_count()} cores, Python {platform.python_version()}", end=", ")
     print(f"load average {os.getloadavg()[0]:.1f}\n", flush=True)
     for part in wanted:
-        if chosen.beside:
-            measure = BESIDE[part] if not chosen.full else _full(part, runs, chosen.times)
-            beside.report(chosen.beside, measure, chosen.rounds)
-        elif chosen.full:
-            FULL[part](runs, chosen.times)
-        else:
-            PARTS[part]()
+        with shown_progress(), measuring(part):
+            if chosen.beside:
+                measure = BESIDE[part] if not chosen.full else _full(part, runs, times)
+                beside.report(chosen.beside, measure, rounds)
+            elif chosen.full:
+                FULL[part](runs, times)
+            else:
+                PARTS[part]()
 
 
 if __name__ == "__main__":

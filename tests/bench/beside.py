@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.bench.progress import measuring
 from tests.bench.spread import spread
 from tests.bench.table import print_table
 from tests.house import unpack
@@ -70,7 +71,10 @@ def report(commit: str, measure: Measure, rounds: int = ROUNDS) -> None:
     with _both(commit) as (then, now):
         for number in range(rounds):
             trees = (then, now) if number % 2 else (now, then)
-            said = {tree.name: measure(tree) for tree in trees}
+            said = {}
+            for tree in trees:
+                with measuring(f"round {number + 1} of {rounds}, {tree.name}"):
+                    said[tree.name] = measure(tree)
             for name in [name for name in said[then.name] if name in said[now.name]]:
                 found.setdefault(name, []).append((said[then.name][name], said[now.name][name]))
     rows = [

@@ -26,6 +26,7 @@ from tests.bench.load import Load, Sent, send_load
 from tests.bench.payload import SPANS
 from tests.bench.payload_full import FullTemplate
 from tests.bench.process import cpu_s_of, wait_idle
+from tests.bench.progress import measuring
 from tests.bench.queries import RUNS, ask, open_beside, writing
 from tests.bench.queries_asked import Asked, make_queries
 from tests.bench.spread import spread
@@ -131,10 +132,12 @@ def measure_ingest(tree: Tree, rounds: int) -> Mapping[str, float]:
     filled: dict[str, list[_Filled]] = {}
     with tempfile.TemporaryDirectory() as folder, tree.serve(Path(folder) / "data") as collector:
         for in_flight in IN_FLIGHT:
-            for _ in range(rounds):
+            for number in range(rounds):
                 for kind in _KINDS:
-                    one = _fill(collector, kind, in_flight, SECONDS)
-                    filled.setdefault(f"{kind}, {in_flight} in flight", []).append(one)
+                    title = f"{kind}, {in_flight} in flight"
+                    with measuring(f"{title}, {number + 1} of {rounds}"):
+                        one = _fill(collector, kind, in_flight, SECONDS)
+                    filled.setdefault(title, []).append(one)
     found: dict[str, float] = {}
     for title, those in filled.items():
         found[f"{title}, spans/s"] = statistics.median(one.rate for one in those)
