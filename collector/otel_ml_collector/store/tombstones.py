@@ -18,6 +18,7 @@ from otel_ml_collector.owners import is_run, model_of, own_key
 from otel_ml_collector.records import (
     AliasMove,
     ArtifactRecord,
+    CallPoint,
     ItemContent,
     LateLog,
     LateTag,
@@ -166,6 +167,7 @@ class ProjectDeletions:
             **facts,
             items=[row for row in records.items if not self._means_item(row, owners)],
             trace_keys=[row for row in records.trace_keys if not self._means_key(row, kept)],
+            points=[point for point in records.points if not self._means_point(point)],
         )
 
     def _means_run(self, run: Run) -> bool:
@@ -215,10 +217,15 @@ class ProjectDeletions:
         rules = (self._owners.get(own_key(key.key)), self._project_ns)
         return any(rule is not None and key.start_ns <= rule for rule in rules)
 
+    def _means_point(self, point: CallPoint) -> bool:
+        """Return whether a point of a metric ends before the deletion of its project."""
+        ended_ns = self._project_ns
+        return point.project == self._project and ended_ns is not None and point.time_ns <= ended_ns
+
 
 def projects_of(records: Records) -> set[str]:
     """Return the projects of the records in a batch."""
-    rows = chain(_runs(records), records.versions, records.items, late_of(records))
+    rows = chain(_runs(records), records.versions, records.items, records.points, late_of(records))
     return {row.project for row in rows}
 
 
@@ -405,7 +412,8 @@ class Tombstones:
         names = names_of(records, project, until_ns)
         known_owners = owners_of(records, project, until_ns)
         has_items = any(row.project == project for row in records.items)
-        if not (traces or names or known_owners or has_items):  # all of it began later
+        has_points = any(point.project == project for point in records.points)
+        if not (traces or names or known_owners or has_items or has_points):  # all began later
             return records
         known, owners = self._find_runs(project, traces), self._find_owners(project, known_owners)
         rules = self._find_rules(project, names, set(known.values()))
