@@ -127,6 +127,7 @@ def test_stop_and_change(shop: JudgedShop) -> None:
     shop.save(is_on=False, instruction="Is it polite?")
     deleted = shop.call("GET", "/fits/backfill")[1]
     assert (deleted["state"], deleted["reason"]) == ("stopped", "the judge was deleted")
+    wait_until(lambda: _is_quiet(shop))  # a call that has begun belongs to this test
 
 
 def _confirm(shop: JudgedShop) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from tests.store.otel_ml_collector.query.test_judges import say, tell
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import MS_NS, SECOND_NS, id_of, make_call, make_span
 from tests.support.otel_ml_collector.stores import Service, Store, open_service
+from tests.support.waiting import wait_until
 
 MINUTE_NS: Final = 60 * SECOND_NS
 HOUR_NS: Final = 60 * MINUTE_NS
@@ -94,7 +95,13 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 def get(service: Service, path: str, project: str = "releases") -> Any:
-    return ask(service.app, f"/api/v1/projects/{project}/{path}").json
+    """Return an answer of the API. On a busy machine, a query can exceed its time limit once."""
+
+    def try_once() -> Any:
+        answered = ask(service.app, f"/api/v1/projects/{project}/{path}")
+        return None if answered.status == 503 else answered.json
+
+    return wait_until(try_once, about=f"an answer of {path}")
 
 
 def test_worse(service: Service) -> None:
@@ -575,7 +582,13 @@ def test_tag_that_changes_within_a_session(service: Service) -> None:
 def test_assistants(service: Service) -> None:
     """The overview for coding agents lists the releases, the worst first."""
     reader = service.store.reader
-    told = answer("overview", {"project": "releases"}, reader, "", time.time_ns())["releases"]
+    # On a busy machine, the query of a part can exceed its time limit once.
+    told = wait_until(
+        lambda: answer("overview", {"project": "releases"}, reader, "", time.time_ns()).get(
+            "releases"
+        ),
+        about="the part releases",
+    )
     assert told["columns"] == ["new", "before", "word", "says", "changed"]
     words = [row[:3] for row in told["rows"]]
     assert words == [["answer:v2", "answer:v1", "worse"], ["chat:v2", "chat:v1", "not enough data"]]
