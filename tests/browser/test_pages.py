@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from otel_ml_collector.wording import slice_name
 from tests.support.browser.fixtures import Tab
 from tests.support.collector import CollectorProcess
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 from tests.support.waiting import wait_until
 
 pytestmark = sampled(without="*dark*")
@@ -77,6 +77,7 @@ def test_runs_are_those_of_the_api(tab: Tab, demo: CollectorProcess, shots: Path
     shoot(page, shots, "runs")
 
 
+@at_night
 def test_scrolling_brings_every_run_once(tab: Tab, demo: CollectorProcess) -> None:
     """Scrolling to the end of a filtered list loads all its runs, each once."""
     where = 'model == "answer"'

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.folders import ROOT
+from tests.support.sampling import sampled
 
 GUARD = ROOT / "tests" / "unit" / "conftest.py"
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     ("body", "what"),
     [

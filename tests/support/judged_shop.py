@@ -38,9 +38,7 @@ class JudgedShop:
         for span in request.resource_spans[0].scope_spans[0].spans:
             span.start_time_unix_nano -= days_ago * DAY_NS
             span.end_time_unix_nano -= days_ago * DAY_NS
-        body = request.SerializeToString()
-        status, _, answer = self.collector.post("/v1/traces", body, PROTOBUF)
-        assert status == 200, answer
+        self.collector.deliver(request.SerializeToString(), PROTOBUF)
         return {*run_ids(request)}
 
     def call(

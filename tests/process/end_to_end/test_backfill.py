@@ -566,6 +566,7 @@ def count_stored(client: Client, collector: CollectorProcess) -> int:
     return len(collector.runs(client.project, where=newest, limit=RUNS))
 
 
+@at_night
 def test_interrupted_and_begun_again(
     client: Client, collector: CollectorProcess, tmp_path: Path
 ) -> None:

@@ -22,6 +22,7 @@ from tests.support.otel_ml_collector.deleting import make_told
 from tests.support.otel_ml_collector.spans import id_of
 from tests.support.otel_ml_collector.wire import encode
 from tests.support.program import otel_ml
+from tests.support.sampling import sampled
 from tests.support.waiting import wait_until
 
 HEADERS: Final = {"content-type": "application/x-protobuf", "x-otel-ml-project": "kept"}
@@ -110,6 +111,7 @@ DAMAGES: Final[dict[str, Callable[[Path], None]]] = {
 }
 
 
+@sampled(2)
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged(tmp_path: Path, backup: Path, damage: str) -> None:
     """A backup with a damaged file is not restored, and the error names the file."""

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.folders import ROOT
 from tests.support.otel_ml.otlp_sink import open_sink
+from tests.support.sampling import sampled
 
 ROUNDS = 9
 
@@ -81,6 +82,7 @@ def test_line_that_is_told_is_the_readme_s() -> None:
     assert "\npip install '.[collector]' " in (ROOT / "README.md").read_text()
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     "arguments", [("runs", "--project", "p"), ("keys", "list"), ("check",), ("doctor",)], ids=str
 )

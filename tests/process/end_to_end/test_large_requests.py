@@ -32,6 +32,7 @@ from tests.process.end_to_end.test_otlp_contract import (
 )
 from tests.support.collector import CollectorProcess, running
 from tests.support.otlp_json import to_otlp_json
+from tests.support.sampling import sampled
 
 __all__ = ["project"]
 
@@ -67,6 +68,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
         yield collector
 
 
+@sampled(2)
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
 @pytest.mark.parametrize("form", [PROTOBUF, JSON])
 def test_over_http(own: CollectorProcess, project: str, form: str, encoding: str) -> None:

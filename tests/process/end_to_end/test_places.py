@@ -74,7 +74,7 @@ def test_first_key_closes_the_collector_that_is_meant(
     assert f"checked: {own_collector.endpoint} refuses requests without a key" in again.stderr
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.parametrize(
     "arguments",
     [

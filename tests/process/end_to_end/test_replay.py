@@ -25,7 +25,7 @@ from otel_ml.experiments.result import Result
 from otel_ml.judges.ready import as_judge
 from otel_ml.reader import Reader
 from tests.support.collector import CollectorProcess
-from tests.support.sampling import at_night
+from tests.support.sampling import at_night, sampled
 from tests.support.waiting import run_other_tasks, wait_until
 
 RUNS = 40
@@ -297,6 +297,7 @@ def program(
 WHERE = ("--where", 'model == "answer"', "--judge", "app.py:length")
 
 
+@sampled(4)
 @pytest.mark.parametrize(
     ("arguments", "changed", "status"),
     [
@@ -333,6 +334,7 @@ def test_program_says_what_it_will_do(
     assert (told["verdict"], told["runs"], told["left_out"]) == ("no difference", 40, {})
 
 
+@at_night
 def test_interrupted(collector: CollectorProcess, tmp_path: Path) -> None:
     """Ctrl-C ends a replay with status 130; the finished runs are kept."""
     record(collector, "interrupted")

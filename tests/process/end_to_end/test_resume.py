@@ -17,7 +17,7 @@ from otel_ml.judges.ready import exact
 from tests.support.collector import CollectorProcess
 from tests.support.folders import ROOT
 from tests.support.otel_ml.providers import ApiProvider, Provider, WrappingProvider
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 from tests.support.waiting import wait_until
 
 ITEMS: Final = 60
@@ -118,6 +118,7 @@ def test_interrupted_experiment_goes_on(collector: CollectorProcess) -> None:
     interrupt_and_go_on(client, collector, "interrupted")
 
 
+@at_night
 @pytest.mark.parametrize("kind", [TracerProvider, WrappingProvider, ApiProvider])
 def test_goes_on_under_a_host_s_provider(collector: CollectorProcess, kind: type[Provider]) -> None:
     """An experiment also resumes under one id if the host's provider creates the spans."""

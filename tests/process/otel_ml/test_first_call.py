@@ -7,6 +7,7 @@ import pytest
 
 from tests.support.otel_ml.otlp_sink import Sink
 from tests.support.otel_ml.scripts import ask_script, run_script
+from tests.support.sampling import sampled
 
 CALL = """
 import os, sys, threading
@@ -49,6 +50,7 @@ def test_what_sends_is_loaded_beside_the_call(tmp_path: Path, sink: Sink, compre
     assert len(sink.spans) == 1
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     ("end", "status"),
     [
@@ -79,6 +81,7 @@ def test_sigterm_right_after_the_first_call_loses_nothing(tmp_path: Path, sink: 
 
 
 # Right away, during the two longest imports, and when everything is loaded.
+@sampled(2)
 @pytest.mark.parametrize(
     "begun",
     ["otel_ml", "otel_ml.export.http", "urllib3", "urllib3.poolmanager"],
@@ -108,6 +111,7 @@ def test_fork_within_an_import_that_sending_waits_for(tmp_path: Path, sink: Sink
         """
 import os, sys
 import otel_ml
+from tests.support.sampling import sampled
 
 otel_ml.trace(name="model")(lambda: 1)()
 while "otel_ml.export.http" not in sys.modules:  # which imports this very module

@@ -15,7 +15,7 @@ from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.deleting import BEGAN_NS, Project, make_told
 from tests.support.otel_ml_collector.spans import SECOND_NS, id_of, make_call, make_sign
 from tests.support.otel_ml_collector.stores import Service
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 _NUMBERS: Final = itertools.count()
 GONE: Final = "gone-4711"
@@ -225,6 +225,7 @@ def test_progress(project: Project) -> None:
     assert (project.names(), project.get("/deletions")["deletions"]) == ([], [])
 
 
+@at_night
 def test_same_deletion_again(project: Project) -> None:
     """Requesting a deletion that is in progress does not start it again."""
     project.send(*make_told(GONE, "session gone", "user gone", "model gone"))
@@ -239,6 +240,7 @@ def test_same_deletion_again(project: Project) -> None:
     deleter.close()
 
 
+@at_night
 def test_deletions_in_turn(project: Project) -> None:
     """A deletion that is requested during another one is carried out after it."""
     for name in ("a", "b"):

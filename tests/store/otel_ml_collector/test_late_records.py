@@ -322,6 +322,7 @@ def test_target_by_model(api: Api, order: str) -> None:
     assert api.get(f"projects/{quote(api.project)}/metrics")["runs"] == []
 
 
+@sampled(6)
 @pytest.mark.parametrize(
     "target",
     [

@@ -21,6 +21,7 @@ from otel_ml_collector.runs.find import RunsQuery, find_runs
 from tests.support.examples import examples
 from tests.support.otel_ml_collector.stores import Store
 from tests.support.otel_ml_collector.worlds import worlds
+from tests.support.sampling import sampled
 from tests.unit.recorded.test_recorded import RECORDED, filing_of, read
 
 # Spans of all kinds, and repeated records of a call.
@@ -118,6 +119,7 @@ def fold_all(records: Records, project: str) -> list[FoldedRun]:
     return fold(facts_of(records)[project])
 
 
+@sampled(12)
 @pytest.mark.parametrize("name", RECORDED)
 def test_recording(store: Store, name: str) -> None:
     """A folded row has the same values as the run in a list."""

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from tests.support.otel_ml.scripts import ask_script
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 # A class defined in a script is pickled by value, with its methods.
 PREAMBLE: Final = """
@@ -136,6 +136,7 @@ if __name__ == "__main__":
     assert found == [["LogisticRegression", "model"]] * 3
 
 
+@at_night
 def test_a_service_that_forks(tmp_path: Path) -> None:
     """A server's forked worker records its predictions."""
     found = ask_script(

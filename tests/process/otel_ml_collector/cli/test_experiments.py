@@ -226,6 +226,7 @@ def versions(collector: CollectorProcess) -> Reader:
     return Reader("tried", endpoint=collector.endpoint)
 
 
+@sampled(3)
 @pytest.mark.parametrize(
     ("words", "status"),
     [

@@ -18,7 +18,7 @@ from otel_ml.reader import Reader
 from tests.support.collector import CollectorProcess
 from tests.support.load import PROTOBUF, make_request
 from tests.support.otel_ml_collector.cli.program import PROGRAM, environment, otel_ml
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 PROJECT = "shop/records"
 NOTHING, USAGE, UNREACHABLE, NOT_FOUND, BROKEN_PIPE = 1, 2, 3, 5, 141
@@ -228,6 +228,7 @@ def test_projects(endpoint: str) -> None:
     assert (found[PROJECT], found["many records"]) == ("5", "1200")
 
 
+@at_night
 def test_storage(endpoint: str) -> None:
     """`storage` lists bytes by project and what a number of days would free, and runs a purge."""
     told = json.loads(otel_ml(endpoint, "storage", "--free-days", "0", "--format", "json").stdout)
@@ -328,6 +329,7 @@ def test_reader_that_has_enough(endpoint: str) -> None:
     assert (process.returncode, said) == (BROKEN_PIPE, b"")
 
 
+@at_night
 def test_endpoint_of_the_settings(endpoint: str, tmp_path: Any) -> None:
     """A flag overrides the environment, and the environment overrides a settings file."""
     file = tmp_path / "otel-ml.toml"
@@ -382,6 +384,7 @@ def test_changed_constants(collector: CollectorProcess) -> None:
     assert b"---" not in done.stdout
 
 
+@at_night
 def test_release_for_whom(collector: CollectorProcess) -> None:
     """A version that is worse for one country is listed with it, with no filter given."""
     client = Client("whom", endpoint=collector.endpoint)
@@ -461,6 +464,7 @@ def test_release(collector: CollectorProcess) -> None:
     assert done.stdout.decode().splitlines()[1].strip() == release["sentence"]
 
 
+@at_night
 def test_variability(collector: CollectorProcess) -> None:
     """Command and reader compare outputs of equal inputs; the order of keys does not matter."""
     client = Client("varied", endpoint=collector.endpoint)
@@ -553,6 +557,7 @@ def test_slices(collector: CollectorProcess) -> None:
     assert ["slice", "serve"] in rows(done.stdout)
 
 
+@at_night
 def test_words_about_a_session(collector: CollectorProcess) -> None:
     """Command and reader show reviewers' labels of a session along with its turns."""
     client = Client("talks", endpoint=collector.endpoint)

@@ -12,6 +12,7 @@ from tests.bench.dataset_full import FullDataset
 from tests.support.collector import CollectorProcess
 from tests.support.otel_ml_collector.folded import count_rows, find_differing
 from tests.support.otel_ml_collector.stores import open_store
+from tests.support.sampling import at_night
 from tests.support.waiting import elapsed, wait_until
 
 RUNS: Final = int(os.environ.get("OTEL_ML_TEST_RUNS", "400"))
@@ -26,6 +27,7 @@ def is_done(collector: CollectorProcess) -> bool:
     return match is not None and float(match[1]) == 0
 
 
+@at_night
 def test_killed_at_any_moment(tmp_path: Path) -> None:
     """Rows equal what is resolved after kills, if records arrive in any order and partly twice.
 

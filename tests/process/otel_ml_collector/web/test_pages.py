@@ -255,6 +255,7 @@ def test_bad_filter(service: Service, project: str) -> None:
     assert "Unknown field &#39;colour&#39;" in answered.text
 
 
+@sampled(3)
 @pytest.mark.parametrize(
     ("path", "status", "text"),
     [
@@ -452,6 +453,7 @@ def test_what_a_version_does_not_see_is_said(service: Service) -> None:
     assert "creates no new version" not in ask(service.app, "/projects/unseen/models/wholly").text
 
 
+@sampled(3)
 @pytest.mark.parametrize("part", PARTS)
 def test_switch_of_projects(service: Service, part: str) -> None:
     """On each page of a project, the project list links to the same page of other projects."""

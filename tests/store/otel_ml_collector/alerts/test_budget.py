@@ -17,6 +17,7 @@ from tests.store.otel_ml_collector.alerts.test_evaluation import Told, call, loo
 from tests.support.otel_ml_collector.alerts.world import targets_of
 from tests.support.otel_ml_collector.spans import NOW_NS, make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import sampled
 
 # Midnight, UTC.
 DAY_END_NS: Final = NOW_NS // DAY_NS * DAY_NS
@@ -80,6 +81,7 @@ def test_used_up(service: Service, project: str) -> None:
     )
 
 
+@sampled(3)
 @pytest.mark.parametrize(
     ("changes", "field"),
     [

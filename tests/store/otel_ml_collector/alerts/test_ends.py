@@ -14,6 +14,7 @@ from tests.store.otel_ml_collector.alerts.test_evaluation import END_NS, Told, c
 from tests.support.otel_ml_collector.alerts.world import targets_of
 from tests.support.otel_ml_collector.spans import MS_NS, make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import sampled
 
 RULE: Final[dict[str, Any]] = {
     "when": "error_share > 0.3",
@@ -103,6 +104,7 @@ def test_one_process(service: Service) -> None:
     call(service, "DELETE", "once/alerts/a")
 
 
+@sampled(3)
 @pytest.mark.parametrize(
     ("name", "usual", "course", "lines"),
     [

@@ -24,6 +24,7 @@ from tests.support.otel_ml_collector.alerts.world import targets_of
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import MS_NS, NOW_NS, make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import sampled
 
 # The end of the newest window, on a whole hour.
 END_NS: Final = NOW_NS // HOUR_NS * HOUR_NS
@@ -475,6 +476,7 @@ def test_refused(service: Service, part: Any, field: str, column: int | None) ->
         assert answered["error"]["column"] == column
 
 
+@sampled(3)
 @pytest.mark.parametrize(
     ("when", "expected"),
     [

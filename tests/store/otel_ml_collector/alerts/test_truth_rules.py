@@ -18,6 +18,7 @@ from tests.store.otel_ml_collector.quality import test_kept as kept
 from tests.store.otel_ml_collector.quality.test_quality import figures_of, get, make_run, tell
 from tests.support.otel_ml_collector.alerts.world import targets_of
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import sampled
 
 # Day 0 was 20 days ago.
 FIRST_NS: Final = time.time_ns() // DAY_NS * DAY_NS - 20 * DAY_NS
@@ -157,6 +158,7 @@ def test_told_delay(service: Service) -> None:
     call(service, "DELETE", f"{project}/alerts/falls")
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     ("figure", "all_value", "a_value"),
     # Of 40 predictions per client, the last 20 of client a and the last 4 of client b are wrong.

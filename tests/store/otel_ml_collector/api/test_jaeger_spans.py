@@ -339,6 +339,7 @@ def test_another_value_is_not_found(told: Service, span: Any) -> None:
         assert [name for name in sorted(tags) if found(told, service, {name: "no such"})] == []
 
 
+@sampled(10)
 @pytest.mark.parametrize(
     ("service", "tags", "is_found"),
     [
@@ -515,6 +516,7 @@ def test_new_wrong_question(told: Service, path: str, status: int, message: str)
     )
 
 
+@sampled(6)
 @pytest.mark.parametrize(
     ("value", "text"),
     [

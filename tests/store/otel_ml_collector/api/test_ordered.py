@@ -14,6 +14,7 @@ from tests.support.otel_ml_collector.api.world import PROJECT, fill
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import id_of, make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import sampled
 
 NAMES: Final = [one.name.replace(JUDGE, "grounded") for one in ORDERS]
 HEADING: Final = re.compile(r"<th ([^>]*)><a href=\"([^\"]+)\" title=\"([^\"]+)\">([^<]+)</a>")
@@ -28,6 +29,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield service
 
 
+@sampled(9)
 @pytest.mark.parametrize("tops", ["", "&roots=true", "&traces=true"])
 @pytest.mark.parametrize("order", NAMES)
 def test_answers(shop: Service, order: str, tops: str) -> None:

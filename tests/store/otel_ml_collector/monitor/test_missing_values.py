@@ -24,6 +24,7 @@ from tests.store.otel_ml_collector.monitor.test_fields import (
 )
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import sampled
 
 DAYS: Final = 5
 RUNS: Final = 130
@@ -106,6 +107,7 @@ def count_share(read: Callable[[Payload], bool]) -> float:
     return missing / RUNS
 
 
+@sampled(3)
 @pytest.mark.parametrize("name", VALUES)
 def test_drift(fields: dict[str, Any], name: str) -> None:
     """Drift counts each missing value, and reports broken data."""
@@ -125,6 +127,7 @@ def test_drift_of_cells(fields: dict[str, Any], name: str) -> None:
     assert (field["change"], field["sentence"].partition(" → ")[0]) == ("broken", "missing 0")
 
 
+@sampled(8)
 @pytest.mark.parametrize("name", VALUES)
 @pytest.mark.parametrize(
     "path", ["inputs.{}", "inputs.{}_inside.value", "inputs.{}_inside.listed[0]"]

@@ -15,6 +15,7 @@ from tests.store.otel_ml_collector.monitor.test_findings import store_many
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.stores import Service
+from tests.support.sampling import sampled
 
 NOW_NS: Final = time.time_ns()
 MARK_DAY: Final = Sql("""
@@ -72,6 +73,7 @@ def test_answer_of_fewer_runs_follows_the_checks(service: Service, project: str)
     assert find_shown_monitor(store.reader, project, "24h", NOW_NS).checked == CheckedDays(1, 1)
 
 
+@sampled(2)
 @pytest.mark.parametrize("last", ["1h", "7d", "30d"])
 def test_day_that_is_not_over_is_not_waited_for(service: Service, project: str, last: Past) -> None:
     """Today's runs are not waited for, however many there are."""

@@ -18,6 +18,7 @@ from tests.store.otel_ml_collector.query.test_judges import say, tell
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import MS_NS, SECOND_NS, id_of, make_call, make_span
 from tests.support.otel_ml_collector.stores import Service, Store, open_service
+from tests.support.sampling import at_night
 from tests.support.waiting import wait_until
 
 MINUTE_NS: Final = 60 * SECOND_NS
@@ -429,6 +430,7 @@ def test_watching(service: Service) -> None:
     assert re.search(r" can show a change of \d+ pts or more \(", grounded["sentence"])
 
 
+@at_night
 def test_any_order_twice(service: Service) -> None:
     """The same runs, delivered twice and in another order, give the same answer."""
     spans = [tell("a1"), *make_release("answer", 0.7)]
@@ -815,6 +817,7 @@ def make_gradual(model: str, *, scored: int) -> list[Span]:
     return spans
 
 
+@at_night
 def test_few_scores_are_compared_around_the_rollout(service: Service) -> None:
     """A judge with fewer than 100 scores in the hours of both is compared around the rollout."""
     take(service.store, "gradual", make_gradual("sampled", scored=10))

@@ -19,6 +19,7 @@ from otel_ml_collector.span import Span
 from tests.support.otel_ml_collector.asgi import Answered, ask
 from tests.support.otel_ml_collector.spans import DAY_NS, SECOND_NS, make_call, make_record
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import at_night, sampled
 
 JSON: Final = {"content-type": "application/json"}
 HOUR_NS: Final = 3_600 * SECOND_NS
@@ -263,6 +264,7 @@ SAME: Final[dict[str, tuple[list[Any], list[Any], set[str]]]] = {
 }
 
 
+@sampled(3)
 @pytest.mark.parametrize("kind", [*SAME, "positive"])
 def test_classes_of_mixed_types(service: Service, project: str, kind: str) -> None:
     """Classes are compared by meaning: True, 1, 1.0, "true" and "1" are one class, with one row."""
@@ -343,6 +345,7 @@ def test_classes_that_cannot_be_compared(
     assert (answer["wrong"], answer["notes"]) == (None, [note])
 
 
+@at_night
 def test_types_that_differ(service: Service, project: str) -> None:
     """Predictions that are numbers and ground truth that is text have no accuracy anywhere."""
     save(service, project, positive="", probability="")

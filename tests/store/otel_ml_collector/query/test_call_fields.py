@@ -11,6 +11,7 @@ from otel_ml_collector.span import Value
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import MS_NS, NOW_NS, make_call
 from tests.support.otel_ml_collector.stores import Service
+from tests.support.sampling import sampled
 
 CALLS: Final[Mapping[str, Mapping[str, Value]]] = {
     "plain": {},
@@ -34,6 +35,7 @@ def calls(service: Service) -> str:
     return "calls"
 
 
+@sampled(9)
 @pytest.mark.parametrize(
     ("where", "expected"),
     [

@@ -33,6 +33,7 @@ from tests.support.otel_ml_collector.spans import (
     make_start,
 )
 from tests.support.otel_ml_collector.stores import Store
+from tests.support.sampling import sampled
 
 END_NS: Final = (NOW_NS // DAY_NS + 1) * DAY_NS
 MONTH: Final = Window(END_NS - 30 * DAY_NS, END_NS)
@@ -314,6 +315,7 @@ def rejudged(store: Store) -> tuple[Store, list[Span]]:
     return store, runs
 
 
+@sampled(10)
 @pytest.mark.parametrize(
     ("where", "expected"),
     [

@@ -553,6 +553,7 @@ def content_of(form: str, span: Span) -> list[Log]:
     ]
 
 
+@sampled(4)
 @pytest.mark.parametrize("form", CONTENTS)
 @pytest.mark.parametrize("is_first", [False, True], ids=["after", "before"])
 def test_content_in_lists(store: Store, project: str, form: str, *, is_first: bool) -> None:

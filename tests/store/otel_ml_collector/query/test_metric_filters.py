@@ -18,6 +18,7 @@ from tests.support.otel_ml_collector.spans import (
     make_start,
 )
 from tests.support.otel_ml_collector.stores import Store
+from tests.support.sampling import sampled
 
 
 def log(run: Span, mode: str, *values: float, after_s: int = 0) -> Span:
@@ -34,6 +35,7 @@ def find(store: Store, project: str, where: str, now_ns: int = NOW_NS) -> list[s
     return [run.run_id for run in find_runs(store.reader, RunsQuery(project, where), now_ns).runs]
 
 
+@sampled(3)
 @pytest.mark.parametrize(
     ("points", "last"),
     [

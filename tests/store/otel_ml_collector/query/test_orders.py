@@ -87,7 +87,7 @@ def stored_calls(store: Store) -> list[Span]:
     return calls
 
 
-@sampled(5)
+@sampled(3)
 @pytest.mark.parametrize("limit", [1, 7, 60])
 @pytest.mark.parametrize("order", NAMES)
 def test_pages(store: Store, stored_calls: list[Span], order: str, limit: int) -> None:

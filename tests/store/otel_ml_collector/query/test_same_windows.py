@@ -17,6 +17,7 @@ from otel_ml_collector.windows import Window, find_day, read_zone
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import NOW_NS, make_call
 from tests.support.otel_ml_collector.stores import Service
+from tests.support.sampling import sampled
 
 BERLIN: Final = read_zone("Europe/Berlin")
 PROJECT: Final = "same windows"
@@ -106,6 +107,7 @@ def count_everywhere(service: Service, project: str, **asked: str) -> dict[str, 
     }
 
 
+@sampled(5)
 @pytest.mark.parametrize("edges", RANGES, ids=" ".join)
 def test_ranges(own_service: Service, stored: str, edges: tuple[str, str]) -> None:
     """Every count includes the start of the range and excludes its end."""

@@ -58,7 +58,7 @@ def deliver(store: Store, groups: Sequence[Sequence[Point]], order: Iterable[int
     return find_run(store.reader, id_of(call), project, now_ns=NOW_NS)
 
 
-@sampled(9)
+@sampled(5)
 @pytest.mark.parametrize("order", ["as logged", "reversed", "shuffled", "twice"])
 @pytest.mark.parametrize(
     ("points", "metrics"),

@@ -303,7 +303,7 @@ def test_hours_of_the_rollup_are_the_same(
     assert [find_stats(store.reader, query) for query in queries] == before
 
 
-@sampled(4)
+@sampled(2)
 @pytest.mark.parametrize("groups", [3, 50])
 @pytest.mark.parametrize("where", ["", 'outcome == "ok"', 'model == "nothing"'])
 def test_groupings_at_once_are_the_same(

@@ -16,6 +16,7 @@ from tests.store.otel_ml_collector.query.test_search import make_second
 from tests.support.otel_ml_collector.logs import make_log, take
 from tests.support.otel_ml_collector.spans import NOW_NS, SECOND_NS, make_call
 from tests.support.otel_ml_collector.stores import Store
+from tests.support.sampling import sampled
 
 Pair = tuple[object, object]
 
@@ -92,6 +93,7 @@ def test_equal(store: Store, project: str, one: str, other: str) -> None:
     assert version.agreement.value == 1.0
 
 
+@sampled(3)
 @pytest.mark.parametrize(
     ("one", "other"),
     [

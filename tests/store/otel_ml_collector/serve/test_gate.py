@@ -35,6 +35,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import sampled
 
 # This word is in every record of the other project, and in requests only as part of its names.
 MARK: Final = "xyzzy"
@@ -347,6 +348,7 @@ def test_roads(world: World) -> None:
     assert silent == []
 
 
+@sampled(only=("projects[02]",))
 @pytest.mark.parametrize("projects", [("ours",), ("ours", "other"), ("ours", "their")])
 def test_other_projects(world: World, projects: tuple[str, ...]) -> None:
     """For a key without access, no route returns anything about other projects, not even a name."""

@@ -12,6 +12,7 @@ from otel_ml_collector.store.backup import Backups, restore
 from otel_ml_collector.store.migrations import connect
 from otel_ml_collector.store.same_folder import FolderIdentity, identify
 from otel_ml_collector.store.tombstones import Tombstones
+from tests.support.sampling import sampled
 
 
 @pytest.fixture
@@ -53,6 +54,7 @@ def test_suggested_folder(
         backups.write(tmp_path / "monday", seen)
 
 
+@sampled(2)
 @pytest.mark.parametrize("folder", ["data", "data/monday", "data/store/monday", "link/monday"])
 def test_inside_the_data(tmp_path: Path, backups: Backups, folder: str) -> None:
     """A folder in the data directory or the store is refused, also below a symbolic link."""

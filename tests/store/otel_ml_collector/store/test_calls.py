@@ -183,6 +183,7 @@ def test_any_order(service: Service, seed: int) -> None:
     }
 
 
+@sampled(2)
 @pytest.mark.parametrize("order", ["together", "outer first", "inner first"])
 def test_wrapper_of_its_own_scope(service: Service, project: str, order: str) -> None:
     """A call wrapped in a run without an answer by the same library counts once, in any order."""
@@ -205,6 +206,7 @@ def test_wrapper_of_its_own_scope(service: Service, project: str, order: str) ->
     assert (other["run_id"], other["record_of"]) == (id_of(outer), id_of(inner))
 
 
+@sampled(2)
 @pytest.mark.parametrize("order", ["together", "outer first", "inner first", "restarted"])
 def test_scope_that_records_a_call_twice(service: Service, project: str, order: str) -> None:
     """A call recorded by one scope in two nested spans counts once, in any order."""
@@ -229,6 +231,7 @@ def test_scope_that_records_a_call_twice(service: Service, project: str, order: 
     assert (other["run_id"], other["record_of"]) == (id_of(inner), id_of(outer))
 
 
+@sampled(2)
 @pytest.mark.parametrize("order", ["together", "outer first", "inner first", "restarted"])
 def test_sum_of_the_calls_inside(service: Service, project: str, order: str) -> None:
     """A model run with the tokens of the calls inside it adds nothing to totals, in any order."""
@@ -332,6 +335,7 @@ def make_tool_call() -> tuple[Span, Span]:
     return call, tool
 
 
+@sampled(3)
 @pytest.mark.parametrize("order", ["together", "outer first", "inner first", "restarted"])
 @pytest.mark.parametrize(
     ("make", "is_outer", "answer"),
@@ -373,6 +377,7 @@ def test_words_of_another_span(
     assert "" in {shown["inputs"], shown["outputs"]}
 
 
+@sampled(2)
 @pytest.mark.parametrize("order", ["together", "client first", "server first", "restarted"])
 def test_tool_of_another_process(service: Service, project: str, order: str) -> None:
     """MCP's spans of a client and of a server are one run of the tool, in any order."""
@@ -405,6 +410,7 @@ def test_tool_of_another_process(service: Service, project: str, order: str) -> 
     assert (other["run_id"], other["record_of"]) == (id_of(server), id_of(client))
 
 
+@sampled(3)
 @pytest.mark.parametrize("order", ["together", "ours first", "theirs first", "restarted"])
 @pytest.mark.parametrize("has_words", [False, True])
 def test_call_in_two_traces(service: Service, project: str, order: str, *, has_words: bool) -> None:
@@ -487,6 +493,7 @@ def take_in_turn(
     watch.run_pass()
 
 
+@sampled(2)
 @pytest.mark.parametrize("order", ["together", "call first", "usage first", "older"])
 def test_usage_beside_its_call(service: Service, project: str, order: str) -> None:
     """A run that repeats the usage of a call from its own scope is not a second call."""
@@ -541,6 +548,7 @@ def test_every_answer(service: Service, project: str) -> None:
     assert "counted once" in page
 
 
+@sampled(1)
 @pytest.mark.parametrize("order", ["newest", "oldest", "slowest"])
 def test_pages_are_full(service: Service, project: str, order: str) -> None:
     """Pages of a list are full, without duplicates, if half of the runs are second records."""
@@ -702,6 +710,7 @@ def make_told(near: Span, key: str, *tags: str) -> list[Span]:
     ]
 
 
+@sampled(2)
 @pytest.mark.parametrize("order", ["told first", "told last", "read from the store"])
 def test_told_of_keys_and_tags(service: Service, project: str, order: str) -> None:
     """Evaluations of a key or tag apply to exactly the matching runs, in any order of arrival."""
@@ -986,6 +995,7 @@ def test_no_question_is_longer(service: Service, project: str) -> None:
     )  # quiet: no records target its keys
 
 
+@sampled(1)
 @pytest.mark.parametrize("order", ["together", "outer first", "inner first"])
 def test_numbers_for_prometheus(service: Service, project: str, order: str) -> None:
     """Prometheus metrics count a call once, in any order of arrival, and never decrease."""

@@ -132,6 +132,7 @@ def test_fields(service: Service, project: str) -> None:
     }
 
 
+@sampled(4)
 @pytest.mark.parametrize(
     ("where", "found"),
     [

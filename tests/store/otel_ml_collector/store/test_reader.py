@@ -22,6 +22,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Store, open_store
+from tests.support.sampling import sampled
 
 GROUPS = 20
 GROUP_RUNS = 500
@@ -212,6 +213,7 @@ def test_trouble_asked_ahead_within(store: Store) -> None:
     assert store.reader.ahead(ask).result() == "It is not there"
 
 
+@sampled(3)
 @pytest.mark.parametrize("how", ["rows", "arrow", "blob"])
 @pytest.mark.parametrize("cause", ["time", "error"])
 def test_answer_after_a_query_that_ended_early(store: Store, cause: str, how: str) -> None:

@@ -42,6 +42,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Service, Store
+from tests.support.sampling import sampled
 
 NUMBERS: Final = numbers(5_000_000)
 NOTHING_SETTLED: Final = ResolvedGroup([], is_complete=False)
@@ -164,6 +165,7 @@ def test_link_that_comes_last(service: Service, project: str, *, is_followed: bo
 NAMES: Final = {"session.id": "morning", "user.id": "ada", "otel_ml.experiment": "e" * 32}
 
 
+@sampled(3)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("is_first", [False, True])
 def test_name_of_another_group(

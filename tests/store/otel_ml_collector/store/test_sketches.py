@@ -28,6 +28,7 @@ from otel_ml_collector.times import DAY_NS, HOUR_NS
 from tests.store.otel_ml_collector.query.test_judges import say, tell
 from tests.support.otel_ml_collector.spans import MS_NS, make_call, trace_id
 from tests.support.otel_ml_collector.stores import Store
+from tests.support.sampling import sampled
 
 DAY_START_NS: Final = (time.time_ns() // DAY_NS - 3) * DAY_NS
 RUNS: Final = 60
@@ -189,6 +190,7 @@ def test_failing_day(store: Store) -> None:
     assert [*read_sketched_days(store.reader, "failing")] == [DAY_START_NS, broken_ns]
 
 
+@sampled(6)
 @pytest.mark.parametrize(
     ("payload", "values"),
     [

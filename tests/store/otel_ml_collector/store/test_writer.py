@@ -46,7 +46,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Store, open_store
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 PART: Final = 3  # spans per write when a story arrives in parts
 FUTURE_NS: Final = 2_000_000_000 * SECOND_NS  # 2033, for a clock that is ahead
@@ -198,6 +198,7 @@ def plain(answer: Any, project: str) -> Any:
     return "the project" if answer == project else answer
 
 
+@at_night
 def test_order_and_repetition(store: Store) -> None:
     """A story delivered repeatedly, in other orders and parts, by two writers, reads the same."""
     story = make_story()

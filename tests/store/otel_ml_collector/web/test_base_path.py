@@ -14,6 +14,7 @@ import pytest
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import sampled
 
 BASE: Final = "/otel-ml"
 LINK: Final = re.compile(r"""(?:href|src|action|hx-get|hx-post|data-[\w-]+)="(/[^"]*)\"""")
@@ -33,6 +34,7 @@ def below(
         yield service, {} if is_set else PREFIXED
 
 
+@sampled(2)
 @pytest.mark.parametrize("is_stripped", [True, False], ids=["stripped", "kept"])
 def test_no_link_leaves_the_base_path(
     below: tuple[Service, Mapping[str, str]], is_stripped: bool

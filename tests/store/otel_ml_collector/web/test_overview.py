@@ -18,6 +18,7 @@ from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.desk import AFTER, BEFORE, LOST, PROJECT, make_desk
 from tests.support.otel_ml_collector.spans import make_call, trace_id
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import sampled
 
 PAGE: Final = f"/projects/{PROJECT}"
 API: Final = f"/api/v1{PAGE}/overview"
@@ -89,6 +90,7 @@ def test_models_sum_to_the_total(service: Service, models: str, names: set[str])
     assert sum(one["cost"] or 0 for one in totals) == pytest.approx(told["total"]["cost"])
 
 
+@sampled(3)
 @pytest.mark.parametrize(
     ("order", "key", "is_falling"),
     [

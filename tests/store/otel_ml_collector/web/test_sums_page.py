@@ -9,6 +9,7 @@ from otel_ml_collector.span import Value
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import NOW_NS, make_span
 from tests.support.otel_ml_collector.stores import Service
+from tests.support.sampling import sampled
 
 PREDICTION: dict[str, Value] = {"otel_ml.kind": "model", "otel_ml.inputs": "1"}
 CHAT: dict[str, Value] = {
@@ -18,6 +19,7 @@ CHAT: dict[str, Value] = {
 }
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     ("attributes", "roots", "expected"),
     [
