@@ -1174,12 +1174,13 @@ class Reader(HasCard):
         higher: Sequence[str] = (),
         where: str = "",
         by: str = "",
+        pairs: int | None = None,
     ) -> dict[str, Any]:
         """Compare runs, versions or experiments with a baseline, as ``GET .../compare`` returns it.
 
         The result has a `sentence`, the params that differ, and `sides`: one per compared run,
         version or experiment, with its params and metrics. Versions and experiments also have a
-        verdict.
+        verdict, and `pairs`: what they and the baseline returned for equal inputs.
 
         Args:
             of: Two to six run ids, versions such as ``answer:v3`` or ``answer@champion``, or run
@@ -1194,6 +1195,8 @@ class Reader(HasCard):
             where: A filter. For versions, only recorded runs that match it are compared.
             by: A tag, such as ``country``. For versions, recorded runs are also compared for each
                 of its values.
+            pairs: For versions and experiments: maximum number of pairs of outputs for equal
+                inputs, up to 50. Default: 5. 0 for none, which is faster.
 
         Raises:
             NotFound: One of the entries does not exist.
@@ -1209,6 +1212,7 @@ class Reader(HasCard):
             higher=_names("higher", higher),
             where=where or None,
             by=by or None,
+            pairs=pairs,
         )
         return found
 

@@ -391,19 +391,21 @@ TOOLS: Final[Mapping[str, Tool]] = {
             "compare",
             "Decides whether b is better than a: for each judge, latency and cost a verdict "
             "(better, worse, no difference, not enough data) with its interval, the reason, "
-            "the method, changes of code and parameters, the runs that got worse, how much more "
-            "data is needed. A new version and the one before are compared as a release, "
-            "otherwise by experiments on one data set. Use it instead of comparing means.",
+            "the method, changes of code and parameters, the runs that got worse, outputs of both "
+            "versions for equal inputs, how much more data is needed. A new version and the one "
+            "before are compared as a release, otherwise by experiments on one data set. Use it "
+            "instead of comparing means.",
             (
                 Argument("a", about="version, experiment or filter", is_needed=True, chars=4_000),
                 Argument("b", is_needed=True, chars=4_000),
                 _PROJECT,
-                Argument("show", "integer", about="worse runs", default=5, low=0, high=20),
+                Argument("show", "integer", about="worse runs, pairs", default=5, low=0, high=20),
                 Argument("since", about="of filters", default="7d", chars=_TIME_CHARS),
             ),
             (
                 *("a", "b", "verdict", "because", "how", "shares", "judges", "amounts"),
-                *("production", "experiments", "changed", "slice", "worse", "needed", "notes"),
+                *("production", "experiments", "changed", "slice", "worse", "equal_inputs"),
+                *("pairs", "needed", "notes"),
             ),
         ),
         Tool(

@@ -24,6 +24,7 @@ from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.evaluations import experiments
 from otel_ml_collector.evaluations.datasets import find_datasets
 from otel_ml_collector.evaluations.experiments import Compared, ExperimentVerdict
+from otel_ml_collector.evaluations.output_pairs import find_version_pairs
 from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.findings.releases import Release, compare_pair
@@ -63,6 +64,7 @@ _EXPERIMENT_COLUMNS: Final = (
 )
 _JUDGE_COLUMNS: Final = ("judge", "verdict", "a", "b", "difference", "low", "high", "n", "says")
 _SHARE_COLUMNS: Final = ("name", "verdict", "difference", "low", "high", "n", "says")
+_PAIR_COLUMNS: Final = ("inputs", "changed", "a_run", "a_output", "b_run", "b_output", "right")
 _AMOUNT_COLUMNS: Final = ("name", "verdict", "ratio", "low", "high", "n", "says")
 
 
@@ -217,6 +219,7 @@ def _answer_release(
             "needed": _needed(recorded.judges, f"runs with v{_find_growing(release)}"),
             "experiments": tried,
             "worse": worse,
+            **_pair_outputs(call, a, b),
         },
         url=call.page(
             "models",
@@ -332,6 +335,7 @@ def _answer_paired(call: ToolCall, a: _Side, b: _Side, paired: PairedVerdict) ->
             "changed": _changed(call, _version_of(before), _version_of(after), before, after),
             "needed": _needed(verdict.judges, "items"),
             "worse": _worse(call, compared, verdict),
+            **_pair_outputs(call, a, b),
             "production": production,
             "notes": list(detail.notes) or None,
         },
@@ -456,6 +460,7 @@ def _compare_production(call: ToolCall, a: _Side, b: _Side) -> Digest:
             **parts,
             **_summarize_recorded(judgement.found),
             "changed": changed,
+            **_pair_outputs(call, a, b),
             "needed": _needed(judgement.found.judges, "runs of the smaller side")
             or Own("for a more precise verdict, run both on one data set with otel-ml evaluate"),
         },
@@ -551,6 +556,38 @@ def _worse(call: ToolCall, compared: Compared, verdict: ExperimentVerdict) -> Di
 
     columns = ("item", "by", "a_run", "a_scores", "a_output", "b_run", "b_scores", "b_output")
     return DigestTable(columns, rows, verdict.regressions, more)
+
+
+def _pair_outputs(call: ToolCall, a: _Side, b: _Side) -> dict[str, object]:
+    """Return what two versions of one model returned for equal inputs, largest change first."""
+    wanted = int(call.given["show"])
+    if a.version is None or b.version is None or a.version[0] != b.version[0] or not wanted:
+        return {}
+    (model, before), (_, after) = a.version, b.version
+    answer = find_version_pairs(
+        call.reader, call.project, model, (before, after), call.now_ns, limit=wanted
+    )
+    if not answer.pairs:
+        return {}
+    rows = [
+        [
+            pair.inputs,
+            pair.is_changed,
+            *(
+                cell
+                for run in (pair.before, pair.after)
+                for cell in (short_id(run.run_id), run.error or run.outputs)
+            ),
+            pair.right.text if pair.right else None,
+        ]
+        for pair in answer.pairs
+    ]
+
+    def more(shown: int) -> Mapping[str, Any] | None:
+        return call.go_on(show=_MOST_SHOWN) if wanted < _MOST_SHOWN else None
+
+    table = DigestTable(_PAIR_COLUMNS, rows, answer.inputs, more)
+    return {"equal_inputs": Own(answer.sentence), "pairs": table}
 
 
 def _ran(runs: Sequence[ListedItemRun]) -> list[object]:

@@ -698,6 +698,7 @@ class VersionResult:
 
     def __init__(self, side: Mapping[str, Any], baseline: str) -> None:
         self._version = side["version"]
+        self._pairs = side["pairs"]
         self._verdict = self._version["verdict"]
         self.name: str = side["reference"]
         self.baseline = baseline
@@ -774,6 +775,7 @@ class VersionResult:
             *(f"for whom: {item['sentence']}" for item in self._verdict["for_whom"]),
             *(_write_value(item) for item in self._verdict["by"]),
             *self._made_of,
+            *_write_pairs(self._pairs),
         ]
 
     @property
@@ -790,13 +792,14 @@ class VersionResult:
         return lines
 
     def to_json(self) -> str:
-        """Return the API's data on the version, with the verdict, as JSON text."""
-        return orjson.dumps(self._version, option=orjson.OPT_INDENT_2).decode()
+        """Return the API's data on the version, with the verdict and pairs, as JSON text."""
+        facts = {**self._version, "pairs": self._pairs}
+        return orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode()
 
     def to_markdown(self) -> str:
         """Return the verdict and its sentences as a Markdown list."""
         lines = [f"**{self.name}** vs {self.baseline}: {self.word}", ""]
-        return "\n".join([*lines, *(f"* {sentence}" for sentence in self.sentences)]) + "\n"
+        return "\n".join([*lines, *map(_write_item, self.sentences)]) + "\n"
 
     def __str__(self) -> str:
         """Return the verdict, with a line for each judge."""
@@ -810,6 +813,20 @@ def _write_value(item: Mapping[str, Any]) -> str:
     if figure is None:
         return f"{item['value']}: not enough data"
     return f"{item['value']}: {figure['name']}: {figure['sentence']}"
+
+
+def _write_item(sentence: str) -> str:
+    """Write a sentence as an item of a Markdown list. An indented one is an item below another."""
+    text = sentence.lstrip()
+    return f"{sentence[: len(sentence) - len(text)]}* {text}"
+
+
+def _write_pairs(pairs: Mapping[str, Any] | None) -> list[str]:
+    """Write what two versions returned for equal inputs. Empty if they had none."""
+    if not pairs or not pairs["pairs"]:
+        return []
+    changed = [pair["text"] for pair in pairs["pairs"] if pair["is_changed"]]
+    return [f"pairs: {pairs['sentence']}", *(f"  {text}" for text in changed)]
 
 
 def _estimate(facts: Mapping[str, Any] | None) -> "Estimate | None":

@@ -33,6 +33,13 @@ from otel_ml_collector.evaluations.experiments import (
     make_experiments,
     make_recorded,
 )
+from otel_ml_collector.evaluations.output_pairs import (
+    MOST_PAIRS,
+    SHOWN_PAIRS,
+    OutputPairs,
+    find_experiment_pairs,
+    find_version_pairs,
+)
 from otel_ml_collector.findings.versions import ChosenRuns, VersionsVerdict, find_verdict
 from otel_ml_collector.owners import own_model
 from otel_ml_collector.runs.answers import Run
@@ -148,6 +155,12 @@ class ComparedSide(AnswerBody):
     run: ComparedRun | None = None
     version: ComparedVersion | None = None
     experiment: ExperimentDetail | None = None
+    pairs: OutputPairs | None = Field(
+        default=None,
+        description="What this side and the baseline returned for equal inputs. For versions, the "
+        "inputs come from experiments and production; for experiments, from their data set. Null "
+        "for the baseline, for runs, and if the request has `pairs=0`",
+    )
 
 
 class SideComparison(AnswerBody):
@@ -225,6 +238,15 @@ class ComparisonQuery:
             "for each of its values",
         ),
     ] = ""
+    pairs: Annotated[
+        int,
+        Query(
+            ge=0,
+            le=MOST_PAIRS,
+            description="For versions and experiments: maximum number of pairs of outputs for "
+            "equal inputs, largest change first. 0 for none, which is faster",
+        ),
+    ] = SHOWN_PAIRS
 
 
 @dataclass(frozen=True, slots=True)
@@ -615,8 +637,18 @@ def _compare_versions(
     sides = []
     for name in asked.of:
         version = versions[name]
-        verdict = None
+        verdict = pairs = None
         if name != baseline and version.model == before.model:
+            if asked.pairs:
+                pairs = reader.ahead(
+                    find_version_pairs,
+                    project,
+                    version.model,
+                    (before.version, version.version),
+                    now_ns,
+                    where=asked.where,
+                    limit=asked.pairs,
+                )
             verdict = find_verdict(
                 reader,
                 project,
@@ -647,6 +679,7 @@ def _compare_versions(
                     changes=changes,
                     verdict=verdict,
                 ),
+                pairs=pairs.result() if pairs else None,
             )
         )
     names = _metrics(sides, asked)
@@ -731,6 +764,9 @@ def _compare_experiments(
                 params=flatten(detail.experiment.params),
                 metrics={},
                 experiment=detail,
+                pairs=_pair_experiments(reader, project, asked, (detail, details[baseline]))
+                if name != baseline
+                else None,
             )
         )
     items = [
@@ -739,6 +775,19 @@ def _compare_experiments(
         if side.experiment is not None and side.experiment.verdict is not None
     ]
     return ComparisonDetail(_answer("experiment", sides, baseline, "; ".join(items), []), {}, {})
+
+
+def _pair_experiments(
+    reader: Reader,
+    project: str,
+    asked: ComparisonQuery,
+    details: tuple[ExperimentDetail, ExperimentDetail],
+) -> OutputPairs | None:
+    """Pair the outputs of an experiment with those of the baseline, which comes second."""
+    after, before = (detail.experiment for detail in details)
+    if not asked.pairs:
+        return None
+    return find_experiment_pairs(reader, project, before, after, limit=asked.pairs)
 
 
 def _replay_alike(experiments: Sequence[ListedExperiment]) -> bool:

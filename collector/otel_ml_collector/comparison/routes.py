@@ -14,6 +14,7 @@ from starlette.responses import Response
 from otel_ml.attributes import RECORDED
 from otel_ml.statistics.verdict import FAILED_CALLS
 from otel_ml_collector import wording
+from otel_ml_collector.access import ANNOTATE, access_of
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.comparison.find import (
@@ -31,6 +32,11 @@ from otel_ml_collector.comparison.tag_values import choose_tag, find_tag_values
 from otel_ml_collector.curves.overlay import Curve, Overlay, lay_over
 from otel_ml_collector.curves.values import write_number
 from otel_ml_collector.evaluations.experiments import ExperimentVerdict
+from otel_ml_collector.evaluations.output_pairs import (
+    MOST_PAIRS,
+    SHOWN_PAIRS,
+    find_version_pairs,
+)
 from otel_ml_collector.filter.writing import quoted, write_judge_field
 from otel_ml_collector.findings.releases import claim_release, find_worse_releases
 from otel_ml_collector.findings.suggestions import suggest_for_release
@@ -79,6 +85,7 @@ _COPIED: Final = 20  # params and metrics that are copied
 _CELL_CHARS: Final = 2_000
 # Special characters of Markdown and HTML.
 _MARKUP: Final = re.compile(r"[\\`*_{}\[\]<>|#]")
+_NO_CONTENT: Final = 204
 _PARTS: Final = {"run": "runs", "version": "models", "experiment": "experiments"}
 
 api = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
@@ -258,7 +265,8 @@ def show_comparison(
     reader: FromReader,
 ) -> Response:
     """Show runs, versions or experiments compared with a baseline."""
-    compared = find_comparison(reader, project, asked, time.time_ns())
+    # The browser loads the pairs after the rest of the page.
+    compared = find_comparison(reader, project, replace(asked, pairs=0), time.time_ns())
     answer = compared.answer
     few = len(answer.sides) <= MOST
     columns = _choose_columns(answer)
@@ -283,6 +291,8 @@ def show_comparison(
         "pairs": [item for item in pairs if item.has_more],
         "verdict_of": _verdict_of,
         "alike": [item.side.letter for item in pairs if not item.has_more],
+        "may_annotate": access_of(request.scope).has(ANNOTATE),
+        "where_compared": asked.where,
         "here": here,
         "markdown": _write_markdown(compared, f"{str(request.base_url).rstrip('/')}{here()}"),
         "kept": [("of", name) for name in asked.of] + _kept(asked),
@@ -376,6 +386,49 @@ def show_verdict(
         "suggestion": suggest_for_release(model, banner.figure) if finding else None,
     }
     return show_page(request, "verdict.html", context)
+
+
+@pages.get("/projects/{project:path}/version-pairs")
+def show_version_pairs(
+    *,
+    request: Request,
+    reader: FromReader,
+    project: str,
+    model: Annotated[str, Query(max_length=1_024)],
+    version: Annotated[int, Query(ge=1)],
+    against: Annotated[int, Query(ge=1)],
+    where: Annotated[str, Query(max_length=8_000)] = "",
+    limit: Annotated[int, Query(ge=1, le=MOST_PAIRS)] = SHOWN_PAIRS,
+) -> Response:
+    """Show what two versions returned for equal inputs.
+
+    This is a part of other pages, which the browser loads after the rest of the page. Without
+    pairs, it is empty.
+    """
+    versions = against, version
+    answer = find_version_pairs(
+        reader, project, model, versions, time.time_ns(), where=where, limit=limit
+    )
+    if not answer.pairs:
+        return Response(status_code=_NO_CONTENT)
+    more = view.address(
+        project,
+        "version-pairs",
+        model=model,
+        version=version,
+        against=against,
+        where=where,
+        limit=MOST_PAIRS,
+    )
+    context = {
+        "answer": answer,
+        "versions": versions,
+        "compare_words": diff.compare,
+        "figure": "",
+        "more": more if len(answer.pairs) == limit < min(answer.inputs, MOST_PAIRS) else "",
+        "may_annotate": access_of(request.scope).has(ANNOTATE),
+    }
+    return show_page(request, "pairs.html", context)
 
 
 def _list_failures(verdict: VersionsVerdict, banner: Banner) -> str:

@@ -539,6 +539,13 @@ def compare_listed(
     return describe(reader, project, compared)
 
 
+def compare_experiments(
+    reader: Reader, project: str, experiment: ListedExperiment, baseline: ListedExperiment
+) -> Compared:
+    """Compare two experiments that you have already read, item by item."""
+    return _compare_sides(reader, project, experiment, baseline, most=_NAMED)
+
+
 def find_rows(  # noqa: PLR0913 - all by keyword
     reader: Reader,
     project: str,

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from otel_ml import attributes as names
 from otel_ml.records import Aliases, ModelCounts
 from otel_ml_collector import feedback
-from otel_ml_collector.access import ANNOTATE, Access
+from otel_ml_collector.access import ANNOTATE, Access, access_of
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import FromReader, needs
 from otel_ml_collector.api.route import DeferredRoute
@@ -435,6 +435,7 @@ def show_model(
         "artifacts": lay_out(request, reader, project, after.artifacts),
         "facts": [fact for fact in facts if not fact.is_same],
         "blocks": diff.changed_blocks(before.definition, after.definition, model) if before else [],
+        "may_annotate": access_of(request.scope).has(ANNOTATE),
         "api": view.api_address("projects", project, "models", model, "versions"),
         "python": python_call("versions", model),
     }

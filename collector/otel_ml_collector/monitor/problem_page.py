@@ -14,6 +14,12 @@ from otel_ml_collector import wording
 from otel_ml_collector.access import ANNOTATE, access_of
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.errors import Missing, Unavailable
+from otel_ml_collector.evaluations.right_answers import (
+    GROUND_TRUTH,
+    RightAnswer,
+    find_right_answers,
+    name_kinds,
+)
 from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.findings.find import MonitorState
 from otel_ml_collector.findings.findings import Finding
@@ -27,12 +33,6 @@ from otel_ml_collector.ground_truth.find import (
     find_wrong_predictions,
 )
 from otel_ml_collector.monitor.problem_pairs import ask_pairs
-from otel_ml_collector.monitor.right_answers import (
-    GROUND_TRUTH,
-    RightAnswer,
-    find_right_answers,
-    name_kinds,
-)
 from otel_ml_collector.problems.checked import write_checked
 from otel_ml_collector.problems.curves import CurveQuery, choose_curve, find_curve, find_figure
 from otel_ml_collector.problems.news import FromSources

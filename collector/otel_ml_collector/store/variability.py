@@ -98,19 +98,48 @@ _THESE: Final = Sql("{ours} AND {these}").fill(ours=OF_PROJECT, these=_BY_START_
 _SHOWN_RUNS: Final = Sql("SELECT * FROM {recorded} WHERE {these}").fill(
     recorded=RECORDED, these=_THESE
 )
-# Runs that match a filter, with the digests of their inputs. Inputs that were cut have none.
-_INPUTS_OF: Final = Sql("""
-    SELECT {ids}, start_ns, input FROM (
-      SELECT start_ns, trace_id, span_id, {copy} AS copy FROM {recorded}
-      WHERE {bounds} AND ({condition})
-      ORDER BY start_ns DESC, trace_id, span_id LIMIT {most:UInt32}) AS run
+# Runs of two sides of a comparison whose inputs have the same words, at most `most` of each side.
+_OLDEST_OF_SIDES: Final = Sql("""
+    SELECT minIf(start_ns, is_after) AS after, minIf(start_ns, NOT is_after) AS before FROM (
+      SELECT start_ns, {after} AS is_after FROM {recorded} WHERE {of_sides}
+      ORDER BY start_ns DESC LIMIT {most:UInt32} BY is_after)""")
+_SHARED_WORDS: Final = Sql("""
+    SELECT arraySlice(arrayReverseSort(groupArrayIf(run, is_after)), 1, {each:UInt32}) AS after,
+      arraySlice(arrayReverseSort(groupArrayIf(run, NOT is_after)), 1, {each:UInt32}) AS before
+    FROM (
+      SELECT (start_ns, reinterpretAsUInt64(span_id)) AS run, {after} AS is_after,
+        {words} AS words
+      FROM {recorded}
+      WHERE {of_sides} AND start_ns >= if({after}, {after_from:Int64}, {before_from:Int64})
+        AND inputs_preview != '')
+    GROUP BY words HAVING after != [] AND before != []
+    ORDER BY after[1] DESC LIMIT {inputs:UInt32}""")
+# Inputs that were cut have no digest.
+_DIGESTS_OF: Final = Sql("""
+    SELECT {ids}, start_ns, span, outcome, error_type, asked, answered, input, answer FROM (
+      SELECT start_ns, trace_id, span_id, reinterpretAsUInt64(span_id) AS span, {copy} AS copy,
+        outcome, error_type, inputs_preview AS asked, outputs_preview AS answered
+      FROM {recorded} WHERE {these}) AS run
     INNER ANY JOIN (
-      SELECT start_ns, trace_id, span_id, rank AS copy, {digest} AS input FROM ({payloads})
-      WHERE {whole}
+      SELECT start_ns, trace_id, span_id, rank AS copy, {digest} AS input, {answer} AS answer
+      FROM ({payloads}) WHERE {whole}
     ) AS payload USING (start_ns, trace_id, span_id, copy)
-    ORDER BY start_ns DESC, trace_id, span_id LIMIT 1 BY input""")
+    ORDER BY start_ns DESC, trace_id, span_id""")
 _BETWEEN: Final = Sql("""project = {project:String}
   AND start_ns >= {start:Int64} AND start_ns < {end:Int64}""")
+_BEFORE_SIDE: Final = Sql(
+    "({side} AND start_ns >= {before_start:Int64} AND start_ns < {before_end:Int64})"
+)
+_AFTER_SIDE: Final = Sql(
+    "({side} AND start_ns >= {after_start:Int64} AND start_ns < {after_end:Int64})"
+)
+_SIDES: Final = ("before", "after")
+# Limits of `read_shared_inputs`, for each side and, among runs whose inputs have the same words,
+# for each input. Without them, a project with many runs or large payloads waits long.
+_RUNS_OF_SIDE: Final = 20_000
+_RUNS_OF_INPUT: Final = 100
+_LEAST_OF_INPUT: Final = 3
+_PAYLOADS_OF_SIDE: Final = 600
 _PREVIEWS: Final = Sql("""
     SELECT {ids}, kind, outcome, inputs_preview, outputs_preview FROM ({runs})""")
 
@@ -220,38 +249,88 @@ def read_shown(reader: Reader, project: str, rows: Sequence[Row]) -> dict[tuple[
     return {(row["trace_id"], row["span_id"]): row for row in shown}
 
 
-def read_inputs(
-    reader: Reader, project: str, condition: Condition, window: Window, most: int
-) -> dict[str, Row]:
-    """Read the newest run of each distinct input.
+def read_shared_inputs(
+    reader: Reader,
+    project: str,
+    sides: tuple[Condition, Sql, Sql],
+    windows: tuple[Window, Window],
+    most: int,
+) -> list[tuple[Row, Row]]:
+    """Read the inputs that occur on both sides of a comparison, with one run of each side.
+
+    Of each side, the newest 20,000 runs are read, without their payloads. The payloads of at most
+    1,200 runs show which inputs are equal.
 
     Args:
         reader: The store.
         project: The project.
-        condition: Condition on the runs.
-        window: Period in which the runs began.
-        most: Maximum number of runs to read. The newest runs are read.
+        sides: The condition on the runs of either side, then whether a run is of the baseline, and
+            whether it is of the other side.
+        windows: Period in which the runs of the baseline began, and that of the other side.
+        most: Maximum number of inputs. Those that the other side received last are read.
 
     Returns:
-        Rows with `trace_id`, `span_id` and `start_ns`, by the digest of the input. The input that
-            was used last comes first.
+        For each input, the newest run of the baseline and of the other side, as rows with
+        `trace_id`, `span_id`, `start_ns`, `outcome`, `error_type`, previews as `asked` and
+        `answered`, and the digest of the output as `answer`. The input that was received last comes
+        first.
     """
-    matching = Sql("SELECT start_ns FROM {recorded} WHERE {bounds} AND ({condition})").fill(
-        recorded=RECORDED, bounds=_BETWEEN, condition=condition.sql
-    )
-    newest = Sql("{bounds} AND start_ns IN ({matching} ORDER BY start_ns DESC LIMIT {most:UInt32})")
-    sql = _INPUTS_OF.fill(
-        ids=IDS,
-        recorded=RECORDED,
+    condition, is_before, is_after = sides
+    asked: dict[str, Any] = {
+        **condition.parameters,
+        "project": project,
+        "start": min(window.start_ns for window in windows),
+        "end": max(window.end_ns for window in windows),
+        "before_start": windows[0].start_ns,
+        "before_end": windows[0].end_ns,
+        "after_start": windows[1].start_ns,
+        "after_end": windows[1].end_ns,
+    }
+    of_sides = Sql("{bounds} AND ({condition}) AND ({before} OR {after})").fill(
         bounds=_BETWEEN,
         condition=condition.sql,
+        before=_BEFORE_SIDE.fill(side=is_before),
+        after=(after := _AFTER_SIDE.fill(side=is_after)),
+    )
+    filled = {"recorded": RECORDED, "after": after, "of_sides": of_sides}
+    [oldest] = reader.rows(_OLDEST_OF_SIDES.fill(**filled), {**asked, "most": _RUNS_OF_SIDE})
+    if not oldest["after"] or not oldest["before"]:
+        return []
+    asked |= {
+        "after_from": oldest["after"],
+        "before_from": oldest["before"],
+        "each": _RUNS_OF_INPUT,
+        "inputs": most,
+    }
+    words = words_number(Sql("inputs_preview"))
+    groups = reader.rows(_SHARED_WORDS.fill(**filled, words=words), asked)
+    if not groups:
+        return []
+    # Different inputs can have the same words, so several runs of each group are read.
+    each = max(_PAYLOADS_OF_SIDE // len(groups), _LEAST_OF_INPUT)
+    runs = {tuple(run): name for row in groups for name in _SIDES for run in row[name][:each]}
+    sql = _DIGESTS_OF.fill(
+        ids=IDS,
+        recorded=RECORDED,
+        these=_THESE,
         copy=COPY,
         digest=digest(_INPUTS_TEXT),
+        answer=digest(_OUTPUTS_TEXT),
         whole=is_whole(_INPUTS_TEXT),
-        payloads=_payloads_of(reader, project, newest.fill(bounds=_BETWEEN, matching=matching)),
+        payloads=_payloads_of(reader, project, _BY_START_AND_SPAN),
     )
-    values = {"project": project, "start": window.start_ns, "end": window.end_ns, "most": most}
-    return {row["input"]: row for row in reader.rows(sql, {**condition.parameters, **values})}
+    keys = {
+        "project": project,
+        "starts": sorted({start_ns for start_ns, _ in runs}),
+        "spans": sorted({span for _, span in runs}),
+    }
+    newest: dict[str, dict[str, Row]] = {name: {} for name in _SIDES}
+    for row in reader.rows(sql, keys):
+        side = runs.get((row["start_ns"], row["span"]))
+        if side is not None:
+            newest[side].setdefault(row["input"], row)
+    before = newest["before"]
+    return [(before[key], row) for key, row in newest["after"].items() if key in before][:most]
 
 
 def _of(rows: Iterable[Row], name: str) -> list[int]:

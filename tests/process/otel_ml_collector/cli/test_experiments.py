@@ -336,9 +336,10 @@ def test_versions_have_the_words_of_the_page(
     found = versions.compare(["reply:v2", "reply:v1"], baseline="reply:v2")
     # The judge prefers the newer version, but its latency is open in either order.
     assert found["sentence"] == "B vs the baseline A: not enough data"
-    version = found["sides"][1]["version"]
+    side = found["sides"][1]
+    version = side["version"]
     [judge] = version["verdict"]["judges"]
-    assert json.loads(told.read_text()) == version
+    assert json.loads(told.read_text()) == {**version, "pairs": side["pairs"]}
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "reply:v1 vs reply:v2: not enough data"
     assert judge["word"] == "worse"
@@ -390,6 +391,7 @@ def test_versions_have_one_verdict(
         own = reader._get("models", "tuned", "versions", "2", "verdict", against=1)
     assert found["sentence"] == "B is worse than the baseline A"
     assert found["sides"][1]["version"]["verdict"] == own
+    pairs = found["sides"][1]["pairs"]
     assert (own["word"], own["judges"][0]["sentence"]) == ("worse", sentence)
     assert (own["basis"], own["heading"]) == (
         "experiments",
@@ -406,7 +408,10 @@ def test_versions_have_one_verdict(
         *(f"  {one['name']}: {one['sentence']}" for one in own["amounts"]),
         f"  data: {own['heading']}",
         "  recorded runs: no judge scored both versions",
+        f"  pairs: {pairs['sentence']}",
+        *(f"    {one['text']}" for one in pairs["pairs"]),
     ]
+    assert pairs["sentence"] == "v2 returned something else than v1 for 14 of 40 equal inputs"
     for path in (
         "compare?of=tuned:v1&of=tuned:v2",
         "model-verdict?model=tuned&version=2&against=1",

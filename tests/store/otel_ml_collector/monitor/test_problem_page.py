@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from otel_ml_collector.monitor.right_answers import find_right_answers, name_kinds
+from otel_ml_collector.evaluations.right_answers import find_right_answers, name_kinds
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.span import Span, Value
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
@@ -64,6 +64,11 @@ def ask_pairs(service: Service, project: str, where: str, now_ns: int) -> tuple[
     return answered.status, html.unescape(answered.text)
 
 
+def runs_in(part: str) -> list[str]:
+    """Return the IDs of the runs of pairs, two for each pair."""
+    return re.findall('class="v" href="[^"]+/runs/([^"]+)"', part)
+
+
 def test_pairs(service: Service) -> None:
     """A failed run of the new version is shown with the baseline's newest run of the same input."""
     now_ns = time.time_ns()
@@ -84,11 +89,13 @@ def test_pairs(service: Service) -> None:
     where = 'model == "sort" and version == 2 and passed["brief"] == False'
     status, part = ask_pairs(service, "pairs", where, now_ns)
     assert status == 200
-    assert re.findall('name="of" value="([^"]+)"', part) == [id_of(calls[3])]
-    assert f'/projects/pairs/runs/{id_of(calls[1])}">answer 2 <span class="mute">0.93<' in part
-    assert 'answer 4 <span class="mute f">0.31<' in part
-    assert '<td class="opt">nowhere</td>' in part
-    assert "only" not in part
+    assert runs_in(part) == [id_of(calls[1]), id_of(calls[3])]
+    assert "answer <del>2</del>" in part
+    assert "answer <ins>4</ins>" in part
+    assert "0.93" in part
+    assert "Ground truth: <b>nowhere</b>" in part
+    assert "only before" not in part
+    assert "only now" not in part
 
 
 def test_right_answers(service: Service) -> None:
@@ -163,7 +170,7 @@ def test_pair_of_an_old_input(service: Service) -> None:
     service.store.take("old", *calls, now_ns=now_ns)
     status, part = ask_pairs(service, "old", 'model == "sort" and version == 2', now_ns)
     assert status == 200
-    assert re.findall('name="of" value="([^"]+)"', part) == [id_of(calls[1])]
+    assert runs_in(part)[1::2] == [id_of(calls[1])]
 
 
 def test_largest_change_first(service: Service) -> None:
@@ -181,7 +188,7 @@ def test_largest_change_first(service: Service) -> None:
     status, part = ask_pairs(service, "changes", 'model == "sort" and version == 2', now_ns)
     assert status == 200
     expected = [id_of(calls[place]) for place in (3, 5, 4)]
-    assert re.findall('name="of" value="([^"]+)"', part) == expected
+    assert runs_in(part)[1::2] == expected
 
 
 def test_no_pairs(service: Service) -> None:

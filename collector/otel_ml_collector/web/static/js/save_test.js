@@ -31,6 +31,7 @@ function open(button) {
   runIds = button.dataset.saveTest === "selected" ? selected() : [];
   const tests = runIds.length === 1 ? "a test" : "tests";
   title.textContent = runIds.length ? `Save ${count(runIds.length)} as ${tests}` : title.dataset.text;
+  if (button.dataset.expected) form.elements.expected.value = button.dataset.expected;
   form.elements.name.value ||= localStorage.getItem(LAST) ?? "";
   offerNames(form.dataset.save);
   dialog.showModal();

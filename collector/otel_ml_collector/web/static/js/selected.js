@@ -114,7 +114,7 @@ document.addEventListener("submit", async (event) => {
   button.disabled = true;
   if (await act(event.target)) {
     dialog.close();
-    document.querySelector("#compare").reset();
+    document.querySelector("#compare")?.reset();
   }
   button.disabled = false;
 });

@@ -1,9 +1,11 @@
 // The ticked rows of a list, and the bar with the actions on them.
 
 const boxes = () => [...document.querySelectorAll(".runs tbody .tk input")];
+let only = ""; // the run of a button that acts on a single run, until another button is clicked
 
-/** Return the IDs of the ticked runs. */
+/** Return the IDs of the ticked runs, or of the single run that a button is about. */
 export function selected() {
+  if (only) return [only];
   return boxes()
     .filter((box) => box.checked)
     .map((box) => box.value);
@@ -26,6 +28,10 @@ function write() {
   if (button) button.textContent = `${button.dataset.counted} ${count(number)}`;
 }
 
+// The modules that open dialogs import this one, so it handles a click first.
+document.addEventListener("click", ({ target }) => {
+  if (!target.closest("dialog")) only = target.closest("[data-only]")?.dataset.only ?? "";
+});
 document.addEventListener("change", (event) => {
   if (!event.target.closest(".runs .tk")) return;
   if (event.target.matches("[data-all]")) {

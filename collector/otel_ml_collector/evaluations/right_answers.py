@@ -12,7 +12,7 @@ from otel_ml_collector.store.experiments import read_item_content
 from otel_ml_collector.store.reader import JsonValue, Reader
 
 GROUND_TRUTH: Final = "Ground truth"
-_EXPECTED_VALUE: Final = "Expected value"
+EXPECTED_VALUE: Final = "Expected value"
 _LABEL: Final = "Label"
 _REASON: Final = "Judge's reason"
 
@@ -56,7 +56,7 @@ def find_right_answers(
         item = items.get(run.item_digest, {"expected": "", "cut": ""})
         if expected := item["expected"] or item["cut"]:
             text = _write(orjson.loads(expected)) if item["expected"] else expected
-            answers[run.run_id] = RightAnswer(_EXPECTED_VALUE, text)
+            answers[run.run_id] = RightAnswer(EXPECTED_VALUE, text)
         elif run.label:
             answers[run.run_id] = RightAnswer(_LABEL, _join(run.label))
     left = [run for run in left if run.run_id not in answers and judge in run.passed]
