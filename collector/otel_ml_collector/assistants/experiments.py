@@ -586,7 +586,7 @@ def _pair_outputs(call: ToolCall, a: _Side, b: _Side) -> dict[str, object]:
     def more(shown: int) -> Mapping[str, Any] | None:
         return call.go_on(show=_MOST_SHOWN) if wanted < _MOST_SHOWN else None
 
-    table = DigestTable(_PAIR_COLUMNS, rows, answer.inputs, more)
+    table = DigestTable(_PAIR_COLUMNS, rows, answer.inputs, more) if answer.changed else None
     return {"equal_inputs": Own(answer.sentence), "pairs": table}
 
 

@@ -6,6 +6,7 @@ from typing import Final
 from otel_ml.counts import write_count
 from otel_ml_collector import wording
 from otel_ml_collector.findings.find import CONTRIBUTORS, FIELDS
+from otel_ml_collector.findings.slices import RunSlice
 from otel_ml_collector.problems.problems import FoundProblems
 
 # Slices with fewer runs are listed as having too few runs to check.
@@ -49,7 +50,8 @@ def write_checked(found: FoundProblems) -> str:
             and item.runs < _FEW_RUNS
         ]
         if small:
-            by_name = {wording.slice_name(item.name): item.runs for item in small}
+            is_one = len({item.model for item in state.slices.slices}) == 1
+            by_name = {_name_slice(item, is_one=is_one): item.runs for item in small}
             named = ", ".join(
                 f"{name} ({write_count(runs, 'run')})" for name, runs in [*by_name.items()][:3]
             )
@@ -69,6 +71,12 @@ def write_checked(found: FoundProblems) -> str:
             f"{', '.join(failed)}."
         )
     return text.strip()
+
+
+def _name_slice(item: RunSlice, *, is_one: bool) -> str:
+    """Name a slice, such as `country PL of return_risk`. The only model is not named."""
+    name = wording.slice_name(item.name)
+    return name if is_one else f"{name} of {item.model}"
 
 
 def _list(parts: Sequence[str], last: str) -> str:
