@@ -383,7 +383,9 @@ def show_verdict(
         # The claim may be about one client, so its runs are those of the problem.
         "where": finding.where if finding else _list_failures(verdict, banner),
         "problem": name_problem(finding) if finding else "",
-        "suggestion": suggest_for_release(model, banner.figure) if finding else None,
+        "suggestion": suggest_for_release(model, banner.figure, finding.own_slice)
+        if finding
+        else None,
     }
     return show_page(request, "verdict.html", context)
 

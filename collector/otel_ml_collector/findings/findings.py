@@ -85,6 +85,11 @@ class Finding:
     weak_since_ns: int | None = None
     cause: Cause = ""
 
+    @property
+    def own_slice(self) -> str:
+        """The slice for which a version is worse, if the version is not worse as a whole."""
+        return self.condition if self.cause == "slice of a version" else ""
+
 
 _Made = TypeVar("_Made")
 

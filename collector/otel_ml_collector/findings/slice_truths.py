@@ -17,7 +17,7 @@ from otel_ml_collector.findings.slice_sums import (
     AskedRuns,
     FigureColumn,
 )
-from otel_ml_collector.ground_truth.find import choose_truths, list_targets
+from otel_ml_collector.ground_truth.find import PREDICTION_VALUES, choose_truths, list_targets
 from otel_ml_collector.ground_truth.target import SavedTarget, make_unsaved
 from otel_ml_collector.measures.measures import rounded
 from otel_ml_collector.measures.units import Outcome
@@ -34,12 +34,6 @@ _ASKED_TIME: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
 # Maximum number of runs whose outputs are read for ground truth without a saved target. The
 # predictions of a saved target are already in a table of their own.
 _MOST_UNSAVED_RUNS: Final = 50_000
-# The value of a prediction, by the kind of its target.
-_FIGURE_VALUES: Final[Mapping[PredictionKind, Sql]] = {
-    "class": Sql("predicted = actual"),
-    "number": Sql("abs(amount - truth)"),
-    "ranking": Sql("amount"),
-}
 _FIGURE_KINDS: Final[Mapping[PredictionKind, FigureKind]] = {
     "class": "rate",
     "number": "score",
@@ -85,7 +79,7 @@ def list_figures(targets: Mapping[str, SavedTarget]) -> list[FigureColumn]:
             name,
             _FIGURE_KINDS[target.kind],
             lower_is_better=target.kind == "number",
-            value=_FIGURE_VALUES[target.kind],
+            value=PREDICTION_VALUES[target.kind],
             target=target.name,
         )
         for name, target in targets.items()
@@ -106,7 +100,7 @@ def read_truths(reader: Reader, project: str, asked: AskedRuns, target: SavedTar
     sql = _TRUTHS.fill(
         run=RUN_NUMBER,
         value=rounded(Sql("raw")),
-        right=_FIGURE_VALUES[target.kind],
+        right=PREDICTION_VALUES[target.kind],
         rows=write_rows(rule, counted_runs, asked.kinds, kept),
         sample=asked.sample,
         most=MOST_READ,
@@ -179,7 +173,7 @@ def find_outcomes(
                 kind="rate" if target.kind == "class" else "score",
                 lower_is_better=target.kind == "number",
                 rows=_OUTCOME_ROWS.fill(
-                    right=_FIGURE_VALUES[target.kind],
+                    right=PREDICTION_VALUES[target.kind],
                     rows=write_rows(rule, counted_runs, kinds, kept),
                 ),
                 values={**rule.parameters, **kept.parameters},

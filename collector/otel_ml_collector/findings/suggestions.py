@@ -8,7 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from otel_ml_collector.filter.writing import quoted
+from otel_ml_collector.filter.writing import narrow, quoted
+from otel_ml_collector.findings.releases import name_condition
 from otel_ml_collector.findings.slices import RunSlice, SlicesFigure
 from otel_ml_collector.verdicts.claims import measure_of
 
@@ -119,12 +120,19 @@ def suggest_for_judge(judge: str) -> Suggestion:
     }
 
 
-def suggest_for_release(model: str, figure: str) -> Suggestion:
-    """Suggest a rule that fires while the newest version is worse than the one before."""
+def suggest_for_release(model: str, figure: str, condition: str = "") -> Suggestion:
+    """Suggest a rule that fires while the newest version is worse than the one before.
+
+    Args:
+        model: Name of the model.
+        figure: Name of the figure, or of the judge.
+        condition: The slice for which the version is worse, as a filter; empty for all runs.
+    """
     cause = f"judge {figure}" if measure_of(figure) == "quality" else figure
+    whom = f" for {name_condition(condition)}" if condition else ""
     return {
-        "name": _name(f"new version of {model} is worse ({cause})"),
-        "where": f"model == {quoted(model)}",
+        "name": _name(f"new version of {model} is worse{whom} ({cause})"),
+        "where": narrow(f"model == {quoted(model)}", condition),
         "when": f"worse({quoted(figure)})",
         "window": "1h",
         "every": "1h",

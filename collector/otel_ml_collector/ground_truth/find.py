@@ -55,6 +55,7 @@ from otel_ml_collector.store.counted import DELIVERIES, RECORDED, Bounds
 from otel_ml_collector.store.documents import Documents, list_documents, read_document
 from otel_ml_collector.store.predictions import (
     COLUMNS,
+    PredictionKind,
     PredictionRule,
     list_words,
     read_kept_days,
@@ -529,6 +530,33 @@ def find_wrong_predictions(reader: Reader, question: QualityQuestion, most: int)
     return {row["run_id"]: row["actual_word"] for row in rows.ask(sql)}
 
 
+_BUCKET: Final = Sql("intDiv(start_ns - {start:Int64}, {step:Int64})")
+# The value of a prediction, by the kind of its target.
+PREDICTION_VALUES: Final[Mapping[PredictionKind, Sql]] = {
+    "class": Sql("predicted = actual"),
+    "number": Sql("abs(amount - truth)"),
+    "ranking": Sql("amount"),
+}
+_COURSE: Final = Sql("""
+  SELECT place, avg(raw) AS value FROM (
+    SELECT {bucket} AS place, toFloat64({value}) AS raw FROM ({rows}) WHERE actual != '')
+  WHERE isFinite(raw) GROUP BY place ORDER BY place LIMIT 10000""")
+
+
+def find_course(reader: Reader, question: QualityQuestion) -> dict[int, float]:
+    """Measure predictions over time: the share of right classes, or the mean of other values.
+
+    Returns:
+        The values by start of the bucket, in nanoseconds since 1970. Buckets without ground truth
+        are left out.
+    """
+    rows = write_predictions(reader, question)
+    value = PREDICTION_VALUES[question.target.kind]
+    sql = _COURSE.fill(bucket=_BUCKET, value=value, rows=rows.sql)
+    start_ns, step_ns = question.window.start_ns, question.step_ns
+    return {start_ns + row["place"] * step_ns: row["value"] for row in rows.ask(sql)}
+
+
 def _sum(
     rows: Predictions, figures: Mapping[str, TruthFigure], by: Sql, also: Sql = EMPTY
 ) -> list[Row]:
@@ -688,7 +716,6 @@ def _judge_slices(
     return slices[:_SHOWN_SLICES]
 
 
-_BUCKET: Final = Sql("intDiv(start_ns - {start:Int64}, {step:Int64})")
 # Each run counts in three groups, from one read: all runs, its bucket and its version.
 _WHOLE, _BUCKETS, _VERSIONS = "a", "b", "v"
 _GROUPS: Final = Sql("""arrayJoin(['a', concat('b', toString({bucket})),

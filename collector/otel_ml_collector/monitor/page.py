@@ -1,6 +1,7 @@
 """The page Monitor: problems, slices by figures, and a slice over time."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -27,7 +28,7 @@ from otel_ml_collector.monitor.refresher import MonitorRefresher
 from otel_ml_collector.problems.checked import write_checked
 from otel_ml_collector.problems.curves import READ_FIGURES, list_curves, list_values, read_judge
 from otel_ml_collector.problems.news import FromSources
-from otel_ml_collector.problems.problems import find_problems
+from otel_ml_collector.problems.problems import FoundProblems, find_problems
 from otel_ml_collector.services import service_of
 from otel_ml_collector.stats import Past, RunStats, StatsQuery, cut_past, find_stats
 from otel_ml_collector.store.reader import Reader
@@ -83,10 +84,21 @@ def show_findings(
         "found": found,
         "checked": write_checked(found),
         "curves": list_curves(found),
+        "problem_of": _list_slices(found),
         "last": last,
         "made_time": to_rfc3339(state.made_ns) if age_ns >= KEPT_ANSWER_NS else "",
     }
     return show_page(request, "monitor_findings.html", context)
+
+
+def _list_slices(found: FoundProblems) -> Mapping[tuple[str, str], str]:
+    """Return the key of the problem about each slice, by model and condition."""
+    keys: dict[tuple[str, str], str] = {}
+    for problem in found.every:
+        for sign in (problem.first, *problem.others):
+            if sign.finding is not None and sign.finding.condition:
+                keys.setdefault((sign.finding.model, sign.finding.condition), problem.key)
+    return keys
 
 
 @pages.get("/projects/{project:path}/monitor/progress")

@@ -1,12 +1,13 @@
 """The page of a problem: how much worse, for whom, since when, what changed, and in which runs."""
 
 import time
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from otel_ml.statistics.slices import FigureKind
 from otel_ml.statistics.verdict import Word
@@ -29,12 +30,20 @@ from otel_ml_collector.findings.slices import RunSlice
 from otel_ml_collector.findings.versions import find_release_of
 from otel_ml_collector.ground_truth.find import (
     QualityQuestion,
+    find_course,
     find_target,
     find_wrong_predictions,
 )
 from otel_ml_collector.monitor.problem_pairs import ask_pairs
 from otel_ml_collector.problems.checked import write_checked
-from otel_ml_collector.problems.curves import CurveQuery, choose_curve, find_curve, find_figure
+from otel_ml_collector.problems.curves import (
+    CurveQuery,
+    ProblemCurve,
+    choose_curve,
+    cut_curve,
+    find_curve,
+    find_figure,
+)
 from otel_ml_collector.problems.news import FromSources
 from otel_ml_collector.problems.problems import FoundProblems, ProjectProblem, find_problems
 from otel_ml_collector.runs.answers import RunSummary
@@ -65,6 +74,8 @@ _VALUES_COMPARED: Final = 8
 _EXAMPLE_RUNS: Final = 5
 _BLOCKS: Final = 2
 _CHART_HEIGHT: Final = 180.0
+_MOST_MARKS: Final = 4
+_SEE_OTHER: Final = 303
 _SECOND_MS: Final = 1_000
 # Fields that the rows of a table cannot be grouped by.
 _NO_DIMENSIONS: Final = frozenset({"outcome", "version", "release", "provider_model"})
@@ -137,11 +148,10 @@ class SinceChart:
     Attributes:
         own: SVG path of the line for the runs with the problem.
         others: SVG path of the line for all other runs. Empty if there is no such line.
-        mark: Position of the mark at the time when the problem began, in percent of the chart's
-            width. None if the problem is not about a new version, release or LLM.
-        mark_text: Text next to the mark, such as `v2, 20 Nov 11:00`.
-        is_mark_low: Whether the text is at the bottom of the chart, because the line begins in the
-            upper half.
+        marks: The times when new versions of the model began, such as `v2, 20 Nov 11:00`, and when
+            the new release or LLM of the problem began. Positions in percent of the chart's width.
+        is_mark_low: Whether their texts are at the bottom of the chart, because the line begins in
+            the upper half.
         across: Labels of the horizontal axis (time).
         up: Labels of the vertical axis.
         part: Which runs have the problem, such as `client Kessler`. Empty if all runs have it.
@@ -150,8 +160,7 @@ class SinceChart:
 
     own: str
     others: str
-    mark: float | None
-    mark_text: str
+    marks: Sequence[AxisLabel]
     is_mark_low: bool
     across: Sequence[AxisLabel]
     up: Sequence[AxisLabel]
@@ -194,8 +203,7 @@ def show_problem(
     examples = reader.ahead(_find_examples, query, finding, now_ns=now_ns)
     chart = reader.ahead(_draw_chart, project, found, finding, now_ns=now_ns) if finding else None
     changes = reader.ahead(_find_changes, project, finding) if finding else None
-    # Pairs of a prediction target would include right predictions.
-    pairs = ask_pairs(first, finding) if finding and not finding.target else None
+    pairs = ask_pairs(first, finding) if finding else None
     table = _compare_parts(reader, project, found, problem, by=by)
     context = {
         "problem": problem,
@@ -221,6 +229,42 @@ def show_problem(
         "python": python_call("findings", last=last),
     }
     return show_page(request, "problem_page.html", context)
+
+
+@pages.get("/projects/{project:path}/problem-of")
+def open_problem(
+    project: str,
+    reader: FromReader,
+    sources: FromSources,
+    *,
+    model: Annotated[str, Query(max_length=1_024)],
+    version: Annotated[int | None, Query(ge=1, description="Version that is worse")] = None,
+    field: Annotated[str, Query(max_length=1_024, description="Field that is broken")] = "",
+    condition: Annotated[str, Query(max_length=4_000, description="Slice that is worse")] = "",
+    last: Annotated[Past, Query(description="Period to check, until now")] = "24h",
+) -> Response:
+    """Open the page of the problem about a version, a field or a slice.
+
+    Raises:
+        Missing: There is no such problem now.
+    """
+    found = find_problems(reader, project, last, time.time_ns(), sources=sources)
+    for problem in found.every:
+        for sign in (problem.first, *problem.others):
+            finding = sign.finding
+            if (
+                finding is not None
+                and finding.model == model
+                and (
+                    (version is not None and finding.version == version)
+                    or (field != "" and finding.field == field)
+                    or (condition != "" and finding.condition == condition)
+                )
+            ):
+                return RedirectResponse(
+                    view.address(project, "problems", problem.key, last=last), _SEE_OTHER
+                )
+    raise Missing("This problem is resolved, or it is older than the chosen time range")
 
 
 @pages.get("/projects/{project:path}/problem-curve")
@@ -549,13 +593,22 @@ def _draw_chart(
     reader: Reader, project: str, found: FoundProblems, finding: Finding, *, now_ns: int
 ) -> SinceChart | None:
     """Draw the figure of a problem over time; None if its figure has no curve."""
-    query = choose_curve(found, finding)
-    if query is None:
-        return None
-    asked = [reader.ahead(find_curve, project, query, now_ns)]
+    of_model = f"model == {quoted(finding.model)}"
+    wheres = [narrow(of_model, finding.condition)]
     if finding.condition:
-        where = narrow(f"model == {quoted(finding.model)}", f"not ({finding.condition})")
-        asked.append(reader.ahead(find_curve, project, replace(query, where=where), now_ns))
+        wheres.append(narrow(of_model, f"not ({finding.condition})"))
+    query = choose_curve(found, finding)
+    if query is not None:
+        asked = [
+            reader.ahead(find_curve, project, replace(query, where=where), now_ns)
+            for where in wheres
+        ]
+    elif finding.target:
+        asked = [
+            reader.ahead(_find_truth_curve, project, finding, where, now_ns) for where in wheres
+        ]
+    else:
+        return None
     curve, *others = [wait.result() for wait in asked]
     there = [value for line in (curve, *others) for value in line.own if value is not None]
     if len(there) < 2:  # noqa: PLR2004 - a line has two ends
@@ -583,13 +636,23 @@ def _draw_chart(
     days = range(-(-window.start_ns // DAY_NS) * DAY_NS, window.end_ns, DAY_NS)
     every = max(len(days) // 5, 1)
     earlier = next(value for value in there if value is not None)
+    began = {
+        f"v{release.candidate.version}": release.began_ns
+        for release in (found.state.releases if found.state else ())
+        if release.model == finding.model and release.dimension == "version"
+    }
+    if curve.began is not None:
+        began |= {f"v{finding.version}" if finding.version else "new": finding.start_ns}
+    newest = sorted(began.items(), key=lambda item: item[1])[-_MOST_MARKS:]
     is_share = name == "errors" or (figure is not None and figure.kind == "rate")
-    mark = f"v{finding.version}" if finding.version else "new"
     return SinceChart(
         own=draw(curve.own),
         others=draw(others[0].own) if others else "",
-        mark=None if curve.began is None else place(finding.start_ns),
-        mark_text=f"{mark}, {write_moment(finding.start_ns)}",
+        marks=[
+            AxisLabel(place(began_ns), f"{name}, {write_moment(began_ns)}")
+            for name, began_ns in newest
+            if window.start_ns <= began_ns < window.end_ns
+        ],
         is_mark_low=earlier > (low + high) / 2,
         across=[AxisLabel(place(day_ns), write_moment(day_ns)) for day_ns in days[::every]],
         up=[
@@ -602,6 +665,29 @@ def _draw_chart(
         part=name_condition(finding.condition),
         step_hours=over.step_ns // HOUR_NS,
     )
+
+
+def _find_truth_curve(
+    reader: Reader, project: str, finding: Finding, where: str, now_ns: int
+) -> ProblemCurve:
+    """Read how often predictions were right over time, or their mean error."""
+    is_new = finding.kind == "release"
+    over = cut_curve(reader, finding.start_ns, now_ns, is_new=is_new)
+    # The first bucket is shorter than the others, which begin at round clock times.
+    starts_ns = [over.starts_ns[0], *over.starts_ns[1:]]
+    if len(starts_ns) > 1:
+        starts_ns[0] = starts_ns[1] - over.step_ns
+    question = QualityQuestion(
+        project=project,
+        target=find_target(reader, project, finding.target),
+        window=Window(starts_ns[0], over.window.end_ns),
+        where=where,
+        step_ns=over.step_ns,
+        now_ns=now_ns,
+    )
+    course = find_course(reader, question)
+    began = bisect_right(over.starts_ns, finding.start_ns) - 1 if is_new else None
+    return ProblemCurve(over, [course.get(start_ns) for start_ns in starts_ns], began)
 
 
 def _write_tick(name: str, value: float, *, is_share: bool) -> str:

@@ -121,17 +121,22 @@ def find_curve(reader: Reader, project: str, query: CurveQuery, now_ns: int) -> 
     began_ns = from_rfc3339(query.start, "start")
     if began_ns > now_ns:
         raise BadInput(f"Invalid start {query.start!r}: expected a time in the past", "start")
-    start_ns = max(began_ns - _DRAWN_BEFORE_NS, 0) if query.is_new else began_ns
-    window = Window(start_ns, now_ns + 1, reader.zone)
-    step_ns = _DRAWN_STEP_NS if window.end_ns - start_ns > 2 * DAY_NS else HOUR_NS
-    over = window.cut(step_ns)
-    stats = find_stats(reader, StatsQuery(project, query.where, "", window, step_ns, 1))
+    over = cut_curve(reader, began_ns, now_ns, is_new=query.is_new)
+    asked = StatsQuery(project, query.where, "", over.window, over.step_ns, 1)
+    stats = find_stats(reader, asked)
     read = READ_FIGURES.get(query.figure) if not query.digest else None
     if read is None:
         read = read_judge(query.figure, query.digest, is_score=query.is_score)
     own = list_values(stats, read, over)
     began = bisect_right(over.starts_ns, began_ns) - 1 if query.is_new else None
     return ProblemCurve(over, own, began)
+
+
+def cut_curve(reader: Reader, began_ns: int, now_ns: int, *, is_new: bool) -> Buckets:
+    """Cut the time range of a curve into buckets. With `is_new`, it begins a week before."""
+    start_ns = max(began_ns - _DRAWN_BEFORE_NS, 0) if is_new else began_ns
+    window = Window(start_ns, now_ns + 1, reader.zone)
+    return window.cut(_DRAWN_STEP_NS if window.end_ns - start_ns > 2 * DAY_NS else HOUR_NS)
 
 
 def list_values(stats: RunStats, read: _Read, over: Buckets) -> list[float | None]:

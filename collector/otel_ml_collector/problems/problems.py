@@ -547,7 +547,7 @@ def _suggest(sign: Sign, last: Past, state: MonitorState | None) -> Suggestion |
     if finding.field:
         return suggest_for_field(finding.model, finding.field, "7d" if last == "30d" else last)
     if finding.figure:
-        return suggest_for_release(finding.model, finding.figure)
+        return suggest_for_release(finding.model, finding.figure, finding.own_slice)
     slices = state.slices if state else None
     for item in slices.slices if slices else ():
         if (item.model, item.condition) == (finding.model, finding.condition) and slices:

@@ -6,12 +6,12 @@ import re
 import time
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote
 
 import pytest
 
 from otel_ml_collector.alerts.news import find_alert_news
-from otel_ml_collector.findings.releases import Release, write_release
+from otel_ml_collector.findings.releases import Release, VersionWords, write_release
 from otel_ml_collector.findings.versions import find_verdict
 from otel_ml_collector.span import Span
 from tests.store.otel_ml_collector.alerts.test_evaluation import Told, look
@@ -148,6 +148,20 @@ def test_page(service: Service) -> None:
     assert "risk v2 is worse for country PL" in shown
 
 
+def test_alert_keeps_the_slice(service: Service) -> None:
+    """The suggested alert rule is about the country, and fires."""
+    part = ask(
+        service.app, "/projects/whom/model-verdict?model=risk&version=2&against=1&default=true"
+    ).text
+    [query] = re.findall(r'href="/projects/whom/alert-rule\?([^"]+)"', part)
+    suggestion = parse_qs(html.unescape(query))
+    where = 'model == "risk" and tags["country"] == "PL"'
+    assert (suggestion["where"], suggestion["when"]) == ([where], ['worse("grounded")'])
+    now_ns = time.time_ns()
+    words = VersionWords(service.store.reader, "whom", "risk").find("grounded", where, [now_ns])
+    assert words[now_ns].is_worse
+
+
 def test_alert(service: Service) -> None:
     """An alert names the country in its message, API, page and news, as the model's page does."""
     rule = {
@@ -172,7 +186,8 @@ def test_alert(service: Service) -> None:
     (notification,) = told.notifications.values()
     sentence = notification.annotations["summary"]
     # The alert's figures are those of the last look at slices: of fewer runs, if some came since.
-    assert re.sub(r"\d+", "", sentence) == re.sub(r"\d+", "", of_release)
+    words = [re.sub(r"\d+( points?)?", "", text) for text in (sentence, of_release)]
+    assert words[0] == words[1]
     assert [part.text for part in notification.slices] == [sentence]
     alert = get(service, "alerts/fall", "whom")
     assert [part["text"] for part in alert["slices"]] == [sentence]

@@ -188,13 +188,17 @@ def test_without_target_among_many(service: Service) -> None:
 
 
 def test_examples_are_wrong(service: Service) -> None:
-    """The examples of a problem with predictions are wrong ones, with ground truth and version."""
+    """A problem with predictions has a chart, and wrong examples with ground truth and version."""
     verdict = ask(
         service.app,
         "/projects/worse/model-verdict?model=predict&version=2&against=1&default=true",
     ).text
     (address,) = re.findall(r'href="(/projects/worse/problems/[^"?]*)', verdict)
     shown = ask(service.app, f"{address}?last=7d").text
+    chart = shown.split('id="since"')[1].split("</section>")[0]
+    assert 'class="hotline" d="M' in chart
+    assert ">v2, " in chart
+    assert "/problem-pairs?" in shown
     examples = shown.split('id="examples"')[1].split("</table>")[0]
     assert "the newest wrong predictions" in examples
     rows = re.findall(r"<tr data-run=.*?</tr>", examples, re.DOTALL)

@@ -150,6 +150,7 @@ class World:
             "/latency_ms": f"model=model-{MARK}&than=2026-11-19/2026-11-22",
             "/problem-curve": "where=&figure=errors&start=2026-11-01T00:00:00Z",
             "/problem-pairs": f"where=&before=&version=2&baseline=1&{_TIMES}",
+            "/problem-of": f"model=model-{MARK}&version=2",
             "/version-pairs": f"model=model-{MARK}&version=2&against=1",
             "/status": "project=theirs&of=1",
             "/objects": f"trace_id={self.theirs.trace_id.hex()}",
@@ -337,6 +338,7 @@ def test_roads(world: World) -> None:
                 "-pairs?",
                 "/field-sl",
                 "/problems/",
+                "/problem-of?",
             )
         )
         is_part |= "/experiments/" in address and ("/verdict" in address or "/varia" in address)
