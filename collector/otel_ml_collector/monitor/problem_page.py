@@ -610,9 +610,9 @@ def _draw_chart(
     else:
         return None
     curve, *others = [wait.result() for wait in asked]
-    there = [value for line in (curve, *others) for value in line.own if value is not None]
-    if len(there) < 2:  # noqa: PLR2004 - a line has two ends
+    if sum(value is not None for value in curve.own) < 2:  # noqa: PLR2004 - a line has two ends
         return None
+    there = [value for line in (curve, *others) for value in line.own if value is not None]
     name, figure = finding.measured, find_figure(found, finding)
     over, window = curve.over, curve.over.window
     low, high = min(there), max(there)
@@ -645,6 +645,8 @@ def _draw_chart(
         began |= {f"v{finding.version}" if finding.version else "new": finding.start_ns}
     newest = sorted(began.items(), key=lambda item: item[1])[-_MOST_MARKS:]
     is_share = name == "errors" or (figure is not None and figure.kind == "rate")
+    if finding.target:
+        is_share = find_target(reader, project, finding.target).kind == "class"
     return SinceChart(
         own=draw(curve.own),
         others=draw(others[0].own) if others else "",

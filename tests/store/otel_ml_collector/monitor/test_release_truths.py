@@ -198,6 +198,7 @@ def test_examples_are_wrong(service: Service) -> None:
     chart = shown.split('id="since"')[1].split("</section>")[0]
     assert 'class="hotline" d="M' in chart
     assert ">v2, " in chart
+    assert "\u202f%</text>" in chart
     assert "/problem-pairs?" in shown
     examples = shown.split('id="examples"')[1].split("</table>")[0]
     assert "the newest wrong predictions" in examples
