@@ -81,6 +81,7 @@ _OBJECTS: Final = 250
 _INT64_MAX: Final = 2**63 - 1
 _MOST_POINTS: Final = 100_000
 _MOST_CHARS: Final = 65_536
+_MOST_PAIRS: Final = 50
 _NO_BASELINE: Final = "none"
 _logger = logging.getLogger(__name__)
 
@@ -1174,7 +1175,7 @@ class Reader(HasCard):
         higher: Sequence[str] = (),
         where: str = "",
         by: str = "",
-        pairs: int | None = None,
+        pairs: int = 5,
     ) -> dict[str, Any]:
         """Compare runs, versions or experiments with a baseline, as ``GET .../compare`` returns it.
 
@@ -1196,7 +1197,7 @@ class Reader(HasCard):
             by: A tag, such as ``country``. For versions, recorded runs are also compared for each
                 of its values.
             pairs: For versions and experiments: maximum number of pairs of outputs for equal
-                inputs, up to 50. Default: 5. 0 for none, which is faster.
+                inputs, from 0 to 50. 0 is faster.
 
         Raises:
             NotFound: One of the entries does not exist.
@@ -1212,7 +1213,7 @@ class Reader(HasCard):
             higher=_names("higher", higher),
             where=where or None,
             by=by or None,
-            pairs=pairs,
+            pairs=check_integer("pairs", pairs, 0, _MOST_PAIRS),
         )
         return found
 

@@ -85,7 +85,7 @@ _COPIED: Final = 20  # params and metrics that are copied
 _CELL_CHARS: Final = 2_000
 # Special characters of Markdown and HTML.
 _MARKUP: Final = re.compile(r"[\\`*_{}\[\]<>|#]")
-_NO_CONTENT: Final = 204
+_NO_PAIRS: Final = 204
 _PARTS: Final = {"run": "runs", "version": "models", "experiment": "experiments"}
 
 api = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
@@ -412,7 +412,7 @@ def show_version_pairs(
         reader, project, model, versions, time.time_ns(), where=where, limit=limit
     )
     if not answer.pairs:
-        return Response(status_code=_NO_CONTENT)
+        return Response(status_code=_NO_PAIRS)
     more = view.address(
         project,
         "version-pairs",

@@ -49,8 +49,8 @@ _MOST_RANKED: Final = 60
 _PAIRS_AT_ONCE: Final = 30
 _LOOKBACK_NS: Final = 30 * DAY_NS
 _COMPARED_CHARS: Final = 500
-_TEXT_CHARS: Final = 80
-_WORD: Final = re.compile(r"\w+|[^\w\s]")
+_LINE_OF_TEXT: Final = 80
+_OUTPUT_WORD: Final = re.compile(r"\w+|[^\w\s]")
 
 
 class PairedRun(AnswerBody):
@@ -276,7 +276,7 @@ def measure_texts(before: str, after: str) -> float:
     else:
         size = max(map(abs, numbers))
         return min(abs(numbers[1] - numbers[0]) / size, 1.0) if math.isfinite(size) else 1.0
-    words = [Counter(_WORD.findall(text[:_COMPARED_CHARS])) for text in (before, after)]
+    words = [Counter(_OUTPUT_WORD.findall(text[:_COMPARED_CHARS])) for text in (before, after)]
     every = words[0].total() + words[1].total()
     return 1 - 2 * (words[0] & words[1]).total() / every if every else 1.0
 
@@ -335,7 +335,7 @@ def _make_pair(
     item: str = "",
 ) -> OutputPair:
     before, after = runs
-    texts = [wording.shorten(run.error or run.outputs or "–", _TEXT_CHARS) for run in runs]
+    texts = [wording.shorten(run.error or run.outputs or "–", _LINE_OF_TEXT) for run in runs]
     pair = OutputPair(
         source=source,
         item=item,
@@ -345,7 +345,7 @@ def _make_pair(
         right=None,
         is_changed=is_changed,
         change=measure_texts(before.error or before.outputs, after.error or after.outputs),
-        text=f"{wording.shorten(inputs, _TEXT_CHARS)}: {texts[0]} → {texts[1]}",
+        text=f"{wording.shorten(inputs, _LINE_OF_TEXT)}: {texts[0]} → {texts[1]}",
     )
     pair.is_changed |= pair.measure_change()[0]
     return pair

@@ -11,9 +11,9 @@ from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.findings.findings import Finding, FindingsQuestion
 from otel_ml_collector.findings.slice_sums import SlicesQuery
 from otel_ml_collector.findings.slices import SliceCell, Slices, SlicesFigure, find_slices
-from otel_ml_collector.store.counted import DELIVERIES, recorded_runs
+from otel_ml_collector.store.counted import recorded_runs
 from otel_ml_collector.store.record_kinds import find_record_kinds
-from otel_ml_collector.store.scores import IN_WINDOW, SCORES
+from otel_ml_collector.store.scores import read_arrivals
 from otel_ml_collector.store.sql import Sql, join_sql
 from otel_ml_collector.times import DAY_NS, HOUR_NS
 from otel_ml_collector.verdicts.claims import write_moment
@@ -28,15 +28,6 @@ _LEAST_RATIO: Final = 1e-9
 _MOST_WEAK_MODELS: Final = 20
 # Model, condition of the slice, and name of the figure.
 _CellKey: TypeAlias = tuple[str, str, str]
-_ARRIVED: Final = Sql("""
-  SELECT count() AS runs, max(arrived_ns) AS arrived_ns, (
-    SELECT (count(), max(time_ns)) FROM {scores}
-    WHERE project = {project:String} AND {in_window}) AS scored
-  FROM {deliveries}
-  WHERE project = {project:String}
-    AND start_ns >= {start:Int64} AND start_ns < {end:Int64}""").fill(
-    scores=SCORES, in_window=IN_WINDOW, deliveries=DELIVERIES
-)
 _FIRST_RUNS: Final = Sql("""
   SELECT {firsts} AS starts FROM {recorded}
   WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
@@ -96,8 +87,7 @@ def _find_earlier(
     It is cached until runs or scores of this period arrive, at most one hour. This saves a third of
     the time of a check, because the earlier runs seldom change.
     """
-    values = {"project": question.project, "start": window.start_ns, "end": window.end_ns}
-    state = repr(question.reader.rows(_ARRIVED, values))
+    state = repr(read_arrivals(question.reader, question.project, window))
     figures = repr([figure.name for figure in slices.figures])
     key = "weak spots", question.project, where, window.start_ns, figures, state
     query = SlicesQuery(question.project, where, start_ns=window.start_ns, end_ns=window.end_ns)

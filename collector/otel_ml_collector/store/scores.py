@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from otel_ml_collector.owners import FIRST
-from otel_ml_collector.store.counted import RECORDED
-from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.counted import DELIVERIES, RECORDED
+from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.sql import Sql, identifier, join_sql
 from otel_ml_collector.store.tables import IS_SCORE
 from otel_ml_collector.store.targets import join_keyed
@@ -252,6 +252,23 @@ _BY_WHAT_PASSES: Final = Sql("""
       SELECT score, passed FROM {scores} WHERE project = {project:String} AND judge = {judge}
         AND isNotNull(passed) AND isFinite(score)
       ORDER BY start_ns DESC LIMIT {looked_at})""")
+
+
+_ARRIVALS: Final = Sql("""
+    SELECT count() AS runs, max(arrived_ns) AS arrived_ns, (
+      SELECT (count(), max(time_ns)) FROM {scores}
+      WHERE project = {project:String} AND {in_window}) AS scored
+    FROM {deliveries} WHERE project = {project:String}
+      AND start_ns >= {start:Int64} AND start_ns < {end:Int64}""").fill(
+    scores=SCORES, in_window=IN_WINDOW, deliveries=DELIVERIES
+)
+
+
+def read_arrivals(reader: Reader, project: str, window: Window) -> Row:
+    """Read what arrived for the runs of a window. If two answers are equal, nothing arrived."""
+    asked = {"project": project, "start": window.start_ns, "end": window.end_ns}
+    [row] = reader.rows(_ARRIVALS, asked)
+    return row
 
 
 _OFTEN_FAILED: Final = Sql("""

@@ -133,7 +133,7 @@ _BEFORE_SIDE: Final = Sql(
 _AFTER_SIDE: Final = Sql(
     "({side} AND start_ns >= {after_start:Int64} AND start_ns < {after_end:Int64})"
 )
-_SIDES: Final = ("before", "after")
+_PAIR_SIDES: Final = ("before", "after")
 # Limits of `read_shared_inputs`, for each side and, among runs whose inputs have the same words,
 # for each input. Without them, a project with many runs or large payloads waits long.
 _RUNS_OF_SIDE: Final = 20_000
@@ -308,7 +308,7 @@ def read_shared_inputs(
         return []
     # Different inputs can have the same words, so several runs of each group are read.
     each = max(_PAYLOADS_OF_SIDE // len(groups), _LEAST_OF_INPUT)
-    runs = {tuple(run): name for row in groups for name in _SIDES for run in row[name][:each]}
+    runs = {tuple(run): name for row in groups for name in _PAIR_SIDES for run in row[name][:each]}
     sql = _DIGESTS_OF.fill(
         ids=IDS,
         recorded=RECORDED,
@@ -324,7 +324,7 @@ def read_shared_inputs(
         "starts": sorted({start_ns for start_ns, _ in runs}),
         "spans": sorted({span for _, span in runs}),
     }
-    newest: dict[str, dict[str, Row]] = {name: {} for name in _SIDES}
+    newest: dict[str, dict[str, Row]] = {name: {} for name in _PAIR_SIDES}
     for row in reader.rows(sql, keys):
         side = runs.get((row["start_ns"], row["span"]))
         if side is not None:

@@ -599,6 +599,7 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
         "by": LONG_TEXT,
         "lower": sort("[]", "['text']"),
         "higher": sort("[]", "['text']"),
+        "pairs": sort("5", "0"),
     },
     "otel_ml.reader.Reader.set_alias": {
         "model": NAME,
