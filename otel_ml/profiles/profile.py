@@ -279,8 +279,10 @@ class ModelProfile:
 
         There is an alert in these cases:
 
-        * Drift: the drift score of a component is above 0.1 and the change is significant. The
-          p-value is corrected for the number of components. At least 100 values are needed.
+        * Drift: the drift score of a component is above 0.1 and the change is significant. Its
+          values, their types and the share of missing values are compared, as on the page of
+          fields. The p-value is corrected for the number of components. At least 100 values are
+          needed.
         * Invalid values: their share increased by more than 0.01, and the change is significant.
         * Scores: a score became worse by more than 0.01 of its range, and the change is
           significant.

@@ -16,7 +16,13 @@ from otel_ml_collector.access import ANNOTATE, access_of
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.errors import Missing, suggest
 from otel_ml_collector.filter.writing import narrow, quoted
-from otel_ml_collector.findings.drift import THAN, FieldsQuestion, reference_name, write_time
+from otel_ml_collector.findings.drift import (
+    DAYS_BEFORE,
+    THAN,
+    FieldsQuestion,
+    reference_name,
+    write_time,
+)
 from otel_ml_collector.findings.slice_sums import SlicesQuery
 from otel_ml_collector.findings.suggestions import suggest_for_field
 from otel_ml_collector.monitor.fields import (
@@ -194,7 +200,8 @@ def list_fields(
     profiles = list_profile_names(reader, project)
     profile = _find_reference(reader, project, asked, profiles)
     context = {
-        "profiles": {f"profile:{name}": name for name in profiles},
+        "profiles": profiles,
+        "references": _name_references(asked.model, profiles),
         "profile": profile,
         "bounds": _write_bounds(profile) if profile else {},
         "start": write_time(question.window.start_ns),
@@ -220,6 +227,14 @@ def _find_reference(
     if name not in profiles:
         return None
     return next(iter(find_profiles(reader, project, [name])), None)
+
+
+def _name_references(model: str, profiles: Sequence[str]) -> dict[str, str]:
+    """Name what the fields of a model can be compared with, by value of `than`."""
+    own = reference_name(model)
+    days = "28 days before"
+    named = {THAN: own, DAYS_BEFORE: days} if own in profiles else {THAN: days}
+    return named | {f"profile:{name}": name for name in profiles if name != own}
 
 
 def _write_bounds(profile: StoredProfile) -> dict[str, str]:

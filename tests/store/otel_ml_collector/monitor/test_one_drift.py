@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import time
 from collections.abc import Iterator, Mapping
 from html import unescape
@@ -187,6 +188,13 @@ def test_same_drift(world: World, name: str) -> None:
         assert of_alert(world, name) == expected
     else:
         assert not of_alert(world, name).is_drift
+
+
+def test_choice_of_references(world: World) -> None:
+    """The page of fields offers the model's reference first, and the days before."""
+    page = ask(world.service.app, f"/projects/p/fields?model={MODEL}").text
+    choice = page.partition('aria-label="Compare with"')[2].partition("</nav>")[0]
+    assert re.findall(r">([^<]+)</a>", choice) == ["reference of churn", "28 days before"]
 
 
 def test_findings(world: World) -> None:
