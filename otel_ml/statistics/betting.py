@@ -10,14 +10,13 @@ the limit is exceeded. Alert rules use the sum of the stakes for all possible st
 change.
 
 The runs of a session are not independent, so each session counts as one, with the mean of its runs.
-A quantile is checked as a share: ``p95 > 2000`` means that more than 5 % of the runs are above 2000
-(`count_above`). The mean of numbers without an upper limit, such as latencies, is checked by
-`add_amounts`.
+A quantile is checked as a share: ``p95 > 2000`` means that more than 5 % of the runs are above
+2000. The mean of numbers without an upper limit, such as latencies, is checked by `add_amounts`.
 """
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 # Maps a session's mean (0 to 1) to the number of sessions with this mean.
@@ -38,42 +37,6 @@ _AMOUNT_BETS: Final = tuple(_MOST_LOST / 2**place for place in range(6))
 _MOST_GAIN: Final = 16.0
 # Sums are capped at this number, to avoid overflow.
 _MOST_SUM: Final = 1e300
-
-
-def session_means(runs: Iterable[tuple[Hashable | None, float]]) -> Counter[float]:
-    """Count sessions by the mean value of their runs.
-
-    For example, the result ``{1.0: 8, 0.5: 2}`` means: all runs passed in 8 sessions, and half of
-    the runs passed in 2 sessions.
-
-    Args:
-        runs: Pairs of session and value (from 0 to 1), one per run. With None as session, a run is
-            independent and counts as its own session.
-    """
-    counts: Counter[float] = Counter()
-    sessions: dict[Hashable, list[float]] = {}
-    for session, value in runs:
-        if session is None:
-            counts[value] += 1
-        else:
-            sessions.setdefault(session, []).append(value)
-    counts.update(math.fsum(values) / len(values) for values in sessions.values())
-    return counts
-
-
-def count_above(runs: Iterable[tuple[Hashable | None, float]], threshold: float) -> Counter[float]:
-    """Count sessions by the share of their runs that are above a threshold.
-
-    For example, the result ``{0.0: 9, 0.25: 1}`` means: in 9 sessions no run is above the
-    threshold, and in one session a quarter of the runs are. Use it to check a limit for a
-    quantile such as p95: ``p95 > 2000`` means that more than 5 % of the runs are above 2000.
-
-    Args:
-        runs: Pairs of session and value, one per run. With None as session, a run counts as its own
-            session.
-        threshold: The threshold, in the unit of the values.
-    """
-    return session_means((session, float(value > threshold)) for session, value in runs)
 
 
 def log_stakes(gains: Gains, most_lost: float, bets: Sequence[float]) -> list[float]:
@@ -131,7 +94,7 @@ def log_stake(means: Means, limit: float, *, is_above: bool = False) -> float:
     For how the evidence is computed, see `log_stakes`.
 
     Args:
-        means: The sessions in the window, as returned by `session_means`: each mean value, from 0
+        means: The sessions in the window: each mean value of their runs, from 0
             to 1, with its number of sessions.
         limit: The limit to check, from 0 to 1.
         is_above: True if values above the limit are bad. False if values below it are bad.
@@ -158,7 +121,7 @@ def add_window(total: float, means: Means, limit: float, *, is_above: bool = Fal
 
     Args:
         total: The evidence before this window. Start with 0.
-        means: The sessions in the window, as returned by `session_means`: each mean value, from 0
+        means: The sessions in the window: each mean value of their runs, from 0
             to 1, with its number of sessions.
         limit: The limit to check: 0.9 for ``pass_rate < 0.9``.
         is_above: True if values above the limit are bad, as for ``error_share > 0.05``. False if
@@ -182,7 +145,7 @@ def add_amounts(
 
     Args:
         total: The evidence before this window. Start with 0.
-        means: The sessions in the window, as returned by `session_means`: each mean value with its
+        means: The sessions in the window: each mean value of their runs with its
             number of sessions.
         limit: The limit to check: 200 for ``mean(latency_ms) > 200``.
         reach: Distance from the limit to the best possible value, above 0. Better values count as

@@ -288,30 +288,21 @@ def cluster_p(sums: ClusterSums, *, of_rates: bool = False) -> float:
     return student_p(mean.value / spread, mean.degrees) if spread else 0.0
 
 
-def log_ratio(
-    pairs: Iterable[tuple[Hashable | None, float, float]], *, confidence: float = CONFIDENCE
-) -> Estimate:
-    """Return the average ratio of paired numbers, with its interval: 1.1 means 10 % larger.
+def sum_logs(pairs: Iterable[tuple[Hashable | None, float, float]]) -> list[ClusterSum]:
+    """Return the sum and number of the logarithms of ratios in each cluster.
 
-    Use it to compare latencies, tokens or costs of the same items before and after a change. A
-    ratio is the number after, divided by the number before. The average is the geometric mean,
-    computed with `cluster_mean` from the logarithms of the ratios.
+    `cluster_mean` of it, as an `exponential`, is the geometric mean of the ratios: 1.1 means that
+    amounts such as latencies are 10 % larger after a change than before.
 
     Args:
         pairs: For each item: its cluster (such as a session), the number before, and the number
-            after. The numbers are above 0. The cluster is None for an independent item.
-        confidence: Confidence level of the interval, between 0 and 1.
+            after. The cluster is None for an independent item.
 
     Raises:
-        ValueError: There is no pair, or a number is not above 0.
+        ValueError: A number is not above 0.
 
     Source: Bland and Altman, Transforming data, British Medical Journal 312 (1996).
     """
-    return exponential(cluster_mean(sum_logs(pairs), confidence=confidence))
-
-
-def sum_logs(pairs: Iterable[tuple[Hashable | None, float, float]]) -> list[ClusterSum]:
-    """Return the sum and number of the logarithms of ratios in each cluster, see `log_ratio`."""
     alone: list[ClusterSum] = []
     logs: dict[Hashable, list[float]] = {}
     for cluster, first, second in pairs:

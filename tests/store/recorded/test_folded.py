@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from otel_ml_collector.decode.json import decode_json_logs, decode_json_traces
-from otel_ml_collector.fold.facts import facts_of
 from otel_ml_collector.fold.fold import fold
 from otel_ml_collector.fold.rows import Amounts, FoldedRun
 from otel_ml_collector.mapping.logs import map_logs
@@ -19,6 +18,7 @@ from otel_ml_collector.records import Records
 from otel_ml_collector.runs.answers import Counted, RunSummary
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from tests.support.examples import examples
+from tests.support.otel_ml_collector.facts import facts_of
 from tests.support.otel_ml_collector.stores import Store
 from tests.support.otel_ml_collector.worlds import worlds
 from tests.support.sampling import sampled

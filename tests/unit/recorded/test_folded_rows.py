@@ -7,13 +7,13 @@ from typing import Final
 import pytest
 
 from otel_ml_collector.decode.json import decode_json_logs, decode_json_traces
-from otel_ml_collector.fold.facts import facts_of
 from otel_ml_collector.fold.fold import fold
 from otel_ml_collector.fold.rows import Amounts, FoldedRun
 from otel_ml_collector.mapping.logs import map_logs
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.records import Records
 from tests.support.folders import RECORDED_FOLDER
+from tests.support.otel_ml_collector.facts import facts_of
 from tests.unit.recorded.test_recorded import RECORDED, filing_of, read
 
 ROWS: Final = RECORDED_FOLDER / "folded.md"

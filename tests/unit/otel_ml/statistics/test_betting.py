@@ -17,9 +17,7 @@ from otel_ml.statistics.betting import (
     Means,
     add_amounts,
     add_window,
-    count_above,
     log_stake,
-    session_means,
 )
 from tests.support.examples import examples
 from tests.support.sampling import harder
@@ -77,20 +75,6 @@ def test_sum_over_onsets() -> None:
     first = add_window(0.0, window, 0.5)
     assert first == pytest.approx(stake)
     assert add_window(first, window, 0.5) == pytest.approx(stake + stake * stake)
-
-
-def test_session_is_one() -> None:
-    """A session counts as the mean of its runs, and a run without a session as itself."""
-    runs = [("a", 1.0), ("a", 0.0), ("a", 1.0), ("a", 1.0), (None, 1.0), (None, 1.0)]
-    assert session_means(runs) == {0.75: 1, 1.0: 2}
-
-
-def test_quantile_is_a_share() -> None:
-    """A limit on a quantile is tested as a limit on the share of runs above the threshold."""
-    slow = [(None, 2_500.0)] * 20 + [(None, 300.0)] * 80
-    fast = [(None, 2_500.0)] * 2 + [(None, 300.0)] * 98
-    windows = [count_above(runs, 2_000) for runs in (fast, fast, slow, slow)]
-    assert find_alarms(windows, 0.05, is_above=True) == [2, 3]
 
 
 def test_no_session_changes_nothing() -> None:

@@ -24,8 +24,8 @@ from otel_ml.statistics.intervals import (
     corrected_rate,
     difference,
     exponential,
-    log_ratio,
     newcombe_paired,
+    sum_logs,
     wilson,
 )
 from otel_ml.statistics.verdict import JudgeScore, ScoredRun, compare_items
@@ -190,10 +190,11 @@ def latencies(
     places = place_in_clusters(draw, *size)
     [values] = draw_values(draw, places, like, 1)
     first, second = np.exp(spread * values).tolist()
-    return log_ratio(
+    pairs = (
         (place, one, 1.1 * other)
         for place, one, other in zip(places.tolist(), first, second, strict=True)
-    ), 1.1
+    )
+    return exponential(cluster_mean(sum_logs(pairs))), 1.1
 
 
 def latencies_apart(

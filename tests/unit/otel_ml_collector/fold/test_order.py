@@ -7,9 +7,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml_collector.fold.facts import Facts, facts_of
+from otel_ml_collector.fold.facts import Facts
 from otel_ml_collector.fold.fold import fold
 from otel_ml_collector.records import Records, Run
+from tests.support.otel_ml_collector.facts import facts_of
 from tests.support.otel_ml_collector.worlds import worlds
 
 PROJECT = "order of facts"
