@@ -185,7 +185,7 @@ DEFECTS: Final = (
     ),
     Defect(
         name="A drift finding states twice the share of changed values",
-        file="otel_ml/statistics/fields.py",
+        file="otel_ml/statistics/field_drift.py",
         old="abs(_gain(value, before, after)) for value in values)) / 2",
         new="abs(_gain(value, before, after)) for value in values))",
         packages=("otel_ml/statistics/test_fields.py", "otel_ml/statistics/test_drift.py"),
