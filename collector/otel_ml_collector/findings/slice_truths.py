@@ -17,8 +17,8 @@ from otel_ml_collector.findings.slice_sums import (
     AskedRuns,
     FigureColumn,
 )
-from otel_ml_collector.ground_truth.find import PREDICTION_VALUES, choose_truths, list_targets
-from otel_ml_collector.ground_truth.target import SavedTarget, make_unsaved
+from otel_ml_collector.ground_truth.find import PREDICTION_VALUES, choose_truths, read_targets
+from otel_ml_collector.ground_truth.target import SavedTarget
 from otel_ml_collector.measures.measures import rounded
 from otel_ml_collector.measures.units import Outcome
 from otel_ml_collector.store.counted import Bounds
@@ -62,13 +62,12 @@ def choose_targets(reader: Reader, project: str, asked: AskedRuns) -> dict[str, 
     """
     if not (asked.kinds.scores or asked.kinds.keyed_scores):  # ground truth is stored as scores
         return {}
-    listed = list_targets(reader, project)
-    targets = [target for target in listed.targets if target.model in asked.models]
+    saved, unsaved = read_targets(reader, project)
+    targets = [target for target in saved if target.model in asked.models]
     if len(targets) < _MOST_TARGETS:
-        names = choose_truths(
-            reader, project, listed.truths, asked.models, asked.window, most=_MOST_TARGETS
+        targets += choose_truths(
+            reader, project, unsaved, asked.models, asked.window, most=_MOST_TARGETS
         )
-        targets += map(make_unsaved, names)
     return {f"truth {target.name}": target for target in targets[:_MOST_TARGETS]}
 
 
@@ -156,11 +155,10 @@ def find_outcomes(
     kinds = find_record_kinds(reader, project)
     if not (kinds.scores or kinds.keyed_scores):  # ground truth is stored as scores
         return []
-    listed = list_targets(reader, project)
-    targets = [target for target in listed.targets if target.model == model]
+    saved, unsaved = read_targets(reader, project)
+    targets = [target for target in saved if target.model == model]
     if not targets and runs <= _MOST_UNSAVED_RUNS:
-        names = choose_truths(reader, project, listed.truths, [model], window, most=_MOST_TARGETS)
-        targets = [*map(make_unsaved, names)]
+        targets = choose_truths(reader, project, unsaved, [model], window, most=_MOST_TARGETS)
     outcomes = []
     for target in targets[:_MOST_TARGETS]:
         rule = replace(target.rule, model=model)

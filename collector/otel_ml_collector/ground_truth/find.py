@@ -305,17 +305,29 @@ class Predictions:
         return self.reader.rows(sql, self.values)
 
 
+# Names of ground truth, and whether its values are measured numbers: all are numbers, and not all
+# are integers, which could be the numbers of classes.
+_NAMES_OF_TRUTHS: Final = Sql("""
+  SELECT name, countIf(isNull(number)) = 0 AND countIf(number != floor(number)) > 0 AS is_measured
+  FROM (
+    SELECT name, toFloat64OrNull(actual) AS number FROM metrics
+    WHERE project = {project:String} AND source = 'actual' AND {chosen})
+  GROUP BY name ORDER BY name LIMIT {most}""")
+
+
+def read_targets(reader: Reader, project: str) -> tuple[list[SavedTarget], list[SavedTarget]]:
+    """Read the saved prediction targets, and the default ones of ground truth without a target."""
+    saved = [make_target(document) for document in list_documents(reader, project, TARGETS)]
+    known = [target.truth or target.name for target in saved]
+    sql = _NAMES_OF_TRUTHS.fill(chosen=Sql("name NOT IN {known:Array(String)}"), most=_MOST_UNSAVED)
+    rows = reader.rows(sql, {"project": project, "known": known})
+    return saved, [make_unsaved(row["name"], is_measured=row["is_measured"]) for row in rows]
+
+
 def list_targets(reader: Reader, project: str) -> Targets:
     """List the prediction targets of a project, and names of ground truth without a target."""
-    targets = [make_target(document) for document in list_documents(reader, project, TARGETS)]
-    sql = Sql("""
-        SELECT DISTINCT name FROM metrics
-        WHERE project = {project:String} AND source = 'actual'
-          AND name NOT IN {known:Array(String)}
-        ORDER BY name LIMIT {most}""").fill(most=_MOST_UNSAVED)
-    known = [target.truth or target.name for target in targets]
-    rows = reader.rows(sql, {"project": project, "known": known})
-    return Targets(targets=targets, truths=[row["name"] for row in rows])
+    saved, unsaved = read_targets(reader, project)
+    return Targets(targets=saved, truths=[target.name for target in unsaved])
 
 
 # Ground truth of the newest runs of some models: the names, those that most runs have first.
@@ -336,35 +348,36 @@ _TRUTHS_OF_RUNS: Final = Sql("""
 def choose_truths(
     reader: Reader,
     project: str,
-    names: Sequence[str],
+    targets: Sequence[SavedTarget],
     models: Sequence[str],
     window: Window,
     *,
     most: int,
-) -> list[str]:
-    """Choose names of ground truth: those that most of the newest runs of some models have.
+) -> list[SavedTarget]:
+    """Choose default targets: of the ground truth that most of the newest runs of some models have.
 
     Ground truth that was sent about a tag or a trace key belongs to no single run. It comes last.
 
     Args:
         reader: The store.
         project: The project.
-        names: The names to choose from.
+        targets: The targets to choose from.
         models: Names of the models.
         window: Only runs that began in this time count.
-        most: Maximum number of names to return.
+        most: Maximum number of targets to return.
     """
-    if len(names) <= most:
-        return [*names]
+    if len(targets) <= most:
+        return [*targets]
     values = {
         "project": project,
-        "names": [*names],
+        "names": [target.name for target in targets],
         "models": [*models],
         "start": window.start_ns,
         "end": window.end_ns,
     }
     own = [row["name"] for row in reader.rows(_TRUTHS_OF_RUNS, values)]
-    return [*own, *(name for name in names if name not in own)][:most]
+    order = {name: place for place, name in enumerate(own)}
+    return sorted(targets, key=lambda target: order.get(target.name, len(order)))[:most]
 
 
 def find_target(reader: Reader, project: str, name: str) -> SavedTarget:
@@ -379,14 +392,13 @@ def find_target(reader: Reader, project: str, name: str) -> SavedTarget:
     try:
         return make_target(read_document(reader, project, TARGETS, name))
     except Missing:
-        sql = Sql("""
-            SELECT 1 FROM metrics WHERE project = {project:String} AND name = {name:String}
-              AND source = 'actual' LIMIT 1""")
-        if not reader.rows(sql, {"project": project, "name": name}):
+        sql = _NAMES_OF_TRUTHS.fill(chosen=Sql("name = {name:String}"), most=1)
+        rows = reader.rows(sql, {"project": project, "name": name})
+        if not rows:
             raise Missing(
                 f"There is no prediction target and no ground truth {name[:80]!r}"
             ) from None
-        return make_unsaved(name)
+        return make_unsaved(name, is_measured=rows[0]["is_measured"])
 
 
 def choose_step(window: Window) -> int:

@@ -129,12 +129,17 @@ def make_target(document: Document) -> SavedTarget:
     )
 
 
-def make_unsaved(truth: str) -> SavedTarget:
-    """Make the default prediction target: the whole output of any model predicts the truth."""
+def make_unsaved(truth: str, *, is_measured: bool) -> SavedTarget:
+    """Make the default prediction target: the whole output of any model predicts the truth.
+
+    Args:
+        truth: Name of the ground truth.
+        is_measured: Whether its values are numbers such as 3.5, which are seldom predicted exactly.
+    """
     return SavedTarget.model_construct(
         model="",
         prediction=_OUTPUTS,
-        kind="class",
+        kind="number" if is_measured else "class",
         positive="",
         probability="",
         truth=truth,

@@ -568,6 +568,27 @@ def test_unsaved_target(service: Service) -> None:
     assert figures_of(answer) == {"accuracy": 0.5}
 
 
+@pytest.mark.parametrize(
+    ("truths", "figures"),
+    [
+        ([100.5, 104, 98], {"mae": pytest.approx(6.5 / 3)}),
+        ([100, 104, 98], {"accuracy": pytest.approx(1 / 3)}),
+        ([100.5, "104", 98], {"accuracy": 0}),
+    ],
+)
+def test_unsaved_target_of_numbers(
+    service: Service, project: str, truths: list[Any], figures: dict[str, float]
+) -> None:
+    """Without a target, ground truth with fractions is compared by its error, not by equality."""
+    runs = [make_run(TODAY_NS - place * HOUR_NS, out) for place, out in enumerate((100, 101, 101))]
+    told = [tell(run, truth, TODAY_NS) for run, truth in zip(runs, truths, strict=True)]
+    take(service, project, [*runs, *told])
+    answer = get(service, f"{project}/targets/churned")
+    assert answer["here"] == 3
+    found = figures_of(answer)
+    assert {name: found[name] for name in figures} == figures
+
+
 def test_newest_truth_holds(service: Service) -> None:
     """The newest of several truths counts, by run, trace key or tag, in any order of arrival."""
     project = "order"
