@@ -44,6 +44,7 @@ from otel_ml.statistics.verdict import (
     decide,
     round_count,
     score_margin,
+    write_digits,
     write_open,
 )
 
@@ -84,6 +85,7 @@ class FigureSums:
         cells: The sums over the sessions of both versions, by stratum (such as a client) and hour.
         lower_is_better: Whether lower values are better.
         passing: Verb for sentences about a rate, such as `pass` or `fail`.
+        noun: What a score is in sentences, such as `mean` or `mean error`.
         margin: Smallest difference that matters. None for the default of `kind`.
         counted: Which runs have a value, in words, such as `scored runs`.
     """
@@ -93,6 +95,7 @@ class FigureSums:
     cells: Mapping[CellKey, Pair]
     lower_is_better: bool = False
     passing: str = "pass"
+    noun: str = "mean"
     margin: float | None = None
     counted: str = "runs"
 
@@ -331,6 +334,7 @@ class _Compared:
             n=f"{of:,}/{runs:,}",
             reasons=[f"{min(of, runs):,} of {LEAST_INTERVAL} runs"],
             passing=figure.passing,
+            noun=figure.noun,
             sides=names,
         )
         return FigureVerdict(
@@ -402,6 +406,7 @@ class _Compared:
             n=n,
             reasons=reasons,
             passing=figure.passing,
+            noun=figure.noun,
             sides=names,
             counted=counted,
         )
@@ -481,7 +486,7 @@ def _write_size(size: float, kind: str) -> str:
             return f"{100 * size:.0f} pts"
         case "amount":
             return f"{100 * (floats.exp(size) - 1):,.0f} %"
-    return f"{size:.3g}"
+    return write_digits(size)
 
 
 def _too_few(comparison: ComparedMeans) -> list[tuple[str, int]]:

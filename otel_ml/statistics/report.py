@@ -15,6 +15,7 @@ from otel_ml.statistics.verdict import (
     ItemStep,
     JudgeOutcome,
     JudgeVerdict,
+    write_digits,
     write_open,
 )
 
@@ -341,7 +342,7 @@ def cut_cell(text: str) -> str:
 
 def write_number(value: float | None) -> str:
     """Format a number with four significant digits. A missing number becomes a dash."""
-    return "–" if value is None else f"{value:.4g}"
+    return "–" if value is None else write_digits(value, 4)
 
 
 def _shown(estimate: Estimate | None, is_rate: bool, *, signed: bool = False) -> str:
@@ -349,8 +350,13 @@ def _shown(estimate: Estimate | None, is_rate: bool, *, signed: bool = False) ->
     if estimate is None:
         return "–"
     sign = "+" if signed else ""
-    form = f"{sign}.1%" if is_rate else f"{sign}.4g"
-    return f"{estimate.value:{form}} ({estimate.low:{form}} to {estimate.high:{form}})"
+
+    def write(number: float) -> str:
+        if is_rate:
+            return f"{number:{sign}.1%}"
+        return (sign if number >= 0 else "") + write_digits(number, 4)
+
+    return f"{write(estimate.value)} ({write(estimate.low)} to {write(estimate.high)})"
 
 
 def _escape(text: str) -> str:

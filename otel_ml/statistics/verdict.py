@@ -77,6 +77,7 @@ _MANY_TIMES: Final = 3  # from this factor on, a ratio is written as such (12×)
 _SIZE_WORDS: Final = {"latency": ("longer", "shorter", "long")}
 WORST_FIRST: Final[tuple[Word, ...]] = ("worse", "not enough data", "no difference", "better")
 FAILED_CALLS: Final = "failed calls"
+_LARGE: Final = 1e15  # larger numbers have an exponent
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +227,7 @@ class JudgeVerdict:
         directions: Words to use in sentences in place of "better" and "worse", such as "more
             lenient" and "stricter".
         passing: Verb for sentences about a rate: "69 % pass" or "31 % fail".
+        noun: What a score is in sentences, such as `mean` or `mean error`.
         sides: Words for the baseline and the candidate in sentences, such as "with v1" and "with
             v2".
         least: Smallest difference that an exact test of so few items shows with 80 % power. None
@@ -252,6 +254,7 @@ class JudgeVerdict:
     sides: tuple[str, str] = ("before", "now")
     least: float | None = None
     counted: str = "runs"
+    noun: str = "mean"
 
     @property
     def detectable(self) -> float | None:
@@ -346,7 +349,7 @@ class JudgeVerdict:
     def _write_figures(self) -> str:
         """Return the values of both sides, such as ``69 % pass, 94 % before``."""
         now, before = (self._write_value(part) for part in (self.candidate, self.baseline))
-        mean = "" if self.is_rate else "mean "
+        mean = "" if self.is_rate else f"{self.noun} "
         if now == before:
             return f"{mean}{now} both"
         verb = f" {self.passing}" if self.is_rate else ""
@@ -356,11 +359,11 @@ class JudgeVerdict:
         if of is None:
             return "–"
         if not self.is_rate:
-            return f"{of.value:.4g}".replace("-", "−")
+            return write_digits(of.value, 4).replace("-", "−")
         return f"{100 * of.value:.{0 if of.value in {0, 1} else self._digits}f} %"
 
     def _write_size(self, size: float) -> str:
-        return f"{100 * size:.{self._digits}f}" if self.is_rate else f"{size:.3g}"
+        return f"{100 * size:.{self._digits}f}" if self.is_rate else write_digits(size)
 
     @property
     def _digits(self) -> int:
@@ -370,9 +373,21 @@ class JudgeVerdict:
 
     def _numbers(self, *numbers: float) -> list[str]:
         if not self.is_rate:
-            return [f"{number:.3g}".replace("-", "−") for number in numbers]
+            return [write_digits(number).replace("-", "−") for number in numbers]
         few = max(max(numbers) - min(numbers), *map(abs, numbers)) < _FEW_POINTS
         return [_number(100 * number, 1 if few else 0) for number in numbers]
+
+
+def write_digits(number: float, digits: int = 3) -> str:
+    """Write a number with few significant digits, as in 0.0123 or 24,400.
+
+    Args:
+        number: The number.
+        digits: How many digits.
+    """
+    text = f"{number:.{digits}g}"
+    rounded = float(text)
+    return f"{rounded:,.0f}" if 10**digits <= abs(rounded) < _LARGE else text
 
 
 def write_open(reasons: Sequence[str]) -> str:

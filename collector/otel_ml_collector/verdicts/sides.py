@@ -732,6 +732,7 @@ def _make_outcome_figure(
         cells=pairs,
         lower_is_better=outcome.lower_is_better,
         passing="are right",
+        noun="mean error" if outcome.lower_is_better else "mean",
         counted=RUNS_WITH_TRUTH,
     )
     return figure, ""

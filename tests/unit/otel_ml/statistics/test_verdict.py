@@ -25,6 +25,7 @@ from otel_ml.statistics.verdict import (
     estimate_groups,
     estimate_judges,
     is_flaky,
+    write_digits,
 )
 
 
@@ -607,3 +608,12 @@ def test_change_below_the_absolute_margin() -> None:
     assert verdict.sentence == (
         "not enough data (22 % longer; 10 to 60 %; changes below 10 ms do not count; 9 items)"
     )
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0.01234, "0.0123"), (999.6, "1,000"), (24_370.4, "24,400"), (-8_612, "-8,610"), (0, "0")],
+)
+def test_large_numbers_have_no_exponent(number: float, text: str) -> None:
+    """Numbers in sentences have three digits and no exponent."""
+    assert write_digits(number) == text
