@@ -62,6 +62,7 @@ def test_many_failures(tmp_path: Path) -> None:
     assert run_twice(tmp_path, "import nothing_of_this_name") == (1, "")
 
 
+@at_night
 def test_sampled_case(tmp_path: Path) -> None:
     """The nightly run reruns a failed case even if CI leaves that case out."""
     case = f"{ROOT}/tests/unit/otel_ml/test_values_cost.py::test_cost_ends_at_the_limit[text]"

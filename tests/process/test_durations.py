@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.support.durations import FOLDER, read_seconds
 from tests.support.folders import ROOT
+from tests.support.sampling import at_night
 
 SLOW = """
 import pytest
@@ -57,6 +58,7 @@ def test_workers_durations_are_kept(tmp_path: Path) -> None:
     assert "The 2 most expensive of 2 modules, with their share of" in output
 
 
+@at_night
 def test_incomplete_run_is_not_kept(tmp_path: Path) -> None:
     """A run that ends early, or has no name, keeps no file."""
     (tmp_path / "test_slow.py").write_text("def test_it(): raise KeyboardInterrupt")

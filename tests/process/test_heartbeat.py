@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from tests.support.folders import ROOT
+from tests.support.sampling import at_night
 
 EVERY_S = 0.2
 MOST_S = 10 * EVERY_S
@@ -81,6 +82,7 @@ def test_packages_are_named(tmp_path: Path) -> None:
     assert longest_s < MOST_S
 
 
+@at_night
 def test_failed_installer(tmp_path: Path) -> None:
     """If an installer fails, its output follows."""
     install = [sys.executable, "-c", INSTALLER, str(tmp_path), "and fail"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.folders import ROOT
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 GUARD = ROOT / "tests" / "unit" / "conftest.py"
 
@@ -30,6 +30,7 @@ def test_start_is_refused(body: str, what: str, tmp_path: Path) -> None:
     assert f"A unit test {what}" in ended.stdout
 
 
+@at_night
 def test_nothing_is_started(tmp_path: Path) -> None:
     """A test that starts nothing passes."""
     assert run("import asyncio; asyncio.run(asyncio.to_thread(print))", tmp_path).returncode == 0

@@ -8,10 +8,12 @@ import pytest
 from click.testing import CliRunner
 
 from otel_ml_collector.explain import QUESTIONS, explain, main, open_empty
+from tests.support.sampling import sampled
 
 WHERE = 'scores["grounded"] < 0.5 and tags["client"] == "bigshot"'
 
 
+@sampled(1)
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_statements(question: str) -> None:
     """A project with every kind of record needs more SQL than an empty project."""
@@ -44,6 +46,7 @@ def test_program() -> None:
     assert "-- f0 = 1" in shown.stdout
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     ("where", "at"),
     [

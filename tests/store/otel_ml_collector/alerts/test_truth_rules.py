@@ -18,7 +18,7 @@ from tests.store.otel_ml_collector.quality import test_kept as kept
 from tests.store.otel_ml_collector.quality.test_quality import figures_of, get, make_run, tell
 from tests.support.otel_ml_collector.alerts.world import targets_of
 from tests.support.otel_ml_collector.stores import Service, open_service
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 # Day 0 was 20 days ago.
 FIRST_NS: Final = time.time_ns() // DAY_NS * DAY_NS - 20 * DAY_NS
@@ -140,6 +140,7 @@ def day_at(start_ns: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S.000000000Z", time.gmtime(start_ns // 10**9))
 
 
+@at_night
 def test_told_delay(service: Service) -> None:
     """A rule with a delay skips a window whose ground truth does not arrive within that delay."""
     project = "told"
@@ -216,6 +217,7 @@ def measure_whole(service: Service, project: str, figure: str, now_ns: int) -> f
     return measured.numbers[key_of(plan.condition.main)]
 
 
+@sampled(1)
 @pytest.mark.parametrize("is_kept", [False, True])
 def test_same_as_quality(service: Service, is_kept: bool) -> None:
     """A rule has the same figures as the Quality page, also from materialized days."""

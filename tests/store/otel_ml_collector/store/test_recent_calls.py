@@ -266,7 +266,7 @@ def make_work(draw: random.Random) -> list[Span]:
     return draw.sample(spans, draw.randrange(1, len(spans) + 1))
 
 
-@settings(max_examples=examples(60, on_commit=8))
+@settings(max_examples=examples(60, on_commit=4))
 @given(seed=st.integers(0, 2**32))
 def test_settled_as_read(service: Service, seed: int) -> None:
     """Traces that arrive whole, in parts or repeatedly are resolved as if read from the store."""
