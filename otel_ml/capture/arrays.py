@@ -4,6 +4,7 @@ The functions named `take_…` run on the thread of the traced call. They copy a
 slicing. The functions named `_describe_…` run later, on the thread that sends.
 """
 
+import base64
 import functools
 import sys
 from itertools import islice
@@ -35,6 +36,11 @@ _FLOAT_BYTES: Final = 8  # longer floats do not fit into Python's float
 _NUMBER_KINDS: Final = "fiub"
 _TIME_KINDS: Final = "mM"
 _TABLE_KINDS: Final = "biufUS"  # kinds of dtypes for which columns of an array are described
+_PICTURE_SIDE: Final = 48  # most sampled pixels per side of an array that looks like an image
+_LEAST_SIDE: Final = 8
+_PICTURE_DTYPES: Final = frozenset({"uint8", "float16", "float32", "float64"})
+_PICTURE_MODES: Final = {1: "L", 3: "RGB", 4: "RGBA"}  # by number of channels
+_LINE: Final = 64  # elements of a long array of numbers that are sampled evenly
 
 
 def take_scalar(value: Any, taker: Taker, depth: int) -> object:
@@ -82,6 +88,12 @@ def _take_elements(
         ):
             vector = copy_in_pieces(array)
             weight += vector.nbytes
+        elif array.ndim == 1 and dtype.kind in _NUMBER_KINDS:
+            rows = array[:: _line_step(size)].copy()
+            weight += rows.nbytes
+        elif array.ndim == 3 and rows is None:  # noqa: PLR2004 - height, width and channels
+            rows = _take_picture(array, taker)
+            weight += 0 if rows is None else rows.nbytes
     return Snapshot(kind, describer, (dtype, shape, values, head, vector, rows, *more), weight)
 
 
@@ -101,6 +113,27 @@ def _take_rows(array: Any, taker: Taker) -> Any:
     else:
         return None
     return rows if taker.has_room(rows.nbytes) else None
+
+
+def _line_step(size: int) -> int:
+    return max(-(-size // _LINE), 1)
+
+
+def _take_picture(array: Any, taker: Taker) -> Any:
+    """Return evenly spaced pixels of an array that looks like an image; None for other arrays.
+
+    Its channels are its last axis, or its first one, as in PyTorch.
+    """
+    if array.dtype.name not in _PICTURE_DTYPES:
+        return None
+    if array.shape[2] not in _PICTURE_MODES and array.shape[0] in _PICTURE_MODES:
+        array = array.transpose(1, 2, 0)
+    height, width, channels = array.shape
+    if channels not in _PICTURE_MODES or min(height, width) < _LEAST_SIDE:
+        return None
+    step = -(-max(height, width) // _PICTURE_SIDE)
+    pixels = array[::step, ::step]
+    return copy_in_pieces(pixels) if taker.has_room(pixels.nbytes) else None
 
 
 def _take_objects(
@@ -172,9 +205,34 @@ def _describe_elements(values: Any, head: Any, vector: Any, rows: Any) -> dict[s
         projected = projections.project(vector.tolist())
         described["norm"] = projected.norm
         described["projections"] = [*projected.projections]
-    if rows is not None:
+    if vector is not None and vector.size > _SMALL:
+        described["sample"] = vector[:: _line_step(vector.size)].tolist()
+    elif rows is not None and rows.ndim == 3:  # noqa: PLR2004 - height, width and channels
+        described["sample"] = _describe_picture(rows)
+    elif rows is not None and rows.ndim == 1 and not rows.dtype.names:
+        described["sample"] = rows.tolist()
+    elif rows is not None:
         described.update(_describe_rows(rows))
     return described
+
+
+def _describe_picture(pixels: Any) -> dict[str, object]:
+    """Describe sampled pixels: their size and mode, and one byte per channel in base64.
+
+    Floats from 0 to 1 are scaled to 0 to 255; those with another range are scaled to fill it.
+    """
+    height, width, channels = pixels.shape
+    if pixels.dtype.kind == "f":
+        numpy = sys.modules["numpy"]
+        pixels = numpy.nan_to_num(pixels.astype("float64"), posinf=0, neginf=0)
+        low, high = float(pixels.min()), float(pixels.max())
+        if low < 0 or high > 255:  # noqa: PLR2004 - not a range of pixels
+            pixels = (pixels - low) / ((high - low) or 1.0)
+        if high <= 1 or low < 0 or high > 255:  # noqa: PLR2004
+            pixels = pixels * 255
+        pixels = pixels.astype("uint8")
+    content = base64.b64encode(pixels.tobytes()).decode()
+    return {"mode": _PICTURE_MODES[channels], "size": [width, height], "pixels": content}
 
 
 def _is_embedding(vector: Any) -> bool:

@@ -157,12 +157,27 @@ def make_unique(names: Sequence[str]) -> list[str]:
     return [*unique]
 
 
-def write_cells(columns: Iterable[tuple[object, Sequence[object]]]) -> dict[str, object]:
-    """Return the values of the first 50 columns by name, under the key ``cells``."""
+def write_cells(
+    columns: Iterable[tuple[object, Sequence[object]]], key: str = "cells"
+) -> dict[str, object]:
+    """Return the values of the first 50 columns by name, under the key."""
     shown = [*islice(columns, MOST_COLUMNS)]
     names = make_unique([str(name) for name, _ in shown])
     cells = {name: _write_column(values) for name, (_, values) in zip(names, shown, strict=True)}
-    return {"cells": cells} if any(cells.values()) else {}
+    return {key: cells} if any(cells.values()) else {}
+
+
+def write_rows(
+    heads: Iterable[tuple[object, Sequence[object]]],
+    cells: Sequence[tuple[object, Sequence[object]]],
+) -> dict[str, object]:
+    """Return the first rows of the first 50 columns by name, under the key ``rows``.
+
+    Nothing if all columns have as many cells, because then these are of the same rows.
+    """
+    if len({len(values) for _, values in cells}) <= 1:
+        return {}
+    return write_cells(heads, "rows")
 
 
 def _write_column(values: Sequence[object]) -> Sequence[object]:

@@ -1,6 +1,8 @@
 """Takes snapshots of images and figures, and describes these snapshots."""
 
+import base64
 import functools
+import io
 import math
 import sys
 from collections.abc import Sequence
@@ -10,49 +12,78 @@ from typing import Any, Final
 from otel_ml.capture.cells import HEAD
 from otel_ml.capture.description import type_name_of
 from otel_ml.capture.snapshot import Snapshot, Taker
+from otel_ml.errors import untrusted
 
-_THUMBNAIL: Final = 64  # pixels per side
-_SIDES: Final = (_THUMBNAIL, _THUMBNAIL)
+# Pixels of a thumbnail: of the few images that wait to be sent, and of all others in a burst. Most
+# of the cost for the caller is memory, which the operating system has to provide in a burst.
+_THUMBNAIL_PIXELS: Final = 128 * 96
+_BURST_PIXELS: Final = 32 * 32
+_DETAILED: Final[list[None]] = []  # one element for each waiting image of the larger size
+_MOST_DETAILED: Final = 8
+_THUMBNAIL_BYTES: Final = 16 * 1024  # longest thumbnail, as a data URL
+_QUALITIES: Final = (85, 60, 30)
+_MIDDLE: Final = (64, 8)  # pixels from the middle
 _GREY_LEVELS: Final = range(256)
 _SQUARES: Final = tuple(level * level for level in _GREY_LEVELS)
 _DIRECT: Final = frozenset({"L", "RGB", "RGBA"})  # modes without a palette
-_GREY_BYTES: Final = 2 * _THUMBNAIL * _THUMBNAIL
-_PIXELS_BYTES: Final = 4 * _GREY_BYTES  # enough for any mode
+_PLAIN_MODES: Final = frozenset({"L", "RGB"})
+_WITH_ALPHA: Final = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
+_PIXEL_BYTES: Final = 4  # Pillow uses so many, except in modes with a single byte
+_MIDDLE_BYTES: Final = 4 * 64 * 8
+
+
+class _DetailedRoom:
+    """Counts an image with a large thumbnail until it is described or dropped."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        _DETAILED.append(None)
+
+    def __del__(self) -> None:
+        if _DETAILED:
+            _DETAILED.pop()
 
 
 def take_image(image: Any, taker: Taker, depth: int) -> object:
-    """Copy a thumbnail of 64 by 64 grey pixels, and as many original pixels from the middle.
+    """Copy a thumbnail, and 64 by 8 pixels from the middle.
 
     An image that was not loaded from its file yet is recorded without pixels, and is not loaded.
     """
     size, mode = image.size, image.mode
     owned = vars(image)  # accessing the pixels would read the file
     core = owned.get("_im", owned.get("im"))
-    if core is None or 0 in size or not taker.has_room(_PIXELS_BYTES):
+    room = _DetailedRoom() if len(_DETAILED) < _MOST_DETAILED else None
+    most = _BURST_PIXELS if room is None else _THUMBNAIL_PIXELS
+    weight = _PIXEL_BYTES * most + _MIDDLE_BYTES
+    if core is None or 0 in size or not taker.has_room(weight):
         return Snapshot(type(image), _describe_image, (mode, size), 512)
-    whole, inner = _boxes(size)
+    whole, inner, sides = _boxes(size, most)
     if mode in _DIRECT and hasattr(core, "resize"):
         # `Image.resize` and `Image.crop` call these; direct calls take a third of the time
-        pixels = (core.resize(_SIDES, 0, whole), core.crop(inner))
-        if mode != "L":  # a quarter of the memory; allocating it takes longer than converting
-            pixels = (pixels[0].convert("L", 0), pixels[1].convert("L", 0))
-        weight = _GREY_BYTES
+        pixels = (core.resize(sides, 0, whole), core.crop(inner))
     else:
-        pixels = (image.resize(_SIDES, 0), image.crop(inner))
-        weight = _PIXELS_BYTES
-    return Snapshot(type(image), _describe_image, (mode, size, *pixels), weight)
+        pixels = (image.resize(sides, 0), image.crop(inner))
+    return Snapshot(type(image), _describe_image, (mode, size, pixels, room), weight)
 
 
 @functools.lru_cache(maxsize=256)
-def _boxes(size: tuple[int, int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the box of a whole image of this size, and that of its middle."""
+def _boxes(
+    size: tuple[int, int], most: int
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, int]]:
+    """Return the boxes of an image and of its middle, and the size of its thumbnail."""
     width, height = size
-    left, top = max((width - _THUMBNAIL) // 2, 0), max((height - _THUMBNAIL) // 2, 0)
-    inner = (left, top, left + min(width, _THUMBNAIL), top + min(height, _THUMBNAIL))
-    return (0, 0, *size), inner
+    wide, high = min(width, _MIDDLE[0]), min(height, _MIDDLE[1])
+    left, top = (width - wide) // 2, (height - high) // 2
+    scale = min(math.sqrt(most / (width * height)), 1.0)
+    sides = max(int(width * scale), 1), max(int(height * scale), 1)
+    sides = min(sides[0], most), min(sides[1], most)
+    return (0, 0, *size), (left, top, left + wide, top + high), sides
 
 
-def _describe_image(mode: str, size: tuple[int, int], *pixels: Any) -> object:
+def _describe_image(
+    mode: str, size: tuple[int, int], pixels: Sequence[Any] = (), room: object = None
+) -> object:
     """Describe an image with brightness, contrast and sharpness.
 
     Brightness is the mean grey value (0 to 255), contrast its standard deviation. Sharpness is the
@@ -61,7 +92,8 @@ def _describe_image(mode: str, size: tuple[int, int], *pixels: Any) -> object:
     described: dict[str, object] = {"type": "PIL.Image", "mode": mode, "size": [*size]}
     if not pixels:
         return described
-    grey, inner = map(_convert_to_grey, pixels)
+    small, middle = (_as_image(mode, part) for part in pixels)
+    grey, inner = small.convert("L"), middle.convert("L")
     counts = grey.histogram()
     mean = sum(map(mul, counts, _GREY_LEVELS)) / sum(counts)
     squares = sum(map(mul, counts, _SQUARES)) / sum(counts)
@@ -71,16 +103,35 @@ def _describe_image(mode: str, size: tuple[int, int], *pixels: Any) -> object:
         "brightness": round(mean, 2),
         "contrast": round(math.sqrt(max(squares - mean * mean, 0.0)), 2),
         "sharpness": round(sum(map(mul, steps, _SQUARES)) / max(sum(steps), 1), 2),
+        **_write_thumbnail(small),
     }
 
 
-def _convert_to_grey(pixels: Any) -> Any:
-    """Convert a Pillow image, or the pixel object inside it, to an image of grey values."""
+def _as_image(mode: str, pixels: Any) -> Any:
+    """Return a Pillow image with the pixels of a Pillow image, or of the pixel object inside it."""
     if hasattr(pixels, "tobytes"):
-        return pixels.convert("L")
-    image = sys.modules["PIL.Image"].new("L", pixels.size)
+        return pixels
+    image = sys.modules["PIL.Image"].new(mode, pixels.size)
     image.im.paste(pixels, (0, 0, *pixels.size))
     return image
+
+
+def _write_thumbnail(small: Any) -> dict[str, object]:
+    """Write a thumbnail as a data URL, under the key ``thumbnail``; nothing if Pillow cannot."""
+    has_alpha = small.mode in _WITH_ALPHA or "transparency" in small.info
+    for quality in _QUALITIES:
+        content = io.BytesIO()
+        with untrusted:  # Pillow may be built without a codec
+            if has_alpha:
+                small.convert("RGBA").save(content, "WEBP", quality=quality, method=0)
+            else:
+                plain = small if small.mode in _PLAIN_MODES else small.convert("RGB")
+                plain.save(content, "JPEG", quality=quality)
+            kind = "webp" if has_alpha else "jpeg"
+            text = f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}"
+            if len(text) <= _THUMBNAIL_BYTES:
+                return {"thumbnail": text}
+    return {}
 
 
 def _count_steps(grey: bytes) -> Sequence[int]:

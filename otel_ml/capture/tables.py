@@ -19,6 +19,7 @@ from otel_ml.capture.cells import (
     row_step,
     sample_columns,
     write_cells,
+    write_rows,
 )
 from otel_ml.capture.description import type_name_of
 from otel_ml.capture.snapshot import SAMPLE_BYTES, Snapshot, Taker, Taking
@@ -233,8 +234,15 @@ def _describe_frame(
         "columns": [str(listed[place]) for place in shown],
         "head": _print_head(parts, names, index, shown) if head is None else head,
     }
+    heads = {
+        place: _listed(column, part.dtype)
+        for part in parts
+        for place, column in zip(part.places.tolist(), part.split(part.head), strict=False)
+        if place < MOST_COLUMNS
+    }
     named = [(listed[place], cells[place]) for place in shown if place in cells]
-    return {**described, **write_cells(named)}
+    first = [(listed[place], heads[place]) for place in shown if place in cells]
+    return {**described, **write_rows(first, named), **write_cells(named)}
 
 
 def _write_head(
@@ -419,7 +427,10 @@ def _describe_polars(
         "columns": [name for name, *_ in heads],
         "head": str(head),
     }
-    return {**described, **write_cells([(name, values or ()) for name, values in cells])}
+    named = [(name, values or ()) for name, values in cells]
+    known = {name for name, _ in named}
+    first = [(name, [*map(keep_cell, values or ())]) for name, _, values in heads if name in known]
+    return {**described, **write_rows(first, named), **write_cells(named)}
 
 
 def take_polars_series(series: Any, taker: Taker, depth: int) -> object:

@@ -42,7 +42,9 @@ _FINITE: Final = frozenset({str, int, bool, type(None)})
 JSON_TYPES: Final = frozenset({str, int, float, bool, type(None), dict, list, tuple})
 _SKETCH_ITEMS: Final = 16  # entries of an object in a preview
 # keys of a described array, see `describe`
-_ARRAY: Final = frozenset({"type", "dtype", "shape", "device", "stored", "values", "head", "cells"})
+_ARRAY: Final = frozenset(
+    {"type", "dtype", "shape", "device", "stored", "values", "head", "cells", "sample"}
+)
 _SKETCH_MARGIN: Final = 24  # bytes for a key, quotes and escapes
 _INT64_MIN: Final = -(2**63)
 _UINT64_MAX: Final = 2**64 - 1

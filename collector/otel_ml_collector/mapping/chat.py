@@ -426,8 +426,13 @@ def _object(value: dict[str, Any]) -> str:
 def _table(value: dict[str, Any]) -> str:
     """Return a described table or array as text; empty for any other object.
 
-    One row is shown with its values, anything larger with its shape and columns.
+    One row is shown with its values, anything larger with its shape and columns, an image with its
+    size.
     """
+    if value.get("type") == "PIL.Image" and isinstance(value.get("size"), list):
+        sides = [length for length in value["size"][:2] if isinstance(length, int)]
+        size = f" {_TIMES_SIGN} ".join(f"{length:,}" for length in sides)
+        return f"{size} image"
     if "shape" not in value:
         return ""
     shape, cells, values = value["shape"], value.get("cells"), value.get("values")

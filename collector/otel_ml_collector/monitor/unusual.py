@@ -5,7 +5,7 @@ payloads of other runs are not read.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Request
@@ -31,6 +31,7 @@ from otel_ml_collector.store.field_values import (
     merge_versions,
     section_of,
     sketch_runs,
+    write_step,
 )
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.record_kinds import find_counted
@@ -42,6 +43,8 @@ from otel_ml_collector.store.sketches import (
 )
 from otel_ml_collector.store.sql import Condition, Sql
 from otel_ml_collector.times import DAY_NS, LATEST_NS
+from otel_ml_collector.web.amounts import write_column
+from otel_ml_collector.web.payload import Members, ShownMember, alone, make_payload
 from otel_ml_collector.web.render import PageRoute, show_page
 
 _DAYS: Final = 28
@@ -88,11 +91,13 @@ class UnusualRun:
         runs: Number of runs that it was compared with. If they are too few, nothing is reported.
         slices: Slices that contain the run, such as its client, and that were worse than all other
             runs in the 24 hours around its start.
+        ranges: What is usual for fields with numbers, by path.
     """
 
     runs: int
     fields: list[UnusualField]
     slices: list[RunSlice]
+    ranges: Mapping[str, str]
 
     @property
     def is_enough(self) -> bool:
@@ -125,7 +130,52 @@ def find_unusual(reader: Reader, run: Run) -> UnusualRun:
     question = SketchQuestion(run.project, days, 0, day_ns, LATEST_NS, condition=of_model)
     usual = merge_versions(read_sketches(reader, question).get(model, {}).values())
     fields = [*compare_with_usual(own, usual)] if own else []
-    return UnusualRun(usual.sections.get("run", 0), fields[:_MOST_FIELDS], _find_own(reader, run))
+    ranges = {path: _write_usual(field) for path, field in usual.fields.items()}
+    return UnusualRun(usual.sections.get("run", 0), fields, _find_own(reader, run), ranges)
+
+
+def _write_usual(before: FieldSketch) -> str:
+    """Write the usual range of numbers, or the only usual value; empty if it is unknown."""
+    if before.n < _LEAST or before.kind != "number":
+        return ""
+    low, high = usual_range(before.number)
+    texts = write_column([low, high])
+    return f"usually {texts[0]}" if texts[0] == texts[1] else f"usually {texts[0]} to {texts[1]}"
+
+
+def find_usual_members(unusual: UnusualRun, run: Run) -> Mapping[str, Members]:
+    """List the values of a run's input and output with what is usual, the unusual ones first.
+
+    Returns:
+        The lists by the name of the part of the page. A part without such a list is left out.
+    """
+    sentences = {field.path: field.sentence for field in unusual.fields}
+    lists: dict[str, Members] = {}
+    for key, section, value in (
+        ("input", "inputs", run.inputs),
+        ("output", "outputs", run.outputs),
+    ):
+        payload = make_payload(value)
+        if not isinstance(payload.shown, Members):
+            continue
+        inner = alone(value)
+        is_inner = inner is not value and isinstance(value, Mapping)
+        path = section + (write_step(next(iter(value))) if is_inner else "")
+        members = [
+            _add_usual(member, path + write_step(member.name), sentences, unusual.ranges)
+            for member in payload.shown.short
+        ]
+        members.sort(key=lambda member: not member.is_unusual)
+        lists[key] = replace(payload.shown, short=members)
+    return lists
+
+
+def _add_usual(
+    member: ShownMember, path: str, sentences: Mapping[str, str], ranges: Mapping[str, str]
+) -> ShownMember:
+    sentence = sentences.get(path, "")
+    note = ranges.get(path, "") or sentence
+    return replace(member, path=path, note=note, is_unusual=bool(sentence))
 
 
 def _ids_of(run: Run) -> dict[str, Any]:
@@ -283,4 +333,6 @@ def show_unusual(
     """Show what is unusual in a run: a part that loads after the run's page."""
     run = find_run(reader, run_id, project, now_ns=LATEST_NS)
     unusual = find_unusual(reader, run) if run.model and run.last_heard_ns is None else None
-    return show_page(request, "run_unusual.html", {"unusual": unusual, "run": run})
+    members = find_usual_members(unusual, run) if unusual and unusual.is_enough else {}
+    facts = {"unusual": unusual, "run": run, "members": members, "most": _MOST_FIELDS}
+    return show_page(request, "run_unusual.html", facts)

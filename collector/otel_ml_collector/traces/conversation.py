@@ -22,7 +22,8 @@ from otel_ml_collector.mapping.chat import find_messages, line_in, line_of_error
 from otel_ml_collector.runs.answers import Run, RunSummary
 from otel_ml_collector.store.reader import JsonValue
 from otel_ml_collector.web import view
-from otel_ml_collector.web.payload import IMAGE_CHARS, Raw, alone, read_picture, write_raw
+from otel_ml_collector.web.media import IMAGE_CHARS, read_picture
+from otel_ml_collector.web.payload import Raw, alone, write_raw
 from otel_ml_collector.wording import visible
 
 MESSAGES: Final = 50

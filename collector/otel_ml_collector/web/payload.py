@@ -1,15 +1,12 @@
 """Chooses how a page shows a payload: the form that fits the value best, always limited in size.
 
-Chats are shown as messages, rows with the same keys as a table, many numbers as their statistics,
-and typed values as their description. Long text is folded. Everything else is a tree.
+Chats are shown as messages, tables as grids, arrays as a line or a heat map, documents as passages,
+images and sounds as what they are. An object is a list of its values, each in its own form. Long
+text is folded. Everything else is a tree.
 """
 
-import base64
-import binascii
 import json
-import math
 import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -19,39 +16,37 @@ from otel_ml.genai.messages import read_message
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.mapping.chat import find_messages, text_of_part
 from otel_ml_collector.store.reader import JsonValue
-from otel_ml_collector.web.images import MEDIA_TYPES, read_head
-from otel_ml_collector.web.view import Slice, bars, cut_slice
+from otel_ml_collector.web.amounts import is_amount, write_amount
+from otel_ml_collector.web.grids import ShownTable, find_table
+from otel_ml_collector.web.media import ShownPicture, ShownSound, find_picture, find_sound
+from otel_ml_collector.web.number_arrays import Numbers, find_numbers
+from otel_ml_collector.web.passages import RetrievedPassage, find_passages
+from otel_ml_collector.web.view import Slice, cut_slice
 from otel_ml_collector.wording import shorten
 
 NODES: Final = 400
 _OPEN_NODES: Final = 24
 _TREE_DEPTH: Final = 12
 _NODE_CHARS: Final = 1_000
-_INFINITE: Final = ("Infinity", "-Infinity")
 _LABEL_CHARS: Final = 200
 _CRUMBS: Final = 12
 _DIGITS: Final = 9
-_FEWEST_NUMBERS: Final = 8
-_MOST_NUMBERS: Final = 1_000_000
-_DEPTH: Final = 8
-_LARGEST: Final = sys.float_info.max
-_BINS: Final = 24
-_HISTOGRAM_HEIGHT: Final = 40
-_ROWS_OF_PART: Final = 50
-_MOST_CELLS: Final = 12
-_CELL_CHARS: Final = 200
-_LEAST_ROWS: Final = 2
 _MESSAGE_CHARS: Final = 2_000
 _MESSAGES: Final = 50
+# The list of an object's values: of all, of those with a form of their own, and of the text and the
+# elements that fit into a line. Longer lists have a search.
+_MOST_MEMBERS: Final = 500
+_MOST_LONG: Final = 20
+_MEMBER_NODES: Final = 60
+_LINE_CHARS: Final = 160
+_LISTED: Final = 7
+_SEARCHED: Final = 12
 _RAW_CHARS: Final = 100_000
 _FOLDED_CHARS: Final = 600
 _FOLDED_LINES: Final = 12
 _TEXT_CHARS: Final = 20_000
-IMAGE_CHARS: Final = 700_000
 _BLOB_CHARS: Final = 400
 _BLOB: Final = re.compile(r"(?=.*[A-Z])(?=.*[a-z])(?=.*[0-9])[A-Za-z0-9+/_-]{400,}={0,2}")
-_DATA_IMAGE: Final = re.compile(r"data:(image/[a-z]+);base64,([A-Za-z0-9+/]+={0,2})")
-_NO_IMAGE: Final = re.compile(r"data:(image/[A-Za-z0-9.+-]{1,80})[;,]")
 
 
 @dataclass(slots=True)
@@ -176,155 +171,6 @@ class _Walk:
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers:
-    """Statistics of an array.
-
-    Attributes:
-        shape: Length of each dimension.
-        dtype: The type that was sent; empty for plain lists.
-        not_numbers: Number of values that are NaN, infinite or missing.
-        histogram: SVG path in a box of 240 by 40; empty if there is nothing to draw.
-    """
-
-    shape: Sequence[int]
-    dtype: str
-    count: int
-    low: float | None = None
-    high: float | None = None
-    mean: float | None = None
-    deviation: float | None = None
-    not_numbers: int = 0
-    histogram: str = ""
-
-
-def find_numbers(value: JsonValue) -> Numbers | None:
-    """Return the statistics of an array of at least 8 numbers; None for any other value."""
-    dtype = ""
-    if isinstance(value, Mapping) and isinstance(value.get("values"), list) and "dtype" in value:
-        dtype, value = str(value["dtype"])[:40], value["values"]
-    if not isinstance(value, list):
-        return None
-    shape: list[int] = []
-    items = _flatten(value, shape)
-    if items is None or len(items) < _FEWEST_NUMBERS:
-        return None
-    # Leaves out NaN, and integers that are too large for a float.
-    finite = [float(item) for item in items if item is not None and abs(item) <= _LARGEST]
-    if not finite:
-        return Numbers(shape, dtype, len(items), not_numbers=len(items))
-    low, high = min(finite), max(finite)
-    mean = math.fsum(item / len(finite) for item in finite)
-    unit = max(abs(low), abs(high)) or 1.0  # scales to 1, because squares could overflow
-    squares = math.fsum((item / unit - mean / unit) ** 2 for item in finite)
-    deviation = unit * math.sqrt(squares / len(finite))
-    histogram = ""
-    spread = high / 2 - low / 2  # halves, because high - low could overflow
-    if spread > 0:
-        bins = [0] * _BINS
-        for number in finite:
-            bins[min(int((number / 2 - low / 2) / spread * _BINS), _BINS - 1)] += 1
-        scale = (_HISTOGRAM_HEIGHT - 2) / max(bins)
-        histogram = bars(bins, scale, ground=_HISTOGRAM_HEIGHT, least=1, width=9)
-    return Numbers(
-        shape,
-        dtype,
-        len(items),
-        low,
-        high,
-        mean,
-        deviation,
-        len(items) - len(finite),
-        histogram,
-    )
-
-
-def _flatten(value: Sequence[Any], shape: list[int]) -> list[Any] | None:
-    """Flatten nested lists of the same shape; None if they contain anything but numbers."""
-    items: Sequence[Any] = value
-    while True:
-        shape.append(len(items) // math.prod(shape) if shape else len(items))
-        if not items or len(items) > _MOST_NUMBERS or len(shape) > _DEPTH:
-            return None
-        if not any(isinstance(item, list) for item in items):
-            break
-        if not all(isinstance(item, list) for item in items):
-            return None
-        if len({len(item) for item in items}) != 1:
-            return None
-        items = [inner for item in items for inner in item]
-    items = [None if item in _INFINITE else item for item in items]
-    if not all(item is None or _is_number(item) for item in items):
-        return None
-    return items if any(item is not None for item in items) else None
-
-
-def _is_number(item: object) -> bool:
-    return isinstance(item, int | float) and not isinstance(item, bool)
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One cell of a table. Numbers are right-aligned."""
-
-    text: str
-    is_number: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ShownTable:
-    """Some rows and the first columns of a table, and the number of all columns."""
-
-    columns: Sequence[str]
-    rows: Slice[Sequence[Cell]]
-    column_count: int
-
-
-def find_table(value: JsonValue, first: int = 0) -> ShownTable | None:
-    """Read a value as a table.
-
-    Args:
-        value: A list of objects with the same keys, or an object with lists of equal length under
-            at least two keys.
-        first: Position of the first row that is shown.
-
-    Returns:
-        None if the value is not a table.
-    """
-    if not isinstance(value, list | Mapping) or len(value) < _LEAST_ROWS:
-        return None
-    if isinstance(value, list):
-        if not all(isinstance(item, Mapping) and item for item in value):
-            return None
-        names, count = list(value[0]), len(value)
-        if any("role" in item or list(item) != names for item in value):
-            return None
-    else:
-        names = list(value)
-        lengths = {len(item) if isinstance(item, list) else -1 for item in value.values()}
-        count = min(lengths)
-        if len(lengths) > 1 or count < _LEAST_ROWS:
-            return None
-    part = cut_slice(range(count), first, _ROWS_OF_PART)
-    rows: list[Sequence[Cell]] = [
-        [
-            _cell(value[place][name] if isinstance(value, list) else value[name][place])
-            for name in names[:_MOST_CELLS]
-        ]
-        for place in part.items
-    ]
-    shown = [name[:_CELL_CHARS] for name in names[:_MOST_CELLS]]
-    page = Slice(rows, part.first, part.total, part.size)
-    return ShownTable(shown, page, len(names))
-
-
-def _cell(value: JsonValue) -> Cell:
-    text = "–" if value is None else value
-    if not isinstance(text, str):
-        text = json.dumps(value, ensure_ascii=False)
-    return Cell(shorten(text, _CELL_CHARS), _is_number(value))
-
-
-@dataclass(frozen=True, slots=True)
 class ShownMessage:
     """One message of a chat.
 
@@ -368,22 +214,6 @@ class ShownText:
 
 
 @dataclass(frozen=True, slots=True)
-class ShownPicture:
-    """An image in a text.
-
-    Attributes:
-        address: Data URL of the image; None if it is not drawn.
-        why: Why it is not drawn.
-        width, height: In pixels; 0 if it is not drawn.
-    """
-
-    address: str | None
-    why: str = ""
-    width: int = 0
-    height: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Blob:
     """Encoded bytes. Only their number is shown."""
 
@@ -407,7 +237,81 @@ class Raw:
     is_cut: bool
 
 
-Form = Slice[ShownMessage] | ShownTable | Numbers | ShownText | ShownPicture | Blob | Tree | Raw
+@dataclass(frozen=True, slots=True)
+class Passages:
+    """Retrieved documents, ranked."""
+
+    passages: Sequence[RetrievedPassage]
+
+    @property
+    def about(self) -> str:
+        """Their number in words."""
+        number = len(self.passages)
+        return f"{number} document{'' if number == 1 else 's'}"
+
+
+@dataclass(frozen=True, slots=True)
+class ShownMember:
+    """A value of an object, under its name.
+
+    Attributes:
+        path: Path of the field, as in filters; empty if it is unknown.
+        text: A short value as text; empty if `payload` shows it.
+        exact: The whole value, if the text is rounded.
+        kind: number, word or text.
+        payload: The form of any other value.
+        note: What is usual, or why the value is unusual.
+        is_unusual: Whether the value is unusual.
+    """
+
+    name: str
+    text: str = ""
+    exact: str = ""
+    kind: str = ""
+    payload: "Payload | None" = None
+    path: str = ""
+    note: str = ""
+    is_unusual: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """The values of an object, the short ones apart from the others.
+
+    Attributes:
+        short: Values that fit into a line.
+        long: Tables, images and other values with a form of their own.
+        total: Number of all values; fewer may be shown.
+    """
+
+    short: Sequence[ShownMember]
+    long: Sequence[ShownMember]
+    total: int
+
+    @property
+    def has_search(self) -> bool:
+        """Whether the list is long enough for a search."""
+        return len(self.short) > _SEARCHED
+
+    @property
+    def unusual(self) -> int:
+        """Number of unusual values."""
+        return sum(member.is_unusual for member in self.short)
+
+
+Form = (
+    Slice[ShownMessage]
+    | ShownTable
+    | Numbers
+    | ShownText
+    | ShownPicture
+    | ShownSound
+    | Passages
+    | Members
+    | Blob
+    | Tree
+    | Raw
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -459,46 +363,84 @@ def alone(value: JsonValue) -> JsonValue:
 
 
 def _forms(value: JsonValue, inner: JsonValue, first: int) -> dict[str, Form]:
-    if not isinstance(inner, str):
-        facts = {
-            "Chat": find_chat(value, first) or find_chat(inner, first),
-            "Table": find_table(inner, first),
-            "Numbers": find_numbers(inner),
-        }
-        return {name: form for name, form in facts.items() if form is not None}
-    picture = read_picture(inner)
+    if isinstance(inner, str):
+        return _forms_of_text(inner, first)
+    passages = find_passages(inner, is_retriever=False)
+    facts: dict[str, Form | None] = {
+        "Chat": find_chat(value, first) or find_chat(inner, first),
+        "Audio": find_sound(inner),
+        "Image": find_picture(inner),
+        "Passages": Passages(passages) if passages else None,
+        "Table": find_table(inner, first),
+        "Numbers": find_numbers(inner),
+    }
+    forms = {name: form for name, form in facts.items() if form is not None}
+    if not forms and isinstance(inner, Mapping) and inner and "$" not in inner:
+        forms["Values"] = list_members(inner)
+    return forms
+
+
+def _forms_of_text(text: str, first: int) -> dict[str, Form]:
+    sound = find_sound(text)
+    if sound is not None:
+        return {"Audio": sound}
+    picture = find_picture(text)
     if picture is not None:
         return {"Image": picture}
-    if len(inner) >= _BLOB_CHARS and _BLOB.fullmatch(inner[:_RAW_CHARS]):
-        return {"Blob": Blob(len(inner) * 3 // 4)}
-    return {"Text": _text(inner, first)}
+    if len(text) >= _BLOB_CHARS and _BLOB.fullmatch(text[:_RAW_CHARS]):
+        return {"Blob": Blob(len(text) * 3 // 4)}
+    return {"Text": _text(text, first)}
+
+
+def list_members(value: Mapping[str, JsonValue]) -> Members:
+    """List the values of an object, at most 500, each in its own form."""
+    short: list[ShownMember] = []
+    long: list[ShownMember] = []
+    for key, item in islice(value.items(), _MOST_MEMBERS):
+        name = shorten(str(key), _LABEL_CHARS)
+        member = _short_member(name, item)
+        if member is not None:
+            short.append(member)
+        elif len(long) < _MOST_LONG:
+            forms = _forms(item, item, 0)
+            chosen = next(iter(forms), "")
+            if chosen in ("", "Values"):
+                chosen, forms = (
+                    "Tree",
+                    {"Tree": Tree((), make_tree(item, nodes=_MEMBER_NODES), None)},
+                )
+            long.append(ShownMember(name, payload=Payload([chosen], chosen, forms[chosen])))
+    return Members(short, long, len(value))
+
+
+def _short_member(name: str, item: JsonValue) -> ShownMember | None:
+    """Return a value that fits into a line; None for any other value."""
+    if item is None:
+        return ShownMember(name, "–", kind="word")
+    if isinstance(item, bool):
+        return ShownMember(name, "yes" if item else "no", kind="word")
+    if is_amount(item):
+        text, exact = write_amount(item), str(item)
+        return ShownMember(name, text, "" if text.replace(",", "") == exact else exact, "number")
+    if isinstance(item, str):
+        is_line = len(item) <= _LINE_CHARS and "\n" not in item
+        return ShownMember(name, item or "–", kind="text") if is_line else None
+    if isinstance(item, list | Mapping) and not item:
+        return ShownMember(name, "empty", kind="word")
+    if isinstance(item, list) and len(item) <= _LISTED and all(map(_is_plain, item)):
+        texts = [write_amount(part) if is_amount(part) else str(part) for part in item]
+        line = ", ".join(texts)
+        return ShownMember(name, line, kind="text") if len(line) <= _LINE_CHARS else None
+    return None
+
+
+def _is_plain(item: object) -> bool:
+    return is_amount(item) or (isinstance(item, str) and "\n" not in item)
 
 
 def _text(text: str, first: int) -> ShownText:
     lines = text[:_FOLDED_CHARS].split("\n", _FOLDED_LINES)
     return ShownText("\n".join(lines[:_FOLDED_LINES]), cut_slice(text, first, _TEXT_CHARS))
-
-
-def read_picture(text: str) -> ShownPicture | None:
-    """Read a text that claims to be an image. Its bytes must match the declared type."""
-    form = _NO_IMAGE.match(text)
-    if form is None:
-        return None
-    if len(text) > IMAGE_CHARS:
-        return ShownPicture(None, f"it is too large (over {IMAGE_CHARS:,} characters)")
-    match = _DATA_IMAGE.fullmatch(text)
-    if match is None or match[1] not in MEDIA_TYPES:
-        return ShownPicture(None, f"this form of {form[1]} is not supported")
-    try:
-        content = base64.b64decode(match[2], validate=True)
-    except (binascii.Error, ValueError):
-        return ShownPicture(None, "its base64 encoding is invalid")
-    head = read_head(content)
-    if head is None or head.media_type != match[1]:
-        return ShownPicture(None, f"it is declared as {match[1]}, but is something else")
-    if head.why:
-        return ShownPicture(None, head.why)
-    return ShownPicture(text, width=head.width, height=head.height)
 
 
 def write_raw(value: JsonValue) -> Raw:

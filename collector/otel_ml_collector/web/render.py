@@ -37,6 +37,7 @@ from otel_ml_collector.settings.values import Address
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import ago, to_rfc3339
 from otel_ml_collector.web import view
+from otel_ml_collector.web.amounts import write_amount
 from otel_ml_collector.web.payload import make_payload
 from otel_ml_collector.web.view import (
     BASE_PATH,
@@ -152,6 +153,7 @@ TEMPLATES.globals.update(
 )
 TEMPLATES.filters.update(
     ago=ago,
+    amount=write_amount,
     breakable=view.breakable,
     claim=lambda sentence: wording.split_evidence(sentence)[0],
     count=wording.count,

@@ -104,7 +104,10 @@ def test_description_of_a_vector() -> None:
 def test_description_of_an_image() -> None:
     """An image is described by its brightness, contrast and sharpness."""
     grey = Image.new("RGB", (200, 100), (100, 100, 100))
-    assert describe(grey) == {
+    described = describe(grey)
+    assert isinstance(described, dict)
+    assert described.pop("thumbnail").startswith("data:image/jpeg;base64,")
+    assert described == {
         "type": "PIL.Image",
         "mode": "RGB",
         "size": [200, 100],
@@ -123,15 +126,18 @@ def test_description_of_an_image() -> None:
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "1", "I", "F", "CMYK", "LA"])
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (63, 65), (224, 200)])
 def test_statistics_of_an_image(mode: str, size: tuple[int, int]) -> None:
-    """Brightness and contrast come from 64 x 64 grey values, sharpness from the image's middle."""
+    """Brightness and contrast come from the thumbnail, sharpness from the image's middle."""
     draw = np.random.default_rng(3)
     pixels = draw.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     image = Image.fromarray(pixels).convert(mode)
-    left, top = (max((length - 64) // 2, 0) for length in size)
-    middle = image.crop((left, top, left + min(size[0], 64), top + min(size[1], 64)))
+    wide, high = min(size[0], 64), min(size[1], 8)
+    left, top = (size[0] - wide) // 2, (size[1] - high) // 2
+    middle = image.crop((left, top, left + wide, top + high))
+    scale = min((12_288 / (size[0] * size[1])) ** 0.5, 1.0)
+    sides = [max(int(length * scale), 1) for length in size]
     grey, inner = (
         np.frombuffer(part.convert("L").tobytes(), np.uint8).astype(float)
-        for part in (image.resize((64, 64), Image.Resampling.NEAREST), middle)
+        for part in (image.resize(sides, Image.Resampling.NEAREST), middle)
     )
     described = describe(image)
     assert isinstance(described, dict)

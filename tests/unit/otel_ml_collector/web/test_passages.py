@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from otel_ml_collector.traces.steps import RetrievedPassage, find_passages
+from otel_ml_collector.web.passages import RetrievedPassage, find_passages
 
 DOCUMENT = {"page_content": "69 hours", "metadata": {"source": "a"}}
 

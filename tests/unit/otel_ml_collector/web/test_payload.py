@@ -9,25 +9,24 @@ import pytest
 from hypothesis import given
 
 from otel_ml_collector.errors import BadInput
+from otel_ml_collector.web.media import ShownPicture, ShownSound
 from otel_ml_collector.web.payload import (
-    Cell,
     Crumb,
-    Numbers,
+    Members,
     Raw,
-    ShownPicture,
-    ShownTable,
     ShownText,
     Tree,
-    find_numbers,
-    find_table,
+    list_members,
     make_payload,
 )
-from otel_ml_collector.web.view import Slice
 from tests.unit.otel_ml_collector.web.values import json_values
 
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNgYGBgAAAABQABXvMqOgAAAABJRU5ErkJggg=="
 )
+
+
+WAV = base64.b64encode(b"RIFF\x24\0\0\0WAVEfmt " + bytes(32)).decode()
 
 
 def picture(content: bytes, kind: str = "png") -> str:
@@ -45,7 +44,14 @@ def grown(side: int) -> bytes:
         (None, ["Tree", "Raw"]),
         ("Where?", ["Text", "Raw"]),
         ({"question": "Where?"}, ["Text", "Raw"]),
-        ({"a": "Where?", "b": 1}, ["Tree", "Raw"]),
+        ({"a": "Where?", "b": 1}, ["Values", "Tree", "Raw"]),
+        ({"a": {"$": "bytes", "v": "AA=="}}, ["Tree", "Raw"]),
+        ([{"content": "69 hours", "score": 0.9}], ["Passages", "Tree", "Raw"]),
+        (f"data:audio/wav;base64,{WAV}", ["Audio", "Raw"]),
+        (
+            {"input_audio": {"data": WAV, "format": "wav"}, "type": "input_audio"},
+            ["Audio", "Tree", "Raw"],
+        ),
         ([{"role": "user", "content": "Where?"}], ["Chat", "Tree", "Raw"]),
         ([{"a": 1}, {"a": 2}], ["Table", "Tree", "Raw"]),
         ({"x": [0.5] * 8}, ["Numbers", "Tree", "Raw"]),
@@ -134,86 +140,72 @@ def test_a_way_into_a_tree() -> None:
             make_payload(value, "Tree", wrong)
 
 
-def test_table_of_records() -> None:
-    """A list of objects with the same keys is a table, with numbers marked as such."""
-    assert find_table([{"a": 1, "b": "x"}, {"a": None, "b": {"c": True}}]) == ShownTable(
-        columns=["a", "b"],
-        rows=Slice(
-            [[Cell("1", True), Cell("x", False)], [Cell("–", False), Cell('{"c": true}', False)]],
-            first=0,
-            total=2,
-            size=50,
-        ),
-        column_count=2,
-    )
-
-
-def test_table_of_columns() -> None:
-    """Lists of equal length under several keys are the columns of a table."""
-    assert find_table({"a": [1, 2], "b": [3, 4]}) == ShownTable(
-        columns=["a", "b"],
-        rows=Slice(
-            [[Cell("1", True), Cell("3", True)], [Cell("2", True), Cell("4", True)]],
-            first=0,
-            total=2,
-            size=50,
-        ),
-        column_count=2,
-    )
-
-
-def test_table_is_bounded() -> None:
-    """At most 50 rows and 12 columns of a table are shown, and 200 characters per cell."""
-    table = find_table([{f"c{column}": "x" * 300 for column in range(20)}] * 80)
-    assert table is not None
-    assert (len(table.rows.items), table.rows.total, table.column_count) == (50, 80, 20)
-    assert (len(table.rows.items[0]), len(table.rows.items[0][0].text)) == (12, 200)
-
-
 @pytest.mark.parametrize(
-    "value",
-    [[{"a": 1}], [{"a": 1}, {"b": 1}], [{}, {}], [1, 2], {"a": [1, 2]}, {"a": [1], "b": [1, 2]}, 3],
-    ids=repr,
+    ("text", "is_played"),
+    [
+        (f"data:audio/wav;base64,{WAV}", True),
+        (f"data:audio/mpeg;base64,{WAV}", False),
+        (f"data:audio/wav;base64,{base64.b64encode(b'<script>alert(1)</script>').decode()}", False),
+        (f"data:audio/wav;base64,{WAV + 'A' * 700_000}", False),
+    ],
+    ids=range(4),
 )
-def test_no_table(value: Any) -> None:
-    """A value without a common shape is not a table."""
-    assert find_table(value) is None
+def test_sounds(text: str, is_played: bool) -> None:
+    """A sound has a player only if its bytes are what they claim to be."""
+    shown = make_payload(text).shown
+    if isinstance(shown, ShownSound):
+        assert (shown.address is not None) == is_played
+    assert isinstance(shown, ShownSound) or not is_played
 
 
-def test_numbers() -> None:
-    """An array is shown with its shape, minimum, mean, maximum, deviation and histogram."""
-    numbers = find_numbers([[1, 2, 3, 4], [1, 2, 3, 4]])
-    assert numbers is not None
-    assert numbers.histogram.startswith("M0 40v-38.0h9v38.0M80 40")
-    assert numbers == Numbers([2, 4], "", 8, 1, 4, 2.5, 1.25**0.5, 0, numbers.histogram)
+def test_values_of_an_object() -> None:
+    """An object is a list of short values, and of others in their own forms."""
+    value = {
+        "area": 119,
+        "price": 1234.56789,
+        "lift": False,
+        "none": None,
+        "rooms": [1, 2],
+        "table": [{"a": 1}, {"a": 2}],
+        "nested": {"a": {"b": 1}},
+    }
+    members = list_members(value)
+    assert [(one.name, one.text, one.exact) for one in members.short] == [
+        ("area", "119", ""),
+        ("price", "1235", "1234.56789"),
+        ("lift", "no", ""),
+        ("none", "–", ""),
+        ("rooms", "1, 2", ""),
+    ]
+    forms = [(one.name, one.payload.form) for one in members.long if one.payload]
+    assert forms == [("table", "Table"), ("nested", "Tree")]
+    many = make_payload({f"f{place}": place for place in range(600)}).shown
+    assert isinstance(many, Members)
+    assert (len(many.short), many.total, many.has_search) == (500, 600, True)
 
 
-def test_typed_numbers() -> None:
-    """A numpy array is shown with its type."""
-    numbers = find_numbers({"type": "numpy.ndarray", "dtype": "float32", "values": [0.0] * 9})
-    assert numbers is not None
-    assert (numbers.dtype, numbers.shape, numbers.histogram) == ("float32", [9], "")
-
-
-def test_extreme_numbers() -> None:
-    """Very large and missing numbers are handled without overflow."""
-    numbers = find_numbers([1.7e308, -1.7e308, None, *[0] * 9])
-    assert numbers is not None
-    assert (numbers.count, numbers.not_numbers, numbers.low, numbers.high) == (
-        12,
-        1,
-        -1.7e308,
-        1.7e308,
-    )
-    assert numbers.deviation == pytest.approx(1.7e308 * (2 / 11) ** 0.5)
-
-
-@pytest.mark.parametrize(
-    "value", [[1] * 7, ["a"] * 9, [True] * 9, [[1] * 4, [1] * 5], [None] * 9, [[[]]], 3], ids=repr
-)
-def test_no_numbers(value: Any) -> None:
-    """Short lists, words and ragged lists are not an array of numbers."""
-    assert find_numbers(value) is None
+def test_image_among_values() -> None:
+    """The description of an image or of an array of image shape shows a thumbnail."""
+    described = {"type": "PIL.Image", "mode": "RGB", "size": [1024, 768]}
+    members = list_members({"photo": {**described, "thumbnail": picture(PIXEL)}, "rooms": 4})
+    assert members.long[0].payload is not None
+    shown = members.long[0].payload.shown
+    assert isinstance(shown, ShownPicture)
+    assert (shown.width, shown.height, shown.address) == (1024, 768, picture(PIXEL))
+    pixels = {"mode": "RGB", "size": [2, 1], "pixels": base64.b64encode(bytes(6)).decode()}
+    array = {"type": "numpy.ndarray", "dtype": "uint8", "shape": [72, 96, 3]}
+    shown = make_payload({**array, "sample": pixels}).shown
+    assert isinstance(shown, ShownPicture)
+    assert (shown.width, shown.height, shown.is_thumbnail) == (96, 72, True)
+    assert make_payload(shown.address).form == "Image"
+    wrong: list[dict[str, object]] = [
+        {**described, "thumbnail": picture(b"<svg onload=alert(1)>")},
+        {**described, "thumbnail": "javascript:alert(1)"},
+        {**array, "sample": {**pixels, "size": [2, 2]}},
+        {**array, "sample": {**pixels, "size": [10**9, 10**9]}},
+        {**array, "sample": {**pixels, "mode": "<b>"}},
+    ]
+    assert {make_payload(value).form for value in wrong} == {"Values"}
 
 
 @given(json_values)

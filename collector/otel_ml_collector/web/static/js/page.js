@@ -4,6 +4,7 @@ import "./call.js";
 import "./copy.js";
 import "./frame.js";
 import "./keys.js";
+import "./members.js";
 import "./parts.js";
 import "./submit.js";
 import "./theme_choice.js";

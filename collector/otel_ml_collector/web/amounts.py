@@ -1,0 +1,66 @@
+"""Numbers in values: at most four significant digits, and one style in a column."""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+_DIGITS: Final = 4
+# Larger and smaller numbers have an exponent.
+_LARGEST_PLAIN: Final = 1e15
+_SMALLEST_PLAIN: Final = 1e-5
+# Years and short IDs have no separators.
+_GROUPED_FROM: Final = 10_000
+
+
+def is_amount(value: object) -> bool:
+    """Return whether a value is a finite number; true and false are none."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and (isinstance(value, int) or math.isfinite(value))
+
+
+def write_amount(value: float) -> str:
+    """Write a number: whole numbers exactly, others with at most four significant digits."""
+    if isinstance(value, int) or (value.is_integer() and abs(value) < _LARGEST_PLAIN):
+        return f"{int(value):,}" if abs(value) >= _GROUPED_FROM else str(int(value))
+    if not math.isfinite(value):
+        return "–" if math.isnan(value) else "∞" if value > 0 else "−∞"
+    if not _SMALLEST_PLAIN <= abs(value) < _LARGEST_PLAIN:
+        return f"{value:.{_DIGITS - 1}e}"
+    text = _write(value, _digits_of(value))
+    is_exact = "." in text and float(text.replace(",", "")) == value
+    return text.rstrip("0").rstrip(".") if is_exact else text
+
+
+def _digits_of(value: float) -> int:
+    """Return the decimals of a number; below 0 to round to tens or hundreds."""
+    return _DIGITS - 1 - math.floor(math.log10(abs(value)))
+
+
+def _write(value: float, digits: int) -> str:
+    value = round(value, digits)
+    grouped = "," if abs(value) >= _GROUPED_FROM else ""
+    return f"{value:{grouped}.{max(digits, 0)}f}"
+
+
+def write_column(values: Iterable[float]) -> list[str]:
+    """Write the numbers of a column, all with the same number of decimals.
+
+    The largest number has at most four significant digits, unless all are whole numbers.
+    """
+    numbers = list(values)
+    finite = [abs(value) for value in numbers if is_amount(value)]
+    largest = max(finite, default=0)
+    if all(float(value).is_integer() for value in finite if value < _LARGEST_PLAIN):
+        return [write_amount(value) for value in numbers]
+    if not _SMALLEST_PLAIN <= largest < _LARGEST_PLAIN:
+        return [f"{value:.{_DIGITS - 1}e}" if is_amount(value) else "–" for value in numbers]
+    digits = _digits_of(largest)
+    while digits > 0 and all(round(value, digits - 1) == round(value, digits) for value in finite):
+        digits -= 1
+    return [_write(value, digits) if is_amount(value) else write_amount(value) for value in numbers]
+
+
+def write_range(values: Sequence[float]) -> str:
+    """Write the lowest and the highest number."""
+    low, high = write_column([min(values), max(values)])
+    return low if low == high else f"{low} to {high}"
