@@ -57,6 +57,7 @@ from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.targets import TAG_TEXT
 from otel_ml_collector.times import DAY_NS, to_rfc3339
 from otel_ml_collector.web import view
+from otel_ml_collector.web.previews import leave_out_shared, write_preview
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.windows import Window
 
@@ -351,6 +352,7 @@ def show_dataset(
     history = asked.find({item.id: item.digest for item in page.items})
     path = ("projects", project, "datasets", name, "versions", str(number), "items")
     measured = [version for version in listed.versions if version.metrics][:_MEASURED]
+    lines = _write_lines(page.items)
     context = {
         "chosen": page.version,
         "newest": base,
@@ -367,10 +369,10 @@ def show_dataset(
         "most_runs": MOST_RUNS,
         "items": page.items,
         "next_cursor": page.next_cursor,
-        "inputs_of": lambda item: (
-            (line_in(item.inputs) or _line(item.inputs)) if item.is_here else ""
+        "inputs_of": lambda item: write_preview(lines.get(item.id)),
+        "expected_of": lambda item: (
+            "–" if item.expected is None else write_preview(_expected(item.expected))
         ),
-        "expected_of": lambda item: "–" if item.expected is None else _expected(item.expected),
         "content_of": _content_of,
         "api": view.api_address(*path, limit=_ON_A_PAGE, show=None if show == "all" else show),
         "python": python_call("dataset_items", name, number),
@@ -404,6 +406,16 @@ def _content_of(item: DatasetItem) -> dict[str, Any] | None:
         "tags": item.tags,
         "source_run": item.source_run or "",
         "source_session": item.source_session or "",
+    }
+
+
+def _write_lines(items: Sequence[DatasetItem]) -> dict[str, str]:
+    """Write the inputs of items as one line each, by ID, without what all of them share."""
+    present = [item for item in items if item.is_here]
+    different = leave_out_shared([item.inputs for item in present])
+    return {
+        item.id: line_in(inputs) or _line(inputs)
+        for item, inputs in zip(present, different, strict=True)
     }
 
 

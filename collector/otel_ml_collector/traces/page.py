@@ -244,6 +244,24 @@ def show_span(
     )
 
 
+@router.get("/projects/{project:path}/runs/{run_id}/preview")
+def show_preview(
+    *,
+    request: Request,
+    reader: FromReader,
+    project: str,
+    run_id: str,
+    forms: Annotated[PageForms, Query()],
+) -> Response:
+    """Show a run next to the list that it is in."""
+    found = _find_shown(reader, project, run_id)
+    spans = None
+    if not found.is_alone:
+        spans, _ = read_tree(reader, found.trace, found.now_ns, found.run.trace_id)
+    context = _describe_run(request, reader, project, found, spans=spans, forms=forms)
+    return show_page(request, "preview.html", context | {"is_alone": False, "is_preview": True})
+
+
 class RowsBelow(TreeState):
     """Query parameters that choose which rows below a row are loaded.
 
@@ -406,6 +424,7 @@ def _describe_run(
         # Events with the input and output are shown as such.
         "lines": [line for line in run.logs if line.event not in CONTENT_EVENTS],
         "hidden_parents": len(trace.hidden_parents),
+        "is_preview": False,
         "talk": chat,
         "agent_steps": agent_steps,
         "cause": _find_cause(reader, node, now_ns),

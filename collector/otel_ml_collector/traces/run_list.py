@@ -1,7 +1,7 @@
 """The runs of a project, and a single run, in the JSON API; and the page that lists them."""
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -41,6 +41,7 @@ from otel_ml_collector.filter.grammar import conjuncts
 from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.loss import find_gaps, find_refused
 from otel_ml_collector.mapping.prices import Prices
+from otel_ml_collector.measures.facets import Facet, find_facets
 from otel_ml_collector.measures.projects import find_projects
 from otel_ml_collector.measures.statistics import (
     bound_runs,
@@ -55,12 +56,15 @@ from otel_ml_collector.runs.errors import find_error_groups
 from otel_ml_collector.runs.roots import find_calls_inside, find_roots
 from otel_ml_collector.services import find_service
 from otel_ml_collector.stats import MAX_GROUPS, NO_RUNS
+from otel_ml_collector.store.orders import OUTERMOST
 from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.sql import all_of
 from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, to_rfc3339
 from otel_ml_collector.traces.sums import GROUPS, ListSums, find_sums
 from otel_ml_collector.traces.views import View, find_views
 from otel_ml_collector.unread import find_unread
 from otel_ml_collector.web import view
+from otel_ml_collector.web.previews import find_shared
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.windows import Buckets, Window
 
@@ -106,6 +110,8 @@ _GROUPS: Final = {
     "session": "session",
 }
 _MOST_COLUMNS: Final = 50
+_VIEW_PARAMETERS: Final = ("where", "last", "start", "end", "order", "group")
+_EXAMPLE_CHARS: Final = 40
 _FIRST: Final = {"most_tokens": "Most tokens"}
 
 # Filter for traces whose top span is a plain span. A project without runs shows some of them.
@@ -539,10 +545,11 @@ def list_runs(request: Request, reader: FromReader, query: ListQuery, keys: Keys
         else explain_names(reader, query.project, query.where, now_ns),
         "chips": [] if problem else conjuncts(query.where),
         "views": [
-            (saved.name, _address_of(saved, query.project))
+            (saved.name, _address_of(saved, query.project), _is_shown(saved, request))
             for saved in find_views(reader, query.project)
             if saved.page == "runs"
         ],
+        "placeholder": _write_example(page.runs),
         "offered": offer_columns(context["columns"], page.runs),
         "has_runs": has_runs,
         "plain": None if has_runs else _find_plain(reader, query.project, now_ns),
@@ -597,6 +604,25 @@ def show_chart(request: Request, reader: FromReader, query: ListQuery) -> Respon
         "chart": chart,
     }
     return show_page(request, "chart.html", facts)
+
+
+@pages.get("/projects/{project:path}/facets")
+def show_facets(request: Request, reader: FromReader, query: ListQuery) -> Response:
+    """Show the values by which a list can be narrowed, as a part that is loaded after the rows."""
+    kept = _kept_parameters(request)
+    if columns := request.query_params.getlist("columns"):
+        kept["columns"] = columns
+    facts: dict[str, Any] = {"project": query.project, "where": query.where, "kept": kept}
+    window = _find_window(reader, query, time.time_ns(), plain=query.traces)
+    facets: Sequence[Facet] = ()
+    if window is not None:
+        condition, _ = runs.compile_query(reader, query)
+        if query.is_of_tops:
+            condition = all_of([condition, OUTERMOST])
+        with suppress(Unavailable):
+            facets = find_facets(reader, query.project, condition, window)
+    chosen = set(conjuncts(query.where))
+    return show_page(request, "facets.html", facts | {"facets": facets, "chosen": chosen})
 
 
 @pages.get("/projects/{project:path}/switch")
@@ -691,6 +717,7 @@ def _list_context(
         "runs": page.runs,
         "next_cursor": page.next_cursor,
         "columns": columns,
+        "shared": _share_members(page.runs),
         "headings": make_headings(columns, query.order, page.ordered_by or query.order),
         "ordered": None if query.order in BY_TIME else _words_of(query.order),
         "ordered_since": page.ordered_since,
@@ -743,6 +770,40 @@ def _words_of(order: str) -> str:
     way, _, judge = order.partition(":")
     words = _FIRST.get(way, way.capitalize())
     return f"{words} scores of judge “{judge}”" if judge else words
+
+
+def _write_example(listed: Sequence[RunSummary]) -> str:
+    """Write a filter with values of these runs: a function and a tag of it."""
+    models = _most_common([run.model for run in listed if run.model], 1)
+    if not models:
+        return 'outcome == "error"'
+    example = f"model == {quoted(models[0])}"
+    tagged = [run.tags for run in listed if run.model == models[0]]
+    for name in _most_common([name for tags in tagged for name in tags], 1):
+        value = next(tags[name] for tags in tagged if name in tags)
+        if isinstance(value, str | int | float) and len(str(value)) <= _EXAMPLE_CHARS:
+            return f"{example} and tags[{quoted(name)}] == {quoted(value)}"
+    return f'{example} and outcome == "error"'
+
+
+def _share_members(listed: Sequence[RunSummary]) -> dict[str, frozenset[str]]:
+    """Find the members that all inputs and outputs of a function have in common, by function."""
+    by_model: defaultdict[str, list[RunSummary]] = defaultdict(list)
+    for run in listed:
+        by_model[run.model or ""].append(run)
+    return {
+        model: find_shared([run.inputs for run in own if run.inputs])
+        for model, own in by_model.items()
+    }
+
+
+def _is_shown(saved: View, request: Request) -> bool:
+    """Return whether a list shows a saved view: the same filter, period, order and columns."""
+    given = request.query_params
+    state = {name: given[name] for name in _VIEW_PARAMETERS if given.get(name)}
+    if columns := given.getlist("columns"):
+        state["columns"] = "\n".join(columns)
+    return state == {name: value for name, value in saved.parameters.items() if name != "live"}
 
 
 def _address_of(saved: View, project: str) -> str:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, TypeGuard
 
 _DIGITS: Final = 4
 # Larger and smaller numbers have an exponent.
@@ -12,10 +12,11 @@ _SMALLEST_PLAIN: Final = 1e-5
 _GROUPED_FROM: Final = 10_000
 
 
-def is_amount(value: object) -> bool:
+def is_amount(value: object) -> TypeGuard[int | float]:
     """Return whether a value is a finite number; true and false are none."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and (isinstance(value, int) or math.isfinite(value))
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def write_amount(value: float) -> str:

@@ -117,14 +117,12 @@ def find_table(value: JsonValue, first: int = 0) -> ShownTable | None:
 def _find_described(value: Mapping[str, Any], first: int) -> ShownTable | None:
     """Read the description of a table: a sample of each column, and its first rows."""
     shape, cells = value.get("shape"), value.get("cells")
-    is_table = isinstance(shape, list) and len(shape) == 2 and isinstance(cells, Mapping) and cells  # noqa: PLR2004
-    if (
-        not is_table
-        or "dtype" in value
-        or not all(isinstance(item, list) for item in cells.values())
-    ):
+    if not isinstance(shape, list) or not all(isinstance(length, int) for length in shape):
         return None
-    if not all(isinstance(length, int) for length in shape):
+    if not isinstance(cells, Mapping) or not cells or "dtype" in value:
+        return None
+    is_table = all(isinstance(item, list) for item in cells.values())
+    if not is_table or len(shape) != 2:  # noqa: PLR2004 - rows and columns
         return None
     columns = {str(name): cells[name] for name in islice(cells, _MOST_COLUMNS)}
     rows = value.get("rows")
@@ -191,7 +189,7 @@ def _kind_of(values: Sequence[object]) -> str:
     if kinds == {bool}:
         return "bool"
     if kinds <= {int, float}:
-        return "int" if all(float(v).is_integer() for v in values if is_amount(v)) else "float"  # type: ignore[arg-type]
+        return "int" if all(float(v).is_integer() for v in values if is_amount(v)) else "float"
     if kinds == {str}:
         texts = [value for value in values if isinstance(value, str)]
         return "date" if all(_is_date(text) for text in texts) else "text"

@@ -117,7 +117,9 @@ def find_picture(value: JsonValue) -> ShownPicture | None:
     if isinstance(sample, Mapping) and "dtype" in value:
         address = _draw_sample(sample)
         note = f"{value['dtype']}"[:40]
-        return address and _thumbnail(address, _size_of_array(value.get("shape")), note)
+        if address is None:
+            return None
+        return _thumbnail(address, _size_of_array(value.get("shape")), note)
     if value.get("type") != "PIL.Image" or not isinstance(value.get("thumbnail"), str):
         return None
     small = read_picture(value["thumbnail"])

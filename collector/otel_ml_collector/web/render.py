@@ -39,6 +39,7 @@ from otel_ml_collector.times import ago, to_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.amounts import write_amount
 from otel_ml_collector.web.payload import make_payload
+from otel_ml_collector.web.previews import write_preview
 from otel_ml_collector.web.view import (
     BASE_PATH,
     address,
@@ -167,6 +168,7 @@ TEMPLATES.filters.update(
     moment=view.moment,
     money=write_cost,
     number=wording.number,
+    preview=write_preview,
     rfc3339=to_rfc3339,
     score=wording.score,
     short=short,

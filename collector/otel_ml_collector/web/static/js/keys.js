@@ -22,7 +22,8 @@ const KEYS = {
   "?": () => help?.showModal(),
   j: () => move(1),
   k: () => move(-1),
-  Enter: () => marked()?.querySelector(".open").click(),
+  Enter: () => marked()?.querySelector(".open").click(), // without a pointer: opens the page
+  f: switchRail,
   x: () => marked()?.querySelector(".not")?.click(),
   l: () => document.querySelector("#live")?.click(),
   t: switchTimes,
@@ -58,6 +59,11 @@ function focusFilter() {
   const filter = document.querySelector(".filter input[name=where]");
   filter?.focus();
   filter?.select();
+}
+
+function switchRail() {
+  const isOff = document.documentElement.dataset.rail === "off";
+  document.querySelector(`[data-rail="${isOff ? "on" : "off"}"]`)?.click();
 }
 
 /** Unfold or fold the part of the page that has the focus, or the whole page. */

@@ -8,6 +8,7 @@ const GATHER_MS = 250;
 let source = null;
 let waiting = null;
 let earliest = null;
+let held = []; // rows that arrived while the user reads
 
 /** Insert new rows in the order of their start, newest first. Replace rows that are in the table. */
 function place(html) {
@@ -30,6 +31,31 @@ function place(html) {
   for (const row of [...rows].slice(MOST_ROWS)) row.remove();
 }
 
+/** Return whether new rows would move what the user looks at. */
+function isReading() {
+  const isSelected = findBody()?.querySelector(".tk :checked");
+  return scrollY > 200 || isSelected || document.documentElement.classList.contains("previewed");
+}
+
+/** Hold new rows back, and show their number. */
+function hold(html) {
+  held.push(html);
+  const fresh = document.createElement("tbody");
+  fresh.innerHTML = held.join("");
+  const runs = new Set([...fresh.querySelectorAll("tr[data-run]")].map((row) => row.dataset.run));
+  for (const row of findBody().querySelectorAll("tr[data-run]")) runs.delete(row.dataset.run);
+  const button = document.querySelector("#new-runs");
+  button.hidden = !runs.size;
+  button.textContent = `${runs.size.toLocaleString("en")} new`;
+}
+
+function release() {
+  for (const html of held) place(html);
+  held = [];
+  document.querySelector("#new-runs").hidden = true;
+  scrollTo({ top: 0 });
+}
+
 /** Fetch the rows of all runs that arrived since the last request. */
 async function fetchRows() {
   waiting = null;
@@ -41,7 +67,10 @@ async function fetchRows() {
   address.searchParams.set("start", earliest);
   earliest = null;
   const answer = await fetch(address);
-  if (answer.ok) place(await answer.text());
+  if (!answer.ok) return;
+  const html = await answer.text();
+  if (isReading()) hold(html);
+  else place(html);
 }
 
 function onRun(event) {
@@ -56,13 +85,13 @@ function start() {
   source.addEventListener("error", () => {
     if (source?.readyState === EventSource.CLOSED) stop();
   });
-  find().setAttribute("aria-pressed", "true");
+  find().setAttribute("aria-checked", "true");
 }
 
 function stop() {
   source?.close();
   source = null;
-  find()?.setAttribute("aria-pressed", "false");
+  find()?.setAttribute("aria-checked", "false");
 }
 
 /** Keep the state in the address, so that a reload and a copied link are live too. */
@@ -74,6 +103,7 @@ function remember(isLive) {
 }
 
 document.addEventListener("click", (event) => {
+  if (event.target.closest("#new-runs")) release();
   if (!event.target.closest("#live")) return;
   if (source) stop();
   else start();

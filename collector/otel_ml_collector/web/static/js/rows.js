@@ -19,6 +19,7 @@ export function mark(row) {
   marked()?.classList.remove("cur");
   row.classList.add("cur");
   row.querySelector(".open").focus({ preventScroll: true });
+  document.dispatchEvent(new CustomEvent("otel-ml:marked", { detail: row.dataset.run }));
 }
 
 /** Move the mark by a number of rows. */
