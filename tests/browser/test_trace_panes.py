@@ -165,8 +165,12 @@ def test_zoom(page: Page) -> None:
     assert bar is not None
     assert cell is not None
     assert bar["width"] > cell["width"] / 2
+    expect(page).to_have_url(re.compile(r"zoom=0\.\d+-"))
+    page.reload()
+    expect(axis).not_to_have_text(whole)
     page.get_by_role("button", name="Whole trace").click()
-    assert axis.inner_text() == whole
+    expect(axis).to_have_text(whole)
+    expect(page).not_to_have_url(re.compile("zoom="))
     box = page.locator(".mini svg").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + 10, box["y"] + 10)

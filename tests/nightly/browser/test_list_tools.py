@@ -115,19 +115,22 @@ def test_view_is_saved_and_deleted(chromium: Browser, demo: CollectorProcess) ->
     """A saved view restores filter and columns for everybody who reads the project."""
     page = chromium.new_page()
     page.goto(f"{demo.endpoint}{RUNS}?where=outcome+%3D%3D+%22error%22&columns=model&columns=ago")
-    open_part(page, "views")
+    page.locator("#edit-views > summary").click()
     page.locator("#save-view").get_by_label("Name").fill("what failed")
     page.get_by_role("button", name="Save view").click()
     page.wait_for_load_state("networkidle")
     other = chromium.new_page()
     other.goto(f"{demo.endpoint}{RUNS}")
-    open_part(other, "views")
-    other.get_by_role("link", name="what failed").click()
+    tab = other.get_by_role("navigation", name="Saved views").get_by_role(
+        "link", name="what failed"
+    )
+    tab.click()
+    expect(tab).to_have_attribute("aria-current", "true")
     expect(other.locator(".runs th")).to_have_text(["", "Function", "Ago"])
     expect(other.locator("tr[data-run]")).to_have_count(
         len(demo.runs(DOCS, where='outcome == "error"'))
     )
-    open_part(other, "views")
+    other.locator("#edit-views > summary").click()
     other.get_by_role("button", name="Delete the view what failed").click()
     expect(other.get_by_role("link", name="what failed")).to_have_count(0)
     assert demo.get(f"/projects/{DOCS}/views")["views"] == []
@@ -160,7 +163,7 @@ def test_live_tail_obeys_the_filter(watched: Page, own_collector: CollectorProce
     watched.goto(f"{own_collector.endpoint}/projects/live/runs?where=model+%3D%3D+%22answer%22")
     with watched.expect_response("**/live/live?**"):
         watched.keyboard.press("l")
-    expect(watched.locator("#live")).to_have_attribute("aria-pressed", "true")
+    expect(watched.get_by_role("switch", name="Live")).to_be_checked()
     with watched.expect_response("**/live/live?**"):  # the address keeps the choice
         answer("first")
         client.flush()

@@ -42,8 +42,7 @@ def test_states_are_seen_in_forced_colours(chromium: Browser, demo: CollectorPro
     assert page.locator("tr.cur").evaluate(OUTLINE) == "solid"
     assert page.locator(".top nav a[aria-current]").evaluate(UNDERLINE) == "solid"
     assert page.locator("td .ok").first.evaluate(MARK) != ground
-    page.locator("#more > summary").click()
-    live = page.get_by_role("button", name="Live")
+    live = page.get_by_role("switch", name="Live").locator("i")
     before = live.evaluate(BACKGROUND)
     live.click()
     assert live.evaluate(BACKGROUND) != before

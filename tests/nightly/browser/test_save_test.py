@@ -71,8 +71,7 @@ def test_one_run(page: Tab, collector: CollectorProcess) -> None:
 def test_a_filtered_list(page: Tab, collector: CollectorProcess) -> None:
     """All runs that match a filter are saved, without an expected output if "nothing" is chosen."""
     shown = page.open("/projects/shop/runs?where=inputs.question%20!%3D%20%22b%22")
-    shown.locator("#more > summary").click()
-    shown.get_by_role("button", name="Save all as tests").click()
+    shown.get_by_role("button", name="Add to data set").click()
     dialog = shown.locator("#save-test")
     dialog.get_by_label("Data set").fill("others")
     dialog.get_by_label("nothing").check()
@@ -98,8 +97,7 @@ def test_selected_rows(page: Tab, collector: CollectorProcess) -> None:
 def test_none_can_be_saved(page: Tab) -> None:
     """If no run has ground truth, the form shows the collector's error and stays open."""
     shown = page.open("/projects/shop/runs?where=inputs.question%20!%3D%20%22b%22")
-    shown.locator("#more > summary").click()
-    shown.get_by_role("button", name="Save all as tests").click()
+    shown.get_by_role("button", name="Add to data set").click()
     shown.locator("#save-test").get_by_label("Data set").fill("none")
     shown.locator("#save-test").get_by_label("ground truth").check()
     shown.locator("#save-test").get_by_role("button", name="Save").click()

@@ -115,7 +115,8 @@ def _over_demo(demo: CollectorProcess) -> list[Stop]:
         Stop("completion", f"{DOCS}/runs", _complete),
         Stop("columns", f"{DOCS}/runs", _open_part("columns")),
         Stop("range", f"{DOCS}/runs", _open_time),
-        Stop("views", f"{DOCS}/runs", _open_part("views")),
+        Stop("views", f"{DOCS}/runs", _open_views),
+        Stop("runs-preview", f"{DOCS}/runs?roots=1", _preview_second),
         Stop("export", f"{DOCS}/runs", _open_part("export")),
         Stop("help", f"{DOCS}/runs", _press("?")),
         Stop("run-ok", answer),
@@ -356,6 +357,16 @@ def _open_part(part: str) -> Callable[[Page], None]:
         page.locator(f"#{part} > summary").click()
 
     return act
+
+
+def _open_views(page: Page) -> None:
+    page.locator("#edit-views > summary").click()
+
+
+def _preview_second(page: Page) -> None:
+    for key in ("j", "j", " "):
+        page.keyboard.press(key)
+    page.locator("#preview #span").wait_for()
 
 
 def _click_tool(page: Page, tool: Locator) -> None:

@@ -10,6 +10,15 @@ const pane = document.querySelector("#preview");
 let turn = 0;
 let waiting = 0;
 
+/** Return the address of the list alone. */
+function listOf({ href }) {
+  const address = new URL(href);
+  address.searchParams.delete("preview");
+  return `${address.pathname}?${address.searchParams}`;
+}
+
+let list = listOf(location);
+
 const isOpen = () => pane && !pane.hidden;
 const rowOf = (run) => findBody()?.querySelector(`tr[data-run="${CSS.escape(run)}"]`);
 
@@ -47,20 +56,28 @@ function remember(run, isNew) {
 
 /** Show the preview of a row. */
 export function preview(row) {
-  const wasOpen = isOpen();
+  remember(row.dataset.run, !isOpen());
+  open(row);
+}
+
+function open(row) {
   pane.hidden = false;
   document.documentElement.classList.add("previewed");
   mark(row);
-  remember(row.dataset.run, !wasOpen);
   load(row.dataset.run);
+}
+
+function hide() {
+  turn++;
+  pane.hidden = true;
+  delete pane.dataset.run;
+  pane.replaceChildren();
+  document.documentElement.classList.remove("previewed");
 }
 
 function close() {
   if (!isOpen()) return false;
-  turn++;
-  pane.hidden = true;
-  pane.replaceChildren();
-  document.documentElement.classList.remove("previewed");
+  hide();
   remember(null, false);
   marked()?.querySelector(".open").focus({ preventScroll: true });
   return true;
@@ -125,16 +142,32 @@ document.addEventListener("otel-ml:marked", (event) => {
     load(event.detail);
   }, MOVE_MS);
 });
-addEventListener("popstate", () => {
-  if (isOpen() && !new URL(location.href).searchParams.has("preview")) close();
+// htmx listens to `navigation` where browsers have it, else to `popstate`.
+window.navigation?.addEventListener(
+  "navigate",
+  (event) => {
+    const isBack = event.navigationType === "traverse" && pane && findBody();
+    if (isBack && listOf({ href: event.destination.url }) === list) event.stopImmediatePropagation();
+  },
+  { capture: true },
+);
+// Back and Forward between the list and its preview need no new page, which htmx would load.
+addEventListener(
+  "popstate",
+  (event) => {
+    const run = new URL(location.href).searchParams.get("preview");
+    if (!pane || listOf(location) !== list || !findBody()) return;
+    event.stopImmediatePropagation();
+    if (run && rowOf(run)) open(rowOf(run));
+    else hide();
+  },
+  { capture: true },
+);
+document.querySelector("#filter")?.addEventListener("htmx:after:swap", () => {
+  list = listOf(location);
+  close();
 });
-document.querySelector("#filter")?.addEventListener("htmx:after:swap", () => close());
 
 const run = new URL(location.href).searchParams.get("preview");
 const first = run && pane && rowOf(run);
-if (first) {
-  pane.hidden = false;
-  document.documentElement.classList.add("previewed");
-  mark(first);
-  load(run);
-}
+if (first) open(first);

@@ -2,7 +2,9 @@
 // Without this script, all links lead to pages that show the same.
 
 const SEARCH_MS = 300;
+const ZOOM_MS = 100; // browsers limit how often the address may change
 let searching = 0;
+let zooming = 0;
 
 const find = (selector) => document.querySelector(selector);
 const table = () => find("[data-wf]");
@@ -11,7 +13,7 @@ const table = () => find("[data-wf]");
 function stateOf(address) {
   const state = new URL(address, location.href).searchParams;
   for (const name of [...state.keys()]) {
-    if (!["view", "find", "errors", "order", "node"].includes(name)) state.delete(name);
+    if (!["view", "find", "errors", "order", "node", "zoom"].includes(name)) state.delete(name);
   }
   return state.toString();
 }
@@ -186,7 +188,9 @@ async function select(run, isNew = true) {
 }
 
 async function reloadTree(address) {
-  if (await load(address, "tree")) showOwn();
+  if (!(await load(address, "tree"))) return;
+  showOwn();
+  restoreZoom();
 }
 
 /** Scroll the tree to the selected span. */
@@ -209,8 +213,10 @@ function showTab(name) {
 /** Show the tree in another state, and keep the state in the address. */
 function change(address) {
   const own = find("#span").dataset.run;
-  const state = stateOf(address);
-  const query = state ? `?${state}` : "";
+  const state = new URLSearchParams(stateOf(address));
+  const zoomed = new URL(location.href).searchParams.get("zoom");
+  if (zoomed) state.set("zoom", zoomed);
+  const query = state.size ? `?${state}` : "";
   history.replaceState({}, "", pathOf(own) + query);
   return reloadTree(`${pathOf(own)}/tree${query}`);
 }
@@ -247,6 +253,17 @@ function zoom(from, to) {
   if (caption) caption.textContent = isWhole ? "" : `${write(length * whole)} of ${write(whole)} `;
   const back = tree.querySelector('[data-zoom=""]');
   if (back) back.hidden = isWhole;
+  const address = new URL(location.href);
+  if (isWhole) address.searchParams.delete("zoom");
+  else address.searchParams.set("zoom", `${start.toFixed(4)}-${(start + length).toFixed(4)}`);
+  clearTimeout(zooming);
+  zooming = setTimeout(() => history.replaceState(history.state, "", address), ZOOM_MS);
+}
+
+/** Zoom to the part of the trace that the address has. */
+function restoreZoom() {
+  const part = /^(0(?:\.\d+)?|1)-(0\.\d+|1(?:\.0+)?)$/.exec(new URL(location.href).searchParams.get("zoom") ?? "");
+  if (part && find("[data-axis]")) zoom(Number(part[1]), Number(part[2]));
 }
 
 /** Write a time with its unit, as the pages do. */
@@ -350,4 +367,7 @@ window.addEventListener("popstate", () => {
   if (find("#tree")) select(location.pathname.split("/").pop(), false);
 });
 
-if (table()) showOwn();
+if (table()) {
+  showOwn();
+  restoreZoom();
+}
