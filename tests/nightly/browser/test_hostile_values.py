@@ -39,13 +39,15 @@ def test_wide_object(watch: Watch, story: Story) -> None:
     """100,000 entries are shown in part; the address holds the position and can reach the last."""
     value = {f"key {place}": place for place in range(ENTRIES)}
     path = story.add("wide", payload(value, {"a": [list(range(ENTRIES))], "b": 1}))
-    page = watch.visit(path, scroll, follow("#input .json .btn"), scroll)
+    page = watch.visit(
+        path, scroll, choose("input", "Tree"), scroll, follow("#input .json .btn"), scroll
+    )
     expect(page.locator("#input .json")).to_contain_text("key 399: 399")
     page.reload()
     expect(page.locator("#input .json")).to_contain_text("key 399: 399")
     watch.open(f"{path}?input=Tree&input_from={ENTRIES - 1}")
     expect(page.locator("#input .json")).to_have_text("key 99999: 99999")
-    page = watch.visit(path, unfold, follow("#output .json .btn"), unfold)
+    page = watch.visit(path, choose("output", "Tree"), unfold, follow("#output .json .btn"), unfold)
     expect(page.locator("#output .pager").first).to_contain_text("Top")
     assert "output_at=0.0" in page.url
     watch.visit(path, choose("input", "Raw"), choose("output", "Raw"), scroll)
@@ -57,7 +59,9 @@ def test_deep_value(watch: Watch, story: Story) -> None:
     path = story.add(
         "deep", {**payload(outputs={"x": deep, "y": 0}), "otel_ml.inputs": "[" * 10_000}
     )
-    page = watch.visit(path, unfold, follow("#output .json .btn"), unfold, scroll)
+    page = watch.visit(
+        path, choose("output", "Tree"), unfold, follow("#output .json .btn"), unfold, scroll
+    )
     assert "output_at=0" + ".0" * 11 in page.url
     expect(page.locator("#input")).to_contain_text("10,000 characters")
     expect(page.locator("#output .pager").get_by_role("link", name="Top")).to_be_visible()
@@ -66,7 +70,14 @@ def test_deep_value(watch: Watch, story: Story) -> None:
 def test_long_text_in_a_tree(watch: Watch, story: Story) -> None:
     """A long text in a tree is cut, and a link leads to the full text in parts."""
     path = story.add("text", payload({"a": "b" * 50_000, "c": 1}))
-    page = watch.visit(path, follow("#input .json .btn"), unfold, go_on("input"), scroll)
+    page = watch.visit(
+        path,
+        choose("input", "Tree"),
+        follow("#input .json .btn"),
+        unfold,
+        go_on("input"),
+        scroll,
+    )
     expect(page.locator("#input .pager").last).to_contain_text("20,001 to 40,000 of 50,000")
     assert "input_at=0" in page.url
     assert "input_from=20000" in page.url
@@ -117,17 +128,15 @@ def test_what_is_no_answer(watch: Watch, story: Story, name: str) -> None:
 
 
 def test_large_tables(watch: Watch, story: Story) -> None:
-    """100,000 table rows are shown fifty at a time, and 12 of 1,000 columns are shown."""
+    """100,000 table rows are shown fifty at a time, and 50 of 1,000 columns are shown."""
     rows = [{"row": place, "square": place * place} for place in range(ENTRIES)]
     columns = {f"column {place}": [place] * 100 for place in range(1_000)}
     path = story.add("table", payload(rows, columns))
     page = watch.visit(path, scroll, go_on("input"), scroll)
     expect(page.locator("#input .pager")).to_contain_text("51 to 100 of 100,000 rows")
     expect(page.locator("#input tbody tr").first).to_contain_text("50")
-    expect(page.locator("#output th")).to_have_count(12)
-    expect(page.locator("#output")).to_contain_text(
-        "100 rows, 1,000 columns. Only the first 12 columns are shown."
-    )
+    expect(page.locator("#output thead th[scope]")).to_have_count(50)
+    expect(page.locator("#output")).to_contain_text("Only the first 50 of 1,000 columns are shown.")
     watch.visit(path, choose("output", "Tree"), unfold, scroll)
 
 
@@ -161,3 +170,41 @@ def test_an_address_may_say_anything(watch: Watch, story: Story) -> None:
             400,
             True,
         )
+
+
+ATTACK = '"><img src=x onerror=alert(1)><script>alert(2)</script>'
+ATTACKS = {
+    "table": {
+        "type": ATTACK,
+        "shape": [2_000, 2],
+        "columns": [ATTACK],
+        "head": ATTACK,
+        "cells": {ATTACK: [ATTACK] * 9, "n": [1, 2]},
+        "rows": {ATTACK: [ATTACK], "n": [None]},
+    },
+    "image": {"type": "PIL.Image", "mode": ATTACK, "size": [9, 9], "thumbnail": ATTACK},
+    "svg": {
+        "type": "PIL.Image",
+        "mode": "L",
+        "size": [9, 9],
+        "thumbnail": "data:image/svg+xml;base64,PHN2ZyBvbmxvYWQ9ImFsZXJ0KDEpIi8+",
+    },
+    "array": {"dtype": ATTACK, "shape": [ATTACK], "values": [1, 2, 3, 4, 5, 6, 7, 8]},
+    "pixels": {"dtype": "uint8", "shape": [9, 9, 3], "sample": {"mode": ATTACK, "size": [9, 9]}},
+    "audio": {"input_audio": {"data": "PHNjcmlwdD4=", "format": ATTACK}},
+    "link": {"type": "image_url", "image_url": {"url": "https://example.org/x.png"}},
+    "documents": [{"content": ATTACK, "score": 1, "metadata": {"source": ATTACK}}] * 3,
+    ATTACK: ATTACK,
+}
+
+
+def test_values_that_attack(watch: Watch, story: Story) -> None:
+    """Nothing from a value runs or is fetched: on the page, in the list and in its preview."""
+    path = story.add("attack", {**payload(ATTACKS, ATTACKS), "otel_ml.tags.t": ATTACK})
+    watch.visit(path, unfold, scroll)
+    page = watch.open("/projects/hostile/runs?where=model+%3D%3D+%22attack%22")
+    page.locator("tr[data-run]").first.click()
+    expect(page.locator("#preview #input")).to_be_visible()
+    watch.settle()
+    expect(page.locator("#preview")).to_contain_text("onerror=alert(1)")
+    assert page.locator("#preview img, #preview audio, #preview script").count() == 0

@@ -84,6 +84,9 @@ def test_unusual(service: Service) -> None:
     part = ask(service.app, f"/projects/shop/run-unusual/{id_of(odd)}")
     assert "&lt;b&gt;none" in part.text
     assert ">Show client a</a>" in part.text
+    values = part.text.partition('hx-target="#input-values"')[2]
+    assert values.count('class="odd"') == 3
+    assert "usually 5 to 34" in values
     assert 'id="unusual"' not in ask(service.app, f"/projects/shop/run-unusual/{id_of(usual)}").text
     page = ask(service.app, f"/projects/shop/runs/{id_of(odd)}").text
     assert f"/projects/shop/run-unusual/{id_of(odd)}" in page
