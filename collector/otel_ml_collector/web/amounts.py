@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Final, TypeGuard
 
-_DIGITS: Final = 4
+_SIGNIFICANT: Final = 4
 # Larger and smaller numbers have an exponent.
 _LARGEST_PLAIN: Final = 1e15
 _SMALLEST_PLAIN: Final = 1e-5
@@ -26,7 +26,7 @@ def write_amount(value: float) -> str:
     if not math.isfinite(value):
         return "–" if math.isnan(value) else "∞" if value > 0 else "−∞"
     if not _SMALLEST_PLAIN <= abs(value) < _LARGEST_PLAIN:
-        return f"{value:.{_DIGITS - 1}e}"
+        return f"{value:.{_SIGNIFICANT - 1}e}"
     text = _write(value, _digits_of(value))
     is_exact = "." in text and float(text.replace(",", "")) == value
     return text.rstrip("0").rstrip(".") if is_exact else text
@@ -34,7 +34,7 @@ def write_amount(value: float) -> str:
 
 def _digits_of(value: float) -> int:
     """Return the decimals of a number; below 0 to round to tens or hundreds."""
-    return _DIGITS - 1 - math.floor(math.log10(abs(value)))
+    return _SIGNIFICANT - 1 - math.floor(math.log10(abs(value)))
 
 
 def _write(value: float, digits: int) -> str:
@@ -54,7 +54,7 @@ def write_column(values: Iterable[float]) -> list[str]:
     if all(float(value).is_integer() for value in finite if value < _LARGEST_PLAIN):
         return [write_amount(value) for value in numbers]
     if not _SMALLEST_PLAIN <= largest < _LARGEST_PLAIN:
-        return [f"{value:.{_DIGITS - 1}e}" if is_amount(value) else "–" for value in numbers]
+        return [f"{value:.{_SIGNIFICANT - 1}e}" if is_amount(value) else "–" for value in numbers]
     digits = _digits_of(largest)
     while digits > 0 and all(round(value, digits - 1) == round(value, digits) for value in finite):
         digits -= 1

@@ -12,14 +12,14 @@ from otel_ml_collector.web.amounts import is_amount, write_column, write_range
 from otel_ml_collector.web.view import Slice, bars, cut_slice
 from otel_ml_collector.wording import percent, shorten
 
-_ROWS: Final = 50
-_MOST_COLUMNS: Final = 50
-_CELL_CHARS: Final = 80
+_GRID_ROWS: Final = 50
+_GRID_COLUMNS: Final = 50
+_GRID_CELL_CHARS: Final = 80
 _LEAST_ROWS: Final = 2
 # Values of a column that are summarised.
-_MOST_VALUES: Final = 10_000
-_BINS: Final = 10
-_HEIGHT: Final = 22
+_SUMMARISED: Final = 10_000
+_COLUMN_BINS: Final = 10
+_BARS_HEIGHT: Final = 22
 _DATE_CHARS: Final = 10
 _MINUTE_CHARS: Final = 16  # of a date with a time
 
@@ -105,12 +105,12 @@ def find_table(value: JsonValue, first: int = 0) -> ShownTable | None:
         names = list(value[0])
         if any("role" in item or item.keys() != value[0].keys() for item in value):
             return None
-        columns = {name: [item[name] for item in value] for name in names[:_MOST_COLUMNS]}
+        columns = {name: [item[name] for item in value] for name in names[:_GRID_COLUMNS]}
         return _make_table(columns, len(value), len(names), first)
     lengths = {len(item) if isinstance(item, list) else -1 for item in value.values()}
     if len(lengths) > 1 or min(lengths) < _LEAST_ROWS:
         return None
-    columns = {name: value[name] for name in islice(value, _MOST_COLUMNS)}
+    columns = {name: value[name] for name in islice(value, _GRID_COLUMNS)}
     return _make_table(columns, min(lengths), len(value), first)
 
 
@@ -124,7 +124,7 @@ def _find_described(value: Mapping[str, Any], first: int) -> ShownTable | None:
     is_table = all(isinstance(item, list) for item in cells.values())
     if not is_table or len(shape) != 2:  # noqa: PLR2004 - rows and columns
         return None
-    columns = {str(name): cells[name] for name in islice(cells, _MOST_COLUMNS)}
+    columns = {str(name): cells[name] for name in islice(cells, _GRID_COLUMNS)}
     rows = value.get("rows")
     own: Mapping[str, Any] = rows if isinstance(rows, Mapping) else {}
     body = {name: own.get(name) for name in columns} if own else columns
@@ -157,8 +157,8 @@ def _make_table(
 ) -> ShownTable:
     """Make a table from the values of its columns, and from those of the rows that are shown."""
     shown = columns if body is None else body
-    part = cut_slice(range(count), first, _ROWS)
-    summaries = [_summarise(name, values[:_MOST_VALUES]) for name, values in columns.items()]
+    part = cut_slice(range(count), first, _GRID_ROWS)
+    summaries = [_summarise(name, values[:_SUMMARISED]) for name, values in columns.items()]
     texts = (
         [
             _write_cells([shown[column.name][place] for place in part.items], column)
@@ -169,7 +169,7 @@ def _make_table(
     )
     rows: list[Sequence[Cell]] = [*zip(*texts, strict=True)]
     named = [
-        GridColumn(shorten(c.name, _CELL_CHARS), c.kind, c.about, c.missing, c.bars, c.bins)
+        GridColumn(shorten(c.name, _GRID_CELL_CHARS), c.kind, c.about, c.missing, c.bars, c.bins)
         for c in summaries
     ]
     page = Slice(rows, part.first, part.total, part.size)
@@ -224,9 +224,13 @@ def _summarise(name: str, values: Sequence[JsonValue]) -> GridColumn:
         frequent = Counter(present)
         about = f"{len(frequent):,} value{'' if len(frequent) == 1 else 's'}"
         if len(frequent) < len(present) or len(frequent) == 1:
-            counts = [number for _, number in frequent.most_common(_BINS)]
+            counts = [number for _, number in frequent.most_common(_COLUMN_BINS)]
     most = max(counts, default=0)
-    drawn = bars(counts, (_HEIGHT - 2) / most, ground=_HEIGHT, least=1, width=9) if most else ""
+    drawn = (
+        bars(counts, (_BARS_HEIGHT - 2) / most, ground=_BARS_HEIGHT, least=1, width=9)
+        if most
+        else ""
+    )
     return GridColumn(name, kind, about, missing, drawn, max(len(counts), 1))
 
 
@@ -235,9 +239,9 @@ def _count_bins(numbers: Sequence[float]) -> list[int]:
     spread = high / 2 - low / 2  # halves, because high - low could overflow
     if spread <= 0:
         return []
-    bins = [0] * _BINS
+    bins = [0] * _COLUMN_BINS
     for number in numbers:
-        bins[min(int((number / 2 - low / 2) / spread * _BINS), _BINS - 1)] += 1
+        bins[min(int((number / 2 - low / 2) / spread * _COLUMN_BINS), _COLUMN_BINS - 1)] += 1
     return bins
 
 
@@ -264,4 +268,4 @@ def _cell(value: JsonValue) -> Cell:
     if is_amount(value):
         return Cell(write_column([value])[0], True)
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return Cell(shorten(text, _CELL_CHARS), False)
+    return Cell(shorten(text, _GRID_CELL_CHARS), False)

@@ -14,15 +14,15 @@ from otel_ml_collector.web.view import bars
 _INFINITE: Final = ("Infinity", "-Infinity")
 _FEWEST_NUMBERS: Final = 8
 _MOST_NUMBERS: Final = 1_000_000
-_DEPTH: Final = 8
+_ARRAY_DEPTH: Final = 8
 _LARGEST: Final = sys.float_info.max
-_DRAWN: Final = 1e100
-_BINS: Final = 24
+_MOST_DRAWN: Final = 1e100
+_ARRAY_BINS: Final = 24
 _HISTOGRAM_HEIGHT: Final = 40
 _LINE_HEIGHT: Final = 60
 _LINE_POINTS: Final = 480
 _MOST_SIDE: Final = 64
-_LEVELS: Final = 8
+_HEAT_LEVELS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +94,9 @@ def find_numbers(value: JsonValue) -> Numbers | None:
     histogram = ""
     spread = high / 2 - low / 2  # halves, because high - low could overflow
     if spread > 0:
-        bins = [0] * _BINS
+        bins = [0] * _ARRAY_BINS
         for number in finite:
-            bins[min(int((number / 2 - low / 2) / spread * _BINS), _BINS - 1)] += 1
+            bins[min(int((number / 2 - low / 2) / spread * _ARRAY_BINS), _ARRAY_BINS - 1)] += 1
         scale = (_HISTOGRAM_HEIGHT - 2) / max(bins)
         histogram = bars(bins, scale, ground=_HISTOGRAM_HEIGHT, least=1, width=9)
     return Numbers(
@@ -132,7 +132,7 @@ def _read_sent(value: Mapping[str, Any]) -> object:
 
 def _draw(items: Sequence[Any], shape: Sequence[int]) -> dict[str, Any]:
     """Draw a vector as a line, and a matrix as a heat map."""
-    finite = [float(item) for item in items if item is not None and abs(item) <= _DRAWN]
+    finite = [float(item) for item in items if item is not None and abs(item) <= _MOST_DRAWN]
     low, high = min(finite, default=0.0), max(finite, default=0.0)
     if low == high:
         return {}
@@ -154,7 +154,7 @@ def _draw_line(items: Sequence[Any], low: float, high: float) -> dict[str, Any]:
     points = " ".join(
         f"{place * width:.1f},{y(float(item)):.1f}"
         for place, item in enumerate(items)
-        if place % every == 0 and item is not None and abs(item) <= _DRAWN
+        if place % every == 0 and item is not None and abs(item) <= _MOST_DRAWN
     )
     labels = [
         AxisLabel(round(y(tick), 1), text)
@@ -164,11 +164,11 @@ def _draw_line(items: Sequence[Any], low: float, high: float) -> dict[str, Any]:
 
 
 def _draw_heat(items: Sequence[Any], columns: int, low: float, high: float) -> dict[str, Any]:
-    paths = [""] * _LEVELS
+    paths = [""] * _HEAT_LEVELS
     for place, item in enumerate(items):
-        if item is None or abs(item) > _DRAWN:
+        if item is None or abs(item) > _MOST_DRAWN:
             continue
-        level = min(int((item - low) / (high - low) * _LEVELS), _LEVELS - 1)
+        level = min(int((item - low) / (high - low) * _HEAT_LEVELS), _HEAT_LEVELS - 1)
         paths[level] += f"M{place % columns * 10} {place // columns * 10}h10v10h-10z"
     return {"heat": paths, "heat_size": (columns * 10, len(items) // columns * 10)}
 
@@ -178,7 +178,7 @@ def _flatten(value: Sequence[Any], shape: list[int]) -> list[Any] | None:
     items: Sequence[Any] = value
     while True:
         shape.append(len(items) // math.prod(shape) if shape else len(items))
-        if not items or len(items) > _MOST_NUMBERS or len(shape) > _DEPTH:
+        if not items or len(items) > _MOST_NUMBERS or len(shape) > _ARRAY_DEPTH:
             return None
         if not any(isinstance(item, list) for item in items):
             break
