@@ -18,6 +18,8 @@ _DECODER: Final = json.JSONDecoder()
 _NO_JSON: Final = re.compile(r'.*?(?=, "[^"]*": |\}?$)')
 _SOUND: Final = re.compile(r"data:(audio|image)/[a-z0-9.+-]+;base64,")
 _CUT: Final = "…"
+_ARRAY: Final = re.compile(r'\{"type": ?"[^"]*", ?"dtype": ?"([^"]*)", ?"shape": ?\[([\d, ]*)\]')
+_LONG_FLOAT: Final = re.compile(r"-?\d{1,15}\.\d{5,20}")
 
 
 def read_members(text: str) -> list[tuple[str, str]]:
@@ -97,6 +99,10 @@ def write_preview(text: str | None, shared: Collection[str] = ()) -> str:
     """
     if not text:
         return ""
+    array = _ARRAY.match(text)
+    if array is not None:
+        size = " × ".join(f"{int(side):,}" for side in array[2].split(",") if side.strip())
+        return f"array {size} {array[1]}"
     members = read_members(text)
     if members:
         ordered = sorted(members, key=lambda member: member[0] in shared)
@@ -104,6 +110,8 @@ def write_preview(text: str | None, shared: Collection[str] = ()) -> str:
         return _DOT.join(part for _, part in ordered) + (f"{_DOT}{_CUT}" if is_cut else "")
     if text.startswith("["):
         return _write_list(text)
+    if _LONG_FLOAT.fullmatch(text):
+        return write_amount(float(text))
     sound = _SOUND.match(text)
     return sound[1] if sound else text
 

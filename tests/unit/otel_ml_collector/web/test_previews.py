@@ -24,6 +24,12 @@ from otel_ml_collector.web.previews import find_shared, leave_out_shared, write_
         ('{"area": 119, "note": "a long te…', "area 119 · a long te…"),
         ('{"area": 119, "rooms": …', "area 119 · …"),
         ("[1,4.25,7.123456]", "1, 4.25, 7.123"),
+        (
+            '{"type": "numpy.ndarray", "dtype": "float64", "shape": [1200, 3], "he…',
+            "array 1,200 × 3 float64",
+        ),
+        ("0.8712345678", "0.8712"),
+        ("1.10", "1.10"),
         ("[1,4,2,8…", "1, 4, 2, …"),
         ("data:audio/wav;base64,UklGRqQ", "audio"),
         ("Why is 119 m² cheaper?", "Why is 119 m² cheaper?"),
@@ -40,7 +46,7 @@ def test_any_preview(text: str) -> None:
     """Any text has a preview, and what is no JSON stays."""
     for stored in (text, '{"' + text, "[" + text, '{"a": ' + text):
         write_preview(stored)
-    if text[:1] not in ("{", "[", "d"):
+    if text[:1] not in ("{", "[", "d", "-") and not text[:1].isdigit():
         assert write_preview(text) == text
 
 

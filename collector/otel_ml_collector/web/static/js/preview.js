@@ -64,6 +64,7 @@ function open(row) {
   pane.hidden = false;
   document.documentElement.classList.add("previewed");
   mark(row);
+  if (!pane.dataset.run) pane.textContent = "Loading …";
   load(row.dataset.run);
 }
 
