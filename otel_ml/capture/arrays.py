@@ -131,6 +131,9 @@ def _take_picture(array: Any, taker: Taker) -> Any:
     height, width, channels = array.shape
     if channels not in _PICTURE_MODES or min(height, width) < _LEAST_SIDE:
         return None
+    if taker.pictures <= 0:
+        return None
+    taker.pictures -= 1
     step = -(-max(height, width) // _PICTURE_SIDE)
     pixels = array[::step, ::step]
     return copy_in_pieces(pixels) if taker.has_room(pixels.nbytes) else None

@@ -53,7 +53,9 @@ def take_image(image: Any, taker: Taker, depth: int) -> object:
     size, mode = image.size, image.mode
     owned = vars(image)  # accessing the pixels would read the file
     core = owned.get("_im", owned.get("im"))
-    room = _DetailedRoom() if len(_DETAILED) < _MOST_DETAILED else None
+    has_thumbnail = taker.pictures > 0
+    taker.pictures -= 1
+    room = _DetailedRoom() if has_thumbnail and len(_DETAILED) < _MOST_DETAILED else None
     most = _BURST_PIXELS if room is None else _THUMBNAIL_PIXELS
     weight = _PIXEL_BYTES * most + _MIDDLE_BYTES
     if core is None or 0 in size or not taker.has_room(weight):
@@ -64,7 +66,7 @@ def take_image(image: Any, taker: Taker, depth: int) -> object:
         pixels = (core.resize(sides, 0, whole), core.crop(inner))
     else:
         pixels = (image.resize(sides, 0), image.crop(inner))
-    return Snapshot(type(image), _describe_image, (mode, size, pixels, room), weight)
+    return Snapshot(type(image), _describe_image, (mode, size, pixels, has_thumbnail, room), weight)
 
 
 @functools.lru_cache(maxsize=256)
@@ -82,7 +84,11 @@ def _boxes(
 
 
 def _describe_image(
-    mode: str, size: tuple[int, int], pixels: Sequence[Any] = (), room: object = None
+    mode: str,
+    size: tuple[int, int],
+    pixels: Sequence[Any] = (),
+    has_thumbnail: bool = False,
+    room: object = None,
 ) -> object:
     """Describe an image with brightness, contrast and sharpness.
 
@@ -103,7 +109,7 @@ def _describe_image(
         "brightness": round(mean, 2),
         "contrast": round(math.sqrt(max(squares - mean * mean, 0.0)), 2),
         "sharpness": round(sum(map(mul, steps, _SQUARES)) / max(sum(steps), 1), 2),
-        **_write_thumbnail(small),
+        **(_write_thumbnail(small) if has_thumbnail else {}),
     }
 
 

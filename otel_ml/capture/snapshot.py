@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 from otel_ml.capture.description import type_name_of
 
 SAMPLE_BYTES: Final = 64 * 1024  # maximum size of the sample of one value
+PICTURES: Final = 3  # images of a payload with a thumbnail; of more, a payload would be cut
 NUMBER_CELLS: Final = 2_000  # numbers sampled from the tables of a payload; as JSON about 40 KB
 
 
@@ -44,10 +45,12 @@ class Taker(Protocol):
     Attributes:
         taking: Which parts may be recorded, such as the columns of a table.
         cells: Number of numeric table cells that may still be copied. Each copied table reduces it.
+        pictures: Number of images that may still get a thumbnail. Each image reduces it.
     """
 
     taking: Taking
     cells: int
+    pictures: int
 
     def take(self, value: object, depth: int) -> object:
         """Return a copy of a part: plain values, or a `Snapshot`.

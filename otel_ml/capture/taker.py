@@ -27,7 +27,7 @@ from otel_ml.capture.fields import (
     shown_value,
 )
 from otel_ml.capture.kinds import LibraryKind, bases, kind_of, root_of
-from otel_ml.capture.snapshot import ALL, NUMBER_CELLS, Snapshot, Taker, Taking, Way
+from otel_ml.capture.snapshot import ALL, NUMBER_CELLS, PICTURES, Snapshot, Taker, Taking, Way
 from otel_ml.errors import reraise_host_error, untrusted
 
 TRUNCATED: Final = "truncated"
@@ -68,14 +68,16 @@ class ValueTaker:
     Attributes:
         notes: Notes on parts that were left out.
         cells: Number of numeric table cells that may still be copied. Each copied table reduces it.
+        pictures: Number of images that may still get a thumbnail. Each image reduces it.
     """
 
-    __slots__ = ("_chars", "_left", "_path", "_room", "cells", "notes", "taking")
+    __slots__ = ("_chars", "_left", "_path", "_room", "cells", "notes", "pictures", "taking")
 
     def __init__(self, taking: Taking = ALL) -> None:
         self.taking = taking
         self.notes: set[str] = set()
         self.cells = NUMBER_CELLS
+        self.pictures = PICTURES
         self._left = _ELEMENTS
         self._chars = _PAYLOAD_CHARS
         self._room = _PAYLOAD_BYTES

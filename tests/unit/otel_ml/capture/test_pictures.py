@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from otel_ml.capture.taker import ValueTaker, describe
+from otel_ml.capture.values import encode
 
 
 @pytest.mark.parametrize(("mode", "kind"), [("RGB", "JPEG"), ("P", "JPEG"), ("RGBA", "WEBP")])
@@ -33,6 +34,14 @@ def test_thumbnails_of_a_burst() -> None:
     assert all(isinstance(one, dict) and one["thumbnail"] for one in described)
     waiting.clear()
     assert ValueTaker().take(image).weight > 40_000  # type: ignore[attr-defined]
+
+
+def test_thumbnails_of_a_payload() -> None:
+    """Only the first three images of a payload have thumbnails, so that none is cut."""
+    noise = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    images = [Image.fromarray(noise)] * 20
+    text = encode(ValueTaker().take(images)).text
+    assert (text.count('"thumbnail"'), text.count('"brightness"')) == (3, 20)
 
 
 @pytest.mark.parametrize("shape", [(40, 60, 3), (3, 40, 60)], ids=["last", "first"])
