@@ -12,7 +12,7 @@ from otel_ml_collector.web.amounts import is_amount, write_column, write_range
 from otel_ml_collector.web.view import Slice, bars, cut_slice
 from otel_ml_collector.wording import percent, shorten
 
-_GRID_ROWS: Final = 50
+GRID_ROWS: Final = 50
 _GRID_COLUMNS: Final = 50
 _GRID_CELL_CHARS: Final = 80
 _LEAST_ROWS: Final = 2
@@ -84,19 +84,20 @@ class ShownTable:
         return f"table, {rows:,} row{ends[0]} × {columns:,} column{ends[1]}"
 
 
-def find_table(value: JsonValue, first: int = 0) -> ShownTable | None:
+def find_table(value: JsonValue, first: int = 0, most: int = GRID_ROWS) -> ShownTable | None:
     """Read a value as a table.
 
     Args:
         value: A list of objects with the same keys, an object with lists of equal length under
             at least two keys, or the description of a table.
         first: Position of the first row that is shown.
+        most: Maximum number of rows.
 
     Returns:
         None if the value is not a table.
     """
     if isinstance(value, Mapping) and isinstance(value.get("type"), str):
-        return _find_described(value, first)
+        return _find_described(value, first, most)
     if not isinstance(value, list | Mapping) or len(value) < _LEAST_ROWS:
         return None
     if isinstance(value, list):
@@ -106,15 +107,15 @@ def find_table(value: JsonValue, first: int = 0) -> ShownTable | None:
         if any("role" in item or item.keys() != value[0].keys() for item in value):
             return None
         columns = {name: [item[name] for item in value] for name in names[:_GRID_COLUMNS]}
-        return _make_table(columns, len(value), len(names), first)
+        return _make_table(columns, len(value), len(names), (first, most))
     lengths = {len(item) if isinstance(item, list) else -1 for item in value.values()}
     if len(lengths) > 1 or min(lengths) < _LEAST_ROWS:
         return None
     columns = {name: value[name] for name in islice(value, _GRID_COLUMNS)}
-    return _make_table(columns, min(lengths), len(value), first)
+    return _make_table(columns, min(lengths), len(value), (first, most))
 
 
-def _find_described(value: Mapping[str, Any], first: int) -> ShownTable | None:
+def _find_described(value: Mapping[str, Any], first: int, most: int) -> ShownTable | None:
     """Read the description of a table: a sample of each column, and its first rows."""
     shape, cells = value.get("shape"), value.get("cells")
     if not isinstance(shape, list) or not all(isinstance(length, int) for length in shape):
@@ -136,7 +137,7 @@ def _find_described(value: Mapping[str, Any], first: int) -> ShownTable | None:
         columns,
         min(lengths) if is_aligned else 0,
         shape[1],
-        first,
+        (first, most),
         body=body,
         row_count=shape[0],
         sampled=sampled if sampled < shape[0] else 0,
@@ -148,7 +149,7 @@ def _make_table(
     columns: Mapping[str, Sequence[JsonValue]],
     count: int,
     column_count: int,
-    first: int,
+    shown_rows: tuple[int, int],
     *,
     body: Mapping[str, Any] | None = None,
     row_count: int | None = None,
@@ -157,7 +158,7 @@ def _make_table(
 ) -> ShownTable:
     """Make a table from the values of its columns, and from those of the rows that are shown."""
     shown = columns if body is None else body
-    part = cut_slice(range(count), first, _GRID_ROWS)
+    part = cut_slice(range(count), *shown_rows)
     summaries = [_summarise(name, values[:_SUMMARISED]) for name, values in columns.items()]
     texts = (
         [

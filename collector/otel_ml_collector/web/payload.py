@@ -17,8 +17,14 @@ from otel_ml_collector.errors import BadInput
 from otel_ml_collector.mapping.chat import find_messages, text_of_part
 from otel_ml_collector.store.reader import JsonValue
 from otel_ml_collector.web.amounts import is_amount, write_amount
-from otel_ml_collector.web.grids import ShownTable, find_table
-from otel_ml_collector.web.media import ShownPicture, ShownSound, find_picture, find_sound
+from otel_ml_collector.web.grids import GRID_ROWS, ShownTable, find_table
+from otel_ml_collector.web.media import (
+    IMAGE_CHARS,
+    ShownPicture,
+    ShownSound,
+    find_picture,
+    find_sound,
+)
 from otel_ml_collector.web.number_arrays import Numbers, find_numbers
 from otel_ml_collector.web.passages import RetrievedPassage, find_passages
 from otel_ml_collector.web.view import Slice, cut_slice
@@ -36,8 +42,10 @@ _MESSAGES: Final = 50
 # The list of an object's values: of all, of those with a form of their own, and of the text and the
 # elements that fit into a line. Longer lists have a search.
 _MOST_MEMBERS: Final = 500
-_MOST_LONG: Final = 20
+_MOST_LONG: Final = 12
 _MEMBER_NODES: Final = 60
+_MEMBER_ROWS: Final = 10
+_MEMBER_CHARS: Final = 4_000
 _LINE_CHARS: Final = 160
 _LISTED: Final = 7
 _SEARCHED: Final = 12
@@ -362,7 +370,9 @@ def alone(value: JsonValue) -> JsonValue:
     return value
 
 
-def _forms(value: JsonValue, inner: JsonValue, first: int) -> dict[str, Form]:
+def _forms(
+    value: JsonValue, inner: JsonValue, first: int, rows: int = GRID_ROWS
+) -> dict[str, Form]:
     if isinstance(inner, str):
         return _forms_of_text(inner, first)
     passages = find_passages(inner, is_retriever=False)
@@ -371,7 +381,7 @@ def _forms(value: JsonValue, inner: JsonValue, first: int) -> dict[str, Form]:
         "Audio": find_sound(inner),
         "Image": find_picture(inner),
         "Passages": Passages(passages) if passages else None,
-        "Table": find_table(inner, first),
+        "Table": find_table(inner, first, rows),
         "Numbers": find_numbers(inner),
     }
     forms = {name: form for name, form in facts.items() if form is not None}
@@ -396,14 +406,22 @@ def list_members(value: Mapping[str, JsonValue]) -> Members:
     """List the values of an object, at most 500, each in its own form."""
     short: list[ShownMember] = []
     long: list[ShownMember] = []
+    room = IMAGE_CHARS
     for key, item in islice(value.items(), _MOST_MEMBERS):
         name = shorten(str(key), _LABEL_CHARS)
         member = _short_member(name, item)
         if member is not None:
             short.append(member)
         elif len(long) < _MOST_LONG:
-            forms = _forms(item, item, 0)
+            forms = _forms(item, item, 0, rows=_MEMBER_ROWS)
             chosen = next(iter(forms), "")
+            form = forms.get(chosen)
+            if isinstance(form, ShownPicture | ShownSound) and form.address:
+                room -= len(form.address)
+                if room < 0:
+                    forms[chosen] = ShownPicture(None, "the others take too much room")
+            elif isinstance(item, str) and isinstance(form, ShownText):
+                forms[chosen] = _text(item, 0, _MEMBER_CHARS)
             if chosen in ("", "Values"):
                 chosen, forms = (
                     "Tree",
@@ -438,9 +456,9 @@ def _is_plain(item: object) -> bool:
     return is_amount(item) or (isinstance(item, str) and "\n" not in item)
 
 
-def _text(text: str, first: int) -> ShownText:
+def _text(text: str, first: int, chars: int = _TEXT_CHARS) -> ShownText:
     lines = text[:_FOLDED_CHARS].split("\n", _FOLDED_LINES)
-    return ShownText("\n".join(lines[:_FOLDED_LINES]), cut_slice(text, first, _TEXT_CHARS))
+    return ShownText("\n".join(lines[:_FOLDED_LINES]), cut_slice(text, first, chars))
 
 
 def write_raw(value: JsonValue) -> Raw:

@@ -179,6 +179,10 @@ def test_values_of_an_object() -> None:
     ]
     forms = [(one.name, one.payload.form) for one in members.long if one.payload]
     assert forms == [("table", "Table"), ("nested", "Tree")]
+    large = list_members({f"t{place}": "x y " * 20_000 for place in range(20)})
+    assert len(large.long) == 12
+    texts = [one.payload.shown for one in large.long if one.payload]
+    assert {len(text.part.items) for text in texts if isinstance(text, ShownText)} == {4_000}
     many = make_payload({f"f{place}": place for place in range(600)}).shown
     assert isinstance(many, Members)
     assert (len(many.short), many.total, many.has_search) == (500, 600, True)
