@@ -314,7 +314,8 @@ def _find_pane(
     now_ns = time.time_ns()
     keyed = find_key(reader, run_id.partition("-")[0])
     run = runs.find_run(reader, run_id, project, now_ns=now_ns)
-    page = runs.TracePage(limit=MAX_ROWS)
+    # Rows below a row need only the outline of the trace.
+    page = runs.TracePage(limit=MAX_ROWS if below is None else 1)
     trace = find_trace(reader, run.trace_id, now_ns=now_ns, page=page, found=keyed)
     spans, is_part = read_tree(reader, trace, now_ns, run.trace_id)
     pane = make_pane(
