@@ -1,0 +1,86 @@
+"""Tests of values that people recognise: a table, an image, a sound, an array, many keys."""
+
+import base64
+import io
+import json
+import wave
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect
+
+from otel_ml.capture.taker import describe
+from otel_ml_collector.span import Span
+from tests.support.browser.fixtures import open_tab
+from tests.support.collector import CollectorProcess
+from tests.support.otel_ml_collector.spans import id_of, make_call
+from tests.support.otel_ml_collector.wire import encode
+
+PROJECT = "recognised"
+
+
+def make_sound() -> str:
+    content = io.BytesIO()
+    with wave.open(content, "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(8_000)
+        sound.writeframes(bytes(16_000))
+    return f"data:audio/wav;base64,{base64.b64encode(content.getvalue()).decode()}"
+
+
+@pytest.fixture(scope="module")
+def run(collector: CollectorProcess) -> Span:
+    """A run with a value of each kind, as the SDK describes it."""
+    pixels = np.random.default_rng(0).integers(0, 256, (72, 96, 3), dtype=np.uint8)
+    inputs = {
+        "houses": [{"city": "Halle", "area": 119.5}, {"city": None, "area": 64}],
+        "photo": describe(Image.fromarray(pixels)),
+        "pixels": describe(pixels),
+        "call": make_sound(),
+        "prices": describe(np.arange(1_000) / 4),
+        "matrix": [[1, 2, 3, 4], [5, 6, 7, 8]],
+        "found": [{"content": "69 hours", "score": 0.91}],
+    }
+    outputs = {f"feature {place}": place / 7 for place in range(200)}
+    attributes = {"otel_ml.inputs": json.dumps(inputs), "otel_ml.outputs": json.dumps(outputs)}
+    span = make_call("recognise", attributes)
+    headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": PROJECT}
+    collector.deliver(encode([span]), headers)
+    return span
+
+
+def check(page: Page) -> None:
+    """Check the values of a page or of a preview."""
+    grid = page.get_by_role("region", name="Table")
+    expect(grid.get_by_role("columnheader", name="area")).to_contain_text("64.0 to 119.5")
+    expect(grid.get_by_role("cell", name="missing")).to_be_visible()
+    images = page.get_by_role("img", name="Recorded image")
+    expect(images).to_have_count(2)
+    for image in images.all():
+        image.scroll_into_view_if_needed()
+        page.wait_for_function("image => image.naturalWidth > 0", arg=image.element_handle())
+    expect(page.locator("#input")).to_contain_text("96 × 72")
+    sound = page.locator("audio").element_handle()
+    page.wait_for_function("sound => sound.duration === 1", arg=sound)
+    expect(page.get_by_role("img", name="Line of 63 numbers from 0 to 248")).to_be_visible()
+    expect(page.get_by_role("img", name="Heat map from 1 to 8")).to_be_visible()
+    expect(page.locator(".pas1")).to_contain_text("69 hours")
+    search = page.get_by_role("searchbox", name="Search in 200 values")
+    search.fill("feature 19")
+    expect(page.locator("#output .vlist > div:visible")).to_have_count(11)
+    expect(page.locator("#output .vlist > div:visible").first).to_have_text("feature 192.714")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_values(chromium: Browser, collector: CollectorProcess, run: Span, width: int) -> None:
+    """The page of a run and its preview show the same, no wider than the window."""
+    with open_tab(chromium, collector.endpoint, "light", width, 900) as tab:
+        page = tab.open(f"/projects/{PROJECT}/runs/{id_of(run)}")
+        check(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page = tab.open(f"/projects/{PROJECT}/runs")
+        page.locator("tr[data-run]").first.click()
+        expect(page.locator("#preview #input")).to_be_visible()
+        check(page)
