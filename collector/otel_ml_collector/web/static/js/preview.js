@@ -1,5 +1,4 @@
-// The preview of a run next to the list, and the rail of facets. A click on a row or Space opens the
-// preview, `j` and `k` move it, Enter opens the page, Back and Escape close it.
+// The preview of a run next to the list, and the rail of facets.
 
 import { findBody, mark, marked } from "./rows.js";
 
@@ -35,7 +34,6 @@ async function load(run) {
     return;
   }
   const part = new DOMParser().parseFromString(await answer.text(), "text/html");
-  // Links that change a part of the preview leave the address of the list as it is.
   for (const link of part.querySelectorAll("[hx-push-url]")) link.removeAttribute("hx-push-url");
   pane.replaceChildren(...part.body.childNodes);
   pane.scrollTop = 0;
@@ -92,7 +90,7 @@ function showTab(link) {
   }
 }
 
-/** Show or hide the rail: in wide windows for all pages, in narrow ones as a drawer. */
+/** Show or hide the rail; in narrow windows it is a drawer. */
 function switchRail(isOn) {
   if (NARROW.matches) {
     document.documentElement.classList.toggle("drawer", isOn);
@@ -134,7 +132,7 @@ document.addEventListener("keydown", (event) => {
   if (isOpen() && pane.dataset.run === row.dataset.run) close();
   else preview(row);
 });
-// A moved mark moves the preview, after a pause, so that a held key does not load every run.
+// After a pause, so that a held key does not load every run.
 document.addEventListener("otel-ml:marked", (event) => {
   if (!isOpen() || pane.dataset.run === event.detail) return;
   clearTimeout(waiting);
