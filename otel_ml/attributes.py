@@ -216,6 +216,8 @@ RUN_ID: Final = re.compile("[0-9a-f]{32}-[0-9a-f]{16}")
 
 # request header: project of spans that do not name one
 PROJECT_HEADER: Final = "x-otel-ml-project"
+# Names the program that sends a request, for the activity of a project.
+PROGRAM_HEADER: Final = "x-otel-ml-program"
 # response header: the SDK can omit previews, because the collector creates them and does not
 # forward spans to other receivers
 PREVIEWS_HEADER: Final = "x-otel-ml-previews"

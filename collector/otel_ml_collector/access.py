@@ -5,7 +5,9 @@ the ASGI scope, so that all parts of the collector use the same one.
 """
 
 import ipaddress
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -23,6 +25,10 @@ NO_KEY: Final = "This needs a valid key: send 'authorization: Bearer omk_...' or
 NEEDS_ALL_PROJECTS: Final = "This request needs a key for all projects, not only for some."
 
 USER: Final = "user:"
+# Makes the changes that the settings file asks for.
+SETTINGS_FILE: Final = "settings file"
+# The sender of a request without a key while there are no keys.
+LOCAL: Final = "local"
 _STATE: Final = "otel_ml.access"
 _USER: Final = "otel_ml.user"
 _AGAIN: Final = "otel_ml.access_again"
@@ -116,6 +122,63 @@ class ProxyUser:
 
     name: str
     groups: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who makes a change, and with what.
+
+    Attributes:
+        who: Public part of a key; ``user:`` and the name of a user; `LOCAL` without keys. For
+            changes that no request makes, a part of the collector, such as ``settings file``.
+        program: ``page``, ``command``, ``assistant`` or ``api``; empty if no request makes it.
+    """
+
+    who: str
+    program: str = ""
+
+
+_BACKGROUND: Final = Actor("collector")
+_ACTOR: Final[ContextVar[Actor | None]] = ContextVar("actor", default=None)
+
+
+def actor_now() -> Actor:
+    """Return who makes the changes of the current request or background job."""
+    return _ACTOR.get() or _BACKGROUND
+
+
+def set_actor(actor: Actor) -> None:
+    """Set who makes the changes from now on, in the context of the current request."""
+    _ACTOR.set(actor)
+
+
+@contextmanager
+def acting_as(who: str) -> Iterator[None]:
+    """Name a part of the collector that makes the changes within the `with` block."""
+    token = _ACTOR.set(Actor(who))
+    try:
+        yield
+    finally:
+        _ACTOR.reset(token)
+
+
+# The payloads that the current request reads: projects, each with what was read. None unless reads
+# are audited. The threads of a request share the list.
+_NOTED_READS: Final[ContextVar[list[tuple[str, str]] | None]] = ContextVar("reads", default=None)
+
+
+def collect_reads() -> list[tuple[str, str]]:
+    """Return the list to which `note_read` adds, for the current request."""
+    reads: list[tuple[str, str]] = []
+    _NOTED_READS.set(reads)
+    return reads
+
+
+def note_read(project: str, name: str) -> None:
+    """Note that the current request reads payloads, where its address does not show it."""
+    reads = _NOTED_READS.get()
+    if reads is not None and (project, name) not in reads:
+        reads.append((project, name))
 
 
 # Returns the access for headers or metadata with lower-case names.

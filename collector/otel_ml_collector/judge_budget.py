@@ -10,7 +10,9 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import DAY_NS
 from otel_ml_collector.windows import Window
 
-RUBRIC_JUDGE: Final = DocumentKind("rubric judge", most=200, limit_bytes=256 * 1024)
+RUBRIC_JUDGE: Final = DocumentKind(
+    "rubric judge", most=200, limit_bytes=256 * 1024, noted_as="judge"
+)
 _USUAL_CALLS: Final = 1_000
 
 

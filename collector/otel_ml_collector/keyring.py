@@ -19,6 +19,7 @@ from otel_ml_collector.access import (
     ADMIN,
     ALL_PROJECTS,
     ANNOTATE,
+    LOCAL,
     OPEN,
     OPEN_BEYOND,
     READ,
@@ -27,7 +28,7 @@ from otel_ml_collector.access import (
 )
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.mapping.filing import is_project
-from otel_ml_collector.store.keys import LOCAL, MOST, KeyStore, StoredKey
+from otel_ml_collector.store.keys import MOST, KeyStore, StoredKey
 from otel_ml_collector.times import HOUR_NS
 
 SESSION_COOKIE: Final = "otel_ml_session"

@@ -780,4 +780,20 @@ CREATE TABLE IF NOT EXISTS otel_ml.notifications ON CLUSTER otel_ml (
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/notifications', '{replica}', version) ORDER BY (project, target, id)
 SETTINGS index_granularity = 256, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
+CREATE TABLE IF NOT EXISTS otel_ml.activity ON CLUSTER otel_ml (
+  project LowCardinality(String),
+  time_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  id String COMMENT 'of the change: one that is stored twice is one row',
+  kind LowCardinality(String),
+  action LowCardinality(String),
+  name String COMMENT 'of what was changed',
+  who String COMMENT 'id of a key; user: and a name; local without keys',
+  program LowCardinality(String) COMMENT 'page, command, assistant or api',
+  changes String CODEC(ZSTD(1)) COMMENT 'JSON: each changed field before and after'
+)
+ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/activity', '{replica}')
+PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(time_ns, 'UTC'))
+ORDER BY (project, time_ns, id)
+SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
+
 CREATE MATERIALIZED VIEW IF NOT EXISTS otel_ml.scores_of_metrics ON CLUSTER otel_ml TO otel_ml.scores AS SELECT project AS project, name AS judge, owner_start_ns AS start_ns, toFixedString(unhex(substring(owner, 1, 32)), 16) AS trace_id, toFixedString(unhex(substring(owner, 34, 16)), 8) AS span_id, judge_version AS judge_version, value AS score, passed AS passed, error != '' AS failed, time_ns AS time_ns, toUInt64(time_ns) AS rank, latency_ms AS latency_ms, cost AS cost, record_id AS record_id FROM otel_ml.metrics WHERE NOT (source IN ('logged', 'data')) AND source != 'agent' AND actual = '' AND owner < 'key:';

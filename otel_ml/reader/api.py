@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 import orjson
 
 from otel_ml.addresses import write_segment
+from otel_ml.attributes import PROGRAM_HEADER
 from otel_ml.export.http import HttpConnections, Unusable, attempt_until, describe, open_connections
 from otel_ml.export.settings import resolve
 from otel_ml.loading import LOADING
@@ -107,6 +108,7 @@ class Api:
         endpoint: Base URL of the collector. Default: the collector to which spans are sent.
         api_key: API key. Default: ``OTEL_ML_API_KEY``.
         timeout_s: Time limit in seconds for a request, or for each part of a stream.
+        program: What sends the requests, such as ``command``, for the activity of a project.
 
     Attributes:
         page: Base URL of the collector as shown to users.
@@ -114,11 +116,16 @@ class Api:
     """
 
     def __init__(
-        self, endpoint: str | None = None, api_key: str | None = None, timeout_s: float = 30.0
+        self,
+        endpoint: str | None = None,
+        api_key: str | None = None,
+        timeout_s: float = 30.0,
+        program: str = "",
     ) -> None:
         key = api_key or os.environ.get("OTEL_ML_API_KEY")
         self._settings = resolve(endpoint, "", key, "http/protobuf")
         self._timeout_s = timeout_s
+        self._own_headers = {PROGRAM_HEADER: program} if program else {}
         self._line: HttpConnections | None = None
         self._owner = 0
         self.page = self._settings.page
@@ -251,7 +258,7 @@ class Api:
                     question.method,
                     f"{self.page}{question.below}{question.address}",
                     body=body,
-                    headers={**own, **headers, **question.headers},
+                    headers={**own, **self._own_headers, **headers, **question.headers},
                     timeout=attempt.time_left(),
                     retries=False,
                     redirect=False,

@@ -681,6 +681,37 @@ class Reader(HasCard):
         deliveries: dict[str, Any] = self._get("alert-deliveries", **asked)
         return deliveries
 
+    def activity(
+        self, *, last: str = "", kind: str = "", limit: int = 50, cursor: str = ""
+    ) -> dict[str, Any]:
+        """List who changed what in the project, the newest change first, in the last 400 days.
+
+        The result has the format of ``GET .../activity``. Its list `entries` has a dict for each
+        change, with these keys, among others:
+
+        * `who`: name of the key, user or reviewer, and ``local`` without keys. Empty if unknown.
+        * `program`: ``page``, ``command``, ``assistant`` or ``api``
+        * `kind`, `name` and `action`: what was changed, such as ``alert rule``, ``slow``,
+          ``changed``
+        * `changes`: the changed fields, each with its value `before` and `after`
+
+        Args:
+            last: Only changes of this time up to now, such as ``24h``. Empty for all.
+            kind: Only changes of this kind, such as ``alert rule``. Empty for all.
+            limit: Maximum number of changes.
+            cursor: The `next_cursor` of an earlier result, for the changes after it.
+
+        Raises:
+            BadQuery: An argument is invalid.
+        """
+        asked = {
+            "last": check_text("last", last, may_be_empty=True) or None,
+            "kind": check_text("kind", kind, may_be_empty=True) or None,
+            "cursor": check_text("cursor", cursor, may_be_empty=True) or None,
+        }
+        activity: dict[str, Any] = self._get("activity", limit=limit, **asked)
+        return activity
+
     def settings(self) -> dict[str, Any]:
         """Return the settings of the project: alert receivers, retention, stored bytes, LLM prices.
 

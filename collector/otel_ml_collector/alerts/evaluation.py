@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
+from otel_ml_collector.access import SETTINGS_FILE, acting_as
 from otel_ml_collector.alerts.conditions import OF_MONITOR, OF_TRUTH
 from otel_ml_collector.alerts.find import name_slice
 from otel_ml_collector.alerts.history import SAVE_S, check_saved
@@ -269,6 +270,7 @@ class AlertEvaluator:
         )
         return self.numbers
 
+    @acting_as(SETTINGS_FILE)
     def _file(self) -> None:
         """Save the rules of the configuration file, and delete those that it no longer has."""
         wanted = {(alert.project, alert.name): alert for alert in self._file_alerts}

@@ -27,7 +27,7 @@ from otel_ml_collector.store.documents import (
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import from_rfc3339, to_rfc3339
 
-MUTE: Final = DocumentKind("mute", most=500, limit_bytes=256 * 1024)
+MUTE: Final = DocumentKind("mute", most=500, limit_bytes=256 * 1024, noted_as="mute")
 # Earlier versions that a mute keeps.
 MOST_EARLIER: Final = 10
 

@@ -17,7 +17,7 @@ from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.store.documents import Document, DocumentKind
 from otel_ml_collector.times import DAY_NS, MINUTE_NS, SECOND_NS, read_length, to_rfc3339
 
-ALERT: Final = DocumentKind("alert", most=500, limit_bytes=64 * 1024)
+ALERT: Final = DocumentKind("alert", most=500, limit_bytes=64 * 1024, noted_as="alert rule")
 # Fields that a rule can group by, in addition to tags.
 BY_FIELDS: Final = ("model", "version", "environment", "release", "provider_model")
 MOST_BY: Final = 4

@@ -409,6 +409,20 @@ TOOLS: Final[Mapping[str, Tool]] = {
             ),
         ),
         Tool(
+            "activity",
+            "Lists who changed what, newest first: new versions, alerts, rules, judges, baselines, "
+            "aliases, keys, retention, data sets, deletions, labels, each with the old and new "
+            "values.",
+            (
+                _PROJECT,
+                _SINCE,
+                _UNTIL,
+                Argument("kind", about="such as alert rule", default="", chars=40),
+                _limit(10, 50),
+                _CURSOR,
+            ),
+        ),
+        Tool(
             "find_experiments",
             "Lists experiments, newest first, with data set, version, baseline, verdict and "
             "progress; also lists the data sets.",

@@ -34,8 +34,8 @@ from mcp.types import (
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from otel_ml_collector.access import ANNOTATE, READ, Access, access_of
-from otel_ml_collector.assistants import experiments, runs, writes
+from otel_ml_collector.access import ANNOTATE, READ, Access, access_of, note_read
+from otel_ml_collector.assistants import activity, experiments, runs, writes
 from otel_ml_collector.assistants.answers import Digest, to_text, unshow, write
 from otel_ml_collector.assistants.call import (
     ToolCall,
@@ -66,12 +66,15 @@ _ANSWERS: Final[Mapping[str, Callable[[ToolCall], Digest]]] = {
     "read": read,
     "statistics": runs.count,
     "errors": runs.group_errors,
+    "activity": activity.list_changes,
     "compare": experiments.compare,
     "find_experiments": experiments.list_experiments,
     "complete_filter": runs.complete,
     "add_feedback": writes.add_feedback,
     "save_as_tests": writes.save_as_tests,
 }
+# Tools whose answers contain inputs or outputs of runs.
+_PAYLOAD_TOOLS: Final = frozenset({"overview", "find_runs", "read", "errors", "compare"})
 # Arguments that are filters, and arguments whose values may be copied from an answer.
 _FILTERS: Final = ("where", "text")
 _NAMED_ARGUMENTS: Final = ("order", "columns", "group", "dataset", "judge")
@@ -138,6 +141,8 @@ def answer(
             writer,
             arrived_s,
         )
+        if tool in _PAYLOAD_TOOLS and project:
+            note_read(project, f"{tool} {read_arguments.get('ref') or ''}".strip())
         return write(_ANSWERS[tool](call))
     except CollectorError as error:
         filters = (given.get(name) for name in _FILTERS)

@@ -77,7 +77,7 @@ class Workplace:
         """Return a client for the HTTP API."""
         from otel_ml.reader.api import Api  # takes 0.1 s
 
-        return Api(self.endpoint, self.key, timeout_s)
+        return Api(self.endpoint, self.key, timeout_s, program="command")
 
     def reader(self, project: str, timeout_s: float = _ASK_S) -> "Reader":
         """Return a reader for a project."""

@@ -57,6 +57,7 @@ _COMMANDS_BY_TASK: Final = {
         "slices": ("records:slices", "List clients, apps and other groups with worse results"),
         "fields": ("records:fields", "Show drift of a model's inputs and outputs"),
         "targets": ("targets:targets", "Compare predictions with ground truth"),
+        "activity": ("activity:activity", "List who changed what"),
         "alerts": ("alerts:alerts", "List, check and mute alert rules, and test receivers"),
     },
     "Review": {

@@ -12,7 +12,7 @@ from otel_ml_collector.store.documents import Document, DocumentKind
 from otel_ml_collector.store.predictions import TARGET, PredictionRule
 from otel_ml_collector.times import to_rfc3339
 
-TARGETS: Final = DocumentKind(TARGET, most=100, limit_bytes=64 * 1024)
+TARGETS: Final = DocumentKind(TARGET, most=100, limit_bytes=64 * 1024, noted_as="prediction target")
 _OUTPUTS: Final = "outputs"
 
 Path = Annotated[str, Field(max_length=300)]

@@ -20,6 +20,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from otel_ml_collector.access import note_read
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.api.problems import headers_of, problem_of
 from otel_ml_collector.api.route import DeferredRoute
@@ -433,6 +434,7 @@ def _read_facts(reader: Reader, rows: Sequence[Row]) -> TraceFacts:
         below.setdefault(row["project"], []).append(row)
     room = ANSWER_BYTES
     for project, value in below.items():
+        note_read(project, "traces in Jaeger")
         read, room = _read_payloads(reader, project, value, room)
         payloads |= {(project, span): row for span, row in read.items()}
         calls = [row for row in value if row["kind"] != "span"]

@@ -23,7 +23,7 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import LATEST_NS
 
 JUDGE_BACKFILL: Final = DocumentKind(
-    "judge backfill", most=RUBRIC_JUDGE.most, limit_bytes=32 * 1024
+    "judge backfill", most=RUBRIC_JUDGE.most, limit_bytes=32 * 1024, noted_as="judge backfill"
 )
 MOST_BACKFILLED: Final = 1_000_000
 BackfillState = Literal["running", "finished", "budget used up", "stopped"]

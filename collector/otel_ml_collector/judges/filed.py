@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 
+from otel_ml_collector.access import SETTINGS_FILE, acting_as
 from otel_ml_collector.judge_budget import RUBRIC_JUDGE
 from otel_ml_collector.judges.rubric_judge import FileRubricJudge, write_rubric_body
 from otel_ml_collector.store.documents import Documents, list_all_documents
@@ -43,6 +44,7 @@ class FiledJudges:
         """Return whether they are still to be saved."""
         return self._is_due
 
+    @acting_as(SETTINGS_FILE)
     def save(self) -> None:
         """Save the judges of the file, and delete those that it no longer has.
 

@@ -14,7 +14,9 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import DAY_NS, HOUR_NS, from_rfc3339, to_rfc3339
 from otel_ml_collector.verdicts.verdicts import Interval
 
-KNOWN: Final = DocumentKind("known problem", most=500, limit_bytes=16 * 1024)
+KNOWN: Final = DocumentKind(
+    "known problem", most=500, limit_bytes=16 * 1024, noted_as="known problem"
+)
 # A mark ends, so that a problem that comes back much later is shown again.
 _MARKED_NS: Final = 30 * DAY_NS
 # Standard errors of a 95 % interval.

@@ -12,7 +12,7 @@ from otel_ml_collector.store.documents import Document, DocumentKind, list_docum
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import to_rfc3339
 
-QUEUE: Final = DocumentKind("queue", most=100, limit_bytes=64 * 1024)
+QUEUE: Final = DocumentKind("queue", most=100, limit_bytes=64 * 1024, noted_as="queue")
 # Each choice has one of the keys 1 to 9.
 MOST_CHOICES: Final = 9
 MOST_QUEUED_RUNS: Final = 10_000

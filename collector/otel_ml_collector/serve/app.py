@@ -86,6 +86,7 @@ from otel_ml_collector.serve.http_server import (
 from otel_ml_collector.serve.launched import LaunchFile
 from otel_ml_collector.serve.middleware import BasePath, Compression, Drain, Gate, Guard, Heads
 from otel_ml_collector.serve.proxies import Proxies
+from otel_ml_collector.serve.read_audit import ReadAudit
 from otel_ml_collector.serve.routes import ROUTES
 from otel_ml_collector.serve.service_manager import notify_ready, notify_stopping
 from otel_ml_collector.serve.waiting import make_waiting_app, report_wait, wait_for_store
@@ -424,6 +425,8 @@ def make_app(collector: Collector, settings: Settings) -> FastAPI:
         collector.health, collector.clocks, lambda: collector.retention.warning
     )
     app.add_route("/metrics", metrics)
+    if settings.audit_reads:
+        app.add_middleware(ReadAudit, connections=collector.connections)
     app.add_middleware(Heads)
     app.add_middleware(Compression)
     app.add_middleware(

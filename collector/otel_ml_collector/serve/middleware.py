@@ -19,7 +19,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from otel_ml_collector.access import ADMIN, NO_KEY, READ, Access, find_user_of, is_local, put_access
+from otel_ml.attributes import PROGRAM_HEADER
+from otel_ml_collector.access import (
+    ADMIN,
+    LOCAL,
+    NO_KEY,
+    READ,
+    Access,
+    Actor,
+    find_user_of,
+    is_local,
+    put_access,
+    set_actor,
+)
 from otel_ml_collector.api.problems import ErrorAnswer, headers_of, problem_of
 from otel_ml_collector.assistants.definitions import PATH as ASSISTANTS
 from otel_ml_collector.errors import NotPermitted, Rejected, Unauthenticated
@@ -245,6 +257,7 @@ class Gate:
         request = Request(scope)
         access = self._find(request)
         put_access(scope, access, lambda: self._find(request))
+        set_actor(Actor(access.key_id if access and access.key_id else LOCAL, _program_of(request)))
         answer = (
             None if access and scope["path"] != _METRICS_PATH else self._refusal(request, access)
         )
@@ -286,6 +299,17 @@ class Gate:
             return True
         is_near = self._metrics_open == "loopback" and is_local(scope)
         return self._metrics_open == "everyone" or is_near
+
+
+def _program_of(request: Request) -> str:
+    """Return with what a request was made: a page, a command, an assistant or another program."""
+    path, headers = request.scope["path"], request.headers
+    if path == ASSISTANTS:
+        return "assistant"
+    if headers.get(PROGRAM_HEADER) == "command":
+        return "command"
+    is_browser = any(name in headers for name in ("sec-fetch-site", "hx-request", "origin"))
+    return "page" if is_browser or not path.startswith(_API) else "api"
 
 
 def _is_public(path: str) -> bool:

@@ -11,6 +11,7 @@ from fastapi import APIRouter
 from starlette.responses import RedirectResponse, Response
 
 from otel_ml_collector import completion, export, loss, mentions, metrics, stats, unread
+from otel_ml_collector.activity import routes as activity
 from otel_ml_collector.alerts import pages as alert_pages
 from otel_ml_collector.alerts import routes as alerts
 from otel_ml_collector.api.route import DeferredRoute
@@ -80,6 +81,7 @@ _ROUTERS: Final = (
     views.router,
     stats.router,
     mentions.api,
+    activity.api,
     project_settings.api,
     storage.router,
     unread.api,
@@ -110,6 +112,7 @@ _ROUTERS: Final = (
     problem_pairs.pages,
     project_settings.pages,
     projects.pages,
+    activity.pages,
     overview.pages,
 )
 

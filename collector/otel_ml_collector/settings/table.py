@@ -392,6 +392,11 @@ class Settings:
         "call). The larger of time_ms and time_share applies. cost is in US dollars per run",
         takes_table=True,
     )
+    audit_reads: bool = setting(
+        "false",
+        read_switch,
+        "Add to the activity of a project who read inputs, outputs and logged data",
+    )
     trace_url: str = setting(
         "",
         read_trace_url,

@@ -17,7 +17,7 @@ AlertStateName = Literal["inactive", "pending", "firing", "no data", "failed"]
 WHOLE_RULE: Final = ""
 _MOST_STATES: Final = 200_000
 MOST_EVENTS: Final = 10_000
-_KEPT_NS: Final = 365 * DAY_NS
+_KEPT_NS: Final = 400 * DAY_NS  # as long as the activity that shows them
 # States that were not evaluated for this time are deleted: their slice or rule no longer exists.
 _FORGOTTEN_NS: Final = 90 * DAY_NS
 _ROW_COLUMNS: Final = (
@@ -159,7 +159,7 @@ class AlertStore:
                 self._client.insert("alerts", data, column_names=_ROW_COLUMNS)
 
     def sweep(self, now_ns: int) -> None:
-        """Delete events and notifications after a year, and states of rules that no longer exist.
+        """Delete events and notifications after 400 days, and states of rules that no longer exist.
 
         Raises:
             Unavailable: The store does not answer.

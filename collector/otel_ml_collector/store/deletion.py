@@ -15,8 +15,15 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
+from otel_ml.counts import write_count
 from otel_ml_collector.errors import BadInput, Missing, Unavailable
 from otel_ml_collector.owners import KEY, RESPONSE, SESSION_OWNER, TAG
+from otel_ml_collector.store.activity import (
+    HIDE_USER,
+    digest_user,
+    hide_parameters,
+    note_change,
+)
 from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.lives import Follows, Life
@@ -279,12 +286,30 @@ class Deleter:
                     if not self._is_there(Deletion(project, kind, target, 0)):
                         raise Missing(f"There is no {kind} {(target or project)[:80]!r}")
                     deletion = self._tombstones.add(project, kind, target, time.time_ns())
+                    self._note_begin(deletion)
                 self._progress[deletion] = _await_turn(deletion)
                 self._under_way[deletion] = self._worker.submit(self._carry_out_alone, deletion)
             task = self._under_way[deletion]
         with suppress(TimeoutError):
             return task.result(answer_s)
         return self._progress.get(deletion, _await_turn(deletion))
+
+    def _note_begin(self, deletion: Deletion) -> None:
+        """Note who requested a deletion. The entry stays, even if the project is deleted."""
+        name = deletion.target or deletion.project
+        if deletion.kind == USER:
+            name = digest_user(name)
+        elif deletion.kind == RUN and RUN_SEPARATOR in name:
+            name = write_count(name.count(RUN_SEPARATOR) + 1, "run")
+        note_change(
+            self._asking,
+            deletion.project,
+            "deletion",
+            f"deleted {deletion.kind}",
+            name,
+            time_ns=deletion.deleted_ns + 1,
+            identity=str(deletion.deleted_ns),
+        )
 
     def delete(self, project: str, kind: str, target: str) -> tuple[Deletion, int]:
         """Delete records like `begin`, and wait until it is done.
@@ -515,6 +540,9 @@ class Deleter:
         for place, rest in enumerate(_places_of_rest(deletion.kind)):
             self._note_step(deletion, _FIRST_STEPS + place, runs)
             self._mask([rest], deletion)
+        if deletion.kind == USER:
+            values = {**_parameters(deletion), **hide_parameters(deletion.target)}
+            self._mutator.run("activity", HIDE_USER, values, _SETTINGS)
         if forgotten := _FORGOTTEN.get(deletion.kind):
             self._mutate("model_versions", _FORGET.fill(forgotten=forgotten), deletion)
             self._memory.forget_numbers(lambda key, _: key[0] == deletion.project)

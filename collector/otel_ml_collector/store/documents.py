@@ -18,6 +18,7 @@ from typing import Any, Final
 import orjson
 
 from otel_ml_collector.errors import BadInput, Conflict, Missing, Unavailable
+from otel_ml_collector.store.activity import compare_fields, note_change
 from otel_ml_collector.store.connection import (
     ORDERED_INSERT,
     ORDERED_READ,
@@ -47,6 +48,7 @@ SELECT sum(version) AS revision, countIf(body != '') AS number,
   sumIf(version, name = {name:String}) AS version,
   countIf(name = {name:String} AND body != '') > 0 AS is_there,
   anyIf(save_id, name = {name:String}) AS saves,
+  anyIf(body, name = {name:String}) AS body,
   (SELECT max(deleted_ns) FROM deletions
    WHERE project = {project:String} AND kind = 'project') AS emptied_ns
 FROM documents FINAL WHERE project = {project:String} AND kind = {kind:String}""")
@@ -69,11 +71,14 @@ class DocumentKind:
         name: Name in the store and in messages.
         most: Maximum number of documents of this kind in a project.
         limit_bytes: Maximum size of one document as JSON.
+        noted_as: Kind of its changes in the activity of the project, from `ACTIVITY_KINDS`; empty
+            if they are not noted.
     """
 
     name: str
     most: int
     limit_bytes: int = 1_000_000
+    noted_as: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,13 +172,14 @@ class Documents:
         state_before: Row = {}
         lost = 0
         made: Document | None = None
-        save_id = ""
+        save_id = body_before = ""
         with self._lock:
             for _ in range(_TRIES):
                 [state] = reader.rows(_STATE, asked, ORDERED_READ)
                 # The state may already contain this save, if it could not be read right after the
                 # insert.
                 if made is not None and self._is_stored(reader, asked, save_id):
+                    self._note(project, kind, made, body_before, save_id)
                     return made
                 # If the state is unchanged, the engine accepted an insert whose rows were lost
                 # later. `lost` then makes a new deduplication token.
@@ -201,11 +207,34 @@ class Documents:
                 row = [*asked.values(), wanted.body, version, saved_ns, saves]
                 self._insert(row, [state["emptied_ns"], state["revision"], lost])
                 made = Document(wanted.name, orjson.loads(wanted.body or "null"), version, saved_ns)
+                body_before = state["body"]
                 if self._is_stored(reader, asked, save_id):
+                    self._note(project, kind, made, body_before, save_id)
                     return made
         raise Unavailable(
             f"Other requests save {kind.name}s of the project at the same time: try again"
         )
+
+    def _note(
+        self, project: str, kind: DocumentKind, made: Document, body_before: str, save_id: str
+    ) -> None:
+        """Note who saved or deleted a document, unless it is equal to the version before."""
+        before = orjson.loads(body_before or "null")
+        changes = compare_fields(before, made.body)
+        if not kind.noted_as or not (changes or before is None or made.body is None):
+            return
+        action = "deleted" if made.body is None else "changed" if before else "created"
+        with store_trouble():
+            note_change(
+                self._client,
+                project,
+                kind.noted_as,
+                action,
+                made.name,
+                changes=changes,
+                time_ns=made.saved_ns,
+                identity=save_id,
+            )
 
     def _is_stored(self, reader: Reader, asked: Mapping[str, str], save_id: str) -> bool:
         """Return whether the engine has taken the insert of a save."""

@@ -19,8 +19,6 @@ from otel_ml_collector.store.owner import SECRET_FILE, make_owner_token
 from otel_ml_collector.store.sql import Sql, StoreClient
 
 MOST: Final = 10_000
-# Used as key ID of requests from the collector's own machine while there are no keys.
-LOCAL: Final = "local"
 _SECRET_BYTES: Final = 32
 _SECRET: Final = re.compile(rb"[0-9a-f]{64}")
 # All shards of a cluster store the same keys. With a quorum of all their replicas, no key could be

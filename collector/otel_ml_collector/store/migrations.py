@@ -107,6 +107,7 @@ STEPS: Final[Sequence[Sequence[Sql]]] = (
     # 33: columns of `runs` with what other runs change. The rows of older runs are written again in
     # the background, as if they had arrived now.
     (Sql("ALTER TABLE store_meta DELETE WHERE startsWith(name, 'settled ')"),),
+    (),  # 34: who changed what, docs/design/071-activity.md
     # Add new steps here. A step for declared tables, columns or indexes is empty.
 )
 

@@ -1,4 +1,4 @@
-"""Stores the notifications for receivers and their results. They are kept for a year."""
+"""Stores the notifications for receivers and their results. They are kept for 400 days."""
 
 import threading
 from collections.abc import Mapping, Sequence

@@ -14,6 +14,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from otel_ml_collector.clock import ClockTracker
+from otel_ml_collector.store.activity import (
+    DELETE_OLD_ACTIVITY,
+    HAS_OLD_ACTIVITY,
+    KEPT_ACTIVITY_NS,
+    compare_fields,
+    note_change,
+)
 from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.lives import Follows, Life
@@ -160,6 +167,10 @@ class Swept:
     error: str = ""
 
 
+def _write_days(wish: Wish) -> dict[str, int | None]:
+    return {"record_days": wish.records, "payload_days": wish.payloads}
+
+
 class Retention:
     """Deletes expired records. Any thread may call it.
 
@@ -252,7 +263,10 @@ class Retention:
             "set_ns": self._clock(),
         }
         with self._lock, store_trouble():
+            before = self._read().get(project, Wish())
             self._client.insert("retention", [list(row.values())], column_names=list(row))
+            if changes := compare_fields(_write_days(before), _write_days(wish)):
+                note_change(self._client, project, "retention", "changed", project, changes=changes)
 
     def sweep(self) -> Swept:
         """Delete expired records. A second call on the same day has nothing to do.
@@ -278,6 +292,9 @@ class Retention:
         return {row[0]: Wish(row[1], row[2]) for row in self._client.query(_SET).result_rows}
 
     def _sweep(self, swept: Swept, wishes: dict[str, Wish]) -> None:
+        before = {"before": swept.time_ns // DAY_NS * DAY_NS - KEPT_ACTIVITY_NS}
+        if int(self._ask(HAS_OLD_ACTIVITY, before)[0][0]):
+            self._mutator.run("activity", DELETE_OLD_ACTIVITY, before, _SETTINGS)
         groups: dict[Days, list[str]] = {}
         for (project,) in self._client.query(_PROJECT_NAMES, settings=dict(_SETTINGS)).result_rows:
             days = wishes.get(project, Wish()).over(self._configured)

@@ -292,7 +292,7 @@ ENGINE = ReplacingMergeTree(version) ORDER BY (project, rule, slice)
 SETTINGS index_granularity = 1024, {durable}
 """).fill(durable=DURABLE)
 
-# Changes of alert states, kept for a year. A change that is found twice is one row.
+# Changes of alert states, kept for 400 days. A change that is found twice is one row.
 ALERT_EVENTS: Final = Sql("""
 CREATE TABLE IF NOT EXISTS alert_events (
   project LowCardinality(String),
@@ -346,6 +346,26 @@ ENGINE = ReplacingMergeTree(version) ORDER BY (project, target, id)
 SETTINGS index_granularity = 256, {durable}
 """).fill(durable=DURABLE)
 
+# Who changed what: docs/design/071-activity.md. Other changes are read from the tables of versions,
+# alerts, aliases, tags, labels and keys.
+ACTIVITY: Final = Sql("""
+CREATE TABLE IF NOT EXISTS activity (
+  project LowCardinality(String),
+  time_ns Int64 CODEC(DoubleDelta, ZSTD(1)),
+  id String COMMENT 'of the change: one that is stored twice is one row',
+  kind LowCardinality(String),
+  action LowCardinality(String),
+  name String COMMENT 'of what was changed',
+  who String COMMENT 'id of a key; user: and a name; local without keys',
+  program LowCardinality(String) COMMENT 'page, command, assistant or api',
+  changes String CODEC(ZSTD(1)) COMMENT 'JSON: each changed field before and after'
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(time_ns, 'UTC'))
+ORDER BY (project, time_ns, id)
+SETTINGS index_granularity = 1024, {durable}
+""").fill(durable=DURABLE)
+
 # In order of creation. Creating a table that exists is harmless.
 TABLES: Final = (
     META,
@@ -371,6 +391,7 @@ TABLES: Final = (
     ALERT_EVENTS,
     FORWARD_CURSORS,
     NOTIFICATIONS,
+    ACTIVITY,
 )
 TABLE_NAMES: Final = table_names(TABLES)
 # Materialized views: created when the tables that they read have all columns.
@@ -384,6 +405,7 @@ LIVES: Final = (
     Life(Sql("alerts"), Follows.PROJECT, "version"),
     Life(Sql("alert_events"), Follows.PROJECT, "arrived_ns"),
     Life(Sql("notifications"), Follows.PROJECT, "announced_ns"),
+    Life(Sql("activity"), Follows.PROJECT, "time_ns"),
     Life(Sql("daily_runs"), Follows.PROJECT, "computed_ns"),
     Life(Sql("daily_scores"), Follows.PROJECT, "computed_ns"),
     Life(Sql("hourly_runs"), Follows.PROJECT, "computed_ns"),

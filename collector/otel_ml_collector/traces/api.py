@@ -11,7 +11,7 @@ import orjson
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from otel_ml_collector.access import ADMIN
+from otel_ml_collector.access import ADMIN, note_read
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import Cursor, FromReader, reader_for
 from otel_ml_collector.api.route import DeferredRoute
@@ -136,6 +136,8 @@ def get_trace(
     now_ns = time.time_ns()
     page = runs.TracePage() if file_format == "zip" else runs.TracePage(limit, cursor, parent)
     trace = find_trace(reader, key, now_ns=now_ns, page=page)
+    for project in {run.project for run in trace.runs}:
+        note_read(project, f"traces/{key}")
     if file_format == "json":
         return trace
     return Stream(write_bundle(reader, trace, now_ns), _ZIP, "trace.zip", places.take())

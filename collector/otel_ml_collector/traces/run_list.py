@@ -22,7 +22,7 @@ from otel_ml.orders import (
     read_order,
 )
 from otel_ml.records import LABELS, Inside
-from otel_ml_collector.access import ADMIN, ANNOTATE, find_access_of
+from otel_ml_collector.access import ADMIN, ANNOTATE, find_access_of, note_read
 from otel_ml_collector.api.parameters import (
     Cursor,
     End,
@@ -199,7 +199,9 @@ def get_project_run(project: str, run_id: str, reader: FromReader) -> Run:
 @api.get("/runs/{run_id}")
 def get_run(run_id: str, reader: FromReader) -> Run:
     """Read a run by its id alone, when exactly one project has it."""
-    return runs.find_run(reader, run_id, now_ns=time.time_ns())
+    run = runs.find_run(reader, run_id, now_ns=time.time_ns())
+    note_read(run.project, f"runs/{run_id}")
+    return run
 
 
 Group = Annotated[

@@ -21,7 +21,7 @@ from otel_ml_collector.store.documents import (
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import to_rfc3339
 
-VIEW: Final = DocumentKind("view", most=200)
+VIEW: Final = DocumentKind("view", most=200, noted_as="view")
 
 _Name = Annotated[str, Field(min_length=1, max_length=64)]
 _Text = Annotated[str, Field(max_length=4_000)]

@@ -313,8 +313,8 @@ def _part(request: Request) -> str:
     rest = path.removeprefix("/projects/{project:path}").removeprefix("/")
     if path and not rest:
         return ""
-    if rest.startswith("settings"):
-        return "settings"
+    if rest.startswith(("settings", "activity")):
+        return rest.partition("/")[0]
     if rest.startswith(("queue", "judge")):  # labelling queues belong to Judges
         return "judges"
     if rest.startswith(("fields", "problems", "targets", "alert")):

@@ -559,6 +559,12 @@ ROWS: Final[dict[str, Mapping[str, Sort]]] = {
     "otel_ml.reader.Reader.releases": {"model": OPTIONAL_NAME, "where": LONG_TEXT},
     "otel_ml.reader.Reader.check_alert": {"name": NAME, "since": NAME},
     "otel_ml.reader.Reader.alert_deliveries": {"rule": LONG_TEXT},
+    "otel_ml.reader.Reader.activity": {
+        "last": LONG_TEXT,
+        "kind": LONG_TEXT,
+        "limit": sort("5"),
+        "cursor": LONG_TEXT,
+    },
     "otel_ml.reader.Reader.save_alert": {"name": NAME, "wanted": IN_JSON},
     "otel_ml.reader.Reader.fields": {
         "model": NAME,

@@ -40,7 +40,7 @@ from tests.support.otel_ml_collector.stores import Service
 from tests.support.sampling import harder
 
 # Characters of the definitions. If they grow by more than 5 %, update this number.
-MEASURED: Final = 5_651
+MEASURED: Final = 6_506
 SINCE: Final = "2026-11-20T00:00:00Z"
 UNTIL: Final = "2026-11-20T08:00:00Z"
 # The runs of the list, and the runs that arrive while it is read.
@@ -55,7 +55,7 @@ def refused(ask_tool: Ask, tool: str, **given: Any) -> str:
 
 
 def test_sizes() -> None:
-    """The definitions of eight tools have at most 8,000 characters, the instructions 1,200."""
+    """The definitions of nine tools have at most 8,000 characters, the instructions 1,200."""
     texts = [
         {name: tool.definition[name] for name in ("name", "description", "inputSchema")}
         for tool in TOOLS.values()
@@ -64,17 +64,17 @@ def test_sizes() -> None:
     sys.stdout.write(
         f"\ndefinitions of {len(texts)} tools: {size} characters; instructions {len(INSTRUCTIONS)}"
     )
-    assert (len(texts), size <= MEASURED * 1.05, len(INSTRUCTIONS) <= 1_200) == (8, True, True)
+    assert (len(texts), size <= MEASURED * 1.05, len(INSTRUCTIONS) <= 1_200) == (9, True, True)
     assert size <= 8_000
 
 
 def test_sizes_of_all() -> None:
-    """With the writing tools, the definitions of all ten tools have at most 9,500 characters."""
+    """With the writing tools, the definitions of all eleven tools have at most 9,500 characters."""
     texts = [
         {name: tool.definition[name] for name in ("name", "description", "inputSchema")}
         for tool in ALL_TOOLS.values()
     ]
-    assert len(texts) == 10
+    assert len(texts) == 11
     assert sum(len(orjson.dumps(text).decode()) for text in texts) <= 9_500
 
 

@@ -12,6 +12,7 @@ from tests.support.otel_ml_collector.stores import Store
 
 TABLES: Final = [
     "access_keys",
+    "activity",
     "alert_events",
     "alerts",
     "aliases",
