@@ -45,9 +45,9 @@ from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
-_LISTED_OWNERS: Final = 200
+_LISTED_OWNERS: Final = 500
 # Limits of a list with params and values: runs, points per curve, params and metrics.
-_SWEEP: Final = 100
+_SWEEP: Final = 500
 _SHAPE: Final = 20
 _PARAMS: Final = 6
 _DRAWN_METRICS: Final = 4
@@ -259,7 +259,9 @@ class Sweep:
 
     Attributes:
         params: Names of the params that differ.
-        metrics: Names of the metrics that most of the runs have.
+        metrics: Names of the metrics that most of the runs have, and of the one by which the runs
+            are ordered.
+        every: Names of all metrics.
         same: Params with the same value in all runs.
         models: All models of the project whose runs have metrics.
         left: Number of further metrics, which are not shown.
@@ -269,6 +271,7 @@ class Sweep:
     runs: Sequence[SweepRun]
     params: Sequence[str]
     metrics: Sequence[str]
+    every: Sequence[str]
     same: Mapping[str, str]
     models: Sequence[str]
     left: int
@@ -284,7 +287,7 @@ def find_sweep(
 ) -> Sweep:
     """Read the runs with metrics, find the best run, and find the params that differ.
 
-    At most 100 runs are read.
+    At most 500 runs are read.
 
     Args:
         reader: The store.
@@ -324,14 +327,18 @@ def find_sweep(
             )
         )
     shown = sorted(names, key=lambda name: -counted[name])[:_PARAMS]
+    drawn = metrics[:_DRAWN_METRICS]
+    if (named := order.partition(":")[2]) in metrics[_DRAWN_METRICS:]:
+        drawn = [named, *drawn]
     alike = [name for name in counted if name not in names] if len(params) > 1 else []
     return Sweep(
         runs=_order_runs(runs, order),
         params=shown,
-        metrics=metrics[:_DRAWN_METRICS],
+        metrics=drawn,
+        every=metrics,
         same={name: next(iter(params.values()))[name] for name in alike},
         models=sorted({owner.model for owner in owners if owner.model}),
-        left=max(len(metrics) - _DRAWN_METRICS, 0),
+        left=len(metrics) - len(drawn),
         best=_find_best(project, runs, shown, metrics, order),
     )
 
@@ -505,6 +512,8 @@ class MetricsAsked(BaseModel):
         by: Whether the horizontal axis shows steps or time.
         order: How the list of runs is sorted: ``highest:NAME`` or ``lowest:NAME``, with the name of
             a metric or a param. If empty, the run that logged a metric last comes first.
+        scale: Scale of the vertical axis of curves.
+        smooth: Weight of the moving average that is drawn instead of the points.
     """
 
     run_id: str | None = Field(None, max_length=49)
@@ -512,6 +521,8 @@ class MetricsAsked(BaseModel):
     version: int | None = Field(None, ge=1)
     by: Literal["step", "time"] = "step"
     order: str = Field("", max_length=1_100)
+    scale: Literal["linear", "log"] = "linear"
+    smooth: Literal["0", "0.6", "0.9"] = "0"
 
 
 @pages.get("/projects/{project:path}/metrics")
@@ -545,18 +556,25 @@ def show_metrics(
         "chosen": chosen,
         "asked": asked,
         "run": run,
-        "here": lambda by, **changes: view.address(
-            project,
-            "metrics",
-            **{"model": asked.model, **owner, "order": asked.order, **changes},
-            by="" if by == "step" else by,
-        ),
+        "here": lambda **changes: _link_curves(project, owner, asked, changes),
+        "shown": {"by": asked.by, "scale": asked.scale, "smooth": asked.smooth},
         "plots": [plot for plot in plots if plot.count > 1],
         "values": [plot for plot in plots if plot.count == 1],
         "api": view.api_address("projects", project, "metrics", **owner),
         "python": python,
     }
     return show_page(request, "metrics.html", context)
+
+
+def _link_curves(
+    project: str, owner: Mapping[str, object], asked: MetricsAsked, changes: Mapping[str, str]
+) -> str:
+    """Return the link to the page with a change; usual values are left out."""
+    usual = {"by": "step", "scale": "linear", "smooth": "0"}
+    drawn = {name: getattr(asked, name) for name in usual}
+    link = {"model": asked.model, **owner, "order": asked.order, **drawn, **changes}
+    given = {name: value for name, value in link.items() if value != usual.get(name)}
+    return view.address(project, "metrics", **given)
 
 
 def _find_run(

@@ -243,6 +243,21 @@ def test_curves_on_one_axis(service: Service, project: str) -> None:
     assert drawn.count('<polyline class="a"') == 1
 
 
+def test_every_metric_can_be_chosen(service: Service, project: str) -> None:
+    """A metric that is not among the first is a column and a chart once it is chosen."""
+    named = {f"m{number}": [0.1, 0.2] for number in range(7)}
+    runs = [train(number, {"rate": number}, **named) for number in (1, 2)]
+    service.store.take(project, *(span for spans in runs for span in spans))
+    asked = "order=highest:m6&scale=log&smooth=0.6"
+    page = ask(service.app, f"/projects/{project}/metrics?{asked}").text
+    options = re.findall(r'<option value="highest:(m\d)"( selected)?>', page)
+    assert options == [*((f"m{number}", "") for number in range(6)), ("m6", " selected")]
+    assert 'title="m6"' in page.partition("<thead>")[2].partition("</thead>")[0]
+    drawn = page.partition('id="curves"')[2].partition("</section>")[0]
+    assert 'data-scale="log" data-smooth="0.6"' in drawn
+    assert "moving averages" in drawn
+
+
 @pytest.mark.parametrize(
     ("asked", "status"),
     [("model=no&version=1", 404), ("model=no&version=0", 400), ("by=colour", 400)],

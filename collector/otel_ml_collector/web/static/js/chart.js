@@ -2,10 +2,12 @@
 
 import { above0, byElapsed, byStep, byTime, isolated, short, smoothed, ZONE } from "./axes.js";
 
-const HEIGHT = 180;
+const HEIGHT = 312; // 240 of them for the curves, the rest for the axis
 const FEW = 60;
-// Colours when several runs are compared: the baseline, the best run, all other runs.
-const TOKENS = { base: "--text", a: "--accent", d: "--data" };
+// Colours when several runs are compared: the baseline, the best run, and the others in turn.
+const TOKENS = { base: "--text", a: "--accent" };
+const OTHERS = ["--c2", "--c3", "--c4"];
+const DASH = [6, 4];
 const style = getComputedStyle(document.documentElement);
 
 /** Return the colour of a CSS variable in the current theme, as a canvas needs it. */
@@ -30,6 +32,20 @@ async function read(source) {
 function curvesOf(box) {
   if (!box.dataset.curves) return [{ source: box.dataset.series, letter: box.dataset.name }];
   return JSON.parse(box.dataset.curves);
+}
+
+/** Give each curve a colour. When all colours are used, further curves are dashed. */
+function paint(curves) {
+  let others = 0;
+  return curves.map((curve) => {
+    if (curve.style !== "d") return { ...curve, token: TOKENS[curve.style] ?? "--accent" };
+    const at = others++;
+    return {
+      ...curve,
+      token: OTHERS[at % OTHERS.length],
+      dash: at < OTHERS.length ? undefined : DASH,
+    };
+  });
 }
 
 /** Lay the points of a curve out by step, by time, or by time since the start. */
@@ -75,7 +91,7 @@ function writeLetters(plot, curves) {
   ctx.textAlign = "left";
   ctx.textBaseline = "middle";
   for (const { curve, x, y } of ends) {
-    ctx.fillStyle = colour(TOKENS[curve.style]);
+    ctx.fillStyle = colour(curve.token);
     ctx.fillText(curve.letter, x + gap / 2, y);
   }
   ctx.restore();
@@ -83,7 +99,7 @@ function writeLetters(plot, curves) {
 
 /** Draw the curves of a box. */
 async function draw(box) {
-  const curves = curvesOf(box);
+  const curves = paint(curvesOf(box));
   const isAlone = !box.dataset.curves;
   const series = await Promise.all(curves.map((curve) => read(curve.source)));
   if (series.some((points) => !points)) {
@@ -131,8 +147,9 @@ async function draw(box) {
           const alone = x.length < FEW ? null : isolated(y).map((at) => data[0].indexOf(x[at]));
           return {
             label: curve.letter,
-            stroke: () => colour(TOKENS[curve.style] ?? "--accent"),
+            stroke: () => colour(curve.token),
             width: 1.5,
+            dash: curve.dash,
             points: { show: true, size: isAlone ? 5 : 3, filter: () => alone },
           };
         }),
