@@ -23,6 +23,11 @@ from otel_ml_collector.judges.backfill_plan import (
     start_backfill,
     stop_backfill,
 )
+from otel_ml_collector.judges.ready_rubrics import (
+    READY_RUBRICS,
+    ReadyRubric,
+    read_ready_rubric,
+)
 from otel_ml_collector.judges.rubric_judge import (
     RUBRIC_JUDGE_NAME,
     SavedRubricJudge,
@@ -134,17 +139,33 @@ def fill_rubric_form(judge: SavedRubricJudge) -> RubricForm:
     )
 
 
+def fill_ready_form(ready: ReadyRubric) -> RubricForm:
+    """Fill the form of a new judge with a ready rubric. Its model is still to be chosen."""
+    document = {**ready.document, "model": "", "connection": "", "name": ready.name}
+    texts = {
+        name: ", ".join(value) if isinstance(value, list) else str(value)
+        for name, value in document.items()
+        if name in RubricForm.model_fields
+    }
+    return RubricForm(**texts)
+
+
 @pages.get("/projects/{project:path}/judge-rubric")
 def show_rubric_form(
+    *,
     request: Request,
     project: str,
     reader: FromReader,
     settings: FromSettings,
     edit: Annotated[str, Query(max_length=64)] = "",
+    ready: Annotated[str, Query(max_length=64)] = "",
 ) -> Response:
-    """Show the form of a new or saved rubric judge."""
+    """Show the form of a new or saved rubric judge, or of a copy of a ready rubric."""
     judge = find_rubric_judge(reader, project, edit, time.time_ns()) if edit else None
-    form = RubricForm() if judge is None else fill_rubric_form(judge)
+    if judge is not None:
+        form = fill_rubric_form(judge)
+    else:
+        form = fill_ready_form(read_ready_rubric(ready)) if ready else RubricForm()
     return _show_form(request, settings, form, state="" if judge is None else judge.state)
 
 
@@ -199,14 +220,20 @@ def show_trial(
 
 
 def _check_connection(form: RubricForm, settings: Settings, project: str) -> None:
-    """Check that a connection was chosen. The form offers none if the project has none.
+    """Check that a connection was chosen, and one of its models if it lists some.
 
     Raises:
-        BadInput: No connection was chosen. The message says how to make one.
+        BadInput: No connection was chosen, or a model that it does not list. The message says how
+            to make a connection, or which models it has.
     """
+    own = {item.name: item for item in settings.judge_connections if item.may_see(project)}
     if not form.connection:
-        own = [item.name for item in settings.judge_connections if item.may_see(project)]
-        raise BadInput(explain_no_connection("", own), "connection")
+        raise BadInput(explain_no_connection("", list(own)), "connection")
+    models = own[form.connection].models if form.connection in own else ()
+    if models and form.model.strip() not in models:
+        raise BadInput(
+            f"Invalid model {form.model[:80]!r}: expected one of {', '.join(models)}", "model"
+        )
 
 
 class BackfillForm(AnswerBody):
@@ -361,6 +388,7 @@ def _show_form(
         "problem": problem,
         "may_write": access_of(request.scope).has(ADMIN),
         "connections": [item for item in settings.judge_connections if item.may_see(project)],
+        "ready": [read_ready_rubric(name) for name in READY_RUBRICS],
         "alert": view.address(
             project,
             "alert-rule",

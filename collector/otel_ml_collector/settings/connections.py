@@ -56,6 +56,12 @@ def _read_provider(value: object) -> str:
     return value
 
 
+def _read_model_names(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
+        raise ValueError("expected a list of names of models")
+    return tuple(value)
+
+
 def _read_project_names(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         return read_projects(value)
@@ -81,6 +87,7 @@ class Connection(RequestAddress):
             ``x-api-key`` for Anthropic.
         provider: Name of the provider in `prices` and on runs; by default the kind.
         projects: Projects whose data may be sent there; ``*`` for all. Empty by default.
+        models: Models that the form of a judge offers. Empty if every model may be named.
         allow_private: Whether the endpoint may have a private or loopback address. Link-local
             addresses are never used.
         structured: Whether to ask for structured output.
@@ -96,6 +103,7 @@ class Connection(RequestAddress):
     key_header: Annotated[str, _read_key_header] = ""
     provider: Annotated[str, _read_provider] = ""
     projects: Annotated[tuple[str, ...], _read_project_names] = ()
+    models: Annotated[tuple[str, ...], _read_model_names] = ()
     allow_private: Annotated[bool, read_flag] = False
     structured: Annotated[bool, read_flag] = True
     timeout_s: Annotated[int, read_whole("seconds", 1, 600)] = 60
