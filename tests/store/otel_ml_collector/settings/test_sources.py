@@ -164,6 +164,7 @@ def test_defaults(folder: Path) -> None:
         auth_groups_header="",
         auth_access=(),
         auth_sign_out="",
+        audit_reads=False,
         trace_url="",
         alert=(),
         alerts=AlertSettings(evaluate=True),
