@@ -324,13 +324,18 @@ def _order_groups(reader: Reader, project: str, stats: RunStats, order: Order) -
     )
 
 
+# Where `view.sparks` draws the last bucket.
+_LAST_PLACE: Final = "100.0,"
+
+
 @dataclass(frozen=True, slots=True)
 class Tile:
     """A figure with its curve over time.
 
     Attributes:
         now, before: SVG points of the curve and of the earlier period, in the same scale.
-        also: SVG points of a second figure, in the same scale; empty for none.
+        unfinished: SVG points of the part of the curve that leads to the current bucket, whose
+            time is not over; empty if all buckets are complete.
         label: The meaning of the curve, in words.
         change: The change from the earlier period, such as `+9 %`; empty if it is unknown.
         was: The value of the earlier period; empty if it is unknown.
@@ -344,7 +349,7 @@ class Tile:
     label: str
     change: str
     where: str = ""
-    also: str = ""
+    unfinished: str = ""
     was: str = ""
 
 
@@ -431,11 +436,11 @@ def make_tiles(
             values[over.place_of(bucket.start_ns)] = value(bucket)
         return values
 
-    def curves(*values: _Value, missing: float | None = None) -> list[str]:
-        """Draw figures of this period, and the first one also for the earlier period."""
+    def curves(value: _Value, missing: float | None = None) -> list[str]:
+        """Draw a figure for this period and for the earlier one."""
         return view.sparks(
-            *(lay_out(compared.buckets, over, value, missing) for value in values),
-            lay_out(compared.buckets_before, over_before, values[0], missing),
+            lay_out(compared.buckets, over, value, missing),
+            lay_out(compared.buckets_before, over_before, value, missing),
         )
 
     def change(
@@ -451,7 +456,7 @@ def make_tiles(
 
     runs, runs_before = curves(lambda entry: entry.runs, missing=0)
     errors, errors_before = curves(lambda entry: entry.error_share)
-    p95, p50, p95_before = curves(lambda entry: entry.p95_ms, lambda entry: entry.p50_ms)
+    p95, p95_before = curves(lambda entry: entry.p95_ms)
     tiles = [
         Tile(
             "Runs",
@@ -477,9 +482,8 @@ def make_tiles(
             wording.duration(now.p95_ms) if now.p95_ms is not None else "–",
             p95,
             p95_before,
-            "p50 and p95 latency over time",
+            "p95 latency over time",
             change(lambda entry: entry.p95_ms, now.p95_ms, before.p95_ms),
-            also=p50,
             was=wording.duration(before.p95_ms) if before.runs and before.p95_ms else "",
         ),
     ]
@@ -515,7 +519,21 @@ def make_tiles(
                 was=earlier if (earlier := write_quality(judge, before)) != "–" else "",
             )
         )
-    return [replace(tile, where=narrow(where, tile.where)) for tile in tiles]
+    is_unfinished = over.starts_ns[-1] + step_ns > window.end_ns
+    return [
+        _split_unfinished(replace(tile, where=narrow(where, tile.where)))
+        if is_unfinished
+        else replace(tile, where=narrow(where, tile.where))
+        for tile in tiles
+    ]
+
+
+def _split_unfinished(tile: Tile) -> Tile:
+    """Take the way to the last bucket out of the curve, if that bucket has a value."""
+    points = tile.now.split()
+    if len(points) <= 1 or not points[-1].startswith(_LAST_PLACE):
+        return tile
+    return replace(tile, now=" ".join(points[:-1]), unfinished=" ".join(points[-2:]))
 
 
 def make_table(

@@ -300,6 +300,7 @@ def show_page(request: Request, name: str, context: dict[str, Any], status: int 
         "state": read_state(request),
         "is_signed_in": bool(user) or SESSION_COOKIE in request.cookies,
         "user": user,
+        "has_activity": bool(project) and access is not None and access.may(READ, project or ""),
         "sign_out": settings.auth_sign_out,
         "clock_trouble": find_service(request, ClockTracker).trouble,
         "zone": page_zone_of(request).key,

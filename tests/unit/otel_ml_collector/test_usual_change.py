@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from otel_ml_collector.figures import ComparedFigures, make_tiles
+from otel_ml_collector.figures import ComparedFigures, Tile, make_tiles
 from otel_ml_collector.stats import RunFigures, StatsBucket
 from otel_ml_collector.times import DAY_NS, HOUR_NS, to_rfc3339
 
@@ -46,9 +46,19 @@ def list_changes(
     now: Sequence[int], before: Sequence[int], errors: tuple[int, int] = (0, 0)
 ) -> dict[str, str]:
     """Return the change on each tile of a day, by the name of the tile."""
+    return {name: tile.change for name, tile in list_tiles(now, before, errors).items()}
+
+
+def list_tiles(
+    now: Sequence[int],
+    before: Sequence[int],
+    errors: tuple[int, int] = (0, 0),
+    length_ns: int = DAY_NS,
+) -> dict[str, Tile]:
+    """Return the tiles of a day by name."""
     compared = ComparedFigures(
         start_time=to_rfc3339(START_NS),
-        end_time=to_rfc3339(START_NS + DAY_NS),
+        end_time=to_rfc3339(START_NS + length_ns),
         bucket_s=3600,
         total=RunFigures.model_validate(make_figures(sum(now), errors[0])),
         buckets=make_buckets(now, START_NS),
@@ -56,7 +66,15 @@ def list_changes(
         before=RunFigures.model_validate(make_figures(sum(before), errors[1])),
         buckets_before=make_buckets(before, START_NS - 7 * DAY_NS),
     )
-    return {tile.name: tile.change for tile in make_tiles(compared, [], ZoneInfo(str(UTC)))}
+    return {tile.name: tile for tile in make_tiles(compared, [], ZoneInfo(str(UTC)))}
+
+
+def test_unfinished_hour() -> None:
+    """The way to an hour that is not over is a curve of its own; a complete hour has none."""
+    whole = list_tiles([1, 2, 3], [1, 2, 3], length_ns=3 * HOUR_NS)["Runs"]
+    cut = list_tiles([1, 2, 3], [1, 2, 3], length_ns=2 * HOUR_NS + HOUR_NS // 2)["Runs"]
+    assert (whole.now, whole.unfinished) == ("0.0,19.0 50.0,10.0 100.0,1.0", "")
+    assert (cut.now, cut.unfinished) == ("0.0,19.0 50.0,10.0", "50.0,10.0 100.0,1.0")
 
 
 @pytest.mark.parametrize(
