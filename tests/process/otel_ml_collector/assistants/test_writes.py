@@ -81,7 +81,7 @@ GOOD: Final = ("good", "human", 1.0, None, "", "", "")
 
 
 def test_on(writing: Service) -> None:
-    """If writing is enabled, ten tools are listed, and their annotations show which ones write."""
+    """If writing is enabled, all eleven tools are listed, with a mark on those that write."""
     listed = {tool["name"]: tool["annotations"] for tool in list_tools(writing)}
     assert list(listed) == list(ALL_TOOLS)
     reads = [name for name, one in listed.items() if one["readOnlyHint"]]

@@ -47,9 +47,9 @@ def test_log_of_a_new_store(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     assert "upgraded" not in caplog.text
 
 
-@pytest.mark.parametrize(("days", "left"), [(364, 1), (367, 0)])
+@pytest.mark.parametrize(("days", "left"), [(399, 1), (402, 0)])
 def test_old_notifications(tmp_path: Path, days: int, left: int) -> None:
-    """Notifications are kept for a year."""
+    """Notifications are kept for 400 days."""
     with open_store(tmp_path) as store:
         stored = StoredNotification(
             project="shop",
