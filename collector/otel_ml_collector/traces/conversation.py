@@ -44,6 +44,7 @@ _TOOLS: Final = frozenset({"tool", "retriever"})
 _REFUSALS: Final = ("refusal", "content_filter")
 _MEDIA: Final = ("blob", "uri", "file")
 _TRIES: Final = 10
+_SHOWN_IMAGES: Final = 20  # on the page of a session
 _EMPTY: Final[tuple[object, ...]] = (None, "", {}, [])
 _SENT_AS: Final = ("image_url", "input_image", "image", "source", "url", "data", "content")
 
@@ -267,9 +268,33 @@ def find_answers(runs: Iterable[Run]) -> dict[str, Entry]:
         reader = _Entries(())
         reader.answer(run, _leave_out(find_messages(run.inputs), find_messages(run.outputs)))
         for entry in reader.entries:
-            if entry.kind == "final" and entry.text:
+            if entry.kind == "final" and (entry.text or entry.attachments):
                 entries[run.run_id] = entry
     return dict(zip(entries, _render([*entries.values()]), strict=True))
+
+
+def find_sent(runs: Iterable[Run]) -> dict[str, Sequence[Attachment]]:
+    """Find the images and files in the last message of the user, by run ID.
+
+    At most 20 images are shown. Of the others, only the captions are returned.
+    """
+    sent: dict[str, Sequence[Attachment]] = {}
+    left = _SHOWN_IMAGES
+    for run in runs:
+        reader = _Entries(())
+        for item in reversed(find_messages(run.inputs)):
+            message = read_message(item)
+            if message is not None and message["role"] == "user":
+                reader.read(item)
+                break
+        attachments = [item for entry in reader.entries for item in entry.attachments]
+        if attachments:
+            sent[run.run_id] = [
+                item if place < left else replace(item, address=None)
+                for place, item in enumerate(attachments)
+            ]
+            left -= len(attachments)
+    return sent
 
 
 def _is_text(value: JsonValue) -> bool:

@@ -9,6 +9,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -59,7 +60,7 @@ from otel_ml_collector.store.record_kinds import RecordKinds, find_counted, find
 from otel_ml_collector.store.runs import OF_TRACES
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, to_rfc3339
-from otel_ml_collector.traces.conversation import find_answers
+from otel_ml_collector.traces.conversation import find_answers, find_sent
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.windows import Window
@@ -68,6 +69,8 @@ _RUNS_OF_SESSION: Final = 1_000
 _LISTED_SESSIONS: Final = 50
 # The answers of this many turns of a page are read whole; the other turns have previews.
 _WHOLE_ANSWERS: Final = 50
+_AGENT: Final = "agent"
+_CALLED_KINDS: Final = frozenset({"tool", "retriever"})
 _SESSION: Final = Sql("session")
 _BELONGS: Final = named(_SESSION)
 # The sessions of one page. They can be many and long, so they are not part of a filter's text.
@@ -153,10 +156,14 @@ class SessionsPage(AnswerBody):
 
 
 class CalledTool(AnswerBody):
-    """A tool or retriever that was called for an answer."""
+    """A tool, retriever or sub-agent that was called for an answer."""
 
     run_id: str
+    kind: str = Field(description="`tool`, `retriever`, or `agent` for a sub-agent")
     name: str
+    depth: int = Field(
+        description="Number of sub-agents around the call; 0 for a call of the turn's own agent"
+    )
     inputs: str
     outputs: str
     outcome: str
@@ -460,19 +467,7 @@ def _make_turn(runs: Sequence[RunSummary], now_ns: int) -> Turn:
         outcome=last.outcome,
         error_type=last.error_type,
         error_message=last.error_message,
-        calls=[
-            CalledTool(
-                run_id=run.run_id,
-                name=run.model or run.name,
-                inputs=run.inputs,
-                outputs=run.outputs or "",
-                outcome=run.outcome,
-                error_type=run.error_type,
-                latency_ms=run.latency_ms,
-            )
-            for run in runs
-            if run.kind in {"tool", "retriever"}
-        ],
+        calls=_list_calls(runs),
         scores={judge: score for run in runs for judge, score in run.scores.items()},
         passed={judge: passed for run in runs for judge, passed in run.passed.items()},
         runs=len(runs),
@@ -481,11 +476,43 @@ def _make_turn(runs: Sequence[RunSummary], now_ns: int) -> Turn:
     )
 
 
+def _list_calls(runs: Sequence[RunSummary]) -> list[CalledTool]:
+    """List the tools, retrievers and sub-agents of a turn, each sub-agent before its own calls."""
+    places = {run.run_id: place for place, run in enumerate(runs)}
+    calls = []
+    for run in runs:
+        agents: list[int] = []  # those around the run, the innermost first
+        above = places.get(run.parent_run_id or "")
+        for _ in runs:  # ends, even if the parents form a circle
+            if above is None:
+                break
+            if runs[above].kind == _AGENT:
+                agents.append(above)
+            above = places.get(runs[above].parent_run_id or "")
+        if run.kind in _CALLED_KINDS or (run.kind == _AGENT and agents):
+            inner = agents[-2::-1]  # the outermost is the turn's own agent
+            calls.append(([*inner, places[run.run_id]], run))
+    return [
+        CalledTool(
+            run_id=run.run_id,
+            kind=run.kind,
+            name=run.model or run.name,
+            depth=len(order) - 1,
+            inputs=run.inputs,
+            outputs=run.outputs or "",
+            outcome=run.outcome,
+            error_type=run.error_type,
+            latency_ms=run.latency_ms,
+        )
+        for order, run in sorted(calls, key=itemgetter(0))
+    ]
+
+
 def _find_answer(last: RunSummary, runs: Sequence[RunSummary]) -> str:
     """Return the answer of a turn: of the run at the top, else of the last call below it."""
     if last.outputs or last.outcome == "error":
         return last.outputs or ""
-    calls = [run for run in runs if run.outputs and run.kind not in {"tool", "retriever"}]
+    calls = [run for run in runs if run.outputs and run.kind not in _CALLED_KINDS]
     return calls[-1].outputs or "" if calls else ""
 
 
@@ -547,9 +574,13 @@ def show_session(
     now_ns = time.time_ns()
     neighbours = reader.ahead(find_neighbours, project, session, now_ns)
     page, runs = _read_session(reader, project, session, now_ns, cursor)
-    answering = {turn.answer_run_id for turn in page.conversation[:_WHOLE_ANSWERS]}
-    whole = find_whole_runs(reader, [run for run in runs if run.run_id in answering], now_ns)
+    shown = page.conversation[:_WHOLE_ANSWERS]
+    asking = {run.trace_id: run.run_id for run in reversed(runs) if run.kind == "model"}
+    read = {turn.answer_run_id for turn in shown} | {turn.run_id for turn in shown}
+    read |= {asking[turn.trace_id] for turn in shown if turn.trace_id in asking}
+    whole = [*find_whole_runs(reader, [run for run in runs if run.run_id in read], now_ns)]
     answers = find_answers(whole)
+    sent = find_sent(whole)
     newer, older = neighbours.result()
     context = {
         "newer": newer,
@@ -558,6 +589,11 @@ def show_session(
         "failures": count_failures(page.conversation),
         "length_ms": (page.end_ns - page.start_ns) / 1e6,
         "answers": answers,
+        # Of a chain, only the model call inside has the images as messages.
+        "sent": {
+            turn.run_id: sent.get(turn.run_id) or sent.get(asking.get(turn.trace_id, ""), ())
+            for turn in shown
+        },
         "is_raw": bool(raw),
         "cursor": cursor,
         "is_first": cursor is None,

@@ -1,5 +1,6 @@
 """The sessions of a project: API, pages, and the data of each turn."""
 
+import html
 import json
 import re
 from collections.abc import Iterator
@@ -126,6 +127,13 @@ def get(service: Service, path: str) -> Any:
     return answer.json
 
 
+# An image of one pixel.
+SENT_PIXEL: Final = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGA"
+    "WjR9awAAAABJRU5ErkJggg=="
+)
+
+
 def session_of(service: Service) -> Any:
     return get(service, f"a/b/sessions/{quote(CHAT, safe='')}")
 
@@ -249,6 +257,43 @@ def test_turns(service: Service) -> None:
     assert (first["scores"], first["passed"]) == ({"grounded": 0.1}, {"grounded": False})
     assert (last["outcome"], last["error_type"]) == ("error", "openai.RateLimitError")
     assert first["run_id"] == id_of(turn(1, "", "")[-1])
+
+
+def test_calls_of_sub_agents(service: Service) -> None:
+    """A turn shows all its calls, those of a sub-agent below it, and the image of its question."""
+    picture = f"data:image/png;base64,{SENT_PIXEL}"
+    image = {"type": "image_url", "image_url": {"url": picture}}
+    content = [{"type": "text", "text": "What is this?"}, image]
+    asked = json.dumps({"messages": [{"role": "user", "content": content}]})
+
+    def call(number: int, parent: int, kind: str, name: str, **told: Value) -> Span:
+        return make_call(
+            name,
+            {"otel_ml.kind": kind, "session.id": "agents", **told},
+            trace_id=trace_id(77),
+            span_id=span_id(number),
+            parent_span_id=span_id(parent) if parent else b"",
+            start_ns=NOW_NS + number * MS_NS,
+            end_ns=NOW_NS + 900 * MS_NS,
+        )
+
+    service.store.take(
+        "agents",
+        call(1, 0, "agent", "lead", **{"otel_ml.inputs": asked}),
+        call(2, 1, "agent", "scout"),
+        call(3, 1, "tool", "plan"),
+        call(4, 2, "tool", "fetch"),
+        *(call(number, 1, "tool", f"step {number}") for number in range(10, 40)),
+    )
+    [only] = get(service, "agents/sessions/agents")["conversation"]
+    calls = [(one["name"], one["kind"], one["depth"]) for one in only["calls"]]
+    assert calls[:3] == [("scout", "agent", 0), ("fetch", "tool", 1), ("plan", "tool", 0)]
+    assert len(calls) == 33
+    page = html.unescape(ask(service.app, "/projects/agents/sessions/agents").text)
+    assert "13 more calls" in page
+    assert "step 39" in page
+    assert 'class="tool sub1"' in page
+    assert f'src="{picture}"' in page
 
 
 def test_a_turn_that_goes_on(service: Service) -> None:
