@@ -33,6 +33,7 @@ _COMMANDS_BY_TASK: Final = {
         "models": ("records:models", "List models, or the versions of one model"),
         "metrics": ("records:metrics", "List runs with metrics, or the points of one run"),
         "export": ("records:export", "Write runs to a file"),
+        "share": ("share:share", "Write a trace, experiment or comparison as one HTML file"),
     },
     "Compare and evaluate": {
         "evaluate": (

@@ -5,11 +5,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import orjson
 from fastapi import APIRouter, Depends, Query, Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 
 from otel_ml.attributes import RECORDED
 from otel_ml.statistics.verdict import FAILED_CALLS
@@ -48,6 +48,7 @@ from otel_ml_collector.findings.versions import (
     find_version_releases,
 )
 from otel_ml_collector.problems.problems import name_problem
+from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.verdicts.lines import (
     Banner,
     VerdictLine,
@@ -69,6 +70,7 @@ from otel_ml_collector.verdicts.verdicts import (
 from otel_ml_collector.versions import diff
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
+from otel_ml_collector.web.shared_file import FromFileOptions, SharedFile
 
 # Widths of the columns after the name, for a window of 1,280 pixels.
 _WIDE: Final = 1_030
@@ -265,6 +267,28 @@ def show_comparison(
     reader: FromReader,
 ) -> Response:
     """Show runs, versions or experiments compared with a baseline."""
+    context = _describe_page(request, reader, project, asked, shown)
+    return show_page(request, "compare.html", context)
+
+
+@api.get("/projects/{project:path}/compare/file", response_class=HTMLResponse)
+def get_comparison_file(
+    request: Request, project: str, asked: FromAsked, options: FromFileOptions
+) -> Response:
+    """Make one HTML file of a comparison of runs, versions or experiments with a baseline.
+
+    The file opens without a server. If it would be too large, it says what was left out.
+    """
+    shown = Shown()
+    file = SharedFile(request, options, project, shown.address(project, asked))
+    context = _describe_page(request, options.reader, project, asked, shown)
+    return file.answer(*file.write_page(file.render("compare.html", context)))
+
+
+def _describe_page(
+    request: Request, reader: Reader, project: str, asked: ComparisonQuery, shown: Shown
+) -> dict[str, Any]:
+    """Find everything that the page of a comparison shows."""
     # The browser loads the pairs after the rest of the page.
     compared = find_comparison(reader, project, replace(asked, pairs=0), time.time_ns())
     answer = compared.answer
@@ -277,7 +301,7 @@ def show_comparison(
     def here(**changes: object) -> str:
         return shown.address(project, asked, **changes)
 
-    context = {
+    return {
         "found": answer,
         "shown": shown,
         "part": "metrics" if answer.kind == "run" and answer.metrics else _PARTS[answer.kind],
@@ -295,6 +319,18 @@ def show_comparison(
         "where_compared": asked.where,
         "here": here,
         "markdown": _write_markdown(compared, f"{str(request.base_url).rstrip('/')}{here()}"),
+        "saved": view.api_address(
+            "projects",
+            project,
+            "compare",
+            "file",
+            of=list(asked.of),
+            baseline=asked.baseline,
+            where=asked.where,
+            metric=asked.metric,
+            lower=list(asked.lower),
+            higher=list(asked.higher),
+        ),
         "kept": [("of", name) for name in asked.of] + _kept(asked),
         "turn": lambda metric: _turn(here, asked, metric),
         "same": ", ".join(
@@ -312,7 +348,6 @@ def show_comparison(
         ),
         "python": python_call("compare", list(asked.of), baseline=asked.baseline),
     }
-    return show_page(request, "compare.html", context)
 
 
 @pages.get("/projects/{project:path}/model-verdict")

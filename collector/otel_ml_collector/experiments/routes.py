@@ -2,11 +2,11 @@
 
 import time
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import orjson
 from fastapi import APIRouter, Depends, Query, Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from otel_ml.attributes import RECORDED
 from otel_ml.records import ExperimentRow, ListedItemRun
@@ -53,9 +53,13 @@ from otel_ml_collector.versions import diff
 from otel_ml_collector.versions.variability import ExperimentVariability, find_repeats_variability
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
+from otel_ml_collector.web.shared_file import FromFileOptions, SharedFile
 
 _MOST_ROWS: Final = 1_000
 _ON_A_PAGE: Final = 25
+# Items in a file, and how many of them with their outputs.
+_IN_A_FILE: Final = 100
+_OPENED_IN_A_FILE: Final = 25
 _DIFFS: Final = 3
 # Tag of runs over items that somebody marked to look at later.
 _MARK: Final = "marked"
@@ -234,10 +238,47 @@ def show_experiment(
     shown: Annotated[ShownItems, Depends()],
 ) -> Response:
     """Show an experiment: the verdict, the judges, and its items, the worst first."""
+    context = _describe_page(reader, project, run_id, baseline, shown)
+    return show_page(request, "experiment.html", context)
+
+
+@api.get("/projects/{project:path}/experiments/{run_id}/file", response_class=HTMLResponse)
+def get_experiment_file(
+    request: Request,
+    project: str,
+    run_id: str,
+    options: FromFileOptions,
+    baseline: Baseline = None,
+) -> Response:
+    """Make one HTML file of an experiment: verdict, judges, and the items that changed most.
+
+    The file opens without a server. If it would be too large, it says what was left out.
+    """
+    reader, now_ns = options.reader, time.time_ns()
+    page = view.address(project, "experiments", run_id, baseline=baseline)
+    file = SharedFile(request, options, project, page)
+    context = _describe_page(reader, project, run_id, baseline, ShownItems(), on_page=_IN_A_FILE)
+    has_changes = context["show"] in {"regression", "fixed"}
+    opened = context["rows"][:_OPENED_IN_A_FILE] if has_changes else []
+    panels = [(row, _differences(reader, project, row, now_ns)) for row in opened]
+    if context["next_cursor"]:
+        file.cuts.append(f"items after the first {_IN_A_FILE}")
+    html = file.render("experiment.html", context | {"panels": panels})
+    return file.answer(*file.write_page(html))
+
+
+def _describe_page(
+    reader: Reader,
+    project: str,
+    run_id: str,
+    baseline: str | None,
+    shown: ShownItems,
+    *,
+    on_page: int = _ON_A_PAGE,
+) -> dict[str, Any]:
+    """Find everything that the page of an experiment shows."""
     now_ns, judge, cursor = time.time_ns(), shown.judge, shown.cursor
-    compared = compare(
-        reader, project, run_id, now_ns, baseline, most=first_of(cursor) + _ON_A_PAGE
-    )
+    compared = compare(reader, project, run_id, now_ns, baseline, most=first_of(cursor) + on_page)
     found = describe(reader, project, compared)
     sorts = {
         **({"regression": "Regressions", "fixed": "Fixed"} if found.verdict else {}),
@@ -252,7 +293,7 @@ def show_experiment(
         for judge in (found.verdict.judges if found.verdict else ())
     }
     rows = cut_rows(
-        reader, project, compared, show=chosen, judge=judge, limit=_ON_A_PAGE, cursor=cursor
+        reader, project, compared, show=chosen, judge=judge, limit=on_page, cursor=cursor
     )
     opened = next(
         iter(make_rows(reader, project, compared, [shown.item] if shown.item else [])), None
@@ -260,7 +301,7 @@ def show_experiment(
     judges, amounts = lay_out(found)
     failures = failure_lines(found.verdict.failures if found.verdict else None)
     path = ("projects", project, "experiments", run_id)
-    context = {
+    return {
         "found": found,
         "clustered_by": SOURCE_CLUSTERS.get(found.clustered_by, found.clustered_by),
         "experiment": found.experiment,
@@ -292,7 +333,6 @@ def show_experiment(
         "api": view.api_address(*path, baseline=baseline),
         "python": python_call("experiment", run_id),
     }
-    return show_page(request, "experiment.html", context)
 
 
 def _is_marked(reader: Reader, project: str, row: ExperimentRow, now_ns: int) -> bool:

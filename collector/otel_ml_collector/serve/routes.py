@@ -44,7 +44,7 @@ from otel_ml_collector.queues import routes as queues
 from otel_ml_collector.reported import routes as reported
 from otel_ml_collector.serve.addresses import SegmentRoute
 from otel_ml_collector.traces import api as traces
-from otel_ml_collector.traces import feedback, live, sessions, trace_pair, views
+from otel_ml_collector.traces import feedback, live, sessions, trace_file, trace_pair, views
 from otel_ml_collector.traces import objects as artifacts
 from otel_ml_collector.traces import page as run_page
 from otel_ml_collector.traces import run_list as runs
@@ -70,6 +70,7 @@ _ROUTERS: Final = (
     fields.api,
     profiles.api,
     sessions.api,
+    trace_file.api,
     metrics.api,
     loss.router,
     reported.api,

@@ -24,7 +24,7 @@ _MOST_CONNECTIONS: Final = 32
 _MOST_RULES: Final = 100
 _RULE_CHARS: Final = 1_000
 _KEY_CHARS: Final = 16_384
-_REMOVED: Final = "[removed]"
+REMOVED: Final = "[removed]"
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
 _PROVIDER: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _KEY_HEADERS: Final = ("authorization", "api-key", "x-api-key")
@@ -205,13 +205,13 @@ class RedactionRules:
         """Return a JSON value without what the rules remove."""
         if isinstance(value, str):
             for pattern in self.patterns:
-                value = pattern.sub(_REMOVED, value)
+                value = pattern.sub(REMOVED, value)
             return value
         if isinstance(value, list):
             return [self.remove(item) for item in value]
         if isinstance(value, dict):
             return {
-                self.remove(key): _REMOVED if key.lower() in self.keys else self.remove(item)
+                self.remove(key): REMOVED if key.lower() in self.keys else self.remove(item)
                 for key, item in value.items()
             }
         return value

@@ -18,7 +18,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from otel_ml_collector.access import NEEDS_ALL_PROJECTS, OPEN, Access
 from otel_ml_collector.errors import BadInput, Missing, NotPermitted, StoreTimeout, Unavailable
 from otel_ml_collector.margins import Margins
-from otel_ml_collector.store.connection import Connections, name_of
+from otel_ml_collector.store.connection import Connections, Memory, name_of
 from otel_ml_collector.store.sql import Sql, StoreClient, split_long_values, substitute
 from otel_ml_collector.windows import UTC_ZONE
 
@@ -64,7 +64,8 @@ class Reader:
     def __init__(self, connections: Connections, margins: Margins = Margins()) -> None:  # noqa: B008
         self._access = OPEN
         self._deadline_s = math.inf
-        self.memory: Final = connections.memory
+        self.memory: Memory = connections.memory
+        self._clean: Callable[[Row], Row] | None = None
         self.zone = UTC_ZONE
         self.margins: Final = margins
         self._idle: queue.LifoQueue[StoreClient] = queue.LifoQueue()
@@ -113,6 +114,16 @@ class Reader:
         moved.zone = zone
         return moved
 
+    def cleaned(self, clean: Callable[[Row], Row]) -> "Reader":
+        """Return a reader that passes each row through a function, such as one that redacts.
+
+        It shares no memory with other readers, so it returns nothing that they have read.
+        """
+        copied = copy.copy(self)
+        copied._clean = clean
+        copied.memory = Memory(is_alone=False)
+        return copied
+
     def rows(
         self, sql: Sql, parameters: Mapping[str, Any], settings: Mapping[str, Any] | None = None
     ) -> list[Row]:
@@ -135,7 +146,8 @@ class Reader:
         sql, values = split_long_values(*self._within(sql, parameters))
         with self._client() as client:
             result = client.query(sql, values, settings=self._limit_time(settings))
-            return list(result.named_results())
+            rows = list(result.named_results())
+        return rows if self._clean is None else [*map(self._clean, rows)]
 
     def ahead(
         self,
@@ -188,7 +200,10 @@ class Reader:
         sql, values = split_long_values(*self._within(sql, parameters))
         with self._client() as client:
             limited = self._limit_time(settings)
-            return client.query_arrow(sql, values, settings=limited, use_strings=True)
+            table = client.query_arrow(sql, values, settings=limited, use_strings=True)
+        if self._clean is None:
+            return table
+        return pa.Table.from_pylist([*map(self._clean, table.to_pylist())], schema=table.schema)
 
     def _within(self, sql: Sql, parameters: Mapping[str, Any]) -> tuple[Sql, dict[str, Any]]:
         """Limit a query to projects that the caller may read. Refuse it if it names no project."""

@@ -204,12 +204,12 @@ def show_run(
     forms: Annotated[PageForms, Query()],
 ) -> Response:
     """Show a run with everything that is known about it, next to its trace."""
-    found = _find_shown(reader, project, run_id)
+    found = find_shown(reader, project, run_id)
     if found.is_alone:
-        context = _describe_run(request, reader, project, found, spans=None, forms=forms)
+        context = describe_run(request, reader, project, found, spans=None, forms=forms)
         return show_page(request, "run.html", context | {"pane": None})
     spans, is_part = read_tree(reader, found.trace, found.now_ns, found.run.trace_id)
-    context = _describe_run(request, reader, project, found, spans=spans, forms=forms)
+    context = describe_run(request, reader, project, found, spans=spans, forms=forms)
     pane = make_pane(
         reader,
         spans,
@@ -219,7 +219,7 @@ def show_run(
         known=found.trace.runs,
         is_part=is_part,
     )
-    return show_page(request, "run.html", context | {"pane": pane, "top": _find_top(pane)})
+    return show_page(request, "run.html", context | {"pane": pane, "top": find_top(pane)})
 
 
 @router.get("/projects/{project:path}/runs/{run_id}/span")
@@ -232,9 +232,9 @@ def show_span(
     forms: Annotated[PageForms, Query()],
 ) -> Response:
     """Show a run as the right pane of its trace."""
-    found = _find_shown(reader, project, run_id)
+    found = find_shown(reader, project, run_id)
     spans, _ = read_tree(reader, found.trace, found.now_ns, found.run.trace_id)
-    context = _describe_run(request, reader, project, found, spans=spans, forms=forms)
+    context = describe_run(request, reader, project, found, spans=spans, forms=forms)
     next_error = find_next_error(spans, spans.find(run_id))
     return show_page(
         request,
@@ -351,7 +351,8 @@ class ShownRun:
         return self.trace.next_cursor is None and len(self.trace.runs) <= 1
 
 
-def _find_shown(reader: Reader, project: str, run_id: str) -> ShownRun:
+def find_shown(reader: Reader, project: str, run_id: str) -> ShownRun:
+    """Find a run, the first runs of its trace, and what was logged for it."""
     now_ns = time.time_ns()
     keyed = find_key(reader, run_id.partition("-")[0])
     run, series = runs.find_run_with_series(reader, run_id, project, now_ns=now_ns, found=keyed)
@@ -360,7 +361,7 @@ def _find_shown(reader: Reader, project: str, run_id: str) -> ShownRun:
     return ShownRun(run, series, trace, now_ns)
 
 
-def _find_top(pane: TracePane) -> TreeSpan | None:
+def find_top(pane: TracePane) -> TreeSpan | None:
     """Find the span at the top of the tree above the selected span."""
     top = pane.current
     while top is not None and top.parent is not None:
@@ -384,7 +385,7 @@ def _find_cause(reader: Reader, node: TreeSpan | None, now_ns: int) -> Run | Non
     return runs.find_present_runs(reader, cause.project, [cause.run_id], now_ns).get(cause.run_id)
 
 
-def _describe_run(
+def describe_run(
     request: Request,
     reader: Reader,
     project: str,
@@ -392,15 +393,28 @@ def _describe_run(
     *,
     spans: SpanTree | None,
     forms: PageForms,
+    is_one_of_many: bool = False,
 ) -> dict[str, Any]:
-    """Find everything that the right pane shows about a run."""
+    """Find everything that the right pane shows about a run.
+
+    Args:
+        request: The request of the page.
+        reader: The store.
+        project: The project of the page.
+        shown: The run, and the first runs of its trace.
+        spans: The tree of the trace; None for a trace with one span.
+        forms: How the page shows the run.
+        is_one_of_many: Whether the panes of all spans are shown. Then a pane has no links to the
+            newer and the older run, no sums of the calls inside, and the steps of an agent only if
+            the run is this agent.
+    """
     run, trace, now_ns = shown.run, shown.trace, shown.now_ns
     node = spans.find(run.run_id) if spans is not None else None
     run_id = run.run_id
-    neighbours = reader.ahead(_find_neighbours, run, now_ns)
+    neighbours = reader.ahead(_find_neighbours, run, now_ns) if not is_one_of_many else None
     kinds = find_record_kinds(reader, project)
     view_state = read_state(request)
-    inside_facts = _find_inside_facts(reader, run, trace)
+    inside_facts = None if is_one_of_many else _find_inside_facts(reader, run, trace)
     chat = find_conversation(run, trace.runs, view_state.first("conversation"))
     # Links into the input or the output show them as they were sent.
     is_raw = any(name == "raw" or name.startswith(("input", "output")) for name in view_state.given)
@@ -408,9 +422,10 @@ def _describe_run(
     state["by"] = "" if forms.by == "step" else forms.by
     if is_raw:
         state["tab"], view_state = "io", State({**view_state.given, "tab": "io"})
-    agent = find_agent(node) if node is not None else None
+    has_steps = node is not None and (bool(node.children) or not is_one_of_many)
+    agent = find_agent(node) if has_steps else None
     agent_steps = None
-    if agent is not None and node is not None:
+    if agent is not None and node is not None and (agent is node or not is_one_of_many):
         first = view_state.first("steps")
         agent_steps = find_steps(reader, agent, node, first - 1 if first else None, now_ns)
     tab = "io" if is_raw or (chat is None and agent_steps is None) else "steps"
@@ -455,8 +470,8 @@ def _describe_run(
         "plots": make_plots(project, {"run_id": run_id}, curves[:_PLOTS]),
         "values": make_plots(project, {"run_id": run_id}, values[:_VALUES]),
         "artifacts": lay_out_artifacts(request, reader, project, run.artifacts),
-        "newer": neighbours.result()[0],
-        "older": neighbours.result()[1],
+        "newer": neighbours.result()[0] if neighbours else None,
+        "older": neighbours.result()[1] if neighbours else None,
         "api": view.api_address("projects", project, "runs", run_id),
         "python": python_call("run", run_id),
     }

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import Field
@@ -571,6 +571,14 @@ def show_session(
     raw: Annotated[str, Query(max_length=1)] = "",
 ) -> Response:
     """Show a session: its turns in order, each with question and answer."""
+    context = describe_session(reader, project, session, cursor=cursor, is_raw=bool(raw))
+    return show_page(request, "session.html", context)
+
+
+def describe_session(
+    reader: Reader, project: str, session: str, *, cursor: Cursor = None, is_raw: bool = False
+) -> dict[str, Any]:
+    """Find everything that the page of a session shows."""
     now_ns = time.time_ns()
     neighbours = reader.ahead(find_neighbours, project, session, now_ns)
     page, runs = _read_session(reader, project, session, now_ns, cursor)
@@ -582,7 +590,7 @@ def show_session(
     answers = find_answers(whole)
     sent = find_sent(whole)
     newer, older = neighbours.result()
-    context = {
+    return {
         "newer": newer,
         "older": older,
         "session": page,
@@ -594,13 +602,12 @@ def show_session(
             turn.run_id: sent.get(turn.run_id) or sent.get(asking.get(turn.trace_id, ""), ())
             for turn in shown
         },
-        "is_raw": bool(raw),
+        "is_raw": is_raw,
         "cursor": cursor,
         "is_first": cursor is None,
         "api": view.api_address("projects", project, "sessions", session, cursor=cursor),
         "python": python_call("session", session),
     }
-    return show_page(request, "session.html", context)
 
 
 def count_failures(turns: Sequence[Turn]) -> list[tuple[str, int, bool]]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from operator import attrgetter
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 from pydantic import BaseModel, Field
 
@@ -39,7 +39,10 @@ class TreeState(BaseModel):
         order: Siblings by time, or the slowest first.
         node: A node of the graph, by key; its spans are listed.
         open: The unfolded rows, by key; None to unfold as many as fit into the window.
+        unfolded: Number of rows that fit.
     """
+
+    unfolded: ClassVar[int] = _UNFOLDED_ROWS
 
     view: Literal["grouped", "order", "graph"] = "grouped"
     find: str = Field(default="", max_length=200)
@@ -194,7 +197,7 @@ class TreeRows:
         shown = self._arrange(_TOP, self.tree.tops, 1)
         if len(shown) == 1:
             self.opened.add(shown[0].key)
-        left = _UNFOLDED_ROWS - len(shown)
+        left = self.state.unfolded - len(shown)
         waiting = [*shown]
         while waiting:
             waiting.sort(key=lambda row: (row.is_group, row.level, -row.length_ms))

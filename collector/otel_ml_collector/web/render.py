@@ -285,6 +285,11 @@ def show_problem(
 
 def show_page(request: Request, name: str, context: dict[str, Any], status: int = 200) -> Response:
     """Render a page in its frame. The address names its project, if any."""
+    return _PAGES.TemplateResponse(request, name, complete_context(request, context), status)
+
+
+def complete_context(request: Request, context: Mapping[str, Any]) -> dict[str, Any]:
+    """Add what the frame of a page needs to what the page itself shows."""
     project = request.path_params.get("project")
     access, settings = find_access_of(request.scope), find_service(request, Settings)
     signed_on = find_user_of(request.scope)
@@ -304,8 +309,11 @@ def show_page(request: Request, name: str, context: dict[str, Any], status: int 
         "sign_out": settings.auth_sign_out,
         "clock_trouble": find_service(request, ClockTracker).trouble,
         "zone": page_zone_of(request).key,
+        "frame": "base.html",
+        "is_file": False,
+        "without": frozenset[str](),
     }
-    return _PAGES.TemplateResponse(request, name, defaults | context, status)
+    return defaults | dict(context)
 
 
 def _part(request: Request) -> str:
