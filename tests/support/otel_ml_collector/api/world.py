@@ -434,6 +434,8 @@ QUESTIONS: Final[dict[str, Question]] = {
     ),
     "GET /projects/{project}/experiments/{run_id}": Question(path=TRIED),
     "GET /projects/{project}/compare": Question({"of": [id_of(one) for one in calls()[::2]]}),
+    "GET /projects/{project}/compare/file": Question({"of": [id_of(one) for one in calls()[::2]]}),
+    "GET /projects/{project}/experiments/{run_id}/file": Question(path=TRIED),
     "GET /projects/{project}/experiments/{run_id}/rows": Question(path=TRIED),
     "GET /projects/{project}/experiments/{run_id}/variability": Question(path=TRIED),
     "POST /keys": Question(
