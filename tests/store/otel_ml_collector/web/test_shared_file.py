@@ -105,7 +105,10 @@ def make_trace(number: int, spans: int, attributes: dict[str, Value]) -> list[Sp
 
 def test_trace(service: Service, project: str) -> None:
     """The file of a trace has its tree, and inputs, outputs and scores of every span, by anchor."""
-    asked = {"otel_ml.inputs": '{"question":"why?"}', "otel_ml.outputs": '"because"'}
+    asked: dict[str, Value] = {
+        "otel_ml.inputs": '{"question":"why?"}',
+        "otel_ml.outputs": '"because"',
+    }
     spans = make_trace(1, 4, asked)
     score = make_record(
         "evaluation",
