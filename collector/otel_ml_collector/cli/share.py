@@ -16,10 +16,10 @@ from otel_ml_collector.errors import BadSetting
 if TYPE_CHECKING:
     from otel_ml.reader.api import Api
 
-_RUN_ID: Final = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}")
-_NAME_PARTS: Final = re.compile(r"[^A-Za-z0-9._-]+")
-_NAME_CHARS: Final = 60
-_TIMEOUT_S: Final = 300.0
+_WHOLE_RUN_ID: Final = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}")
+_NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._-]+")
+_FILE_NAME_CHARS: Final = 60
+_FILE_TIMEOUT_S: Final = 300.0
 
 
 @click.command(epilog=HELP)
@@ -66,7 +66,7 @@ def share(
     if project is None and kind != "run":
         raise BadSetting("No project given: use --project P or set OTEL_ML_PROJECT")
     with asked.open() as place:
-        api = place.api(_TIMEOUT_S)
+        api = place.api(_FILE_TIMEOUT_S)
         options = {"link": link or None, "redact": redact or None}
         name, content = fetch_file(api, project or "", kind, value, options)
     target = Path(output or name)
@@ -106,14 +106,14 @@ def fetch_file(
         path, label = ["runs", run_id], f"run-{run_id.rpartition('-')[2]}"
     else:
         path, label = [f"{kind}s", value], f"{kind}-{value.rpartition('-')[2]}"
-    name = _NAME_PARTS.sub("-", label)[:_NAME_CHARS].strip("-.") or "otel-ml"
+    name = _NOT_IN_A_NAME.sub("-", label)[:_FILE_NAME_CHARS].strip("-.") or "otel-ml"
     question = Question(("projects", project, *path, "file"), parameters)
     return f"{name}.html", b"".join(api.stream(question))
 
 
 def _find_run(api: "Api", name: str) -> tuple[str, str]:
     """Find the project and the ID of a run, or of the first run of a trace."""
-    if _RUN_ID.fullmatch(name):
+    if _WHOLE_RUN_ID.fullmatch(name):
         found = api.get("runs", name)
         return found["project"], name
     runs = api.get("traces", name)["runs"]

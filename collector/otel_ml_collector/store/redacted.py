@@ -10,7 +10,7 @@ from otel_ml_collector.settings.connections import REMOVED, RedactionRules
 from otel_ml_collector.store.reader import Reader, Row
 
 # Columns that identify a record, or are words of ours. Records are found and joined by them.
-_OWN: Final = frozenset(
+_OWN_COLUMNS: Final = frozenset(
     {
         *("dialect", "kind", "outcome", "owner", "owners", "project", "sha256", "source"),
         *("span_kind", "structure", "severity"),
@@ -30,7 +30,9 @@ def redact(reader: Reader, rules: RedactionRules) -> Reader:
 def _make_cleaner(rules: RedactionRules) -> Callable[[Row], Row]:
     def clean(row: Row) -> Row:
         cleaned = {
-            name: value if name in _OWN or _OWN_END.search(name) else _clean(rules, name, value)
+            name: value
+            if name in _OWN_COLUMNS or _OWN_END.search(name)
+            else _clean(rules, name, value)
             for name, value in row.items()
         }
         if "value" in row and str(row.get("name", "")).lower() in rules.keys:

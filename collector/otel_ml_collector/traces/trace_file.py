@@ -27,10 +27,10 @@ from otel_ml_collector.traces.trace_pane import TracePane, make_pane, read_tree
 from otel_ml_collector.traces.tree import SpanTree
 from otel_ml_collector.traces.tree_rows import TreeRow
 from otel_ml_collector.web import view
-from otel_ml_collector.web.portable import Limits
+from otel_ml_collector.web.portable import PartLimits
 from otel_ml_collector.web.shared_file import (
     FEW_ROWS,
-    MOST_BYTES,
+    MOST_FILE_BYTES,
     FromFileOptions,
     SharedFile,
     count_text,
@@ -39,13 +39,13 @@ from otel_ml_collector.web.shared_file import (
 
 # Rows of the tree. The spans of these rows are in the file.
 _FILE_ROWS: Final = 300
-_READ_AT_ONCE: Final = 50
+_READ_SPANS: Final = 50
 # A file has this size without its images, or more if it has more than 50 spans.
-_SMALL_BYTES: Final = 300_000
+_SMALL_TRACE_BYTES: Final = 300_000
 _SPAN_BYTES: Final = 6_000
 _PLACEHOLDER: Final = '<section id="spans"></section>'
-_ATTRIBUTES: Final = frozenset({"attributes"})
-_PAYLOADS: Final = frozenset({"attributes", "io"})
+_NO_ATTRIBUTES: Final = frozenset({"attributes"})
+_NO_PAYLOADS: Final = frozenset({"attributes", "io"})
 
 
 class _FileForms(PageForms):
@@ -128,7 +128,7 @@ class _TraceFile:
     contexts: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     panes: dict[str, str] = field(default_factory=dict)
     without: dict[str, frozenset[str]] = field(default_factory=dict)
-    limits: dict[str, Limits] = field(default_factory=dict)
+    limits: dict[str, PartLimits] = field(default_factory=dict)
 
     def answer(self) -> Response:
         """Make the file: everything if it fits, otherwise with cuts in a fixed order."""
@@ -142,12 +142,14 @@ class _TraceFile:
             )
         top = find_top(self.pane) if self.pane is not None else None
         page = dict(self.contexts[own.run_id]) | {"pane": self.pane, "top": top}
-        title, main = file.write_page(file.render("run.html", page), MOST_BYTES // 2)
+        title, main = file.write_page(file.render("run.html", page), MOST_FILE_BYTES // 2)
         for run_id in self.contexts:
             self._write(run_id)
         number = 1 if self.spans is None else len(self.spans.nodes)
-        text = min(max(_SMALL_BYTES, _SPAN_BYTES * number), MOST_BYTES) - file.frame_bytes
-        self._cut(text - count_text(main), MOST_BYTES - file.frame_bytes - len(main.encode()))
+        text = (
+            min(max(_SMALL_TRACE_BYTES, _SPAN_BYTES * number), MOST_FILE_BYTES) - file.frame_bytes
+        )
+        self._cut(text - count_text(main), MOST_FILE_BYTES - file.frame_bytes - len(main.encode()))
         return file.answer(title, main.replace(_PLACEHOLDER, "".join(self.panes.values())))
 
     def _find_inner(self, pane: TracePane) -> list[Run]:
@@ -161,8 +163,8 @@ class _TraceFile:
                 order.append(span.run_id)
         read: dict[str, Run] = {}
         for project, run_ids in wanted.items():
-            for first in range(0, len(run_ids), _READ_AT_ONCE):
-                part = run_ids[first : first + _READ_AT_ONCE]
+            for first in range(0, len(run_ids), _READ_SPANS):
+                part = run_ids[first : first + _READ_SPANS]
                 read |= runs.find_present_runs(
                     self.file.options.reader, project, part, self.shown.now_ns
                 )
@@ -190,7 +192,7 @@ class _TraceFile:
         """Write the pane of a run."""
         context = dict(self.contexts[run_id])
         context |= {"without": self.without.get(run_id, frozenset()), "is_alone": self.pane is None}
-        limits = self.limits.setdefault(run_id, Limits())
+        limits = self.limits.setdefault(run_id, PartLimits())
         limits.left_rows = limits.left_images = 0
         html = self.file.render("span_pane.html", context)
         self.panes[run_id] = self.file.write_part(html, limits, has_ids=False)
@@ -213,10 +215,10 @@ class _TraceFile:
             self.limits[run_id].images = False
 
         own, *inner = self.panes
-        cut = self._cut_largest(self.panes, text_bytes, count_text, shorten(_ATTRIBUTES))
+        cut = self._cut_largest(self.panes, text_bytes, count_text, shorten(_NO_ATTRIBUTES))
         if cut:
             self.file.cuts.append(f"attributes of {write_count(cut, 'span')}")
-        cut = self._cut_largest(inner, text_bytes, count_text, shorten(_PAYLOADS))
+        cut = self._cut_largest(inner, text_bytes, count_text, shorten(_NO_PAYLOADS))
         if cut:
             self.file.cuts.append(f"inputs and outputs of {write_count(cut, 'span')}")
         self._cut_largest(self.panes, text_bytes, count_text, limit)

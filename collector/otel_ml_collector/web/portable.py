@@ -19,16 +19,16 @@ from otel_ml_collector.web.payload import read_picture
 _VOID: Final = frozenset(
     {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
 )
-_DRAWN: Final = frozenset(
+_SVG: Final = frozenset(
     {"circle", "g", "line", "path", "polyline", "rect", "svg", "symbol", "text", "title", "use"}
 )
-_KEPT: Final = frozenset(
+_KEPT_ELEMENTS: Final = frozenset(
     {
         *("a", "article", "b", "blockquote", "br", "caption", "code", "col", "colgroup", "dd"),
         *("del", "details", "div", "dl", "dt", "em", "figcaption", "figure", "h1", "h2", "h3"),
         *("hr", "i", "img", "ins", "kbd", "li", "nav", "ol", "p", "pre", "s", "section", "small"),
         *("span", "strong", "summary", "table", "tbody", "td", "th", "thead", "time", "tr", "ul"),
-        *("wbr", *_DRAWN),
+        *("wbr", *_SVG),
     }
 )
 # SVG has names with capitals, which the parser of the standard library writes in lower case.
@@ -44,13 +44,13 @@ _KEPT_ATTRIBUTES: Final = frozenset(
 )
 # Classes of elements that only a server can serve.
 _SERVED: Final = frozenset({"acts", "btn", "cp", "pick", "switch", "views"})
-_OUTSIDE: Final = ("http://", "https://", "mailto:")
+_WEBSITES: Final = ("http://", "https://", "mailto:")
 _PICTURE: Final = "data:image/"
 _ICON: Final = "#i-"
 
 
 @dataclass(slots=True)
-class Limits:
+class PartLimits:
     """What is written of a part of a file, and what was left out.
 
     Attributes:
@@ -70,7 +70,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class FileLinks:
     """Where the links of a page lead in the file.
 
     Attributes:
@@ -93,11 +93,11 @@ class Places:
             if run_id in self.runs and path.endswith(f"/runs/{run_id}"):
                 return f"#{run_id}"
             return f"{self.server}{address}" if self.server else ""
-        return address if address.lower().startswith(_OUTSIDE) else ""
+        return address if address.lower().startswith(_WEBSITES) else ""
 
 
 def make_portable(
-    html: str, places: Places, limits: Limits | None = None, *, has_ids: bool = True
+    html: str, places: FileLinks, limits: PartLimits | None = None, *, has_ids: bool = True
 ) -> str:
     """Return rendered HTML with everything removed that needs a server, or may not be in a file.
 
@@ -107,7 +107,7 @@ def make_portable(
         limits: What to leave out; it notes what was left out.
         has_ids: Whether elements keep their IDs. They do not in parts that occur several times.
     """
-    writer = _Writer(places, limits or Limits(), has_ids=has_ids)
+    writer = _Writer(places, limits or PartLimits(), has_ids=has_ids)
     writer.feed(html)
     writer.close()
     return writer.finish()
@@ -126,7 +126,7 @@ class _Open:
 
 
 class _Writer(HTMLParser):
-    def __init__(self, places: Places, limits: Limits, *, has_ids: bool) -> None:
+    def __init__(self, places: FileLinks, limits: PartLimits, *, has_ids: bool) -> None:
         super().__init__(convert_charrefs=True)
         self._places, self._limits, self._has_ids = places, limits, has_ids
         self._open: list[_Open] = []
@@ -199,7 +199,7 @@ class _Writer(HTMLParser):
         text = "".join(
             f' {_CAPITALS.get(name, name)}="{escape(value)}"' for name, value in attributes.items()
         )
-        self._write(f"<{written}{text}{'/' if is_closed and tag in _DRAWN else ''}>")
+        self._write(f"<{written}{text}{'/' if is_closed and tag in _SVG else ''}>")
         if is_closed:
             return
         self._open.append(
@@ -211,7 +211,7 @@ class _Writer(HTMLParser):
             self._skipped += 1
 
     def _is_dropped(self, tag: str, given: Mapping[str, str], classes: Collection[str]) -> bool:
-        if tag not in _KEPT or "hx-get" in given or "data-live" in given:
+        if tag not in _KEPT_ELEMENTS or "hx-get" in given or "data-live" in given:
             return True
         if tag == "nav":
             return not {"tabs", "pager"}.intersection(classes)

@@ -28,21 +28,21 @@ from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.redacted import redact
 from otel_ml_collector.times import to_rfc3339
-from otel_ml_collector.web.portable import Limits, Places, make_portable
+from otel_ml_collector.web.portable import FileLinks, PartLimits, make_portable
 from otel_ml_collector.web.render import STATIC, TEMPLATES, complete_context, endpoint_of
 from otel_ml_collector.web.view import BASE_PATH
 
-MOST_BYTES: Final = 5_000_000
+MOST_FILE_BYTES: Final = 5_000_000
 FEW_ROWS: Final = 10
 # Room for the head and the foot of a file.
-_HEAD_BYTES: Final = 8_000
-_STYLE: Final = "".join((STATIC / name).read_text() for name in ("style.css", "file.css"))
-_SCRIPT: Final = (STATIC / "file.js").read_text()
-_TITLE: Final = re.compile(r"<title>(.*?)</title>", re.DOTALL)
-_IMAGE: Final = re.compile(r"/api/v1/projects/[^/]+/artifacts/([0-9a-f]{64})/image")
-_DATA: Final = re.compile(r"data:image/[a-z]+;base64,[A-Za-z0-9+/=]+")
-_NAME_PARTS: Final = re.compile(r"[^A-Za-z0-9._-]+")
-_NAME_CHARS: Final = 60
+_FRAME_ROOM_BYTES: Final = 8_000
+_FILE_STYLE: Final = "".join((STATIC / name).read_text() for name in ("style.css", "file.css"))
+_FILE_SCRIPT: Final = (STATIC / "file.js").read_text()
+_PAGE_TITLE: Final = re.compile(r"<title>(.*?)</title>", re.DOTALL)
+_IMAGE_ADDRESS: Final = re.compile(r"/api/v1/projects/[^/]+/artifacts/([0-9a-f]{64})/image")
+_DATA_URL: Final = re.compile(r"data:image/[a-z]+;base64,[A-Za-z0-9+/=]+")
+_NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._-]+")
+_FILE_NAME_CHARS: Final = 60
 
 
 def _hash(text: str) -> str:
@@ -50,7 +50,7 @@ def _hash(text: str) -> str:
 
 
 POLICY: Final = (
-    f"default-src 'none'; img-src data:; style-src {_hash(_STYLE)}; script-src {_hash(_SCRIPT)}; "
+    f"default-src 'none'; img-src data:; style-src {_hash(_FILE_STYLE)}; script-src {_hash(_FILE_SCRIPT)}; "
     "base-uri 'none'; form-action 'none'"
 )
 
@@ -111,20 +111,20 @@ class SharedFile:
     read_image: Callable[[str], bytes] | None = None
 
     @property
-    def places(self) -> Places:
+    def links(self) -> FileLinks:
         """Where links lead in this file."""
         server = ""
         if self.options.has_link:
             server = endpoint_of(self.request).removesuffix(BASE_PATH.get())
-        return Places(f"{BASE_PATH.get()}/projects/", server, self.runs, self._read_image)
+        return FileLinks(f"{BASE_PATH.get()}/projects/", server, self.runs, self._read_image)
 
     @property
     def frame_bytes(self) -> int:
         """Size of a file without its content."""
-        return len(_STYLE.encode()) + len(_SCRIPT.encode()) + _HEAD_BYTES
+        return len(_FILE_STYLE.encode()) + len(_FILE_SCRIPT.encode()) + _FRAME_ROOM_BYTES
 
     def _read_image(self, address: str) -> bytes | None:
-        match = _IMAGE.fullmatch(address.removeprefix(BASE_PATH.get()))
+        match = _IMAGE_ADDRESS.fullmatch(address.removeprefix(BASE_PATH.get()))
         if match is None or self.read_image is None:
             return None
         with suppress(CollectorError):  # deleted in the meantime, or many are being read
@@ -138,24 +138,26 @@ class SharedFile:
             complete_context(self.request, own) | {"request": self.request}
         )
 
-    def write_part(self, html: str, limits: Limits | None = None, *, has_ids: bool = True) -> str:
+    def write_part(
+        self, html: str, limits: PartLimits | None = None, *, has_ids: bool = True
+    ) -> str:
         """Write a rendered part without what needs a server."""
-        return make_portable(html, self.places, limits, has_ids=has_ids)
+        return make_portable(html, self.links, limits, has_ids=has_ids)
 
-    def write_page(self, html: str, most_bytes: int = MOST_BYTES) -> tuple[str, str]:
+    def write_page(self, html: str, most_bytes: int = MOST_FILE_BYTES) -> tuple[str, str]:
         """Write a whole page: as it is, with shorter tables, without images, or only its start.
 
         Returns:
             Its title and its content.
         """
-        title = _TITLE.search(html)
-        html = _TITLE.sub("", html, count=1)
+        title = _PAGE_TITLE.search(html)
+        html = _PAGE_TITLE.sub("", html, count=1)
         room = most_bytes - self.frame_bytes
         for limits in (
-            Limits(),
-            Limits(rows=FEW_ROWS),
-            Limits(rows=FEW_ROWS, images=False),
-            Limits(rows=FEW_ROWS, images=False, chars=room // 2),
+            PartLimits(),
+            PartLimits(rows=FEW_ROWS),
+            PartLimits(rows=FEW_ROWS, images=False),
+            PartLimits(rows=FEW_ROWS, images=False, chars=room // 2),
         ):
             main = self.write_part(html, limits)
             if len(main.encode()) <= room:
@@ -173,17 +175,17 @@ class SharedFile:
             project=self.project,
             main=Markup(main),  # noqa: S704 - written by `make_portable`
             policy=POLICY,
-            style=Markup(_STYLE),  # noqa: S704 - our own file
-            script=Markup(_SCRIPT),  # noqa: S704 - our own file
+            style=Markup(_FILE_STYLE),  # noqa: S704 - our own file
+            script=Markup(_FILE_SCRIPT),  # noqa: S704 - our own file
             made=to_rfc3339(time.time_ns())[:16].replace("T", " "),
             version=version("otel-ml"),
-            link=f"{self.places.server}{self.page}" if options.has_link else "",
+            link=f"{self.links.server}{self.page}" if options.has_link else "",
             theme=options.theme,
             is_redacted=options.is_redacted,
             removed=REMOVED,
             cuts=self.cuts,
         )
-        name = _NAME_PARTS.sub("-", title)[:_NAME_CHARS].strip("-.") or "otel-ml"
+        name = _NOT_IN_A_NAME.sub("-", title)[:_FILE_NAME_CHARS].strip("-.") or "otel-ml"
         headers = {
             "Content-Disposition": f'attachment; filename="{name}.html"',
             "Content-Security-Policy": POLICY,
@@ -192,7 +194,7 @@ class SharedFile:
         return HTMLResponse(text, headers=headers)
 
 
-def describe_cuts(limits: Sequence[Limits]) -> list[str]:
+def describe_cuts(limits: Sequence[PartLimits]) -> list[str]:
     """Say which rows and images were left out of some parts, and whether an end was."""
     rows = sum(one.left_rows for one in limits)
     images = sum(one.left_images for one in limits)
@@ -208,4 +210,4 @@ def describe_cuts(limits: Sequence[Limits]) -> list[str]:
 
 def count_text(html: str) -> int:
     """Return the size of written HTML without its images, in bytes."""
-    return len(html.encode()) - sum(len(match[0]) for match in _DATA.finditer(html))
+    return len(html.encode()) - sum(len(match[0]) for match in _DATA_URL.finditer(html))

@@ -4,10 +4,10 @@ import base64
 
 import pytest
 
-from otel_ml_collector.web.portable import Limits, Places, make_portable
+from otel_ml_collector.web.portable import FileLinks, PartLimits, make_portable
 
 RUN = f"{'a' * 32}-{'b' * 16}"
-PLACES = Places("/projects/", runs={RUN})
+PLACES = FileLinks("/projects/", runs={RUN})
 # A PNG of one pixel.
 ENCODED = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
@@ -63,7 +63,7 @@ def test_links(href: str, written: str) -> None:
 
 def test_links_to_the_server() -> None:
     """With an address of the collector, links to its pages stay links."""
-    places = Places("/ml/projects/", "https://ml.example")
+    places = FileLinks("/ml/projects/", "https://ml.example")
     html = make_portable('<a href="/ml/projects/shop/models/m">m</a>', places)
     assert 'href="https://ml.example/ml/projects/shop/models/m"' in html
 
@@ -74,10 +74,10 @@ def test_images() -> None:
     assert make_portable(html, PLACES) == f'<img src="{PICTURE}" class="picture" alt="a">'
     lie = html.replace("image/png", "image/jpeg")
     assert make_portable(lie, PLACES) == ""
-    limits = Limits(images=False)
+    limits = PartLimits(images=False)
     assert make_portable(html, PLACES, limits) == ""
     assert limits.left_images == 1
-    served = Places("/projects/", read_image=lambda address: base64.b64decode(ENCODED))
+    served = FileLinks("/projects/", read_image=lambda address: base64.b64decode(ENCODED))
     assert PICTURE in make_portable('<img src="/api/v1/x/image">', served)
 
 
@@ -85,7 +85,7 @@ def test_rows_of_tables() -> None:
     """Of a table of values, the heading and the first rows are written, and the others counted."""
     rows = "".join(f"<tr><td>{row}</td></tr>" for row in range(9))
     html = f'<table class="t cells"><tr><th>n</th></tr>{rows}</table>'
-    limits = Limits(rows=2)
+    limits = PartLimits(rows=2)
     written = make_portable(html, PLACES, limits)
     assert written.count("<td>") == 2
     assert limits.left_rows == 7
@@ -93,7 +93,7 @@ def test_rows_of_tables() -> None:
 
 def test_end() -> None:
     """A part that is too long ends early, with all its elements closed."""
-    limits = Limits(chars=1_000)
+    limits = PartLimits(chars=1_000)
     written = make_portable(f"<div>{'<p>abc</p>' * 500}</div>", PLACES, limits)
     assert len(written) < 1_100
     assert written.endswith("</p></div>")
