@@ -50,8 +50,8 @@ def _hash(text: str) -> str:
 
 
 POLICY: Final = (
-    f"default-src 'none'; img-src data:; style-src {_hash(_FILE_STYLE)}; script-src {_hash(_FILE_SCRIPT)}; "
-    "base-uri 'none'; form-action 'none'"
+    f"default-src 'none'; img-src data:; style-src {_hash(_FILE_STYLE)}; "
+    f"script-src {_hash(_FILE_SCRIPT)}; base-uri 'none'; form-action 'none'"
 )
 
 
