@@ -254,11 +254,11 @@ def show_preview(
     forms: Annotated[PageForms, Query()],
 ) -> Response:
     """Show a run next to the list that it is in."""
-    found = _find_shown(reader, project, run_id)
+    found = find_shown(reader, project, run_id)
     spans = None
     if not found.is_alone:
         spans, _ = read_tree(reader, found.trace, found.now_ns, found.run.trace_id)
-    context = _describe_run(request, reader, project, found, spans=spans, forms=forms)
+    context = describe_run(request, reader, project, found, spans=spans, forms=forms)
     return show_page(request, "preview.html", context | {"is_alone": False, "is_preview": True})
 
 

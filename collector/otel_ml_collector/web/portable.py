@@ -14,7 +14,7 @@ from html.parser import HTMLParser
 from typing import Final
 
 from otel_ml_collector.web.images import MEDIA_TYPES, read_head
-from otel_ml_collector.web.payload import read_picture
+from otel_ml_collector.web.media import read_picture
 
 _VOID: Final = frozenset(
     {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
@@ -35,7 +35,8 @@ _KEPT_ELEMENTS: Final = frozenset(
 _CAPITALS: Final = {"viewbox": "viewBox", "preserveaspectratio": "preserveAspectRatio"}
 _KEPT_ATTRIBUTES: Final = frozenset(
     {
-        *("alt", "class", "colspan", "cx", "cy", "d", "datetime", "height", "id", "open", "points"),
+        *("alt", "class", "colspan", "cx", "cy", "d", "datetime", "fill-opacity", "height", "id"),
+        *("open", "points"),
         *("preserveaspectratio", "r", "role", "rowspan", "rx", "scope", "start", "tabindex"),
         *("text-anchor", "title", "transform", "viewbox", "width", "x", "x1", "x2", "y", "y1"),
         *("y2", "data-key", "data-level", "data-panel", "data-run", "data-tab"),
@@ -203,7 +204,7 @@ class _Writer(HTMLParser):
         if is_closed:
             return
         self._open.append(
-            _Open(tag, f"</{written}>", is_values=tag == "table" and "cells" in classes)
+            _Open(tag, f"</{written}>", is_values=tag == "table" and "grid" in classes)
         )
         if tag == "time" and "data-ago" in given:  # "3 min ago" would soon be wrong
             self._write(escape(f"{given.get('datetime', '')[:19].replace('T', ' ')} UTC"))

@@ -84,7 +84,7 @@ def test_images() -> None:
 def test_rows_of_tables() -> None:
     """Of a table of values, the heading and the first rows are written, and the others counted."""
     rows = "".join(f"<tr><td>{row}</td></tr>" for row in range(9))
-    html = f'<table class="t cells"><tr><th>n</th></tr>{rows}</table>'
+    html = f'<table class="grid"><tr><th>n</th></tr>{rows}</table>'
     limits = PartLimits(rows=2)
     written = make_portable(html, PLACES, limits)
     assert written.count("<td>") == 2
