@@ -249,7 +249,7 @@ def _write_bounds(profile: StoredProfile) -> dict[str, str]:
 
 
 @pages.get("/projects/{project:path}/profiles")
-def open_profiles(project: str) -> RedirectResponse:
+def open_profiles(project: str, _reader: FromReader) -> RedirectResponse:
     """Lead to the fields, which can be compared with each profile of the project."""
     return RedirectResponse(view.address(project, "fields"))
 

@@ -316,6 +316,7 @@ def test_roads(world: World) -> None:
     blind.add("/api/v1/projects/theirs/alert-deliveries")  # nothing was sent there
     blind |= {f"/projects/theirs/alert-{part}" for part in ("firing", "rule", "past")}
     blind.add(f"/projects/theirs/run-unusual/{id_of(world.theirs)}")
+    blind.add("/projects/theirs/profiles")  # leads to another page
     blind |= {
         address
         for _, address in world.roads()
