@@ -191,7 +191,7 @@ class _TraceFile:
     def _write(self, run_id: str) -> None:
         """Write the pane of a run."""
         context = dict(self.contexts[run_id])
-        context |= {"without": self.without.get(run_id, frozenset()), "is_alone": self.pane is None}
+        context |= {"omitted": self.without.get(run_id, frozenset()), "is_alone": self.pane is None}
         limits = self.limits.setdefault(run_id, PartLimits())
         limits.left_rows = limits.left_images = 0
         html = self.file.render("span_pane.html", context)

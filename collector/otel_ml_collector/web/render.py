@@ -311,7 +311,7 @@ def complete_context(request: Request, context: Mapping[str, Any]) -> dict[str, 
         "zone": page_zone_of(request).key,
         "frame": "base.html",
         "is_file": False,
-        "without": frozenset[str](),
+        "omitted": frozenset[str](),
     }
     return defaults | dict(context)
 
