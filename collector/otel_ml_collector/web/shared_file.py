@@ -36,8 +36,10 @@ MOST_FILE_BYTES: Final = 5_000_000
 FEW_ROWS: Final = 10
 # Room for the head and the foot of a file.
 _FRAME_ROOM_BYTES: Final = 8_000
-_FILE_STYLE: Final = "".join((STATIC / name).read_text() for name in ("style.css", "file.css"))
-_FILE_SCRIPT: Final = (STATIC / "file.js").read_text()
+# Browsers do not load these two files with the pages.
+_SAVED: Final = STATIC.parent / "saved"
+_FILE_STYLE: Final = (STATIC / "style.css").read_text() + (_SAVED / "page.css").read_text()
+_FILE_SCRIPT: Final = (_SAVED / "page.js").read_text()
 _PAGE_TITLE: Final = re.compile(r"<title>(.*?)</title>", re.DOTALL)
 _IMAGE_ADDRESS: Final = re.compile(r"/api/v1/projects/[^/]+/artifacts/([0-9a-f]{64})/image")
 _DATA_URL: Final = re.compile(r"data:image/[a-z]+;base64,[A-Za-z0-9+/=]+")
