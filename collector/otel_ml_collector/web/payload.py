@@ -375,6 +375,8 @@ def _forms(
 ) -> dict[str, Form]:
     if isinstance(inner, str):
         return _forms_of_text(inner, first)
+    if not isinstance(inner, Mapping | list) or not inner:
+        return {}
     passages = find_passages(inner, is_retriever=False)
     facts: dict[str, Form | None] = {
         "Chat": find_chat(value, first) or find_chat(inner, first),
@@ -385,7 +387,7 @@ def _forms(
         "Numbers": find_numbers(inner),
     }
     forms = {name: form for name, form in facts.items() if form is not None}
-    if not forms and isinstance(inner, Mapping) and inner and "$" not in inner:
+    if not forms and isinstance(inner, Mapping) and "$" not in inner:
         forms["Values"] = list_members(inner)
     return forms
 

@@ -693,6 +693,7 @@ PAST_CALL: Final = {"name": "a", "inputs": 1, "outputs": 1, "start": "2026-01-02
 # The other arguments that a call needs in addition to the tested one.
 UNANSWERED: Final = Reader("arguments", endpoint="http://127.0.0.1:9", timeout_s=0.01)
 BESIDES: Final[dict[str, Mapping[str, Any]]] = {
+    "otel_ml.reader.Runs.ask_sums": {"group": "model"},
     "otel_ml.Client.add_judge": {"judge": JUDGE},
     "otel_ml.Client.save": {"dataset": DATASET},
     **{path: {"function": rubric, "dataset": [1]} for path in EVALUATING},
