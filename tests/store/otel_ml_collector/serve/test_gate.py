@@ -155,7 +155,8 @@ class World:
             "/status": "project=theirs&of=1",
             "/objects": f"trace_id={self.theirs.trace_id.hex()}",
         }
-        asked = told.get(address[address.rindex("/") :])
+        page = address.removesuffix("/file") if address.endswith("/compare/file") else address
+        asked = told.get(page[page.rindex("/") :])
         return f"?{asked}" if asked else ""
 
 
