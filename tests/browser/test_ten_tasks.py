@@ -53,7 +53,7 @@ class Visit:
 
     def choose_time(self, name: str) -> None:
         """Choose a time range with the time control: two clicks."""
-        self.click(self.page.locator("summary").nth(1))
+        self.click(self.page.locator("#time summary"))
         self.click(self.link(name))
 
     def runs(self) -> list[str]:
