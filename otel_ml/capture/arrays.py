@@ -4,7 +4,6 @@ The functions named `take_…` run on the thread of the traced call. They copy a
 slicing. The functions named `_describe_…` run later, on the thread that sends.
 """
 
-import base64
 import functools
 import sys
 from itertools import islice
@@ -234,6 +233,8 @@ def _describe_picture(pixels: Any) -> dict[str, object]:
         if high <= 1 or low < 0 or high > 255:  # noqa: PLR2004
             pixels = pixels * 255
         pixels = pixels.astype("uint8")
+    import base64  # on first use: importing otel_ml takes less time
+
     content = base64.b64encode(pixels.tobytes()).decode()
     return {"mode": _PICTURE_MODES[channels], "size": [width, height], "pixels": content}
 

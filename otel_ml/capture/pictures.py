@@ -1,6 +1,5 @@
 """Takes snapshots of images and figures, and describes these snapshots."""
 
-import base64
 import functools
 import io
 import math
@@ -134,6 +133,8 @@ def _write_thumbnail(small: Any) -> dict[str, object]:
                 plain = small if small.mode in _PLAIN_MODES else small.convert("RGB")
                 plain.save(content, "JPEG", quality=quality)
             kind = "webp" if has_alpha else "jpeg"
+            import base64  # on first use: importing otel_ml takes less time
+
             text = f"data:image/{kind};base64,{base64.b64encode(content.getvalue()).decode()}"
             if len(text) <= _THUMBNAIL_BYTES:
                 return {"thumbnail": text}

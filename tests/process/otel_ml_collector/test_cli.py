@@ -77,13 +77,15 @@ def test_alone(tmp_path: Path) -> None:
     assert groups == {
         "Start": ["serve", "doctor", "import", "mcp"],
         "Look at recorded runs": [
-            *("projects", "runs", "open", "sessions", "models", "metrics", "export"),
+            *("projects", "runs", "open", "sessions", "models", "metrics", "export", "share"),
         ],
         "Compare and evaluate": [
             *("evaluate", "replay", "judge", "compare", "experiments", "baseline", "dataset"),
             *("alias", "variability"),
         ],
-        "Monitor and alert": ["findings", "release", "slices", "fields", "targets", "alerts"],
+        "Monitor and alert": [
+            *("findings", "release", "slices", "fields", "targets", "activity", "alerts"),
+        ],
         "Review": ["queue"],
         "Operate the collector": [
             *("check", "keys", "storage", "find", "retention", "backup", "restore"),

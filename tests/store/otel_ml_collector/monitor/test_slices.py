@@ -230,18 +230,20 @@ def make_run_of(client: str, start_ns: int) -> Span:
 
 
 def test_page(service: Service) -> None:
-    """The page has a row for each slice, and a cell for each figure that opens the slice."""
+    """The page has a row for each slice, and a cell for each figure that opens its problem."""
     page = ask(service.app, "/projects/slices/monitor").text
     assert "/projects/slices/monitor/findings?last=24h" in page
     part = ask(service.app, "/projects/slices/monitor/findings?last=24h").text
     assert "2 problems." in part
     assert part.count('<tr><td class="wrap">') == 6
     assert '<td class="n opt h3">' in part
-    (opened,) = {
-        html.unescape(one)
-        for one in re.findall(r'href="([^"]*monitor/slice[^"]*Remax[^"]*)"', part)
-    }
-    one = ask(service.app, opened).text
+    opened = set(re.findall(r'href="([^"]*/problems/[^"]*client-remax[^"]*)"', part))
+    assert opened
+    for address in opened:
+        page = ask(service.app, html.unescape(address)).text
+        assert re.search(r"<h1[^>]*>[^<]*client Remax", page)
+    asked = urlencode({"model": "answer", "where": 'tags["client"] == "Remax"'})
+    one = ask(service.app, f"/projects/slices/monitor/slice?{asked}").text
     assert '<h1 class="wrap">client Remax</h1>' in one
     assert one.count("<polyline") == 6
     assert '<td class="wrap">Latency, ms</td>' in one
