@@ -20,13 +20,13 @@ _CHANGE_COLUMNS: Final = ("time", "who", "program", "kind", "name", "action", "c
     metavar="TIME",
     help="Only changes since then: a length such as 7d, or today or yesterday [400d]",
 )
-@click.option("--kind", default="", help="Only changes of this kind, such as 'alert rule'")
+@click.option("--kind", "sort", default="", help="Only changes of this kind, such as 'alert rule'")
 @click.option(
     "--limit", default=50, type=click.IntRange(1, 1_000), metavar="N", help="Number of changes [50]"
 )
 @with_form
 def activity(
-    asked: PlaceOptions, project: str, *, last: str, kind: str, limit: int, form: Layout
+    asked: PlaceOptions, project: str, *, last: str, sort: str, limit: int, form: Layout
 ) -> int:
     """List who changed what in a project, the newest change first.
 
@@ -34,7 +34,7 @@ def activity(
     retention, data sets, deletions and labels. Changes are kept for 400 days.
     """
     with asked.open() as place, place.reader(project) as reader:
-        found = reader.activity(last=last, kind=kind, limit=limit)
+        found = reader.activity(last=last, kind=sort, limit=limit)
         rows = [{**entry, "changes": _write_changes(entry)} for entry in found["entries"]]
         with check_project(place.api(), project) as check:
             check(rows)

@@ -245,6 +245,23 @@ def test_compare_versions(versions: Reader, words: tuple[str, ...], status: int)
     assert main(["compare", *words]) == status
 
 
+@pytest.mark.usefixtures("versions")
+def test_activity(capsys: pytest.CaptureFixture[str]) -> None:
+    """The activity of a project lists its new versions; an unknown kind is refused."""
+    words = ["activity", "--kind", "version", "--format", "csv", "--columns", "name,action"]
+    assert main(words) == 0
+    assert "reply:v2,new version" in capsys.readouterr().out.splitlines()
+    assert main(["activity", "--kind", "none"]) == 2
+
+
+@pytest.mark.usefixtures("versions")
+def test_share(tmp_path: Path) -> None:
+    """A comparison is written as one file."""
+    file = tmp_path / "compared.html"
+    assert main(["share", "--compare", "reply:v1", "reply:v2", "--output", str(file)]) == 0
+    assert file.read_text().startswith("<!doctype html>")
+
+
 def short(question: int) -> None:
     trace.get_current_span().set_attribute("gen_ai.usage.output_tokens", 90 + question % 20)
 
