@@ -29,6 +29,9 @@ document.addEventListener("submit", async (event) => {
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("#views [data-delete]");
   if (button && (await send("DELETE", addressOf(button.dataset.delete)))) {
+    for (const tab of document.querySelectorAll("#views nav a + a")) {
+      if (tab.textContent === button.dataset.delete) tab.remove();
+    }
     button.closest(".row").remove();
   }
 });
