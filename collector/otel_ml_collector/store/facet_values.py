@@ -9,7 +9,7 @@ from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier
 from otel_ml_collector.store.targets import TAG_TEXT
 
 _FACET_WINDOW: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}")).sql
-# Runs of which the values are counted, the newest first.
+# The values of at most so many runs are counted: of the newest ones.
 _COUNTED_RUNS: Final = 500_000
 _COUNT_VALUES: Final = Sql("""
     SELECT facet, value, runs, sum(runs) OVER (PARTITION BY facet) AS of_facet,
@@ -17,17 +17,17 @@ _COUNT_VALUES: Final = Sql("""
     FROM (
       SELECT pair.1 AS facet, pair.2 AS value, count() AS runs
       FROM (
-        SELECT arrayJoin(arrayConcat([
+        SELECT arrayConcat([
             ('outcome', toString(outcome)), ('model', toString(model)),
             ('version', concat(toString(digest), ':', toString(structure), ':', toString(model))),
             ('user', toString({user})), ('session', toString({session}))
           ], arrayMap((name, text) -> (concat('tag:', name), {tag}), mapKeys(tags),
-            mapValues(tags)))) AS pair
+            mapValues(tags))) AS pairs
         FROM {recorded} {join}
         WHERE project = {project:String} AND start_ns >= {start:Int64}
           AND start_ns < {end:Int64} AND ({condition})
-        LIMIT {most:UInt32}
-      )
+        ORDER BY start_ns DESC LIMIT {most:UInt32}
+      ) ARRAY JOIN pairs AS pair
       WHERE value != '' AND length(value) <= 200
       GROUP BY facet, value
     )

@@ -91,3 +91,12 @@ def test_preview(service: Service) -> None:
     assert "<html" not in text
     assert 'id="save-test"' not in text
     assert ask(service.app, "/projects/previewed/runs/wrong/preview").status == 400
+
+
+def test_runs_with_many_tags(service: Service) -> None:
+    """Every run counts, however many values the runs have together."""
+    tags = {f"otel_ml.tag.t{number}": "x" for number in range(100)}
+    calls = [make_call("tagged", tags) for _ in range(5_100)]
+    service.store.take("tags", *calls)
+    page = ask(service.app, "/projects/tags/facets").text
+    assert re.search(r">tagged</span><span>5,?100</span>", page), page[:2_000]
