@@ -1,5 +1,5 @@
-// Sets the theme before the first paint: the one chosen in this browser, else the system's. Also
-// whether lists have their rail of facets.
+// Before the first paint: sets the theme that was chosen in this browser, and hides the facets of
+// lists if they were hidden here.
 
 const chosen = localStorage.getItem("otel-ml-theme");
 if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
