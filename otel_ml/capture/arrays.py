@@ -229,8 +229,8 @@ def _describe_picture(pixels: Any) -> dict[str, object]:
         pixels = numpy.nan_to_num(pixels.astype("float64"), posinf=0, neginf=0)
         low, high = float(pixels.min()), float(pixels.max())
         if low < 0 or high > 255:  # noqa: PLR2004 - not a range of pixels
-            pixels = (pixels - low) / ((high - low) or 1.0)
-        if high <= 1 or low < 0 or high > 255:  # noqa: PLR2004
+            pixels = (pixels - low) / ((high - low) or 1.0) * 255
+        elif high <= 1:
             pixels = pixels * 255
         pixels = pixels.astype("uint8")
     import base64  # on first use: importing otel_ml takes less time

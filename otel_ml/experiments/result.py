@@ -32,8 +32,8 @@ from otel_ml.statistics.report import (
     furthest_fall,
     label_item,
     write_change,
+    write_figure,
     write_label,
-    write_number,
 )
 from otel_ml.statistics.verdict import (
     FailureVerdict,
@@ -390,7 +390,7 @@ class Result(HasCard):
                 ]
                 text = "; ".join(
                     f"{judgement.judge}: "
-                    f"{judgement.explanation or judgement.label or write_number(judgement.score)}"
+                    f"{judgement.explanation or judgement.label or write_figure(judgement.score)}"
                     for judgement in judgements
                 )
                 failure = ET.SubElement(case, "failure", message=_xml(text))

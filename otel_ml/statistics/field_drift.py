@@ -11,6 +11,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Final, Literal
 
+from otel_ml.counts import write_number
 from otel_ml.statistics import floats
 from otel_ml.statistics.distances import (
     CALIBRATED,
@@ -59,7 +60,6 @@ _LEAST_SHOWN: Final = 0.005
 _TAIL: Final = 0.95
 _NAMED_CHANGES: Final = 2
 # Numbers that need more decimals are written with an exponent: 1.5e-12.
-_MOST_DECIMALS: Final = 9
 _NUMBER_FIGURES: Final = ("median", "95th percentile", "5th percentile")
 _LENGTH_FIGURES: Final = ("median length", "95th percentile of length", "5th percentile of length")
 _SCRIPT_SHARE: Final = "texts in {} script"
@@ -485,17 +485,6 @@ def write_share(share: float) -> str:
     percent = share * 100
     digits = 0 if percent == 0 or percent >= 10 or percent == round(percent) else 1  # noqa: PLR2004
     return f"{percent:.{digits}f} %"
-
-
-def write_number(value: float) -> str:
-    """Format a number with three significant digits. The integer part is complete: 12,345."""
-    if not math.isfinite(value):
-        return "–"
-    digits = max(2 - math.floor(math.log10(abs(value))), 0) if value else 0
-    if digits > _MOST_DECIMALS:
-        return f"{value:.3g}"
-    written = f"{value:,.{digits}f}"
-    return written.rstrip("0").rstrip(".") if "." in written else written
 
 
 def _describe_missing(before: Sketch, after: Sketch) -> str:

@@ -305,7 +305,7 @@ def _sketch_repeated(
 def field_of_sketch(sketch: Sketch) -> FieldSketch:
     """Convert the summary of one kind of values, as older profiles store it, to a `FieldSketch`.
 
-    Such a summary of a category does not contain the types of its values.
+    Older summaries of categories do not contain the types of the values.
     """
     runs = sketch.n + sketch.missing
     bare = replace(sketch, missing=0)

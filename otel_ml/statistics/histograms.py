@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
+from otel_ml.counts import write_number
 from otel_ml.statistics.distances import quantile
-from otel_ml.statistics.field_drift import write_number
 from otel_ml.statistics.sketches import Sketch, moments_of
 
 _CELLS: Final = 40

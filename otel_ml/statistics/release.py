@@ -21,7 +21,7 @@ from itertools import groupby
 from statistics import NormalDist
 from typing import Final, Literal, NamedTuple
 
-from otel_ml.counts import write_count
+from otel_ml.counts import write_count, write_number
 from otel_ml.statistics import floats
 from otel_ml.statistics.intervals import Estimate, exponential, normal_quantile
 from otel_ml.statistics.sequence import (
@@ -44,7 +44,6 @@ from otel_ml.statistics.verdict import (
     decide,
     round_count,
     score_margin,
-    write_digits,
     write_open,
 )
 
@@ -486,7 +485,7 @@ def _write_size(size: float, kind: str) -> str:
             return f"{100 * size:.0f} pts"
         case "amount":
             return f"{100 * (floats.exp(size) - 1):,.0f} %"
-    return write_digits(size)
+    return write_number(size)
 
 
 def _too_few(comparison: ComparedMeans) -> list[tuple[str, int]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Final
 
-from otel_ml.counts import write_count
+from otel_ml.counts import write_count, write_number
 from otel_ml.statistics.intervals import Estimate
 from otel_ml.statistics.verdict import (
     FAILED_CALLS,
@@ -15,7 +15,6 @@ from otel_ml.statistics.verdict import (
     ItemStep,
     JudgeOutcome,
     JudgeVerdict,
-    write_digits,
     write_open,
 )
 
@@ -304,7 +303,7 @@ def write_step(step: ItemStep) -> str:
 
 def _write_value(value: float, step: ItemStep) -> str:
     if not step.is_rate:
-        return write_number(value)
+        return write_figure(value)
     return {0.0: "fail", 1.0: "pass"}.get(value) or f"{100 * value:.0f} % pass"
 
 
@@ -340,9 +339,9 @@ def cut_cell(text: str) -> str:
     return text if len(text) <= CELL_CHARS else f"{text[: CELL_CHARS - 1]}…"
 
 
-def write_number(value: float | None) -> str:
+def write_figure(value: float | None) -> str:
     """Format a number with four significant digits. A missing number becomes a dash."""
-    return "–" if value is None else write_digits(value, 4)
+    return "–" if value is None else write_number(value, 4)
 
 
 def _shown(estimate: Estimate | None, is_rate: bool, *, signed: bool = False) -> str:
@@ -354,7 +353,7 @@ def _shown(estimate: Estimate | None, is_rate: bool, *, signed: bool = False) ->
     def write(number: float) -> str:
         if is_rate:
             return f"{number:{sign}.1%}"
-        return (sign if number >= 0 else "") + write_digits(number, 4)
+        return (sign if number >= 0 else "") + write_number(number, 4)
 
     return f"{write(estimate.value)} ({write(estimate.low)} to {write(estimate.high)})"
 

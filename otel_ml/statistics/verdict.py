@@ -14,6 +14,7 @@ from functools import cached_property
 from operator import attrgetter
 from typing import Final, Literal, TypeVar
 
+from otel_ml.counts import write_number
 from otel_ml.statistics import floats
 from otel_ml.statistics.exact import exact_difference, least_units, show_least, sign_flip_p
 from otel_ml.statistics.intervals import (
@@ -77,7 +78,6 @@ _MANY_TIMES: Final = 3  # from this factor on, a ratio is written as such (12×)
 _SIZE_WORDS: Final = {"latency": ("longer", "shorter", "long")}
 WORST_FIRST: Final[tuple[Word, ...]] = ("worse", "not enough data", "no difference", "better")
 FAILED_CALLS: Final = "failed calls"
-_LARGE: Final = 1e15  # larger numbers have an exponent
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,11 +359,11 @@ class JudgeVerdict:
         if of is None:
             return "–"
         if not self.is_rate:
-            return write_digits(of.value, 4).replace("-", "−")
+            return write_number(of.value, 4).replace("-", "−")
         return f"{100 * of.value:.{0 if of.value in {0, 1} else self._digits}f} %"
 
     def _write_size(self, size: float) -> str:
-        return f"{100 * size:.{self._digits}f}" if self.is_rate else write_digits(size)
+        return f"{100 * size:.{self._digits}f}" if self.is_rate else write_number(size)
 
     @property
     def _digits(self) -> int:
@@ -373,21 +373,9 @@ class JudgeVerdict:
 
     def _numbers(self, *numbers: float) -> list[str]:
         if not self.is_rate:
-            return [write_digits(number).replace("-", "−") for number in numbers]
+            return [write_number(number).replace("-", "−") for number in numbers]
         few = max(max(numbers) - min(numbers), *map(abs, numbers)) < _FEW_POINTS
         return [_number(100 * number, 1 if few else 0) for number in numbers]
-
-
-def write_digits(number: float, digits: int = 3) -> str:
-    """Write a number with few significant digits, as in 0.0123 or 24,400.
-
-    Args:
-        number: The number.
-        digits: How many digits.
-    """
-    text = f"{number:.{digits}g}"
-    rounded = float(text)
-    return f"{rounded:,.0f}" if 10**digits <= abs(rounded) < _LARGE else text
 
 
 def write_open(reasons: Sequence[str]) -> str:

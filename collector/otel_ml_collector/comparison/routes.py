@@ -439,8 +439,7 @@ def show_version_pairs(
 ) -> Response:
     """Show what two versions returned for equal inputs.
 
-    This is a part of other pages, which the browser loads after the rest of the page. Without
-    pairs, it is empty.
+    The browser loads this part after the rest of the page. Without pairs, it is empty.
     """
     versions = against, version
     answer = find_version_pairs(

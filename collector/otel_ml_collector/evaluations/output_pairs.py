@@ -171,7 +171,7 @@ def find_version_pairs(
         narrow(f"model == {quoted(model)} and version == {number}", f"({where})" if where else "")
         for number in versions
     )
-    # The newest runs of a version can be old.
+    # from the beginning, because a version may have no recent runs
     sides = PairSides(before, after, Window(0, end_ns))
     live = find_live_pairs(reader, project, sides, now_ns, versions=versions, limit=limit)
     of_items = tried.result() if tried is not None else NO_PAIRS
@@ -284,7 +284,7 @@ def measure_texts(before: str, after: str) -> float:
 def _read_pairs(
     reader: Reader, project: str, rows: Sequence[tuple[Row, Row]], now_ns: int
 ) -> list[tuple[OutputPair, RunSummary]]:
-    """Read the runs of some pairs, in the same order, each with the run of the other version."""
+    """Read the two runs of each pair. Return the pairs in this order, each with its second run."""
     keys = [(run_id_of(before), run_id_of(after)) for before, after in rows]
     ids = [run_id for pair in keys for run_id in pair]
     started = [row["start_ns"] for pair in rows for row in pair]

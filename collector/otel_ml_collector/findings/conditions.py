@@ -2,12 +2,12 @@
 
 from typing import Final
 
+from otel_ml.counts import write_number
 from otel_ml.statistics.field_drift import (
     FieldDrift,
     PartDrift,
     gained_side,
     gained_value,
-    write_number,
 )
 from otel_ml.statistics.fields import CELLS, MISSING, TYPE, VALUE
 from otel_ml.statistics.sketches import OTHER_SCRIPT, SCRIPTS

@@ -9,8 +9,9 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from pydantic import Field
 
+from otel_ml.counts import write_number
 from otel_ml.statistics.distances import FEWEST_VALUES
-from otel_ml.statistics.field_drift import write_number, write_share
+from otel_ml.statistics.field_drift import write_share
 from otel_ml_collector import wording
 from otel_ml_collector.access import ANNOTATE, access_of
 from otel_ml_collector.api.parameters import FromReader

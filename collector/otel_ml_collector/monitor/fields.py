@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
+from otel_ml.counts import write_number
 from otel_ml.statistics.distances import (
     FEWEST_VALUES,
     MARGIN,
@@ -25,7 +26,6 @@ from otel_ml.statistics.field_drift import (
     gained_side,
     gained_value,
     own_distances,
-    write_number,
     write_share,
 )
 from otel_ml.statistics.fields import (

@@ -7,8 +7,9 @@ import orjson
 from fastapi import APIRouter
 from pydantic import Field, ValidationError
 
+from otel_ml.counts import write_number
 from otel_ml.statistics.distances import quantile
-from otel_ml.statistics.field_drift import write_number, write_share
+from otel_ml.statistics.field_drift import write_share
 from otel_ml.statistics.fields import FieldSketch
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import FromReader

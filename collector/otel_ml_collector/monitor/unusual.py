@@ -11,10 +11,10 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
-from otel_ml.counts import write_count
+from otel_ml.counts import write_count, write_number
 from otel_ml.statistics import floats
 from otel_ml.statistics.distances import quantile
-from otel_ml.statistics.field_drift import write_number, write_share
+from otel_ml.statistics.field_drift import write_share
 from otel_ml.statistics.fields import TABLES, FieldSketch
 from otel_ml.statistics.sketches import Sketch, bounds_of
 from otel_ml_collector.api.parameters import FromReader

@@ -86,7 +86,7 @@ class ReadAudit:
 
 
 def _find_reads(scope: Scope) -> list[tuple[str, str]]:
-    """Return the project of an address with payloads, and the rest of the address."""
+    """Return the project and the rest of the address, if the answer can contain payloads."""
     template = getattr(scope.get("route"), "path", "")
     _, found, below = template.partition(_PROJECT_PATH)
     names = scope.get("path_params") or {}

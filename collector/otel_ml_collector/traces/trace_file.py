@@ -117,7 +117,7 @@ class _TraceFile:
         pane: The left pane of the page; None for a trace with one span.
         contexts: What the template of a pane shows, by run ID.
         panes: The written panes by run ID, the selected run first.
-        without: What is left out of a pane, by run ID.
+        without: The parts that a pane does not have, by run ID.
         limits: What is written of a pane, by run ID.
     """
 
@@ -241,13 +241,13 @@ class _TraceFile:
         measure: Callable[[str], int],
         shorten: Callable[[str], None] | None,
     ) -> int:
-        """Write the largest panes in a shorter form until all fit; returns how many.
+        """Write the largest panes in a shorter form until all fit. Return how many were shortened.
 
         Args:
             run_ids: The panes that may be shortened.
             most: Maximum size of all panes.
             measure: Measures a pane.
-            shorten: Notes what is left out of a pane; None to leave out the whole pane.
+            shorten: Makes a pane shorter, by its run ID. None to leave out whole panes.
         """
         sizes = {run_id: measure(pane) for run_id, pane in self.panes.items()}
         total, number = sum(sizes.values()), 0

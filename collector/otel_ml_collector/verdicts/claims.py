@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from otel_ml.counts import write_number
 from otel_ml.statistics.intervals import Estimate
-from otel_ml.statistics.verdict import decide, write_digits
+from otel_ml.statistics.verdict import decide
 from otel_ml_collector import wording
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.verdicts.verdicts import Interval
@@ -282,7 +283,7 @@ def claim_version(subject: str, values: ComparedValues, baseline: str, part: str
         verb = "are right" if values.is_target else "pass"
         return Claim(f"{subject} is worse{within}", f": {first} {verb}, {second} with {baseline}")
     if values.kind == "score":
-        text = f": {_name_score(values)}, {write_digits(before)} with {baseline}"
+        text = f": {_name_score(values)}, {write_number(before)} with {baseline}"
         return Claim(f"{subject} is worse{within}", text)
     first, second = write_amounts(name, now, before)
     return Claim(
@@ -345,8 +346,8 @@ _PER_RUN: Final = {"latency": "", "cost": " per run", "tokens": " tokens per run
 def _name_score(values: ComparedValues) -> str:
     """Write a score with what gives it: `mean score 0.61 by judge "closeness"`."""
     if values.is_target:
-        return f"{values.figure} {write_digits(values.now)}"
-    return f'mean score {write_digits(values.now)} by judge "{values.figure}"'
+        return f"{values.figure} {write_number(values.now)}"
+    return f'mean score {write_number(values.now)} by judge "{values.figure}"'
 
 
 def _write_times(now: float, before: float) -> str:
@@ -380,7 +381,7 @@ def claim_slice(subject: str, part: str, values: ComparedValues, *, is_worse: bo
         title = f"{subject} is {direction}{within}"
         return Claim(title, f": {first} {verb}, {others} {second}")
     if values.kind == "score":
-        text = f": {_name_score(values)}, {others} {write_digits(before)}"
+        text = f": {_name_score(values)}, {others} {write_number(before)}"
         return Claim(f"{subject} is {direction}{within}", text)
     first, second = write_amounts(name, now, before)
     verb = {

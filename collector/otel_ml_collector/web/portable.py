@@ -1,14 +1,13 @@
 """Rewrites a rendered page so that it works in a file of its own, without a server.
 
-The pages' own templates make the content of the file, so it changes with them. What is left of it
-is decided here: only elements and attributes that are listed below are written, every text is
-escaped again, and every address is checked. Nothing that was recorded can therefore add an element,
-even if a template had a fault.
+The file has what the pages' own templates write, so it changes with them. Only the elements and
+attributes below are kept, every text is escaped again, and every address is checked. So nothing
+that was recorded can add an element, even if a template had a fault.
 """
 
 import base64
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 from html.parser import HTMLParser
 from typing import Final
@@ -123,7 +122,6 @@ class _Open:
     is_dropped: bool = False
     is_values: bool = False
     rows: int = 0
-    classes: Collection[str] = field(default_factory=frozenset)
 
 
 class _Writer(HTMLParser):
@@ -176,16 +174,9 @@ class _Writer(HTMLParser):
 
     def _start(self, tag: str, given: Mapping[str, str], *, is_closed: bool) -> None:
         classes = frozenset(given.get("class", "").split())
-        if self._skipped or self._is_dropped(tag, given, classes):
+        if self._skipped or self._is_dropped(tag, given, classes) or self._is_full():
             if not is_closed:
-                self._open.append(_Open(tag, "", is_dropped=True))
-                self._skipped += 1
-            return
-        if self._chars > self._limits.chars:
-            self._limits.is_cut = True
-            if not is_closed:
-                self._open.append(_Open(tag, "", is_dropped=True))
-                self._skipped += 1
+                self._skip(tag)
             return
         written, attributes = self._address(tag, given, classes)
         if not written:
@@ -208,8 +199,17 @@ class _Writer(HTMLParser):
         )
         if tag == "time" and "data-ago" in given:  # "3 min ago" would soon be wrong
             self._write(escape(f"{given.get('datetime', '')[:19].replace('T', ' ')} UTC"))
-            self._open.append(_Open("ago", "", is_dropped=True))
-            self._skipped += 1
+            self._skip("ago")
+
+    def _skip(self, tag: str) -> None:
+        """Leave out everything up to the end of an element."""
+        self._open.append(_Open(tag, "", is_dropped=True))
+        self._skipped += 1
+
+    def _is_full(self) -> bool:
+        is_full = self._chars > self._limits.chars
+        self._limits.is_cut |= is_full
+        return is_full
 
     def _is_dropped(self, tag: str, given: Mapping[str, str], classes: Collection[str]) -> bool:
         if tag not in _KEPT_ELEMENTS or "hx-get" in given or "data-live" in given:

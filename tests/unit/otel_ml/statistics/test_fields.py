@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import pytest
 
+from otel_ml.counts import write_number
 from otel_ml.statistics.distances import distance
 from otel_ml.statistics.field_drift import (
     FieldDrift,
@@ -14,7 +15,6 @@ from otel_ml.statistics.field_drift import (
     compare_fields,
     moved_share,
     own_distances,
-    write_number,
     write_share,
 )
 from otel_ml.statistics.fields import (

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from otel_ml.counts import write_number
 from otel_ml.statistics.intervals import Estimate, newcombe_paired, wilson
 from otel_ml.statistics.verdict import (
     AMOUNTS,
@@ -25,7 +26,6 @@ from otel_ml.statistics.verdict import (
     estimate_groups,
     estimate_judges,
     is_flaky,
-    write_digits,
 )
 
 
@@ -612,8 +612,8 @@ def test_change_below_the_absolute_margin() -> None:
 
 @pytest.mark.parametrize(
     ("number", "text"),
-    [(0.01234, "0.0123"), (999.6, "1,000"), (24_370.4, "24,400"), (-8_612, "-8,610"), (0, "0")],
+    [(0.01234, "0.0123"), (999.6, "1,000"), (24_370.4, "24,370"), (1e15, "1e+15"), (0, "0")],
 )
 def test_large_numbers_have_no_exponent(number: float, text: str) -> None:
-    """Numbers in sentences have three digits and no exponent."""
-    assert write_digits(number) == text
+    """Numbers in sentences have three digits, a whole integer part and hardly ever an exponent."""
+    assert write_number(number) == text
