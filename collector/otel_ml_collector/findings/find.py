@@ -49,17 +49,19 @@ def _find_worse_slices(question: FindingsQuestion) -> list[Finding]:
 def _choose_worse(question: FindingsQuestion, answer: Slices) -> list[Finding]:
     """Make findings of the slices that do worse, and mark those that did so before.
 
-    Versions that are compared as a release are left out.
+    Versions, releases and LLMs that are compared with a baseline are left out.
     """
     findings = leave_decided(find_worse(answer, question.window), _list_decided(question))
     return mark_weak_spots(question, findings, answer)
 
 
-def _list_decided(question: FindingsQuestion) -> set[tuple[str, int | None]]:
-    """List the versions that are compared as a release: the new ones and their baselines."""
-    changes = [item for item in find_changes_of(question) if item.dimension == "version"]
-    versions = {(item.model, item.version) for item in changes}
-    return versions | {(item.model, item.baseline_version) for item in changes}
+def _list_decided(question: FindingsQuestion) -> set[tuple[str, str]]:
+    """List the versions, releases and LLMs that are compared: the new ones and their baselines."""
+    return {
+        (change.model, condition)
+        for change in find_changes_of(question)
+        for condition in change.conditions
+    }
 
 
 SLICES: Final = Contributor("slices", _find_worse_slices)

@@ -228,16 +228,15 @@ def gather_findings(asked: Mapping[str, Callable[[], list[Finding]]]) -> Gathere
 def order_findings(findings: Iterable[Finding]) -> list[Finding]:
     """Sort findings, worst first, and leave out slice findings that repeat a release finding.
 
-    A release finding reports that a new model version is worse than its baseline. Slice findings
-    about the runs of the same version are left out. Slice findings about ground truth are left out
-    only if the release finding is about the same prediction target.
+    A release finding reports that a new model version is worse than its baseline. A slice finding
+    about the ground truth of one of these versions is left out if the release finding is about the
+    same prediction target.
 
     Broken data comes first, then worse releases and changed models, then slices, then changed
     traffic, then known weak spots. Within these groups, the finding with the most affected runs
     comes first.
     """
     every = list(findings)
-    released = {(item.model, item.version) for item in every if item.kind == "release"}
     reported = {
         (item.model, f"version == {version}", item.target)
         for item in every
@@ -247,7 +246,7 @@ def order_findings(findings: Iterable[Finding]) -> list[Finding]:
     return sorted(
         (
             item
-            for item in leave_decided(every, released)
+            for item in every
             if item.kind != "slice" or (item.model, item.condition, item.target) not in reported
         ),
         key=lambda finding: (
@@ -261,25 +260,23 @@ def order_findings(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def leave_decided(
-    findings: Iterable[Finding], decided: Collection[tuple[str, int | None]]
+    findings: Iterable[Finding], decided: Collection[tuple[str, str]]
 ) -> list[Finding]:
-    """Leave out slice findings about model versions that are already compared as a release.
+    """Leave out slice findings about versions, releases and LLMs that are compared with a baseline.
 
-    A release is a new version, compared with its baseline. For example, the slice finding that
-    ``version == 3`` fails more often is left out if `decided` has version 3. Slice findings about
-    ground truth stay, because the comparison of a release covers ground truth only if enough of it
-    has arrived.
+    For example, the slice finding that ``version == 3`` fails more often is left out if `decided`
+    has version 3. Slice findings about ground truth stay, because the comparison covers ground
+    truth only if enough of it has arrived.
 
     Args:
         findings: The findings.
-        decided: Model and version number of each version that is compared. Entries without a
-            number have no effect.
+        decided: Model and condition, such as ``release == "1.1"``, of both sides of each
+            comparison.
     """
-    versions = {(model, f"version == {number}") for model, number in decided if number is not None}
     return [
         finding
         for finding in findings
         if finding.kind != "slice"
         or finding.target
-        or (finding.model, finding.condition) not in versions
+        or (finding.model, finding.condition) not in decided
     ]

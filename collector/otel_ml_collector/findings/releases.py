@@ -307,6 +307,13 @@ class Change:
         return f"v{self.baseline_version}", f"v{self.version}"
 
     @property
+    def conditions(self) -> tuple[str, str]:
+        """Filters for the runs of the baseline and of the other side, without the model."""
+        before = self.baseline if self.baseline_version is None else self.baseline_version
+        now = self.name if self.version is None else self.version
+        return f"{self.dimension} == {quoted(before)}", f"{self.dimension} == {quoted(now)}"
+
+    @property
     def runs(self) -> tuple[int, int]:
         """Number of compared runs, of the baseline and of the other side."""
         older, newer = self.choice.runs
@@ -1167,13 +1174,14 @@ def _describe(change: Change, verdict: SidesVerdict, worse: Sequence[WorseSlice]
         sentence = f"{verdict.first.name}: {verdict.first.sentence}"
     of_model = f"model == {quoted(change.model)}"
 
-    def make_side(name: str, version: int | None, runs: int) -> Side:
-        value: str | int = name if version is None else version
-        where = f"{of_model} and {change.dimension} == {quoted(value)}"
-        return Side(name=name, version=version, where=where, runs=runs)
-
-    candidate = make_side(change.name, change.version, change.runs[1])
-    baseline = make_side(change.baseline, change.baseline_version, change.runs[0])
+    wheres = [f"{of_model} and {condition}" for condition in change.conditions]
+    baseline = Side(
+        name=change.baseline,
+        version=change.baseline_version,
+        where=wheres[0],
+        runs=change.runs[0],
+    )
+    candidate = Side(name=change.name, version=change.version, where=wheres[1], runs=change.runs[1])
     since = {
         figure.name: to_rfc3339(min((figure.since + 1) * HOUR_NS, change.end_ns))
         for figure in verdict.figures

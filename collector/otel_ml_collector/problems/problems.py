@@ -121,18 +121,20 @@ class Sign:
     recent: Sequence[int] = ()
 
     @property
-    def order(self) -> tuple[int, bool, float, str]:
+    def order(self) -> tuple[int, bool, bool, float, str]:
         """Key by which the signs of a problem are sorted: its findings, alerts and errors.
 
         The title of the first sign is the title of the problem. Signs are sorted by kind first. For
         example, a comparison of a new version comes before a finding about a slice. Within a kind,
-        a sign about whole requests comes before a sign about functions inside the requests. Then a
-        sign comes first if a larger share of its runs is affected.
+        a sign about whole requests comes before a sign about functions inside the requests, and a
+        new version before a new release or LLM. Then a sign comes first if a larger share of its
+        runs is affected.
         """
         is_outer = self.tops * 2 > self.runs
         return (
             _SIGN_KINDS.index(self.kind),
             not is_outer,
+            self.finding is None or self.finding.version is None,
             -self.size / max(self.runs, 1),
             self.title,
         )

@@ -20,6 +20,7 @@ from otel_ml_collector.findings.findings import (
     FindingKind,
     FindingsQuestion,
     find_findings,
+    leave_decided,
     make_question,
     order_findings,
 )
@@ -265,7 +266,10 @@ def test_same_size() -> None:
 
 
 def test_release_is_no_slice() -> None:
-    """A worse version is listed as a release, and not also as a slice."""
-    release = make_finding("release", 5, version=2)
+    """A compared version or release is not listed as a slice too, but its ground truth is."""
     other = make_finding("slice", 7, version=1)
-    assert order_findings([make_finding("slice", 9, version=2), other, release]) == [release, other]
+    version = make_finding("slice", 9, version=2)
+    release = replace(version, condition='release == "1.1"')
+    truth = replace(version, target="label")
+    decided = {("answer", "version == 2"), ("answer", 'release == "1.1"')}
+    assert leave_decided([version, release, other, truth], decided) == [other, truth]

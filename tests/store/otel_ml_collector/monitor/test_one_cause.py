@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from otel_ml_collector.span import Span, Value
+from otel_ml_collector.span import Scope, Span, Value
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import make_call, trace_id
@@ -21,12 +21,15 @@ PROBLEMS: Final = {
     "country": "country v2 is worse for region PL",
     "hard": "hard is worse for region IT",
     "broken": "broken v2 fails in",
+    "labelled": "labelled v2 is worse",
+    "released": "released in release 2.0 is worse",
 }
+RELEASED: Final = ("labelled", "released")  # whose spans have `service.version`
 RANGES: Final = ("1h", "24h", "7d", "30d")
 
 
 def make_situations(now_ns: int) -> Iterator[Span]:
-    """Make nine days of runs of four functions, each with one cause; v2 is three days old."""
+    """Make nine days of runs of six functions, each with one cause; v2 is three days old."""
     draw = random.Random(81)  # noqa: S311 - guards nothing
     steps = [
         *range(10 * MINUTE_NS, HOUR_NS, MINUTE_NS // 4),
@@ -39,15 +42,19 @@ def make_situations(now_ns: int) -> Iterator[Span]:
         fails = 0.05
         if (model, region) == ("hard", "IT") or (model, region, is_new) == ("country", "PL", True):
             fails = 0.6
-        if model == "canary" and is_new:
+        if model in ("canary", *RELEASED) and is_new:
             fails = 0.4
         is_error = model == "broken" and is_new and draw.random() < 0.4
         told: dict[str, Value] = {
-            "otel_ml.model.version": "bb" if is_new else "aa",
             "otel_ml.tag.region": region,
             "otel_ml.tag.plan": draw.choice(["free", "paid"]),
             "otel_ml.passed.right": not is_error and draw.random() >= fails,
         }
+        if model != "released":
+            told["otel_ml.model.version"] = "bb" if is_new else "aa"
+        resource: dict[str, Value] = {}
+        if model in RELEASED:
+            resource["service.version"] = "2.0" if is_new else "1.0"
         if is_error:
             told |= {"otel_ml.outcome": "error", "error.type": "ValueError"}
             del told["otel_ml.passed.right"]
@@ -56,6 +63,7 @@ def make_situations(now_ns: int) -> Iterator[Span]:
             told,
             trace_id=trace_id(place + 1),
             start_ns=now_ns - age_ns,
+            scope=Scope(resource, "tests", "1", {}),
             status_code=2 if is_error else 0,
             status_message="no such plan" if is_error else "",
         )
@@ -63,7 +71,7 @@ def make_situations(now_ns: int) -> Iterator[Span]:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Open a collector with the four situations."""
+    """Open a collector with the six situations."""
     with open_service(tmp_path_factory.mktemp("causes")) as opened:
         now_ns = time.time_ns()
         opened.store.take("causes", *make_situations(now_ns), now_ns=now_ns)
