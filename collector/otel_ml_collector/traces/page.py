@@ -49,7 +49,7 @@ from otel_ml_collector.traces.conversation import (
     finish_reason,
 )
 from otel_ml_collector.traces.steps import find_agent, find_steps
-from otel_ml_collector.traces.trace_pane import TracePane, make_pane, read_tree
+from otel_ml_collector.traces.trace_pane import TracePane, find_tree, make_pane, read_tree
 from otel_ml_collector.traces.tree import SpanTree, TreeSpan, list_below
 from otel_ml_collector.traces.tree_rows import TreeState, find_next_error
 from otel_ml_collector.web import view
@@ -285,7 +285,19 @@ def show_tree(
     tree: Annotated[TreeState, Query()],
 ) -> Response:
     """Show the tree of a trace in another state, as the left pane."""
-    context = _find_pane(reader, project, run_id, tree)
+    now_ns = time.time_ns()
+    keyed = find_key(reader, run_id.partition("-")[0])
+    run = runs.find_run(reader, run_id, project, now_ns=now_ns)
+    page = runs.TracePage(limit=MAX_ROWS)
+    trace = find_trace(reader, run.trace_id, now_ns=now_ns, page=page, found=keyed)
+    spans, is_part = read_tree(reader, trace, now_ns, run.trace_id)
+    pane = make_pane(reader, spans, tree, run, now_ns=now_ns, known=trace.runs, is_part=is_part)
+    context = {
+        "pane": pane,
+        "run": run,
+        "project": project,
+        "hidden_parents": len(trace.hidden_parents),
+    }
     return show_page(request, "trace_tree.html", context)
 
 
@@ -298,42 +310,27 @@ def show_rows(
     below: Annotated[RowsBelow, Query()],
 ) -> Response:
     """Show the rows below a row of the tree."""
-    place = below.key, below.level, below.first
-    context = _find_pane(reader, project, run_id, below, place)
-    return show_page(request, "tree_rows.html", context)
-
-
-def _find_pane(
-    reader: Reader,
-    project: str,
-    run_id: str,
-    state: TreeState,
-    below: tuple[str, int, int] | None = None,
-) -> dict[str, Any]:
-    """Find what the left pane shows, or the rows below one of its rows."""
     now_ns = time.time_ns()
-    keyed = find_key(reader, run_id.partition("-")[0])
-    run = runs.find_run(reader, run_id, project, now_ns=now_ns)
-    # Rows below a row need only the outline of the trace.
-    page = runs.TracePage(limit=MAX_ROWS if below is None else 1)
-    trace = find_trace(reader, run.trace_id, now_ns=now_ns, page=page, found=keyed)
-    spans, is_part = read_tree(reader, trace, now_ns, run.trace_id)
+    trace_id = run_id.partition("-")[0]
+    # Rows need only the outline of the trace, and not the run.
+    tree, is_part = find_tree(reader, trace_id, now_ns), False
+    if tree is None:
+        found = find_trace(reader, trace_id, now_ns=now_ns, page=runs.TracePage(limit=MAX_ROWS))
+        tree, is_part = read_tree(reader, found, now_ns, trace_id)
+    own = tree.find(run_id)
+    if own is None or own.span.project != project:
+        raise Missing(f"There is no run {run_id[:80]!r} in the project {project[:80]!r}")
     pane = make_pane(
         reader,
-        spans,
-        state,
-        run,
+        tree,
+        below,
+        own.span,
         now_ns=now_ns,
-        known=trace.runs,
+        known=(),
         is_part=is_part,
-        below=below,
+        below=(below.key, below.level, below.first),
     )
-    return {
-        "pane": pane,
-        "run": run,
-        "project": project,
-        "hidden_parents": len(trace.hidden_parents),
-    }
+    return show_page(request, "tree_rows.html", {"pane": pane, "run": own.span})
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from otel_ml_collector.runs.answers import (
 )
 from otel_ml_collector.runs.traces import find_outline, find_text_matches, outline_of
 from otel_ml_collector.store.reader import Reader, span_of, winners
-from otel_ml_collector.store.runs import Key, read_runs
+from otel_ml_collector.store.runs import Key, find_places, read_runs, read_state
 from otel_ml_collector.traces.clock_skew import ClockNote, find_clock_notes
 from otel_ml_collector.traces.critical_path import (
     SLOW_MS,
@@ -54,6 +54,9 @@ _TENTHS_OF_SECONDS_FROM_MS: Final = 1_000_000.0
 _WHOLE_MS_FROM: Final = 1_000.0
 _TENTHS_FROM_MS: Final = 10.0
 _CENTS: Final = 0.1
+# Larger trees, and trees that still grow, are not kept in memory.
+_MOST_KEPT: Final = 10_000
+_NOT_KEPT: Final = 10**9
 _LARGE_COST: Final = 10.0
 # The first value of an input that is a JSON object; the preview of an input can be cut.
 _FIRST_VALUE: Final = re.compile(r'\{"[^"]*": ?"([^"]+)')
@@ -234,6 +237,32 @@ class TracePane:
         return ",".join(sorted({*self.opened} ^ {key})) or "-"
 
 
+def find_tree(reader: Reader, trace_id: str, now_ns: int) -> SpanTree | None:
+    """Find all spans of a trace as a tree; None if there are more than 100,000.
+
+    The tree of an ended trace is kept in memory until the rows of the trace change, because each
+    fold, selected span and search of a page needs it: of 5,000 spans, the query takes 0.1 s.
+
+    Args:
+        reader: The store.
+        trace_id: The trace. If it is missing, the tree is empty.
+        now_ns: The current time; unfinished spans end now, or when their process was last active.
+    """
+    places = find_places(reader, trace_id)
+    states = [(place, *read_state(reader, place).values()) for place in places]
+
+    def make() -> SpanTree | None:
+        spans = find_outline(reader, trace_id, now_ns)
+        return None if spans is None else make_span_tree(spans)
+
+    def count_kept(tree: SpanTree | None) -> int:
+        if tree is None or tree.unfinished or len(tree.nodes) > _MOST_KEPT:
+            return _NOT_KEPT
+        return len(tree.nodes)
+
+    return reader.memory.work_out(("tree of a trace", *states), make, count_kept)
+
+
 def read_tree(
     reader: Reader, trace: Trace, now_ns: int, trace_id: str = ""
 ) -> tuple[SpanTree, bool]:
@@ -248,18 +277,18 @@ def read_tree(
     Returns:
         The tree, and whether it is incomplete, because the trace has more than 100,000 spans.
     """
-    spans = None
+    tree = None
     if trace.next_cursor is not None:
-        spans = find_outline(reader, trace_id, now_ns)
-    is_part = trace.next_cursor is not None and spans is None
-    return make_span_tree(spans or outline_of(trace.runs, now_ns)), is_part
+        tree = find_tree(reader, trace_id, now_ns)
+    is_part = trace.next_cursor is not None and tree is None
+    return tree or make_span_tree(outline_of(trace.runs, now_ns)), is_part
 
 
 def make_pane(
     reader: Reader,
     tree: SpanTree,
     state: TreeState,
-    run: RunSummary,
+    run: RunSummary | SpanOutline,
     *,
     now_ns: int,
     known: Sequence[RunSummary],
@@ -280,9 +309,10 @@ def make_pane(
             position of the first one. None to list the whole tree.
     """
     current = tree.find(run.run_id)
+    trace_id = run.run_id.partition("-")[0]
     matching, matches = None, None
     if state.is_filtered:
-        found = find_text_matches(reader, run.trace_id, state.find) if state.find else ()
+        found = find_text_matches(reader, trace_id, state.find) if state.find else ()
         selected, matching = find_matching(tree, state, found)
         matches = len(selected)
     lister = TreeRows(tree, state, current, matching)
