@@ -49,6 +49,9 @@ if TYPE_CHECKING:
     from otel_ml.reader.api import Api
 
 _VARIABLE: Final = "OTEL_ML_ENDPOINT"
+NO_PROJECT: Final = (
+    "No project given: use --project P or set OTEL_ML_PROJECT; otel-ml projects lists the projects"
+)
 _PLACE_SETTINGS: Final = ("data_dir", "store", "http")
 _MOST_KEY_CHARS: Final = 1_000
 _MOST_BYTES: Final = 1_000_000
@@ -453,7 +456,7 @@ def with_project(command: Command) -> Command:
     def read(context: click.Context, option: click.Parameter, text: str | None) -> str:
         project = text or os.environ.get("OTEL_ML_PROJECT")
         if not project:
-            raise BadSetting("No project given: use --project P or set OTEL_ML_PROJECT")
+            raise BadSetting(NO_PROJECT)
         return project
 
     option = click.option(

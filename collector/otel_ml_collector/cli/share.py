@@ -10,7 +10,7 @@ import click
 
 from otel_ml_collector.cli.failure import DONE, HELP, NOT_FOUND, USAGE, CommandFailed
 from otel_ml_collector.cli.output import open_file
-from otel_ml_collector.cli.place import PlaceOptions, with_place
+from otel_ml_collector.cli.place import NO_PROJECT, PlaceOptions, with_place
 from otel_ml_collector.errors import BadSetting
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def share(
         raise CommandFailed("Name one RUN or TRACE, --experiment, --compare or --session", USAGE)
     ((kind, value),) = named.items()
     if project is None and kind != "run":
-        raise BadSetting("No project given: use --project P or set OTEL_ML_PROJECT")
+        raise BadSetting(NO_PROJECT)
     with asked.open() as place:
         api = place.api(_FILE_TIMEOUT_S)
         options = {"link": link or None, "redact": redact or None}

@@ -373,7 +373,8 @@ def claim_slice(subject: str, part: str, values: ComparedValues, *, is_worse: bo
         rates = f"in {first} of runs, {others} in {second}"
         if name == "errors":
             verb = "fails" if is_worse else "fails less"
-            return Claim(f"{subject} {verb}{within}", f" {rates}")
+            mark = "" if is_worse else ":"
+            return Claim(f"{subject} {verb}{within}", f"{mark} {rates}")
         if name == "missing inputs":
             verb = "gets no input" if is_worse else "lacks input less often"
             return Claim(f"{subject} {verb}{within}", f" {rates}")

@@ -92,6 +92,8 @@ def test_better_slice() -> None:
     """A slice that is better has a sentence too."""
     claim = claim_slice("ask", "client acme", compared("brief", 0.99, 0.9), is_worse=False)
     assert claim == Claim("ask is better for client acme", ": 99 % pass, elsewhere 90 %")
+    claim = claim_slice("ask", "client acme", compared("errors", 0.01, 0.09), is_worse=False)
+    assert claim == Claim("ask fails less for client acme", ": in 1 % of runs, elsewhere in 9 %")
 
 
 @pytest.mark.parametrize(
