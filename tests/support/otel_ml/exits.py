@@ -8,12 +8,12 @@ from textwrap import dedent
 
 from tests.support.sampling import EVERY_CASE
 
-EXITS = 100 if EVERY_CASE in os.environ else 15
+EXITS = 100 if EVERY_CASE in os.environ else 5
 _AT_ONCE = 5
 
 
 def end_often(program: str, endpoint: str, python: str = sys.executable) -> list[tuple[int, str]]:
-    """Run a program 15 times, at night 100 times, and return status and errors of bad ends.
+    """Run a program 5 times, at night 100 times, and return status and errors of bad ends.
 
     Args:
         program: The program. It finds the endpoint in ``OTEL_ML_ENDPOINT``.
