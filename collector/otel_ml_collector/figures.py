@@ -521,19 +521,32 @@ def make_tiles(
         )
     is_unfinished = over.starts_ns[-1] + step_ns > window.end_ns
     return [
-        _split_unfinished(replace(tile, where=narrow(where, tile.where)))
+        _split_tile(replace(tile, where=narrow(where, tile.where)))
         if is_unfinished
         else replace(tile, where=narrow(where, tile.where))
         for tile in tiles
     ]
 
 
-def _split_unfinished(tile: Tile) -> Tile:
-    """Take the way to the last bucket out of the curve, if that bucket has a value."""
-    points = tile.now.split()
+def split_unfinished(curve: str) -> tuple[str, str]:
+    """Take the way to the last bucket out of a curve, if that bucket has a value.
+
+    Args:
+        curve: The points of an SVG curve, of buckets of which the last one is not over.
+
+    Returns:
+        The points of the finished buckets, and the last two points. The latter is empty if the last
+        bucket has no value.
+    """
+    points = curve.split()
     if len(points) <= 1 or not points[-1].startswith(_LAST_PLACE):
-        return tile
-    return replace(tile, now=" ".join(points[:-1]), unfinished=" ".join(points[-2:]))
+        return curve, ""
+    return " ".join(points[:-1]), " ".join(points[-2:])
+
+
+def _split_tile(tile: Tile) -> Tile:
+    now, unfinished = split_unfinished(tile.now)
+    return replace(tile, now=now, unfinished=unfinished)
 
 
 def make_table(

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Final
 
-from otel_ml_collector.findings import drift, releases, tag_values
+from otel_ml_collector.findings import drift, levels, releases, tag_values
 from otel_ml_collector.findings.drift import CheckedDays, count_checked_days
 from otel_ml_collector.findings.findings import (
     Before,
@@ -66,7 +66,8 @@ def _list_decided(question: FindingsQuestion) -> set[tuple[str, str]]:
 
 SLICES: Final = Contributor("slices", _find_worse_slices)
 TAG_VALUES: Final = Contributor("new values of tags", tag_values.contribute)
-CONTRIBUTORS: Final = (FIELDS, NEW_VERSIONS, SLICES, TAG_VALUES)
+LEVELS: Final = Contributor("failures and cost", levels.contribute)
+CONTRIBUTORS: Final = (FIELDS, NEW_VERSIONS, SLICES, LEVELS, TAG_VALUES)
 
 
 def find_project_findings(
@@ -252,7 +253,7 @@ def _find_monitor(question: FindingsQuestion) -> MonitorState:
     asked_releases = reader.ahead(lambda _: find_releases_of(question))
     others = {
         contributor.subject: ask_ahead(contributor, question)
-        for contributor in (FIELDS, TAG_VALUES)
+        for contributor in (FIELDS, LEVELS, TAG_VALUES)
     }
     gathered = gather_findings(
         {

@@ -14,7 +14,7 @@ from otel_ml_collector.times import DAY_NS
 from otel_ml_collector.verdicts.claims import Measure
 from otel_ml_collector.windows import Window
 
-FindingKind = Literal["broken", "release", "model", "slice", "traffic"]
+FindingKind = Literal["broken", "release", "model", "slice", "level", "traffic"]
 Cause = Literal["version", "slice of a version", "no version", ""]
 Before = Literal["24h", "7d", "28d"]
 # Broken data comes first, then changed models, then slices that are worse than all other runs, then
@@ -24,6 +24,7 @@ _RANKS: Final[dict[FindingKind, int]] = {
     "release": 1,
     "model": 1,
     "slice": 2,
+    "level": 2,
     "traffic": 3,
 }
 _BEFORE_NS: Final[dict[Before, int]] = {"24h": DAY_NS, "7d": 7 * DAY_NS, "28d": 28 * DAY_NS}
@@ -35,7 +36,8 @@ class Finding:
 
     Attributes:
         kind: `broken` data, a `release` that is worse, a `model` that changed, a `slice` that does
-            worse than all other runs, or changed `traffic`.
+            worse than all other runs, a `level` of failures or cost that is high or rose, or
+            changed `traffic`.
         sentence: The claim, with at most three numbers and without a full stop.
         model: The model that has the problem.
         where: The filter that lists the runs that show the problem.
@@ -57,7 +59,9 @@ class Finding:
         change: What changed in the version, in a few words; empty if that is unknown.
         runs: Number of runs that `where` lists in this time; None if they were not counted.
         weak_since_ns: For a slice that was worse in the 7 days before, too: start of its first run
-            in these days, in nanoseconds since 1970. None for everything that changed.
+            in these days, in nanoseconds since 1970. For a function that failed as often before:
+            start of the first hour with a failure. None for everything that changed.
+        limit: For a level: value of the figure from which an alert rule for it should fire. Else 0.
         cause: What explains a worse version or slice: a new `version` (or release or LLM), a `slice
             of a version`, or `no version`. Empty for data that is broken or changed.
     """
@@ -83,6 +87,7 @@ class Finding:
     change: str = ""
     runs: int | None = None
     weak_since_ns: int | None = None
+    limit: float = 0.0
     cause: Cause = ""
 
     @property

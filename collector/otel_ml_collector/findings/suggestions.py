@@ -120,6 +120,29 @@ def suggest_for_judge(judge: str) -> Suggestion:
     }
 
 
+def suggest_for_level(model: str, figure: str, limit: float, last: str) -> Suggestion:
+    """Suggest a rule that fires while a function fails more often, or costs more, than before.
+
+    Args:
+        model: Name of the function.
+        figure: `errors`, `cost` (per run) or `spending` (in an hour).
+        limit: The share, or the amount in dollars.
+        last: The period in which it is high.
+    """
+    rounded = float(f"{limit:.3g}")
+    if figure == "spending":
+        when, window = f"cost > {rounded!r}", "1h"
+    else:
+        when, window = f"surely({_PLAIN_TAG[figure]} > {rounded!r})", _WINDOWS[last]
+    return {
+        "name": _name(f"{model}: {figure}"),
+        "where": f"model == {quoted(model)}",
+        "when": when,
+        "window": window,
+        "min_runs": str(_LEAST_RUNS),
+    }
+
+
 def suggest_for_release(model: str, figure: str, condition: str = "") -> Suggestion:
     """Suggest a rule that fires while the newest version is worse than the one before.
 

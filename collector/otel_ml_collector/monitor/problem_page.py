@@ -360,6 +360,7 @@ _FIGURE_NAMES: Final = {
     "missing outputs": "share of runs without output",
     "latency": "typical latency",
     "cost": "cost per run",
+    "spending": "cost",
     "tokens": "tokens per run",
 }
 
@@ -641,7 +642,7 @@ def _draw_chart(
         for release in (found.state.releases if found.state else ())
         if release.model == finding.model and release.dimension == "version"
     }
-    if curve.began is not None:
+    if curve.began is not None and finding.kind == "release":
         began |= {f"v{finding.version}" if finding.version else "new": finding.start_ns}
     newest = sorted(began.items(), key=lambda item: item[1])[-_MOST_MARKS:]
     is_share = name == "errors" or (figure is not None and figure.kind == "rate")
@@ -698,4 +699,4 @@ def _write_tick(name: str, value: float, *, is_share: bool) -> str:
         return f"{100 * value:g}{wording.THIN}%"
     if name == "latency":
         return wording.duration(value) if value >= _SECOND_MS else f"{value:g}{wording.THIN}ms"
-    return f"$ {value:g}" if name == "cost" else f"{value:,g}"
+    return f"$ {value:g}" if name in ("cost", "spending") else f"{value:,g}"

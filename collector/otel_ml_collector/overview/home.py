@@ -12,7 +12,7 @@ from starlette.responses import Response
 from otel_ml.records import ProjectCounts
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.errors import InternalError, Missing, Unavailable
-from otel_ml_collector.figures import draw_curve
+from otel_ml_collector.figures import draw_curve, split_unfinished
 from otel_ml_collector.log import contained
 from otel_ml_collector.loss import find_gaps, find_refused
 from otel_ml_collector.measures.projects import find_projects, select_projects
@@ -31,6 +31,7 @@ from otel_ml_collector.store.retention import Retention
 from otel_ml_collector.telemetry.service import Telemetry
 from otel_ml_collector.times import HOUR_NS
 from otel_ml_collector.unread import UnreadSpans, find_all_unread
+from otel_ml_collector.verdicts.claims import MEASURES
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import cut_slice, read_state
@@ -85,12 +86,14 @@ class ShownProject:
         unread: Hint for a project with spans but without runs, such as `10 spans by genkit-tracer,
             none recognized as a model call`. Empty for any other project.
         runs: Points of an SVG curve of the number of runs in each hour.
+        unfinished: The part of the curve that leads to the current hour, which is not over.
     """
 
     project: ProjectCounts
     day: ProjectStats | None
     unread: str
     runs: str
+    unfinished: str
 
 
 @router.get("/")
@@ -148,6 +151,21 @@ class CheckedProject:
     place: int
     problems: Sequence[ProjectProblem] | None
     trouble: str = ""
+
+    @property
+    def rank(self) -> str:
+        """A text by which the page sorts projects: the worst first, those without problems last.
+
+        What changed comes before known weak spots, then broken data before quality, errors, latency
+        and cost, then many problems before few.
+        """
+        if self.problems is None:
+            return "1"
+        if not self.problems:
+            return "2"
+        first = self.problems[0]
+        weak = int(first.is_weak_spot)
+        return f"0{weak}{MEASURES.index(first.first.measure)}{max(999 - len(self.problems), 0):03}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,9 +238,12 @@ def _show(
     project: ProjectCounts, did: ProjectStats | None, day: Buckets, unread: UnreadSpans | None
 ) -> ShownProject:
     buckets = did.buckets if did else []
+    curve = draw_curve(buckets, lambda bucket: bucket.runs, day, 0)
+    runs, unfinished = split_unfinished(curve)
     return ShownProject(
         project=project,
         day=did,
         unread=str(unread or ""),
-        runs=draw_curve(buckets, lambda bucket: bucket.runs, day, 0),
+        runs=runs,
+        unfinished=unfinished,
     )

@@ -50,7 +50,7 @@ class ProblemCurve:
         over: The time buckets.
         own: The value in each bucket; None in a bucket without runs.
         began: Index of the bucket in which the problem began; None if the problem is not about a
-            new version, release or LLM.
+            new version, release or LLM, or about a function that fails or costs more than before.
     """
 
     over: Buckets
@@ -97,7 +97,7 @@ def choose_curve(found: FoundProblems, finding: Finding) -> CurveQuery | None:
         start=to_rfc3339(finding.start_ns),
         digest=figure.digest or "" if figure else "",
         is_score=figure is not None and figure.kind == "score",
-        is_new=finding.kind == "release",
+        is_new=finding.kind in ("release", "level"),
     )
 
 
@@ -112,8 +112,9 @@ def find_figure(found: FoundProblems, finding: Finding) -> SlicesFigure | None:
 def find_curve(reader: Reader, project: str, query: CurveQuery, now_ns: int) -> ProblemCurve:
     """Read how a problem's figure changed over time: for example, its share of errors per hour.
 
-    If the problem is that a new version, release or LLM is worse, the curve begins a week before
-    it. For any other problem, the curve begins at the `start` of the query.
+    If the problem is that a new version, release or LLM is worse, or that a function fails or
+    costs more than before, the curve begins a week before it. For any other problem, it begins at
+    the `start` of the query.
 
     Raises:
         BadInput: The filter or the time is invalid.
@@ -153,6 +154,7 @@ READ_FIGURES: Final[dict[str, _Read]] = {
     "errors": lambda figures: figures.error_share,
     "latency": lambda figures: figures.p50_ms,
     "cost": lambda figures: figures.cost / figures.runs if figures.cost is not None else None,
+    "spending": lambda figures: figures.cost,
 }
 
 

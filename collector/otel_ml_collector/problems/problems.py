@@ -23,6 +23,7 @@ from otel_ml_collector.findings.suggestions import (
     suggest_for_error,
     suggest_for_field,
     suggest_for_judge,
+    suggest_for_level,
     suggest_for_release,
     suggest_for_slice,
 )
@@ -44,13 +45,22 @@ from otel_ml_collector.verdicts.verdicts import AMOUNT_FIGURES, Interval
 from otel_ml_collector.windows import Window
 
 SignKind = Literal[
-    "release", "broken", "slice", "version", "alert", "error", "experiment", "crash", "judge"
+    "release",
+    "broken",
+    "slice",
+    "version",
+    "alert",
+    "level",
+    "error",
+    "experiment",
+    "crash",
+    "judge",
 ]
 # Kinds of signs. A problem gets the title of the sign whose kind comes first here. Its other signs
 # are listed after "Also".
 _SIGN_KINDS: Final[tuple[SignKind, ...]] = (
     *("release", "broken", "slice", "version", "alert"),
-    *("error", "experiment", "crash", "judge"),
+    *("level", "error", "experiment", "crash", "judge"),
 )
 _KINDS_OF_NEWS: Final[dict[str, SignKind]] = {
     "production": "version",
@@ -158,6 +168,11 @@ class ProjectProblem:
     first: Sign
     others: Sequence[Sign]
     suggestion: Suggestion | None
+
+    @property
+    def is_weak_spot(self) -> bool:
+        """Whether all signs are about something that was as bad before."""
+        return all(map(_is_weak_spot, (self.first, *self.others)))
 
     @property
     def sentence(self) -> str:
@@ -339,7 +354,7 @@ def _list_findings(found: Iterable[Finding], releases: Sequence[Release]) -> lis
     for finding in found:
         own = f"model == {quoted(finding.model)} and {finding.condition}"
         is_decided = finding.kind == "slice" and (own, finding.target) in decided
-        if finding.kind not in ("release", "broken", "slice") or is_decided:
+        if finding.kind not in ("release", "broken", "slice", "level") or is_decided:
             continue
         signs.append(
             Sign(
@@ -550,6 +565,8 @@ def _suggest(sign: Sign, last: Past, state: MonitorState | None) -> Suggestion |
         return suggest_for_field(finding.model, finding.field, "7d" if last == "30d" else last)
     if finding.figure:
         return suggest_for_release(finding.model, finding.figure, finding.own_slice)
+    if finding.kind == "level":
+        return suggest_for_level(finding.model, finding.measured, finding.limit, last)
     slices = state.slices if state else None
     for item in slices.slices if slices else ():
         if (item.model, item.condition) == (finding.model, finding.condition) and slices:

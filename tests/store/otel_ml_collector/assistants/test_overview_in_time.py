@@ -15,7 +15,7 @@ from tests.support.otel_ml_collector.stores import Service
 
 PARTS: Final = [
     *("versions", "firing", "errors", "experiments", "releases"),
-    *("fields", "slices", "new values of tags"),
+    *("fields", "slices", "failures and cost", "new values of tags"),
 ]
 HINT: Final = f"not_looked_at took longer than {OVERVIEW_S:g} s or failed: call overview again"
 POOL: Final = 4
