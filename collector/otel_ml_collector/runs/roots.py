@@ -129,7 +129,7 @@ def _find_worst(
     def place(row: Row) -> tuple[bool, float]:
         score = row["score"]
         if score is None:
-            return True, 0.0
+            return True, float(row["passed"] is not False)
         return False, -score if row["judge"] in lower else score
 
     for row in sorted(rows, key=place):  # rows without a score last

@@ -66,6 +66,6 @@ def test_links_of_rows_are_large_enough(chromium: Browser, demo: CollectorProces
     """Links in list rows are at least 24 px in both directions and stay inside their cell."""
     page = chromium.new_page(viewport={"width": 1280, "height": 900})
     page.goto(f"{demo.endpoint}{DOCS}/runs?roots=1")
-    expect(page.get_by_title("Lowest score of the calls inside this request").first).to_be_visible()
+    expect(page.get_by_title("Worst result of the calls inside this request").first).to_be_visible()
     assert page.evaluate(SMALL_LINKS) == []
     page.close()
