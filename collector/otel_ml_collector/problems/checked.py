@@ -1,5 +1,6 @@
 """Writes what was checked, so that "no problems" has a meaning."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -13,6 +14,8 @@ from otel_ml_collector.problems.problems import FoundProblems
 _FEW_RUNS: Final = 100
 _PLURALS: Final = {
     "new version": "new versions",
+    "new release": "new releases",
+    "new LLM": "new LLMs",
     "error type": "error types",
     "slice": "slices",
 }
@@ -21,7 +24,15 @@ _PLURALS: Final = {
 def write_checked(found: FoundProblems) -> str:
     """Write what was checked, so that "no problems" has a meaning."""
     news, state = found.news, found.state
-    counts = [(news.versions_compared, "new version"), (news.error_groups, "error type")]
+    dimensions = Counter(release.dimension for release in state.releases) if state else Counter()
+    changes = [
+        (news.versions_compared, "new version"),
+        (dimensions["release"], "new release"),
+        (dimensions["provider_model"], "new LLM"),
+    ]
+    # If nothing is new, the text says so of versions only.
+    counts = [change for change in changes if change[0]] or changes[:1]
+    counts.append((news.error_groups, "error type"))
     if state and state.slices:
         # Slices of failed and succeeded runs are never shown as worse.
         outcomes = sum(item.dimension == "outcome" for item in state.slices.slices)

@@ -86,3 +86,9 @@ def test_one_row_for_each_cause(service: Service, last: str) -> None:
     rows = [html.unescape(re.sub("<[^>]+>", "", row)) for row in found]
     claims = [next(claim for claim in PROBLEMS.values() if row.startswith(claim)) for row in rows]
     assert sorted(claims) == sorted(PROBLEMS.values())
+
+
+def test_releases_are_counted(service: Service) -> None:
+    """The page says how many new versions and releases were compared."""
+    page = ask(service.app, "/projects/causes/monitor/findings?last=24h").text
+    assert "Checked 4 new versions, 2 new releases, 1 error type, " in page
