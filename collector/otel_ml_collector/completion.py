@@ -17,7 +17,7 @@ from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.errors import suggest
 from otel_ml_collector.filter.fields import FIELD_NAMES, SHORT, SOURCES, Kind
 from otel_ml_collector.filter.grammar import Token, comparisons_of, parse, read_tokens
-from otel_ml_collector.store.counted import DELIVERIES
+from otel_ml_collector.store.counted import DELIVERIES, ONCE
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.scores import SCORES
 from otel_ml_collector.store.sql import Sql, identifier, join_sql, parameter
@@ -90,9 +90,12 @@ _TEXT_COLUMNS: Final = {
 _WINDOW: Final = Sql(
     "project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}"
 )
-_NEWEST: Final = Sql(
-    "FROM {deliveries} WHERE {window} ORDER BY start_ns DESC LIMIT {rows:UInt32}"
-).fill(deliveries=DELIVERIES, window=_WINDOW)
+# Each run once. Half of the rows that are read can be replaced ones of other runs.
+_NEWEST: Final = Sql("""FROM (
+    SELECT * FROM {deliveries} WHERE {window} ORDER BY start_ns DESC LIMIT 2 * {rows:UInt32}
+  ) ORDER BY start_ns DESC, rank DESC {once} LIMIT {rows:UInt32}""").fill(
+    deliveries=DELIVERIES, window=_WINDOW, once=ONCE
+)
 _LATE_TAGS: Final = Sql("""
   SELECT name, value FROM late_tags WHERE project = {project:String} LIMIT 50000""")
 _TAGS: Final = Sql("""SELECT arrayJoin(names) AS value FROM (SELECT mapKeys(tags) AS names {newest})

@@ -91,7 +91,7 @@ _COUNTS: Final = Sql("""
     GROUP BY name, value""").fill(text=TAG_TEXT.fill(value=Sql("tag.2")), tagged=_TAGGED)
 # Models of the recorded runs from which items were made.
 _SOURCES: Final = Sql("""
-    SELECT model, count() AS runs FROM {deliveries}
+    SELECT model, uniqExact(start_ns, trace_id, span_id) AS runs FROM {deliveries}
     WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
       AND model != '' AND (trace_id, span_id) IN (
         SELECT toFixedString(unhex(left(source_run, 32)), 16),

@@ -58,7 +58,7 @@ from otel_ml_collector.store.sql import Sql, join_sql
 from otel_ml_collector.store.tombstones import Tombstones
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 
-# Maximum number of new rows per query.
+# Maximum number of changed traces, keys and tags per query.
 _NEW_RUNS: Final = 20_000
 # Maximum number of traces that are resolved before feedback is answered.
 _NAMED_AT_ONCE: Final = 1_000
@@ -75,7 +75,7 @@ _REST_S: Final = 5.0
 _IS_NEW: Final = Sql("arrived_ns > {after:Int64} AND arrived_ns <= {until:Int64}")
 # New arrivals: traces with new runs, keys or late tags, and keys and tags with new records.
 _NEW: Final = Sql("""
-    SELECT toString(project) AS project, lower(hex(trace_id)) AS trace_id, owner FROM (
+    SELECT DISTINCT toString(project) AS project, lower(hex(trace_id)) AS trace_id, owner FROM (
       SELECT project, trace_id, '' AS owner FROM {deliveries} WHERE {new}
       UNION ALL SELECT project, trace_id, '' FROM open_runs WHERE {new}
       UNION ALL SELECT project, trace_id, '' FROM trace_keys WHERE {new}

@@ -1,7 +1,8 @@
 """Recorded runs as three relations, from the widest to the narrowest.
 
-* `DELIVERIES`: every stored copy of each ended run, which a sender can send several times. Use it
-  for queries by key and for existence.
+* `DELIVERIES`: every stored row of each ended run. A run has several rows if it was sent several
+  times, or if later records changed it. Use it for queries by key and for existence. Never count
+  its rows.
 * `RECORDED`: ended runs, each once, with the values of the copy that counts.
 * `CountedRuns`: the recorded runs that statistics count, with the tokens and cost that count.
 """
@@ -25,6 +26,8 @@ from otel_ml_collector.store.tables import COUNTING, RESOLVED_RUNS, RESPONSE_ID,
 
 DELIVERIES: Final = Sql("runs")
 RECORDED: Final = Sql("runs FINAL")
+# Keeps one row of each run: after an ORDER BY that ends with `rank DESC`, the row that counts.
+ONCE: Final = Sql("LIMIT 1 BY project, start_ns, trace_id, span_id")
 OF_PROJECT: Final = Sql("project = {project:String}")
 # Excludes plain spans, calls of judges, and the experiments themselves.
 IS_CALL: Final = Sql("kind NOT IN ({kinds})").fill(

@@ -170,7 +170,7 @@ _JUDGED: Final = Sql("""
 # the baseline.
 _COMMON_TAGS: Final = Sql("""
     SELECT tag.1 AS name, tag.2 AS json
-    FROM (SELECT item_digest AS digest FROM {deliveries} WHERE {ours} {among}) AS run
+    FROM (SELECT item_digest AS digest FROM {recorded} WHERE {ours} {among}) AS run
     INNER JOIN (
       SELECT digest, tags FROM items
       WHERE project = {project:String} AND tags NOT IN ('', '{}')
@@ -464,7 +464,10 @@ def count_alike(
     if cluster == DEFAULT_CLUSTER and not reader.rows(_SESSION, asked):
         cluster = asked["cluster"] = ""
     tags = reader.rows(
-        _COMMON_TAGS.fill(deliveries=DELIVERIES, ours=FINISHED_CALLS, among=among), asked
+        _COMMON_TAGS.fill(
+            deliveries=DELIVERIES, recorded=RECORDED, ours=FINISHED_CALLS, among=among
+        ),
+        asked,
     )
     asked["tags"] = [f"{row['name']}={row['json']}" for row in tags]
     content = (

@@ -28,7 +28,8 @@ _ARRIVED: Final = Sql("""
   WHERE project = {project:String} AND start_ns >= {start:Int64}
     AND start_ns < {end:Int64} AND arrived_ns > {after:Int64} AND arrived_ns <= {until:Int64}
     AND ({condition})
-  ORDER BY arrived_ns, trace_id, span_id LIMIT {limit:UInt32}""")
+  ORDER BY arrived_ns, trace_id, span_id LIMIT 1 BY arrived_ns, start_ns, trace_id, span_id
+  LIMIT {limit:UInt32}""")
 # Spans of judges, even in the trace of the run, must not delay its judging.
 _LAST_OF_TRACES: Final = Sql("""
   SELECT lower(hex(trace_id)) AS trace_id, max(arrived_ns) AS last_ns FROM {deliveries}

@@ -46,8 +46,9 @@ from otel_ml_collector.store.tables import RESPONSE_ID
 # runs of one scope may record the same call. "unread": older calls were not read yet.
 _BARE: Final = "bare"
 _UNREAD: Final = "unread"
-# Number of newest calls that show which scopes record a project's calls.
-_NEWEST: Final = 1_000
+# Number of newest rows of calls that show which scopes record a project's calls. A call that later
+# records changed has several rows.
+_NEWEST: Final = 3_000
 # Maximum number of runs, and of projects, that one query reads.
 _READ_AT_ONCE: Final = 100_000
 _PROJECTS_AT_ONCE: Final = 5_000

@@ -16,7 +16,7 @@ import orjson
 from otel_ml.records import TOKENS
 from otel_ml_collector.owners import RESPONSE, TRACE_KEY_CHARS
 from otel_ml_collector.store.amounts import RunAmounts
-from otel_ml_collector.store.counted import DELIVERIES, CountedRuns, repeats, shares
+from otel_ml_collector.store.counted import DELIVERIES, ONCE, CountedRuns, repeats, shares
 from otel_ml_collector.store.reader import (
     ID8,
     ID16,
@@ -332,7 +332,7 @@ def read_trace(
 ) -> list[Row]:
     """Read the rows of a trace without payloads, oldest first.
 
-    A run that was delivered several times has a row for each delivery.
+    A run can have several rows. If the limit is reached, each run has only the row that counts.
 
     Args:
         reader: The store.
@@ -361,11 +361,12 @@ def read_trace(
         deliveries=DELIVERIES, light=LIGHT, wanted=wanted
     )
     last = Sql(" LIMIT {limit:UInt32}")
+    order = Sql(" ORDER BY start_ns, runs.span_id, rank DESC ") + ONCE
     if limit >= _ORDERED_WHOLE:
         rows = reader.rows(flat + last, parameters, BY_KEY)
         if len(rows) < limit:
             return sorted(rows, key=itemgetter("start_ns", "span_id"))
-    return reader.rows(flat + Sql(" ORDER BY start_ns, runs.span_id") + last, parameters)
+    return reader.rows(flat + order + last, parameters)
 
 
 def read_whole_traces(

@@ -13,8 +13,8 @@ from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.targets import NAMED_RUNS
 
 _MOST_NAMES: Final = 1_000
-# Number of the newest runs whose tags are searched for a value.
-_RUNS_SEARCHED: Final = 100_000
+# Number of the newest rows whose tags are searched for a value. A run can have several rows.
+_ROWS_SEARCHED: Final = 100_000
 
 _TRUTH_KEYS: Final = Sql("""
   SELECT owner, newest_ns, {matched} AS is_matched FROM (
@@ -60,7 +60,7 @@ _TAGS_WITH_VALUES: Final = Sql("""
       ORDER BY start_ns DESC LIMIT {searched}))
   WHERE tag_value IN {values:Array(String)} AND NOT startsWith(token, '{response}')
   GROUP BY name ORDER BY values DESC, name LIMIT {most}""").fill(
-    deliveries=DELIVERIES, searched=_RUNS_SEARCHED, response=Sql(RESPONSE), most=3
+    deliveries=DELIVERIES, searched=_ROWS_SEARCHED, response=Sql(RESPONSE), most=3
 )
 
 
@@ -92,7 +92,7 @@ def has_trace_keys(reader: Reader, project: str) -> bool:
 def find_tags_with_values(reader: Reader, project: str, values: Sequence[str]) -> list[str]:
     """Return up to three tags that have these values, the one with the most of them first.
 
-    Only the newest 100,000 runs are searched.
+    Only the newest 100,000 stored rows of runs are searched.
     """
     rows = reader.rows(_TAGS_WITH_VALUES, {"project": project, "values": [*values]})
     return [row["name"] for row in rows]

@@ -51,7 +51,10 @@ LastEventId = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class RecordedRow:
-    """A run, and when it was stored. No two runs of a collector have the same time."""
+    """A run, and when it was stored. No two runs of a collector have the same time.
+
+    The rank of the key is 0, so that a row that is written again later is the same.
+    """
 
     arrived_ns: int
     key: Key
@@ -68,12 +71,13 @@ def read_last_arrival(reader: Reader, project: str) -> int:
 def list_recorded(reader: Reader, project: str, after_ns: int, limit: int) -> list[RecordedRow]:
     """List the runs of a project that were stored after a time, in order of arrival."""
     sql = Sql("""
-        SELECT arrived_ns, start_ns, {ids}, rank FROM {deliveries}
+        SELECT DISTINCT arrived_ns, start_ns, {ids} FROM {deliveries}
         WHERE project = {project:String} AND arrived_ns > {after:Int64}
         ORDER BY arrived_ns LIMIT {limit:UInt32}
         """).fill(deliveries=DELIVERIES, ids=IDS)
     parameters = {"project": project, "after": after_ns, "limit": limit}
-    return [RecordedRow(row.pop("arrived_ns"), Key(**row)) for row in reader.rows(sql, parameters)]
+    rows = reader.rows(sql, parameters)
+    return [RecordedRow(row.pop("arrived_ns"), Key(**row)) for row in rows]
 
 
 def read_recorded(
