@@ -25,6 +25,7 @@ from otel_ml_collector.cli.options import Command, taking
 from otel_ml_collector.filter.grammar import split_list
 from otel_ml_collector.price import write_cost
 from otel_ml_collector.times import ago, from_rfc3339
+from otel_ml_collector.web.previews import write_preview
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -37,6 +38,10 @@ _CELL_CHARS: Final = 200
 _DIGITS: Final = 6
 _NUMBER: Final = frozenset("0123456789.-+e")
 _NO_VALUE: Final = "-"
+# Columns with previews of values. A table shows them as the pages do, other formats as JSON.
+_PREVIEW_COLUMNS: Final = frozenset(
+    {"inputs", "outputs", "inputs_preview", "outputs_preview", "asked", "answered"}
+)
 _GAP: Final = 2
 _NARROW: Final = 12
 _ID_CHARS: Final = 16
@@ -284,6 +289,8 @@ def _to_cell(value: object, name: str) -> str:
         return f"{ago(from_rfc3339(value, name))} ago"
     if name == "cost" and isinstance(value, float):
         return write_cost(value)
+    if name in _PREVIEW_COLUMNS and isinstance(value, str):
+        value = write_preview(value)
     if name == "tokens" and isinstance(value, Mapping) and sys.stdout.isatty():
         ways = {"input": "in", "output": "out"}
         value = ", ".join(f"{value[name]} {way}" for name, way in ways.items() if value[name])
