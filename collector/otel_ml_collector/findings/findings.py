@@ -233,9 +233,9 @@ def gather_findings(asked: Mapping[str, Callable[[], list[Finding]]]) -> Gathere
 def order_findings(findings: Iterable[Finding]) -> list[Finding]:
     """Sort findings, worst first, and leave out slice findings that repeat a release finding.
 
-    A release finding reports that a new model version is worse than its baseline. A slice finding
-    about the ground truth of one of these versions is left out if the release finding is about the
-    same prediction target.
+    A release finding reports that a new model version is worse than its baseline, or only for one
+    slice. A slice finding about this slice is left out if it is about the same figure. So is one
+    about the ground truth of one of these versions, for the same prediction target.
 
     Broken data comes first, then worse releases and changed models, then slices, then changed
     traffic, then known weak spots. Within these groups, the finding with the most affected runs
@@ -248,11 +248,16 @@ def order_findings(findings: Iterable[Finding]) -> list[Finding]:
         if item.kind == "release" and item.target
         for version in (item.version, item.baseline)
     }
+    slices = {(item.model, item.own_slice, item.measured) for item in every if item.own_slice}
     return sorted(
         (
             item
             for item in every
-            if item.kind != "slice" or (item.model, item.condition, item.target) not in reported
+            if item.kind != "slice"
+            or (
+                (item.model, item.condition, item.target) not in reported
+                and (item.model, item.condition, item.measured) not in slices
+            )
         ),
         key=lambda finding: (
             finding.weak_since_ns is not None,

@@ -1444,11 +1444,12 @@ def _kind_of(figure: FigureChange) -> Literal["rate", "score", "amount"]:
 
 def _read_values(figure: FigureChange) -> ComparedValues:
     return ComparedValues(
-        figure=figure.name,
+        figure=figure.target or figure.name,
         kind=_kind_of(figure),
         now=figure.candidate.value if figure.candidate else 0.0,
         before=figure.baseline.value if figure.baseline else 0.0,
         is_target=bool(figure.target),
+        is_error=bool(figure.target) and figure.lower_is_better,
     )
 
 

@@ -480,6 +480,7 @@ def _claim(
         now=cell.value or 0.0,
         before=cell.rest or 0.0,
         is_target=bool(figure.target),
+        is_error=bool(figure.target) and figure.lower_is_better,
     )
     return claim_slice(subject, part, values, is_worse=verdict.word == "worse")
 

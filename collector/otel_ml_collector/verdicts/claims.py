@@ -248,7 +248,8 @@ class ComparedValues:
             ms, cost in $.
         before: Value of the runs to compare with, such as those of the baseline or all other runs.
         is_target: Whether the figure is a prediction target. The values are then the share of right
-            predictions, or the mean distance to the ground truth.
+            predictions, their mean error, or their mean precision.
+        is_error: Whether the values are mean errors of a prediction target.
     """
 
     figure: str
@@ -256,6 +257,7 @@ class ComparedValues:
     now: float
     before: float
     is_target: bool = False
+    is_error: bool = False
 
 
 def claim_version(subject: str, values: ComparedValues, baseline: str, part: str = "") -> Claim:
@@ -346,7 +348,8 @@ _PER_RUN: Final = {"latency": "", "cost": " per run", "tokens": " tokens per run
 def _name_score(values: ComparedValues) -> str:
     """Write a score with what gives it: `mean score 0.61 by judge "closeness"`."""
     if values.is_target:
-        return f"{values.figure} {write_number(values.now)}"
+        noun = "mean error" if values.is_error else "mean precision"
+        return f"{noun} of {values.figure} {write_number(values.now)}"
     return f'mean score {write_number(values.now)} by judge "{values.figure}"'
 
 

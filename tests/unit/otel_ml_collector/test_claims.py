@@ -82,6 +82,17 @@ def test_slice(figure: str, now: float, before: float, sentence: str) -> None:
     assert claim.sentence == sentence
 
 
+def test_errors_of_predictions() -> None:
+    """The mean error of predictions is named as such."""
+    values = ComparedValues(
+        figure="price", kind="score", now=95_539, before=9_409, is_target=True, is_error=True
+    )
+    claim = claim_version("price v2", values, "v1", "city Bonn")
+    assert claim.sentence == (
+        "price v2 is worse for city Bonn: mean error of price 95,539, 9,409 with v1"
+    )
+
+
 def test_slice_of_a_version() -> None:
     """The slice of a version is named only by its subject."""
     claim = claim_slice("ask v2", "", compared("cost", 0.0068, 0.0004))

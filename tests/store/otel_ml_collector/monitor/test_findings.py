@@ -273,3 +273,11 @@ def test_release_is_no_slice() -> None:
     truth = replace(version, target="label")
     decided = {("answer", "version == 2"), ("answer", 'release == "1.1"')}
     assert leave_decided([version, release, other, truth], decided) == [other, truth]
+
+
+def test_slice_of_a_release_is_listed_once() -> None:
+    """A slice for which a version is worse is no second finding about the same figure."""
+    of_slice = replace(make_finding("slice", 9), condition='tags["city"] == "Bonn"', measured="a")
+    release = replace(of_slice, kind="release", version=2, cause="slice of a version")
+    other = replace(of_slice, measured="b")
+    assert order_findings([of_slice, other, release]) == [release, other]
