@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any, Final, Literal
 
-import orjson
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import HTMLResponse, Response
 
@@ -29,6 +28,7 @@ from otel_ml_collector.comparison.find import (
     write_param,
 )
 from otel_ml_collector.comparison.tag_values import choose_tag, find_tag_values
+from otel_ml_collector.comparison.value_pairs import ValuePair, compare_values
 from otel_ml_collector.curves.overlay import Curve, Overlay, lay_over
 from otel_ml_collector.curves.values import write_number
 from otel_ml_collector.evaluations.experiments import ExperimentVerdict
@@ -48,7 +48,7 @@ from otel_ml_collector.findings.versions import (
     find_version_releases,
 )
 from otel_ml_collector.problems.problems import name_problem
-from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.reader import JsonValue, Reader
 from otel_ml_collector.verdicts.lines import (
     Banner,
     VerdictLine,
@@ -197,8 +197,8 @@ class ComparedPair:
         judges: How the scores of each judge changed. Empty for runs.
         amounts: How latency, tokens and cost changed. Empty for runs.
         failures: How the share of failed calls changed. Empty for runs.
-        parts: For runs: pairs of a name (``inputs`` or ``outputs``) and its text diff. Inputs or
-            outputs that are equal are left out.
+        parts: For runs: what differs between the inputs, and between the outputs. If they are
+            equal, they are left out.
         same: For runs: which of ``inputs`` and ``outputs`` are equal.
         blocks: Functions whose source code differs between the two model versions. For two runs of
             the same model, these are the versions that the runs used. Empty for experiments.
@@ -213,7 +213,7 @@ class ComparedPair:
     judges: Sequence[VerdictLine]
     amounts: Sequence[VerdictLine]
     failures: Sequence[VerdictLine]
-    parts: Sequence[tuple[str, Sequence[diff.Line]]] = ()
+    parts: Sequence[ValuePair] = ()
     same: Sequence[str] = ()
     blocks: Sequence[diff.Block] = ()
     versions: Sequence[DefinedVersion] = ()
@@ -313,6 +313,7 @@ def _describe_page(
         "metric_cells": partial(_metric_cells, compared),
         "overlays": _overlays(project, compared),
         "pairs": [item for item in pairs if item.has_more],
+        "compare_words": diff.compare,
         "verdict_of": _verdict_of,
         "alike": [item.side.letter for item in pairs if not item.has_more],
         "may_annotate": access_of(request.scope).has(ANNOTATE),
@@ -777,11 +778,11 @@ def _compare_pair(
         )
     parts, same = [], []
     for name in ("inputs", "outputs"):
-        texts = [_payload(part, name) for part in (before, side)]
-        if texts[0] == texts[1]:
+        old, new = (_payload(part, name) for part in (before, side))
+        if old == new:
             same.append(name)
         else:
-            parts.append((name, diff.compare(*texts)))
+            parts.append(compare_values(name, old, new))
     model = side.run.model if side.run else ""
     is_one = before.run is not None and before.run.model == model
     blocks = _blocks(compared, side, before, model) if is_one else []
@@ -813,13 +814,11 @@ def _blocks(
     return diff.changed_blocks(old.definition, new.definition, model)
 
 
-def _payload(side: ComparedSide, name: str) -> str:
-    """Write the inputs or outputs of a run as text. If it failed, its outputs are the error."""
+def _payload(side: ComparedSide, name: str) -> JsonValue:
+    """Return the inputs or outputs of a run. If it failed, its outputs are the error."""
     if side.run is None:
         return ""
     if name == "outputs" and side.run.outcome != "ok":
         return side.run.error or side.run.outcome
-    value = side.run.inputs if name == "inputs" else side.run.outputs
-    if isinstance(value, str):
-        return value
-    return "" if value is None else orjson.dumps(value, option=orjson.OPT_INDENT_2).decode()
+    value: JsonValue = side.run.inputs if name == "inputs" else side.run.outputs
+    return "" if value is None else value

@@ -20,6 +20,7 @@ from otel_ml_collector.traces.trace_pane import TraceAmounts, choose_amounts, re
 from otel_ml_collector.traces.trace_sentence import SentenceFacts, find_trace_facts
 from otel_ml_collector.traces.tree import SpanTree, TreeSpan, list_below
 from otel_ml_collector.web import view
+from otel_ml_collector.web.previews import write_differences
 from otel_ml_collector.web.render import PageRoute, show_page
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -157,6 +158,7 @@ def show_trace_pair(
             "is_all": is_all,
             "is_cut": max(len(side.tree.nodes) for side in (left, right)) > _ALIGNED,
             "amounts": _choose_amounts(left, right),
+            "write_differences": write_differences,
             "api": view.api_address("traces", left.run.trace_id),
             "python": "",
         },

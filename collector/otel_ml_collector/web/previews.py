@@ -119,7 +119,9 @@ def write_preview(text: str | None, shared: Collection[str] = ()) -> str:
 
 
 def _write_list(text: str) -> str:
-    """Write a list of numbers or texts, which may be cut; any other list stays."""
+    """Write a list, which may be cut: its numbers or texts, or its first object."""
+    if text.startswith("[{"):
+        return _write_objects(text)
     cut = text.rfind(",") if text.endswith(_CUT) else -1
     try:
         items = json.loads(f"{text[:cut]}]" if cut > 0 else text)
@@ -129,6 +131,31 @@ def _write_list(text: str) -> str:
         return text
     words = [write_amount(item) if is_amount(item) else str(item) for item in items]
     return ", ".join(words) + (f", {_CUT}" if cut > 0 else "")
+
+
+def _write_objects(text: str) -> str:
+    """Write the first object of a list, and how many objects the list has, if it is not cut."""
+    try:
+        first, end = _DECODER.raw_decode(text, 1)
+    except ValueError:  # cut inside the first object
+        parts = [part for _, part in read_members(text[1:])]
+        return _DOT.join(parts) or text
+    parts = [_write_member(name, value) for name, value in [*first.items()][:_MOST_PARTS]]
+    try:
+        parts.append(f"{len(json.loads(text))} values" if text[end:] != "]" else "")
+    except ValueError:
+        parts.append(_CUT)
+    return _DOT.join(filter(None, parts)) or text
+
+
+def write_differences(before: str, after: str) -> tuple[str, str]:
+    """Write the previews of two values, of two objects only the members that differ."""
+    old, new = dict(read_members(before)), dict(read_members(after))
+    if not old or not new:
+        return write_preview(before), write_preview(after)
+    first = [part for name, part in old.items() if new.get(name) != part]
+    second = [part for name, part in new.items() if old.get(name) != part]
+    return _DOT.join(first), _DOT.join(second)
 
 
 def find_shared(texts: Sequence[str]) -> frozenset[str]:

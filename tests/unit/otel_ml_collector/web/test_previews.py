@@ -4,7 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from otel_ml_collector.web.previews import find_shared, leave_out_shared, write_preview
+from otel_ml_collector.web.previews import (
+    find_shared,
+    leave_out_shared,
+    write_differences,
+    write_preview,
+)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +35,10 @@ from otel_ml_collector.web.previews import find_shared, leave_out_shared, write_
         ),
         ("0.8712345678", "0.8712"),
         ("1.10", "1.10"),
+        ('[{"city": "Leipzig", "rooms": 4}]', "Leipzig · rooms 4"),
+        ('[{"city": "Leipzig"}, {"city": "Halle"}]', "Leipzig · 2 values"),
+        ('[{"city": "Leipzig"}, {"city": "Ha…', "Leipzig · …"),
+        ('[{"city": "Leipzig", "note": "a long te…', "Leipzig · a long te…"),
         ("[1,4,2,8…", "1, 4, 2, …"),
         ("data:audio/wav;base64,UklGRqQ", "audio"),
         ("Why is 119 m² cheaper?", "Why is 119 m² cheaper?"),
@@ -48,6 +57,16 @@ def test_any_preview(text: str) -> None:
         write_preview(stored)
     if text[:1] not in ("{", "[", "d", "-") and not text[:1].isdigit():
         assert write_preview(text) == text
+
+
+def test_differences() -> None:
+    """Of two objects, only the members that differ are written; other values are whole."""
+    before, after = (
+        '{"city": "Leipzig", "rooms": 4}',
+        '{"city": "Leipzig", "rooms": 5, "lift": true}',
+    )
+    assert write_differences(before, after) == ("rooms 4", "rooms 5 · lift")
+    assert write_differences("yes", after) == ("yes", "Leipzig · rooms 5 · lift")
 
 
 def test_what_rows_share_comes_last() -> None:
