@@ -34,8 +34,8 @@ from otel_ml_collector.curves.values import write_number
 from otel_ml_collector.evaluations.experiments import ExperimentVerdict
 from otel_ml_collector.evaluations.output_pairs import (
     MOST_PAIRS,
-    SHOWN_PAIRS,
     find_version_pairs,
+    lay_out_pairs,
 )
 from otel_ml_collector.filter.writing import quoted, write_judge_field
 from otel_ml_collector.findings.releases import claim_release, find_worse_releases
@@ -436,7 +436,7 @@ def show_version_pairs(
     version: Annotated[int, Query(ge=1)],
     against: Annotated[int, Query(ge=1)],
     where: Annotated[str, Query(max_length=8_000)] = "",
-    limit: Annotated[int, Query(ge=1, le=MOST_PAIRS)] = SHOWN_PAIRS,
+    every: Annotated[bool, Query(alias="all")] = False,
 ) -> Response:
     """Show what two versions returned for equal inputs.
 
@@ -444,25 +444,22 @@ def show_version_pairs(
     """
     versions = against, version
     answer = find_version_pairs(
-        reader, project, model, versions, time.time_ns(), where=where, limit=limit
+        reader, project, model, versions, time.time_ns(), where=where, limit=MOST_PAIRS
     )
     if not answer.pairs:
         return Response(status_code=_NO_PAIRS)
-    more = view.address(
-        project,
-        "version-pairs",
-        model=model,
-        version=version,
-        against=against,
-        where=where,
-        limit=MOST_PAIRS,
-    )
+    asked = {"model": model, "version": version, "against": against, "where": where}
     context = {
-        "answer": answer,
+        **lay_out_pairs(
+            answer,
+            lambda is_all: view.address(
+                project, "version-pairs", **asked, all="1" if is_all else ""
+            ),
+            every=every,
+        ),
         "versions": versions,
         "compare_words": diff.compare,
         "figure": "",
-        "more": more if len(answer.pairs) == limit < min(answer.inputs, MOST_PAIRS) else "",
         "may_annotate": access_of(request.scope).has(ANNOTATE),
     }
     return show_page(request, "pairs.html", context)

@@ -112,10 +112,10 @@ def _compare_members(
         if key in before and key in after and old == new:
             same += 1
             continue
-        shown = [_short(key, side) for side in (before, after)]
-        if all(key not in side or one for side, one in zip((before, after), shown, strict=True)):
-            change = _write_change(old, new)
-            members += [MemberPair(str(key), *shown, change)] if len(members) < _MOST_ROWS else []
+        first, second = _short(key, before), _short(key, after)
+        if (first or key not in before) and (second or key not in after):
+            pair = MemberPair(str(key), first, second, _write_change(old, new))
+            members += [pair] if len(members) < _MOST_ROWS else []
         elif len(inner) < _MOST_INNER and depth < _DEEPEST and key in before and key in after:
             inner.append(_compare(str(key), old, new, depth + 1))
         elif len(inner) < _MOST_INNER:

@@ -7,9 +7,9 @@ versions received the same input.
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field
 
@@ -235,6 +235,27 @@ def find_live_pairs(
         is_cut=len(rows) == _MOST_SHARED,
         pairs=[pair for pair, _ in shown],
     )
+
+
+def lay_out_pairs(
+    answer: OutputPairs, address_of: Callable[[bool], str], *, every: bool
+) -> dict[str, Any]:
+    """Describe pairs for the part of a page that shows them.
+
+    Args:
+        answer: The pairs.
+        address_of: Returns the address of the part with changed pairs only, or with all pairs.
+        every: Whether all pairs are shown.
+    """
+    return {
+        "answer": answer,
+        "shown": [pair for pair in answer.pairs if every or pair.is_changed],
+        "every": every,
+        "choices": [
+            ("Changed", answer.changed, address_of(False)),
+            ("All", answer.inputs, address_of(True)),
+        ],
+    }
 
 
 NO_PAIRS: Final = OutputPairs(sentence="", inputs=0, changed=0, is_cut=False, pairs=[])

@@ -1,7 +1,7 @@
 """Pairs of examples of a problem: the same input, answered by the baseline and the new version."""
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -9,12 +9,18 @@ from starlette.responses import Response
 
 from otel_ml_collector.access import ANNOTATE, access_of
 from otel_ml_collector.api.parameters import FromReader
-from otel_ml_collector.evaluations.output_pairs import PairSides, find_live_pairs
+from otel_ml_collector.evaluations.output_pairs import (
+    MOST_PAIRS,
+    PairSides,
+    find_live_pairs,
+    lay_out_pairs,
+)
 from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.findings.findings import Finding
 from otel_ml_collector.problems.problems import Sign
 from otel_ml_collector.times import from_rfc3339, to_rfc3339
 from otel_ml_collector.versions import diff
+from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, show_page
 from otel_ml_collector.windows import Window
 
@@ -39,11 +45,15 @@ class PairsQuery:
     measured: Annotated[
         str, Query(max_length=1_024, description="Name of the figure or of the judge")
     ] = ""
+    every: Annotated[
+        bool, Query(alias="all", description="Whether to show pairs with equal outputs, too")
+    ] = False
 
     @property
     def parameters(self) -> dict[str, Any]:
         """The parameters of the address."""
-        return asdict(self)
+        given = asdict(self)
+        return {**given, "all": "1" if given.pop("every") else ""}
 
 
 def ask_pairs(sign: Sign, finding: Finding) -> PairsQuery | None:
@@ -75,16 +85,27 @@ def show_pairs(
     sides = PairSides(query.before, query.where, window)
     versions = query.baseline, query.version
     answer = find_live_pairs(
-        reader, project, sides, time.time_ns(), versions=versions, figure=query.measured
+        reader,
+        project,
+        sides,
+        time.time_ns(),
+        versions=versions,
+        figure=query.measured,
+        limit=MOST_PAIRS,
     )
     if not answer.pairs:
         return Response(status_code=_NO_CONTENT)
     context = {
-        "answer": answer,
+        **lay_out_pairs(
+            answer,
+            lambda is_all: view.address(
+                project, "problem-pairs", **replace(query, every=is_all).parameters
+            ),
+            every=query.every,
+        ),
         "versions": versions,
         "compare_words": diff.compare,
         "figure": query.measured,
-        "more": "",
         "may_annotate": access_of(request.scope).has(ANNOTATE),
     }
     return show_page(request, "pairs.html", context)

@@ -100,8 +100,10 @@ def test_part_of_pages(service: Service) -> None:
     [address] = re.findall(r'hx-get="([^"]+/version-pairs[^"]+)"', page)
     assert 'id="save-test"' in page
     assert 'id="queue-runs"' in page
-    part = html.unescape(ask(service.app, f"{html.unescape(address)}&limit=50").text)
-    assert part.count("<li>") == 50
+    changed = html.unescape(ask(service.app, html.unescape(address)).text)
+    assert changed.count('class="pair"') == changed.count("data-pair=") == 40
+    part = html.unescape(ask(service.app, f"{html.unescape(address)}&all=1").text)
+    assert part.count('class="pair"') == 50
     assert part.count("<p>high</p>") == 50 + 10
     assert part.count("<p>low</p>") == 40
     assert "Ground truth: <b>returned</b>" in part
