@@ -13,6 +13,8 @@ from otel_ml_collector.completion import CompletionQuery, find_completion
 from otel_ml_collector.errors import suggest
 from otel_ml_collector.filter.grammar import comparisons_of, parse
 from otel_ml_collector.filter.writing import quoted
+from otel_ml_collector.findings.slice_truths import TRUTH
+from otel_ml_collector.ground_truth.find import read_targets
 from otel_ml_collector.judge_budget import RUBRIC_JUDGE
 from otel_ml_collector.store.documents import list_documents
 from otel_ml_collector.store.reader import Reader
@@ -56,7 +58,9 @@ def find_unknown(
         A sentence for each; empty if the project has all of them.
     """
     judges = {figure.of for figure in condition.of(OF_JUDGES)}
-    judges |= {figure.of for figure in condition.of(("worse",))} - VERDICT_FIGURES
+    compared = {figure.of for figure in condition.of(("worse",))} - VERDICT_FIGURES
+    truths = {name for name in compared if name.startswith(TRUTH)}
+    judges |= compared - truths
     tags = {dimension.name for dimension in by if dimension.is_tag}
     for text in (where, *(figure.of for figure in condition.of(("share",)))):
         for comparison in comparisons_of(parse(text)):
@@ -72,6 +76,14 @@ def find_unknown(
             hint = f": {suggest(name, known)}" if known else ""
             end = "" if hint.endswith("?") else "."
             sentences.append(f'The project has no judge or score "{name}" yet{hint}{end}')
+    if truths:
+        known = {
+            f"{TRUTH}{target.name}" for part in read_targets(reader, project) for target in part
+        }
+        sentences += [
+            f'The project has no ground truth "{name.removeprefix(TRUTH)}" yet.'
+            for name in sorted(truths - known)
+        ]
     for name in sorted(tags):
         window = Window(max(now_ns - _TAGS_NS, 0), now_ns)
         query = CompletionQuery(project, f"tags[{quoted(name)[:-1]}", window, _LISTED_TAGS)

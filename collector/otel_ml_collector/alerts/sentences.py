@@ -7,6 +7,7 @@ from typing import Final
 from otel_ml.counts import write_count
 from otel_ml_collector.alerts.conditions import OF_BUDGET, QUANTILES, AlertCondition
 from otel_ml_collector.filter.figures import Figure
+from otel_ml_collector.findings.slice_truths import TRUTH
 from otel_ml_collector.price import write_cost
 from otel_ml_collector.times import HOUR_NS
 from otel_ml_collector.wording import THIN, duration, rounded
@@ -107,9 +108,11 @@ def describe_value(figure: Figure, value: float | None, text: str = "") -> str:
 
 def _name_verdict(figure: Figure) -> str:
     """Write by which figure a version is worse, such as ``according to judge "grounded"``."""
-    return (
-        f"in {figure.of}" if figure.of in VERDICT_FIGURES else f'according to judge "{figure.of}"'
-    )
+    if figure.of in VERDICT_FIGURES:
+        return f"in {figure.of}"
+    if figure.of.startswith(TRUTH):
+        return f'according to ground truth "{figure.of.removeprefix(TRUTH)}"'
+    return f'according to judge "{figure.of}"'
 
 
 def name_figure(figure: Figure) -> str:

@@ -1363,7 +1363,9 @@ def claim_release(release: Release) -> Claim:
         write_difference(
             shown.difference,
             kind,
-            of=name_target(figure.target, is_rate=figure.is_rate)
+            of=name_target(
+                figure.target, is_rate=figure.is_rate, lower_is_better=figure.lower_is_better
+            )
             if figure.target
             else name_measured(figure.name, kind, judge),
             interval=wording.INTERVAL if part else AT_ALL_LOOKS,

@@ -39,6 +39,8 @@ _FIGURE_KINDS: Final[Mapping[PredictionKind, FigureKind]] = {
     "number": "score",
     "ranking": "score",
 }
+# How the names of figures of prediction targets begin.
+TRUTH: Final = "truth "
 _TRUTHS: Final = Sql("""
   SELECT {run} AS run, assumeNotNull({value}) AS value
   FROM (
@@ -68,7 +70,7 @@ def choose_targets(reader: Reader, project: str, asked: AskedRuns) -> dict[str, 
         targets += choose_truths(
             reader, project, unsaved, asked.models, asked.window, most=_MOST_TARGETS
         )
-    return {f"truth {target.name}": target for target in targets[:_MOST_TARGETS]}
+    return {f"{TRUTH}{target.name}": target for target in targets[:_MOST_TARGETS]}
 
 
 def list_figures(targets: Mapping[str, SavedTarget]) -> list[FigureColumn]:
@@ -166,7 +168,7 @@ def find_outcomes(
         counted_runs = find_counted(reader, project, _ASKED_TIME)
         outcomes.append(
             Outcome(
-                figure=f"truth {target.name}",
+                figure=f"{TRUTH}{target.name}",
                 target=target.name,
                 kind="rate" if target.kind == "class" else "score",
                 lower_is_better=target.kind == "number",
@@ -180,7 +182,7 @@ def find_outcomes(
     return outcomes
 
 
-def name_target(target: str, *, is_rate: bool) -> str:
+def name_target(target: str, *, is_rate: bool, lower_is_better: bool) -> str:
     """Name the figure of a prediction target in a sentence."""
-    share = "the share of correct predictions" if is_rate else "the quality"
-    return f'{share} ("{target}")'
+    mean = "the mean error" if lower_is_better else "the mean precision"
+    return f'{"the share of correct predictions" if is_rate else mean} ("{target}")'

@@ -517,7 +517,9 @@ def _write_evidence(
 def _name_column(figure: FigureColumn) -> str:
     """Name a figure in a sentence, such as `the share of failed runs`."""
     if figure.target:
-        return name_target(figure.target, is_rate=figure.kind == "rate")
+        return name_target(
+            figure.target, is_rate=figure.kind == "rate", lower_is_better=figure.lower_is_better
+        )
     return name_measured(figure.name, figure.kind, f'"{figure.judge}"' if figure.judge else "")
 
 

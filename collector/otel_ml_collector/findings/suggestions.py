@@ -10,8 +10,10 @@ from typing import Final
 
 from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.findings.releases import name_condition
+from otel_ml_collector.findings.slice_truths import TRUTH
 from otel_ml_collector.findings.slices import RunSlice, SlicesFigure
 from otel_ml_collector.verdicts.claims import measure_of
+from otel_ml_collector.wording import shorten
 
 # Fields of the rule form, by name.
 Suggestion = Mapping[str, str]
@@ -151,10 +153,14 @@ def suggest_for_release(model: str, figure: str, condition: str = "") -> Suggest
         figure: Name of the figure, or of the judge.
         condition: The slice for which the version is worse, as a filter; empty for all runs.
     """
-    cause = f"judge {figure}" if measure_of(figure) == "quality" else figure
+    cause = figure
+    if figure.startswith(TRUTH):
+        cause = f"ground truth {figure.removeprefix(TRUTH)}"
+    elif measure_of(figure) == "quality":
+        cause = f"judge {figure}"
     whom = f" for {name_condition(condition)}" if condition else ""
     return {
-        "name": _name(f"new version of {model} is worse{whom} ({cause})"),
+        "name": _name(f"new version of {model} is worse{whom}: {cause}"),
         "where": narrow(f"model == {quoted(model)}", condition),
         "when": f"worse({quoted(figure)})",
         "window": "1h",
@@ -165,4 +171,4 @@ def suggest_for_release(model: str, figure: str, condition: str = "") -> Suggest
 
 def _name(text: str) -> str:
     """Make the name of a rule: short, on one line, without slashes."""
-    return re.sub(r"[/\x00-\x1f\x7f]+", " ", text).strip()[:_NAME_CHARS].strip()
+    return shorten(re.sub(r"[/\x00-\x1f\x7f]+", " ", text).strip(), _NAME_CHARS)

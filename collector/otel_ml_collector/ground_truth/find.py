@@ -512,7 +512,7 @@ def write_predictions(reader: Reader, question: QualityQuestion) -> Predictions:
 
 
 _WRONG: Final = Sql("""
-  SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS run_id, actual_word
+  SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS run_id, {answer} AS answer
   FROM ({rows})
   WHERE actual != '' AND NOT ifNull({right}, false)
   ORDER BY {order} start_ns DESC, trace_id, span_id LIMIT {most}""")
@@ -535,11 +535,12 @@ def find_wrong_predictions(reader: Reader, question: QualityQuestion, most: int)
     rows = write_predictions(reader, question)
     sql = _WRONG.fill(
         rows=rows.sql,
+        answer=Sql("actual_word") if is_class else Sql("toString(truth)"),
         right=Sql("predicted = actual") if is_class else Sql("amount = truth"),
         order=EMPTY if is_class else Sql("abs(amount - truth) DESC NULLS LAST,"),
         most=most,
     )
-    return {row["run_id"]: row["actual_word"] for row in rows.ask(sql)}
+    return {row["run_id"]: row["answer"] for row in rows.ask(sql)}
 
 
 _BUCKET: Final = Sql("intDiv(start_ns - {start:Int64}, {step:Int64})")

@@ -9,6 +9,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import RedirectResponse, Response
 
+from otel_ml.counts import write_number
 from otel_ml.statistics.slices import FigureKind
 from otel_ml.statistics.verdict import Word
 from otel_ml_collector import wording
@@ -66,6 +67,7 @@ from otel_ml_collector.verdicts.verdicts import (
 from otel_ml_collector.versions import diff
 from otel_ml_collector.versions.find import find_definitions
 from otel_ml_collector.web import view
+from otel_ml_collector.web.amounts import write_amount
 from otel_ml_collector.web.axis import AxisLabel, round_values
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.windows import Window
@@ -318,7 +320,11 @@ def _find_examples(
         return ExampleRuns("", [], {})
     ids = ", ".join(map(quoted, wrong))
     runs = find_runs(reader, replace(query, where=f"run_id in ({ids},)"), now_ns).runs
-    right = {run_id: RightAnswer(GROUND_TRUTH, truth) for run_id, truth in wrong.items()}
+    is_number = question.target.kind == "number"
+    right = {
+        run_id: RightAnswer(GROUND_TRUTH, write_amount(float(truth)) if is_number else truth)
+        for run_id, truth in wrong.items()
+    }
     return ExampleRuns("the newest wrong predictions", runs, right)
 
 
@@ -347,8 +353,11 @@ def _name_figure(found: FoundProblems, finding: Finding) -> str:
         return _FIGURE_NAMES.get(name, "")
     figure = find_figure(found, finding)
     if finding.target:
-        is_rate = figure is None or figure.kind == "rate"
-        return name_target(finding.target, is_rate=is_rate).removeprefix("the ")
+        return name_target(
+            finding.target,
+            is_rate=figure is None or figure.kind == "rate",
+            lower_is_better=figure is not None and figure.lower_is_better,
+        ).removeprefix("the ")
     kind = "mean score" if figure is not None and figure.kind == "score" else "pass rate"
     judge = figure.judge if figure is not None else ""
     return f'{kind} by judge "{judge or name}"'
@@ -581,7 +590,7 @@ def _write_pair(
         return write_amounts(name, before, now)
     if kind == "rate" and min(before, now) >= 0 and max(before, now) <= 1:
         return wording.percent(before, 1), wording.percent(now, 1)
-    return f"{before:.3g}", f"{now:.3g}"
+    return write_number(before), write_number(now)
 
 
 def _write_change(figure: FigureChange | None) -> str:

@@ -345,6 +345,7 @@ def test_saved(service: Service) -> None:
         ),
         ('share(tags["cleint"] == "Remax") > 0.9', 'No recent run has the tag "cleint".'),
         ('share(not passed["nope"]) > 0.1', 'The project has no judge or score "nope" yet'),
+        ('worse("truth price")', 'The project has no ground truth "price" yet.'),
         ('pass_rate("grounded") < 0.1', ""),
         ('share(tags["client"] == "Remax") > 2', ""),
     ],
@@ -362,7 +363,7 @@ def test_unknown_name(service: Service, when: str, sentence: str) -> None:
     assert bool(past["unknown"]) == bool(sentence)
     assert sentence in past["sentence"]
     assert "min_runs" not in past["sentence"]
-    query = urlencode({"when": when, "window": "1h"})
+    query = urlencode({"when": when, "window": "1h", "where": RULE["where"]})
     shown = ask(service.app, f"/projects/names/alert-past?{query}").text
     assert sentence in unescape(shown)
     call(service, "DELETE", "names/alerts/a")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
+from urllib.parse import quote_plus
 
 import pytest
 
@@ -126,6 +127,18 @@ def test_numbers(service: Service) -> None:
     save(service, "numbers", "price", **wanted, positive="", probability="")
     figure = get_figure(get_release(service, "numbers"), "truth price")
     assert (figure["word"], figure["is_rate"], figure["lower_is_better"]) == ("worse", False, True)
+    page = html.unescape(
+        ask(service.app, "/projects/numbers/problems/predict-v2-quality?last=30d").text
+    )
+    assert "predict v2 is worse" in page
+    assert 'the mean error ("price")' in page
+    rule = "new version of predict is worse: ground truth price"
+    assert f"name={quote_plus(rule)}&" in page
+    examples = page.partition("the newest wrong predictions")[2].partition("</table>")[0]
+    answers = re.findall(r'<td class="opt">(.*?)</td>', examples, re.DOTALL)
+    prices = [float(re.sub("<[^>]+>", "", answer)) for answer in answers]
+    assert prices
+    assert min(prices) > 20  # the ground truth, not whether it exists
 
 
 def test_unchanged(service: Service) -> None:
