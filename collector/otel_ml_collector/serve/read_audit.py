@@ -17,9 +17,10 @@ from otel_ml_collector.times import MINUTE_NS
 # The first word below a project in the addresses whose answers can contain inputs, outputs, texts
 # or logged data.
 PAYLOAD_PARTS: Final = frozenset(
-    {"runs", "more-runs", "sessions", "export", "live", "artifacts", "objects", "datasets"}
-    | {"experiments", "compare", "problem-pairs", "problems", "trace-pair", "queues", "fields"}
-    | {"run-unusual", "rubric-judges", "error-groups", "mentions", "judge-trial", "completion"}
+    {"runs", "more-runs", "run-list", "sessions", "export", "live", "artifacts", "objects"}
+    | {"datasets", "fields", "run-unusual", "rubric-judges", "error-groups", "mentions"}
+    | {"experiments", "compare", "problem-pairs", "problems", "trace-pair", "queues"}
+    | {"judge-trial", "completion"}
 )
 _PROJECT_PATH: Final = "/projects/{project:path}/"
 _FIRST_ERROR: Final = 400

@@ -761,6 +761,15 @@ def _list_context(
     }
 
 
+def describe_list(
+    request: Request, query: runs.RunsQuery, page: RunsPage, keys: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return what a list shows in a file, and `page`, the address of its page."""
+    context = _list_context(request, query, page, [*keys])
+    address = view.address(query.project, "runs", where=query.where, **context["asked"])
+    return context | {"next_cursor": None, "page": address}
+
+
 def has_scope(request: Request, scope: str) -> bool:
     """Return whether the sender of a request has a scope."""
     access = find_access_of(request.scope)

@@ -1,5 +1,6 @@
-"""A trace or a session as one HTML file: what their pages show, with all spans of the tree."""
+"""A trace, a session or a list of runs as one HTML file: what their pages show."""
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -8,13 +9,14 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, Response
 
-from otel_ml.counts import write_count
+from otel_ml.counts import write_count, write_number
 from otel_ml_collector.api.parameters import Cursor
 from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.artifacts.find import read_image
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import Run
 from otel_ml_collector.runs.logs import LoggedMetric
+from otel_ml_collector.runs.roots import find_roots
 from otel_ml_collector.traces.page import (
     PageForms,
     ShownRun,
@@ -22,6 +24,7 @@ from otel_ml_collector.traces.page import (
     find_shown,
     find_top,
 )
+from otel_ml_collector.traces.run_list import ListQuery, describe_list
 from otel_ml_collector.traces.sessions import describe_session
 from otel_ml_collector.traces.trace_pane import TracePane, make_pane, read_tree
 from otel_ml_collector.traces.tree import SpanTree
@@ -104,6 +107,22 @@ def get_session_file(
     if context["session"].next_cursor:
         file.cuts.append("later turns of the session")
     return file.answer(*file.write_page(file.render("session.html", context)))
+
+
+@api.get("/projects/{project:path}/run-list/file", response_class=HTMLResponse)
+def get_list_file(
+    request: Request, project: str, query: ListQuery, options: FromFileOptions
+) -> Response:
+    """Make one HTML file of the first runs of a list, as the page shows them.
+
+    The file opens without a server. If it would be too large, it says what was left out.
+    """
+    page = find_roots(options.reader, query, time.time_ns())
+    context = describe_list(request, query, page)
+    file = SharedFile(request, options, project, context["page"])
+    if page.next_cursor:
+        file.cuts.append(f"runs after the first {write_number(len(page.runs))}")
+    return file.answer(*file.write_page(file.render("runs_file.html", context)))
 
 
 @dataclass(slots=True)

@@ -139,6 +139,22 @@ def test_trace(service: Service, project: str) -> None:
     assert f'href="http://localhost:4318/projects/{project}/runs/{id_of(spans[0])}"' in linked
 
 
+def test_list(service: Service, project: str) -> None:
+    """The file of a list has its first runs, in its order, and says that there are more."""
+    spans = make_trace(7, 5, {"otel_ml.inputs": json.dumps(SCRIPT)})
+    service.store.take(project, *spans)
+    answered = get_file(service, f"{project}/run-list", limit=3, order="oldest", link=1)
+    elements = check_safe(answered.text)
+    rows = [told["data-run"] for tag, told in elements.found if tag == "tr" and "data-run" in told]
+    assert rows == [id_of(span) for span in spans[:3]]
+    assert not [tag for tag, _ in elements.found if tag == "img"]
+    assert re.search(r"large: runs after the first 3\.", answered.text)
+    assert f'href="http://localhost:4318/projects/{project}/runs?order=oldest"' in answered.text
+    empty = get_file(service, f"{project}/run-list", where='model == "none"').text
+    assert "No run matches" in empty
+    assert 'id="cuts"' not in empty
+
+
 def test_hostile_trace(service: Service, project: str) -> None:
     """Markup in every text of a trace is text in the file."""
     hostile: dict[str, Value] = {
