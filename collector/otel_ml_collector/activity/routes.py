@@ -62,8 +62,8 @@ def get_activity(
     """List who changed what in a project, newest first, in the last 400 days.
 
     These are new versions, alerts, and changes of rules, judges, baselines, aliases, keys,
-    retention, data sets, deletions and labels. Only administrators see changes of keys. With the
-    setting `audit_reads`, the kind `read` lists who read payloads.
+    retention, data sets, deletions, labels and shared files. Only administrators see changes of
+    keys. With the setting `audit_reads`, the kind `read` lists who read payloads.
     """
     return find_activity(
         reader,
@@ -223,6 +223,8 @@ def _write_value(value: Any) -> str:
 
 def _find_link(project: str, entry: ActivityEntry) -> str:
     """Return the page of what was changed; empty if it has none or was deleted."""
+    if entry.kind == "shared file":  # its name is an address below the project
+        return f"{view.address(project)}/{entry.name}"
     path = () if entry.action == "deleted" else _path_of(entry)
     if not path:
         return ""

@@ -130,6 +130,7 @@ from otel_ml_collector.times import SECOND_NS
 from otel_ml_collector.traces.live import Listening, LivePace
 from otel_ml_collector.traces.objects import ArtifactEndpoint
 from otel_ml_collector.web.render import Assets, show_problem
+from otel_ml_collector.web.shared_file import FileLog
 
 _DRAIN_S: Final = 10
 # Seconds that the gRPC server waits for open calls at the end. Complete uploads have been answered
@@ -458,6 +459,7 @@ def _services(collector: Collector, settings: Settings) -> Services:
         settings,
         *(getattr(collector, field.name) for field in fields(collector)),
         Documents(collector.connections),
+        FileLog(collector.connections),
         NamedRuns(collector.connections),
         Listening(collector.reader, pace),
         Places(),

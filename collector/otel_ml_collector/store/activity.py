@@ -24,7 +24,7 @@ _DERIVED_KINDS: Final = ("version", "alert", "alias", "baseline", "data set", "l
 ACTIVITY_KINDS: Final = (
     *_DERIVED_KINDS,
     *("alert rule", "mute", "judge", "judge backfill", "queue", "prediction target"),
-    *("known problem", "view", "retention", "deletion", "read"),
+    *("known problem", "view", "shared file", "retention", "deletion", "read"),
 )
 # A new document has such values in fields that nobody set.
 _UNSET: Final[tuple[object, ...]] = (None, "", [])

@@ -6,6 +6,7 @@ what needs a server.
 """
 
 import re
+import threading
 import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
@@ -25,9 +26,12 @@ from otel_ml_collector.errors import CollectorError
 from otel_ml_collector.services import find_service
 from otel_ml_collector.settings.connections import REMOVED
 from otel_ml_collector.settings.table import Settings
+from otel_ml_collector.store.activity import compare_fields, note_change
+from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.redacted import redact
 from otel_ml_collector.times import to_rfc3339
+from otel_ml_collector.web import view
 from otel_ml_collector.web.portable import FileLinks, PartLimits, make_portable
 from otel_ml_collector.web.render import STATIC, TEMPLATES, complete_context, endpoint_of
 from otel_ml_collector.web.view import BASE_PATH
@@ -88,6 +92,28 @@ class FileOptions:
 
 
 FromFileOptions = Annotated[FileOptions, Depends()]
+
+
+class FileLog:
+    """Notes in the activity of a project who made which file.
+
+    Args:
+        connections: The store.
+    """
+
+    def __init__(self, connections: Connections) -> None:
+        self._client = connections.open()
+        self._lock = threading.Lock()
+
+    def note(self, project: str, name: str, *, is_redacted: bool) -> None:
+        """Store that the sender of the current request made a file. On return it is on disk.
+
+        Raises:
+            Unavailable: The store does not answer. Then no file may be sent.
+        """
+        facts = compare_fields(None, {"redacted": is_redacted or None})
+        with self._lock, store_trouble():
+            note_change(self._client, project, "shared file", "created", name, changes=facts)
 
 
 @dataclass(slots=True)
@@ -168,8 +194,11 @@ class SharedFile:
         return unescape(title[1]) if title else "", main
 
     def answer(self, title: str, main: str) -> Response:
-        """Return the file as a download."""
+        """Return the file as a download. Before, note in the activity who made it."""
         options = self.options
+        name = self.page.removeprefix(f"{view.address(self.project)}/")
+        log = find_service(self.request, FileLog)
+        log.note(self.project, name, is_redacted=options.is_redacted)
         text = TEMPLATES.get_template(
             "saved_file.html"
         ).render(

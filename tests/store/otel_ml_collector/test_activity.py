@@ -15,7 +15,7 @@ from otel_ml_collector.store.activity import compare_fields, digest_user, note_c
 from otel_ml_collector.store.retention import Days, Retention
 from otel_ml_collector.times import DAY_NS, MINUTE_NS
 from tests.support.otel_ml_collector.asgi import Answered, ask
-from tests.support.otel_ml_collector.spans import make_call
+from tests.support.otel_ml_collector.spans import id_of, make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
 from tests.support.waiting import wait_until
 
@@ -146,6 +146,30 @@ def test_reads(signed_on: Service, project: str) -> None:
     assert read == {("ben", f"runs/{run_id}"), ("ada", f"runs/{run_id}")}
     assert list_entries(signed_on, project, user="ben", kind="read") == []
     assert "read" not in {one["kind"] for one in list_entries(signed_on, project)}
+
+
+def test_shared_files(signed_on: Service, project: str) -> None:
+    """Each file that is made is an entry, with its sender, program, page and redaction."""
+    span = make_call(attributes={"session.id": "chat 1/2"}, start_ns=time.time_ns())
+    signed_on.store.take(project, span, now_ns=time.time_ns())
+    run, session = f"runs/{id_of(span)}", "sessions/chat%201%2F2"
+    path = f"/api/v1/projects/{project}"
+    page, command = {"sec-fetch-site": "same-origin"}, {"x-otel-ml-program": "command"}
+    assert call(signed_on, f"{path}/{run}/file", user="ben").status == 200
+    assert call(signed_on, f"{path}/{session}/file?redact=1", **page).status == 200
+    assert call(signed_on, f"{path}/compare/file?of={id_of(span)}", **command).status == 400
+    assert call(signed_on, f"{path}/{run}/file", **command).status == 200
+    entries = list_entries(signed_on, project, user="ben", kind="shared file")
+    shown = [(one["who"], one["program"], one["action"], one["name"]) for one in entries]
+    assert shown == [
+        ("ada", "command", "created", run),
+        ("ada", "page", "created", session),
+        ("ben", "api", "created", run),
+    ]
+    redacted = [{"field": "redacted", "before": None, "after": True}]
+    assert [one["changes"] for one in entries] == [[], redacted, []]
+    text = call(signed_on, f"/projects/{project}/activity").text
+    assert f'href="/projects/{project}/{session}"' in text
 
 
 def test_other_changes(signed_on: Service, project: str) -> None:
