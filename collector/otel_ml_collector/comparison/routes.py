@@ -88,6 +88,7 @@ _CELL_CHARS: Final = 2_000
 # Special characters of Markdown and HTML.
 _MARKUP: Final = re.compile(r"[\\`*_{}\[\]<>|#]")
 _NO_PAIRS: Final = 204
+_PAIRS_IN_A_FILE: Final = 20
 _PARTS: Final = {"run": "runs", "version": "models", "experiment": "experiments"}
 
 api = APIRouter(prefix="/api/v1", route_class=DeferredRoute)
@@ -281,22 +282,40 @@ def get_comparison_file(
     """
     shown = Shown()
     file = SharedFile(request, options, project, shown.address(project, asked))
-    context = _describe_page(request, options.reader, project, asked, shown)
+    context = _describe_page(request, options.reader, project, asked, shown, pairs=_PAIRS_IN_A_FILE)
+    for side in context["found"].sides:
+        if side.pairs and side.pairs.changed > _PAIRS_IN_A_FILE:
+            file.cuts.append(f"pairs of {side.letter} after the first {_PAIRS_IN_A_FILE}")
     return file.answer(*file.write_page(file.render("compare.html", context)))
 
 
 def _describe_page(
-    request: Request, reader: Reader, project: str, asked: ComparisonQuery, shown: Shown
+    request: Request,
+    reader: Reader,
+    project: str,
+    asked: ComparisonQuery,
+    shown: Shown,
+    *,
+    pairs: int = 0,
 ) -> dict[str, Any]:
-    """Find everything that the page of a comparison shows."""
-    # The browser loads the pairs after the rest of the page.
-    compared = find_comparison(reader, project, replace(asked, pairs=0), time.time_ns())
+    """Find everything that the page of a comparison shows.
+
+    Args:
+        request: The request.
+        reader: The store.
+        project: The project.
+        asked: What is compared.
+        shown: How the page shows it.
+        pairs: Maximum number of pairs of outputs. 0 for none: the browser loads them after the rest
+            of the page.
+    """
+    compared = find_comparison(reader, project, replace(asked, pairs=pairs), time.time_ns())
     answer = compared.answer
     few = len(answer.sides) <= MOST
     columns = _choose_columns(answer)
     every = [*answer.differing, *(answer.same if shown.every else ())]
     has_more = few and (len(every) > len(columns.params))
-    pairs = _lay_out_others(compared) if few else []
+    others = _lay_out_others(compared) if few else []
 
     def here(**changes: object) -> str:
         return shown.address(project, asked, **changes)
@@ -312,10 +331,10 @@ def _describe_page(
         "more_metrics": answer.metrics[len(columns.metrics) : _SHOWN_ROWS],
         "metric_cells": partial(_metric_cells, compared),
         "overlays": _overlays(project, compared),
-        "pairs": [item for item in pairs if item.has_more],
+        "pairs": [item for item in others if item.has_more],
         "compare_words": diff.compare,
         "verdict_of": _verdict_of,
-        "alike": [item.side.letter for item in pairs if not item.has_more],
+        "alike": [item.side.letter for item in others if not item.has_more],
         "may_annotate": access_of(request.scope).has(ANNOTATE),
         "where_compared": asked.where,
         "here": here,

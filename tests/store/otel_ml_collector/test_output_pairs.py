@@ -124,6 +124,25 @@ def test_pairs_of_experiments(service: Service) -> None:
     assert pairs["sentence"] == "try 1 returned something else than try 0 for 14 of 40 shared items"
 
 
+def test_pairs_in_a_file(service: Service) -> None:
+    """The file of a comparison has both outputs of what changed, for versions and experiments."""
+    of = "of=rate:v1&of=rate:v2"
+    text = ask(service.app, f"/api/v1/projects/orders/compare/file?{of}").text
+    shown = re.findall(r">v1</span>.*?<p>(\w+)</p>.*?>v2</span>.*?<p>(\w+)</p>", text, re.DOTALL)
+    assert shown == [("high", "low")] * 20
+    assert "v2 returned something else than v1 for 40 of 161 equal inputs" in text
+    assert re.search(r'id="cuts">.*pairs of B after the first 20', text)
+    assert "<button" not in text
+    of = "&".join(f"of={id_of(trial)}" for trial in TRIALS)
+    text = ask(service.app, f"/api/v1/projects/trials/compare/file?{of}").text
+    assert text.count("item q-") == 20
+    assert text.count("exact failed</span>") == 12
+    assert re.search(
+        r">A</span> .*?passed</span>.*?>B</span> .*?exact failed</span>", text, re.DOTALL
+    )
+    assert 'id="cuts"' not in text
+
+
 def test_size_of_a_change() -> None:
     """Numbers differ by their values, texts by the share of different words."""
     assert measure_texts("100", "95") == pytest.approx(0.05)
