@@ -47,6 +47,7 @@ WHY: Final[Mapping[str, str]] = {
     "provider": "loaded with the first span",
     "reader.api": "needed only to read stored runs",
     "records": "takes 30 ms to load, needed only for ground truth",
+    "reader.display": "needed only in notebooks",
     "reader.errors": "needed only to read stored runs",
     "reader.targets": "needed only to read stored runs",
     "reader.reader": "needed only to read stored runs",

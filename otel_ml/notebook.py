@@ -14,6 +14,16 @@ _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _SCHEMES: Final = ("http://", "https://")
 _TEXT_CHARS: Final = 80
 _NOTE_CHARS: Final = 1_000
+# The frame's color-scheme decides between the light and the dark theme of the file. Dark are
+# JupyterLab and nbconvert, VS Code, and Colab.
+_FRAME_STYLE: Final = (
+    ".otel-ml-file>div{display:none}"
+    ".otel-ml-file>iframe{box-sizing:border-box;width:100%;height:480px;"
+    "border:1px solid #8888;color-scheme:light}"
+    ":is([data-jp-theme-light=false],.vscode-dark,[theme=dark]) .otel-ml-file>iframe"
+    "{color-scheme:dark}"
+)
+_SANDBOX: Final = "allow-scripts allow-popups allow-popups-to-escape-sandbox"
 _ESCAPES: Final = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"}
 )
@@ -94,6 +104,24 @@ def table(columns: Sequence[str], rows: Iterable[tuple[str, Sequence[str]]]) -> 
         for page, (first, *rest) in rows
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def write_frame(file: str, plain: str, title: str) -> str:
+    """Return HTML that shows a file in a frame of its own, in the theme of the notebook.
+
+    The frame can load nothing from the notebook's page, and the file requests nothing. Front ends
+    that remove frames remove the style too, and show the plain HTML instead.
+
+    Args:
+        file: The file, a whole HTML document.
+        plain: HTML without frames.
+        title: Name of the frame.
+    """
+    return (
+        f'<div class="otel-ml-file"><style>{_FRAME_STYLE}</style><div>{plain}</div>'
+        f'<iframe title="{_escaped(title)}" sandbox="{_SANDBOX}" srcdoc="{escape(file)}"></iframe>'
+        "</div>"
+    )
 
 
 def page_address(base: str, *parts: str, **asked: str | None) -> str:

@@ -70,8 +70,12 @@ if TYPE_CHECKING:
     from otel_ml import artifact, data_quality, records
     from otel_ml.judges import judged_call
     from otel_ml.judges.judge import Judge, Judgement
+    from otel_ml.reader import api as reader_api
+    from otel_ml.reader import display
     from otel_ml.records import Actual
 else:
+    display = late("reader.display")
+    reader_api = late("reader.api")
     artifact = late("artifact")
     data_quality = late("data_quality")
     judged_call = late("judges.judged_call")
@@ -81,6 +85,7 @@ else:
 _NAMES_OF_BAGGAGE: Final = (names.SESSION_ID, names.USER_ID)
 RUN_KEY: Final = context_api.create_key("otel_ml-run")
 CONTEXT_KEY: Final = context_api.create_key("otel_ml-context")
+_DELIVERY_S: Final = 5.0
 _LINE_CHARS: Final = 16_384
 _REF_CHARS: Final = 256
 _SHORT_NS: Final = 1_000_000_000
@@ -610,6 +615,16 @@ class Run(Handle, HasCard):
         return Card(
             type(self).__name__, self.id, (str(self._facts.get(names.OUTCOME, "open")),), page
         )
+
+    def _repr_html_(self) -> str:
+        recorder, card = self._recorder, self._card
+        if recorder is None or not self._ended or not recorder.page:
+            return card.html
+        recorder.drain(_DELIVERY_S)
+        route = recorder.route
+        api = reader_api.Api(route.endpoint, route.api_key)
+        source = display.FileSource(api, (route.project, "runs", self.id))
+        return display.show_file(source, card)
 
     @property
     def id(self) -> str:

@@ -269,6 +269,7 @@ class Prepared:
             self.comparison,
             first_errors=progress.first_errors,
             is_interrupted=progress.is_interrupted,
+            open_stored=partial(open_reader, self.recorder),
         )
 
     def _attributes(self, about: Experiment) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +24,8 @@ from otel_ml.experiments.compare import (
 from otel_ml.experiments.rows import Experiment, ItemRun, by_item, read_file, write_file
 from otel_ml.experiments.value_text import describe_value, write_value
 from otel_ml.notebook import Card, HasCard, show_unseen, table
+from otel_ml.reader import Reader
+from otel_ml.reader.display import FileSource, show_file
 from otel_ml.statistics.report import (
     NAMED,
     Report,
@@ -105,6 +107,7 @@ class Result(HasCard):
         path: str = "",
         first_errors: Mapping[str, str] | None = None,
         is_interrupted: bool = False,
+        open_stored: "Callable[[], Reader] | None" = None,
     ) -> None:
         self.experiment = experiment
         self.runs = tuple(runs)
@@ -113,6 +116,11 @@ class Result(HasCard):
         self.is_interrupted = is_interrupted
         self._comparison = comparison
         self._path = path
+        self._open_stored = open_stored  # opens the collector that has it; None for a file
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without the collector, which may have an API key."""
+        return {**self.__dict__, "_open_stored": None}
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "Result":
@@ -435,7 +443,24 @@ class Result(HasCard):
 
     def _repr_html_(self) -> str:
         heads, rows = self._report.table
-        return self._card.html + table(heads, [("", row) for row in rows])
+        plain = table(heads, [("", row) for row in rows])
+        source = self._find_file()
+        if source is None:
+            return self._card.html + plain
+        return show_file(source, self._card, lambda: plain)
+
+    def _find_file(self) -> FileSource | None:
+        """Find where the file of the experiment is read. None if no collector has it."""
+        if self._open_stored is None or not self.stored_id:
+            return None
+        try:
+            reader = self._open_stored()
+        except LookupError:  # it is sent to another backend
+            return None
+        other = self.baseline
+        baseline = None if other is None or other._open_stored is None else other.stored_id or None
+        path = (reader.project, "experiments", self.stored_id)
+        return FileSource(reader._api, path, {"baseline": baseline})
 
     def _address(self, run_id: str) -> str:
         base = self.url.rpartition("/experiments/")[0]

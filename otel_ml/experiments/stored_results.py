@@ -129,6 +129,7 @@ def _load(
             chosen=how,
         ),
         is_interrupted=listed_experiment.outcome == "cancelled",
+        open_stored=lambda: reader,
     )
 
 

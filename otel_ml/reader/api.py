@@ -172,13 +172,13 @@ class Api:
                 f"{self.page} is not an otel-ml collector: it did not send JSON", reply.status
             ) from None
 
-    def download(self, *path: str) -> bytes:
-        """Send a GET request and return its response as it is, such as a file.
+    def download(self, question: Question) -> bytes:
+        """Send a request and return its response as it is, such as a file.
 
         Raises:
             ReaderError: The request failed.
         """
-        return self._accepted(Question(path)).content
+        return self._accepted(question).content
 
     def _accepted(self, question: Question) -> Reply:
         reply = self.exchange(question)

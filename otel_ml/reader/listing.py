@@ -1,8 +1,6 @@
 """Lists that fetch their pages as you iterate, and the list of runs."""
 
 import inspect
-import queue
-import threading
 import weakref
 from collections import deque
 from collections.abc import (
@@ -23,10 +21,10 @@ import orjson
 
 from otel_ml.arguments import check_integer, check_text
 from otel_ml.attributes import CAPTURE
-from otel_ml.loading import start_detached
 from otel_ml.notebook import Card, HasCard, note, page_address, shorten, table
 from otel_ml.orders import BY_TIME, NEWEST, OLDEST
 from otel_ml.reader.api import Api, Question
+from otel_ml.reader.display import QUICK_QUESTION, FileSource, html_in_time, show_file
 from otel_ml.reader.errors import ReaderError
 from otel_ml.reader.moments import write_ns
 from otel_ml.reader.records import (
@@ -53,9 +51,8 @@ _COLUMNS_CHARS: Final = 65_536
 # Maximum size of the payloads that are fetched together for a page of runs.
 _PAGE_BYTES: Final = 32 * 1024 * 1024
 _PATIENT: Final = Question(())
-# Rows that a notebook shows, and the request that fetches them.
+# Rows that a notebook shows.
 SHOWN: Final = 20
-QUICK_QUESTION: Final = Question((), is_repeatable=False, timeout_s=3.0)
 _RUN_COLUMNS: Final = ("run", "start", "model", "outcome", "latency", "inputs", "outputs", "scores")
 # Columns to fetch for all runs of a page at once, and the parts of a run that they contain.
 _Columns = tuple[tuple[str, ...], frozenset[str]]
@@ -246,7 +243,13 @@ class Runs(PagedList[Run]):
         return Card("Runs", wanted.project, (wanted.where, limit), page)
 
     def _repr_html_(self) -> str:
-        return html_in_time(self._card, self._api.page, self._newest_html)
+        wanted = self._wanted
+        if wanted.limit == 0:
+            return html_in_time(self._card, self._api.page, self._newest_html)
+        limit = SHOWN if wanted.limit is None else min(SHOWN, wanted.limit)
+        asked = {**wanted.bounds, **self._tops, "order": wanted.order, "limit": limit}
+        source = FileSource(self._api, (wanted.project, "run-list"), asked)
+        return show_file(source, self._card, self._newest_html)
 
     def _newest_html(self) -> str:
         page: dict[str, Any] = next(self._pages(QUICK_QUESTION), {"runs": [], "next_cursor": None})
@@ -401,39 +404,9 @@ class Runs(PagedList[Run]):
                     for summary in summaries
                 }
             )
-        whole = Whole(fetched.fetch, self._load, fetched.known, self._api.page)
+        whole = Whole(fetched.fetch, self._load, fetched.known, self._api)
         for summary in summaries:
             yield made_run(summary, whole)
-
-
-def html_in_time(card: Card, page: str, write: Callable[[], str]) -> str:
-    """Return the HTML that a notebook shows for a list.
-
-    If the collector does not answer within a few seconds, the HTML contains an error message
-    instead of the list.
-
-    Args:
-        card: Heading of the list.
-        page: Base URL of the collector, for the error message.
-        write: Function that fetches the list and returns it as HTML.
-    """
-
-    def attempt() -> str:
-        try:
-            return write()
-        except ReaderError as error:
-            return note(f"Not shown: {error}")
-        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError):
-            return note(f"Not shown: {page} does not answer like an otel-ml collector")
-
-    answers: queue.SimpleQueue[str] = queue.SimpleQueue()
-    # On its own thread: DNS lookup has no time limit.
-    name = "otel-ml-reader"
-    start_detached(threading.Thread(target=lambda: answers.put(attempt()), name=name, daemon=True))
-    try:
-        return card.html + answers.get(timeout=QUICK_QUESTION.timeout_s * 2)
-    except queue.Empty:
-        return card.html + note(f"Not shown: no answer from {page} in time")
 
 
 @dataclass(slots=True)

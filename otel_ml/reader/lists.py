@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from otel_ml.notebook import Card, note, page_address, shorten, table
 from otel_ml.reader.api import Api, Question
-from otel_ml.reader.listing import QUICK_QUESTION, SHOWN, PagedList, html_in_time
-from otel_ml.reader.records import made
+from otel_ml.reader.display import QUICK_QUESTION, html_in_time
+from otel_ml.reader.listing import SHOWN, PagedList
+from otel_ml.reader.records import StoredExperiment, made, made_experiment
 from otel_ml.records import ListedExperiment
 
 _PAGE: Final = 100
@@ -24,7 +25,7 @@ _JUDGES: Final = ("judge", "version", "said", "pass rate", "mean score", "others
 _SESSIONS: Final = ("session", "user", "last", "turns", "runs", "errors", "asked", "judges")
 
 
-class Experiments(PagedList[ListedExperiment]):
+class Experiments(PagedList[StoredExperiment]):
     """The list that `Reader.experiments` returns. Pages are fetched as you iterate.
 
     Nothing is cached: each iteration sends the requests again. ``len(experiments)`` reads all
@@ -63,8 +64,8 @@ class Experiments(PagedList[ListedExperiment]):
         plain = Experiments(self._api, self._project, self._where, self._limit, verdicts=False)
         return plain.pages()
 
-    def _items_of(self, page: dict[str, Any]) -> Iterator[ListedExperiment]:
-        return (made(ListedExperiment, row) for row in page["experiments"])
+    def _items_of(self, page: dict[str, Any]) -> Iterator[StoredExperiment]:
+        return (made_experiment(row, self._api, self._project) for row in page["experiments"])
 
     def _first(self, count: int) -> "Experiments":
         limit = count if self._limit is None else min(count, self._limit)

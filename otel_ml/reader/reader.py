@@ -24,6 +24,7 @@ from otel_ml.attributes import ARTIFACT_SHA256, ARTIFACT_TYPE, NUMBERED
 from otel_ml.notebook import Card, HasCard, page_address
 from otel_ml.orders import NEWEST, OLDEST, read_order
 from otel_ml.reader.api import Api, Question
+from otel_ml.reader.display import FileSource
 from otel_ml.reader.errors import NotFound
 from otel_ml.reader.listing import Format, Runs, Wanted, export, fetch_part, fetch_run
 from otel_ml.reader.lists import Experiments, Rows, list_judges, list_sessions
@@ -35,10 +36,13 @@ from otel_ml.reader.records import (
     Project,
     Run,
     Series,
+    StoredComparison,
+    StoredExperiment,
     Trace,
     Version,
     Whole,
     made,
+    made_experiment,
     made_run,
     make_unmatched,
     number_of,
@@ -66,7 +70,6 @@ from otel_ml.records import (
     ExperimentRow,
     ItemScore,
     JudgedChange,
-    ListedExperiment,
     ListedItemRun,
     write_actual,
 )
@@ -1169,7 +1172,7 @@ class Reader(HasCard):
         check_flag("verdicts", verdicts)
         return Experiments(self._api, self.project, where, limit, verdicts=verdicts)
 
-    def experiment(self, run_id: str) -> ListedExperiment:
+    def experiment(self, run_id: str) -> StoredExperiment:
         """Return one experiment without its verdict. Use `otel_ml.load_result` for the full result.
 
         Raises:
@@ -1177,7 +1180,7 @@ class Reader(HasCard):
         """
         check_text("run_id", run_id, _MOST_CHARS)
         answer = self._get("experiments", run_id, baseline=_NO_BASELINE)
-        return made(ListedExperiment, answer["experiment"])
+        return made_experiment(answer["experiment"], self._api, self.project)
 
     def experiment_rows(self, run_id: str, baseline: str = _NO_BASELINE) -> Iterator[ExperimentRow]:
         """Return the items of an experiment, sorted by id, each with its runs in the experiment.
@@ -1207,7 +1210,7 @@ class Reader(HasCard):
         where: str = "",
         by: str = "",
         pairs: int = 5,
-    ) -> dict[str, Any]:
+    ) -> StoredComparison:
         """Compare runs, versions or experiments with a baseline, as ``GET .../compare`` returns it.
 
         The result has a `sentence`, the params that differ, and `sides`: one per compared run,
@@ -1235,18 +1238,18 @@ class Reader(HasCard):
             BadQuery: The entries mix runs, versions and experiments, or there are too few or too
                 many.
         """
-        found: dict[str, Any] = self._get(
-            "compare",
-            of=_names("of", of),
-            baseline=check_optional_text("baseline", baseline, _MOST_CHARS),
-            metric=check_optional_text("metric", metric, _MOST_CHARS),
-            lower=_names("lower", lower),
-            higher=_names("higher", higher),
-            where=where or None,
-            by=by or None,
-            pairs=check_integer("pairs", pairs, 0, _MOST_PAIRS),
-        )
-        return found
+        asked = {
+            "of": _names("of", of),
+            "baseline": check_optional_text("baseline", baseline, _MOST_CHARS),
+            "metric": check_optional_text("metric", metric, _MOST_CHARS),
+            "lower": _names("lower", lower),
+            "higher": _names("higher", higher),
+            "where": where or None,
+            "by": by or None,
+            "pairs": check_integer("pairs", pairs, 0, _MOST_PAIRS),
+        }
+        answer = self._get("compare", **asked)
+        return StoredComparison(answer, FileSource(self._api, (self.project, "compare"), asked))
 
     def _typed(self, value: Any) -> Any:
         """Replace references to stored documents by the values that they hold."""
@@ -1337,7 +1340,7 @@ class Reader(HasCard):
         def fetch(run_id: str, name: str) -> dict[str, Any]:
             return fetch_part(self._api, self.project, run_id, name)
 
-        return Whole(fetch, self._load, known, self._api.page)
+        return Whole(fetch, self._load, known, self._api)
 
     def _load(self, artifact: Artifact) -> Any:
         if artifact.sha256 is None:
@@ -1346,7 +1349,7 @@ class Reader(HasCard):
 
     def _download(self, sha256: str) -> bytes:
         """Fetch a logged value as the file that is stored."""
-        return self._api.download("projects", self.project, "artifacts", sha256)
+        return self._api.download(Question(("projects", self.project, "artifacts", sha256)))
 
 
 def _ask_fields(model: str, *, last: str, than: str, where: str) -> dict[str, object]:

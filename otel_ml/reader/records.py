@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from otel_ml import records
 from otel_ml.counts import write_count
 from otel_ml.notebook import Card, HasCard, page_address, shorten
+from otel_ml.reader.api import Api
+from otel_ml.reader.display import FileSource, show_record
 from otel_ml.records import (
     Evaluation,
     Inside,
@@ -98,8 +100,17 @@ class Run(HasCard, ListedRun):
     @property
     def page(self) -> str:
         """Address of the run's web page. Empty if the run was not read from a collector."""
-        base = "" if self._whole is None else self._whole.page
-        return page_address(base, self.project, "runs", self.run_id)
+        source = self._file
+        return "" if source is None else page_address(source.api.page, *source.path)
+
+    @property
+    def _file(self) -> FileSource | None:
+        """Where the file with the run's trace is read. None if it was not read from a collector."""
+        api = None if self._whole is None else self._whole.api
+        return None if api is None else FileSource(api, (self.project, "runs", self.run_id))
+
+    def _repr_html_(self) -> str:
+        return show_record(self._file, self._card)
 
     @property
     def _card(self) -> Card:
@@ -289,7 +300,7 @@ class Whole:
             dict with this part. The dict may also contain other parts.
         load: Function that fetches the value of an artifact.
         known: Parts that are already fetched, by run ID and name.
-        page: Base URL of the collector's web pages.
+        api: The collector. None if there is none.
     """
 
     def __init__(
@@ -297,9 +308,9 @@ class Whole:
         fetch: Callable[[str, str], Mapping[str, Any]],
         load: "Load",
         known: dict[str, dict[str, Any]] | None = None,
-        page: str = "",
+        api: Api | None = None,
     ) -> None:
-        self.page = page
+        self.api = api
         self._fetch = fetch
         self._known = {} if known is None else known
         self.load = load
@@ -358,6 +369,37 @@ class Trace(HasCard):
     @property
     def _card(self) -> Card:
         return Card("Trace", self.key, (write_count(len(self.runs), "run"),))
+
+    def _repr_html_(self) -> str:
+        known = {run.run_id for run in self.runs}
+        tops = [run for run in self.runs if run.parent_run_id not in known]
+        source = next((run._file for run in tops), None)
+        return show_record(source, self._card)
+
+
+class StoredExperiment(records.ListedExperiment):
+    """An experiment that was read from a collector. A notebook shows its items and its verdict."""
+
+    _file: FileSource | None = None  # not a field, so it is not part of `dataclasses.asdict`
+
+    def _repr_html_(self) -> str:
+        return show_record(self._file, Card("Experiment", self.name, (self.outcome,)))
+
+
+class StoredComparison(dict[str, Any]):
+    """A comparison, as ``GET .../compare`` returns it. A notebook shows it as the page does.
+
+    Args:
+        answer: The answer of the API.
+        source: Where its file is read.
+    """
+
+    def __init__(self, answer: Mapping[str, Any], source: FileSource) -> None:
+        super().__init__(answer)
+        self._file = source
+
+    def _repr_html_(self) -> str:
+        return show_record(self._file, Card("Comparison", self["sentence"]))
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -505,6 +547,14 @@ def made_run(facts: Mapping[str, Any], whole: Whole) -> Run:
     """Create a run from its JSON in a list. `whole` fetches its other parts."""
     shown = {"inputs_preview": facts["inputs"], "outputs_preview": facts["outputs"]}
     return made(Run, {**facts, **shown}, tokens=made(Tokens, facts["tokens"]), _whole=whole)
+
+
+def made_experiment(facts: Mapping[str, Any], api: Api, project: str) -> StoredExperiment:
+    """Create an experiment from its JSON. `api` and `project` are where it was read."""
+    experiment = made(StoredExperiment, facts)
+    source = FileSource(api, (project, "experiments", experiment.run_id))
+    object.__setattr__(experiment, "_file", source)  # the class is frozen
+    return experiment
 
 
 def made_sums(facts: Mapping[str, Any]) -> Sums:

@@ -149,18 +149,20 @@ def test_notebook(tmp_path_factory: pytest.TempPathFactory, follow: Callable[[st
     wait_until(lambda: not is_served(found[1]), 10)  # the kernel has ended
     [data] = tmp_path_factory.getbasetemp().glob("notebook[0-9]/otel-ml-data")
     with running(data) as collector:
-        runs = {run["name"]: run for run in reversed(collector.runs("notebook"))}
-        training = collector.get(f"/runs/{runs['training']['run_id']}")
+        recorded = collector.runs("notebook")
+        named = {run["name"]: run for run in recorded if run["name"] != "answer"}
+        training = collector.get(f"/runs/{named['training']['run_id']}")
     page = f"{found[1]}/projects/notebook/runs"
-    again, question = runs["answer"], runs["question"]
-    assert others == [
+    calls = {run["outputs"]: run for run in recorded if run["name"] == "answer"}
+    hello, again, question = calls["Say hello"], calls["Say again"], named["question"]
+    assert others[:5] == [
         "'Say hello'",
         f"<OpenedRun {training['run_id']} ok {page}/{training['run_id']}>",
         f"<Runs notebook {page}>",
+        f"<Trace {hello['trace_id']} 1 run>",
         "'Say again'",
-        others[-1],
     ]
-    everything, cell = ("".join(shown[place]["text/html"]) for place in (3, 5))
+    everything, cell = ("".join(shown[place]["text/html"]) for place in (3, 6))
     assert f'href="{page}/{training["run_id"]}"' in everything
     assert f'href="{page}/{again["run_id"]}"' not in everything
     assert [f'href="{page}/{run["run_id"]}"' in cell for run in (question, again)] == [True] * 2

@@ -12,7 +12,6 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import quote, urlencode
@@ -30,22 +29,17 @@ from tests.support.folders import RECORDED_FOLDER, ROOT
 from tests.support.interop.gateway import call_through
 from tests.support.otel_ml_collector.spans import id_of
 from tests.support.services.frameworks import FOLDER, FOLLOWED
+from tests.support.services.processes import complete
 
 RECORDINGS: Final = RECORDED_FOLDER / "recordings"
 IMAGES: Final = ROOT / "docs" / "images"
 # Pages whose runs are trainings, which are shown side by side.
 TRAININGS: Final = ("scikit-learn", "xgboost", "lightning")
-# Looks like a notebook.
-_NOTEBOOK_STYLE: Final = """
-body{margin:24px;font:14px/1.5 system-ui}table{border-collapse:collapse}
-pre{margin:20px 0 10px;padding:8px 12px;border:1px solid #ddd;background:#f6f6f6;font-size:13px}
-td,th{padding:4px 10px;text-align:right}tr:nth-child(even){background:#f6f6f6}
-"""
 _COLOURS: Final = 64
 _WIDTH: Final = 1280
 _MOST_HEIGHT: Final = 800
 _CONVERSATION_HEIGHT: Final = 1_200
-_NOTEBOOK_HEIGHT: Final = 1_400
+_NOTEBOOK_HEIGHT: Final = 1_580
 LLM: Final = "llm"
 README: Final = "readme"
 RECIPES: Final = "recipes"
@@ -84,7 +78,9 @@ def main(pages: Sequence[str]) -> None:
                     target = IMAGES / f"{page}.png"
                     if page == "notebook":
                         address = show_notebook(files / "notebook.ipynb")
-                        shoot(browser, address, target, most_height=_NOTEBOOK_HEIGHT)
+                        # Frames below the window are not drawn.
+                        height = _NOTEBOOK_HEIGHT
+                        shoot(browser, address, target, window=height, most_height=height)
                     else:
                         shoot(browser, find_address(page, collector), target)
         browser.close()
@@ -113,16 +109,9 @@ def find_address(page: str, collector: CollectorProcess) -> str:
 
 
 def show_notebook(notebook: Path) -> str:
-    """Write a page with a notebook's cells and outputs; return its address."""
-    parts = []
-    for cell in json.loads(notebook.read_text())["cells"]:
-        parts.append(f"<pre>{escape(''.join(cell['source']))}</pre>")
-        for output in cell["outputs"]:
-            plain = f"<code>{escape(''.join(output['data']['text/plain']))}</code>"
-            parts.append("".join(output["data"].get("text/html", plain)))
-    page = notebook.with_suffix(".html")
-    page.write_text(f"<!doctype html><style>{_NOTEBOOK_STYLE}</style>{''.join(parts)}")
-    return page.as_uri()
+    """Write a notebook's cells and outputs as a web page; return its address."""
+    complete("jupyter", "nbconvert", "--to", "html", notebook.name, folder=notebook.parent)
+    return notebook.with_suffix(".html").as_uri()
 
 
 def shoot_trips(browser: Browser) -> None:
@@ -188,10 +177,11 @@ def shoot(
     width: int = _WIDTH,
     theme: Literal["light", "dark"] = "light",
     twist: str = "",
+    window: int = 400,
     most_height: int = _MOST_HEIGHT,
 ) -> None:
     """Take the picture of a page; `twist` selects a button that unfolds a row."""
-    page = browser.new_page(color_scheme=theme, viewport={"width": width, "height": 400})
+    page = browser.new_page(color_scheme=theme, viewport={"width": width, "height": window})
     page.goto(address)
     page.wait_for_load_state("networkidle")
     if twist:

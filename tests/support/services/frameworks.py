@@ -32,6 +32,10 @@ _FREE_PORTS: Final = {
     "GUNICORN_CMD_ARGS": "--bind 127.0.0.1:0",
     "UVICORN_PORT": "0",
 }
+# The kernel's environment has no collector. It takes the packages of this one.
+KERNEL_PATH: Final = os.pathsep.join(
+    map(str, (ROOT, ROOT / "collector", sysconfig.get_path("purelib")))
+)
 TEXTS: Final = ("one", "three")
 
 
@@ -112,7 +116,7 @@ def send_texts(page: str, collector: CollectorProcess, folder: Path) -> str:
     return service.output
 
 
-def execute_cells(page: str, _collector: CollectorProcess, folder: Path) -> str:
+def execute_cells(page: str, _collector: CollectorProcess | None, folder: Path) -> str:
     """Execute the cells of a page with its command; return the notebook with its outputs.
 
     The cells launch a collector of their own.
@@ -127,9 +131,7 @@ def execute_cells(page: str, _collector: CollectorProcess, folder: Path) -> str:
     made = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells}
     notebook.write_text(json.dumps(made))
     [command] = write_files(page, folder)
-    # The kernel's environment has no collector. It takes the packages of this one.
-    packages = (ROOT, ROOT / "collector", sysconfig.get_path("purelib"))
-    complete(*command, folder=folder, PYTHONPATH=os.pathsep.join(map(str, packages)))
+    complete(*command, folder=folder, PYTHONPATH=KERNEL_PATH)
     return notebook.read_text()
 
 

@@ -7,6 +7,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from otel_ml import Client, current_run
+from otel_ml.notebook import write_frame
 
 HOSTILE: Final = "<img src=x onerror=alert(1)>\"'&"
 ESCAPED: Final = "&lt;img src=x onerror=alert(1)&gt;&quot;&#x27;&amp;"
@@ -18,6 +19,24 @@ def html_of(shown: object) -> str:
     html = getattr(shown, "_repr_html_")()  # noqa: B009 - the name is IPython's
     assert isinstance(html, str)
     return html
+
+
+def plain_of(shown: object) -> str:
+    """Return what front ends show that remove frames and styles."""
+    html = html_of(shown)
+    if "<iframe" not in html:
+        return html
+    return html.partition("</style><div>")[2].partition("</div><iframe ")[0]
+
+
+def test_frame() -> None:
+    """A frame runs the file in an origin of its own, and all of its markup is escaped."""
+    html = write_frame(f"<p>{HOSTILE}</p>", "<b>plain</b>", HOSTILE)
+    assert html.endswith(
+        f'</style><div><b>plain</b></div><iframe title="{ESCAPED}" sandbox="allow-scripts '
+        f'allow-popups allow-popups-to-escape-sandbox" srcdoc="&lt;p&gt;{ESCAPED}&lt;/p&gt;">'
+        "</iframe></div>"
+    )
 
 
 def test_markup_is_escaped() -> None:

@@ -16,6 +16,7 @@ from otel_ml.reader import BadQuery, Reader, Run, Runs
 from tests.process.otel_ml.reader.servers import Server, answering, passing_on
 from tests.support.collector import CollectorProcess
 from tests.support.load import PROTOBUF, make_request, run_ids
+from tests.unit.otel_ml.test_notebook import plain_of
 
 PROJECT: Final = "listed"
 RUNS: Final = 1_130  # three pages
@@ -173,17 +174,17 @@ def test_list_shows_itself_without_a_question(runs: Runs, server: Server) -> Non
 
 def test_table_of_a_notebook(runs: Runs, server: Server, stored: list[str]) -> None:
     """A notebook displays 20 runs with links to their pages and how many more there are."""
-    html = html_of(runs)
+    html = plain_of(runs)
     assert html.count("<tr>") == 1 + 20
     for run_id in stored[:20]:
         assert f'href="{server.endpoint}/projects/{PROJECT}/runs/{run_id}"' in html
     assert stored[20] not in html
     assert html.endswith("<div>480 more at least</div>")
-    assert len(server.asked) == 1
+    assert len(server.asked) == 2  # the second one asks for the file
     reader = Reader(PROJECT, endpoint=server.endpoint)
-    assert html_of(reader.runs(limit=23)).endswith("<div>3 more</div>")
-    assert html_of(reader.runs(limit=20)).endswith("</table>")
-    assert html_of(reader.runs("tags['none'] == 1")).endswith("<div>No runs</div>")
+    assert plain_of(reader.runs(limit=23)).endswith("<div>3 more</div>")
+    assert plain_of(reader.runs(limit=20)).endswith("</table>")
+    assert plain_of(reader.runs("tags['none'] == 1")).endswith("<div>No runs</div>")
 
 
 def test_markup_of_records_is_escaped(collector: CollectorProcess) -> None:
