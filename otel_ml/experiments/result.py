@@ -28,6 +28,7 @@ from otel_ml.reader import Reader
 from otel_ml.reader.display import FileSource, show_file
 from otel_ml.statistics.report import (
     NAMED,
+    NAMED_IN_MARKDOWN,
     Report,
     WorseItem,
     cut_cell,
@@ -353,7 +354,8 @@ class Result(HasCard):
     def to_markdown(self) -> str:
         """Return the result as Markdown.
 
-        It has a table, the verdict, and the first ten regressions with links.
+        It has the verdict in one sentence, a table of judges with intervals, and up to five
+        regressions with both outputs.
         """
         worse = [
             WorseItem(
@@ -363,7 +365,7 @@ class Result(HasCard):
                 _cell(regression.baseline_outputs),
                 self._address(regression.run_id),
             )
-            for regression in self.regressions[:NAMED]
+            for regression in self.regressions[:NAMED_IN_MARKDOWN]
         ]
         count = len(self.regressions)
         return replace(self._report, worse=worse, worse_count=count).to_markdown()

@@ -1,7 +1,7 @@
 """Writes the report of an experiment as text, for the SDK, the command line and the web page."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Final
@@ -20,6 +20,8 @@ from otel_ml.statistics.verdict import (
 
 # Maximum number of regressions and flaky items that are listed.
 NAMED: Final = 10
+# Maximum number of regressions in Markdown, which is often a comment on a pull request.
+NAMED_IN_MARKDOWN: Final = 5
 CELL_CHARS: Final = 120
 # An automatic item id, made from the inputs; see `otel_ml.items.name_items`.
 _OWN_ID: Final = re.compile(r"[0-9a-f]{16}(~\d+)?")
@@ -130,6 +132,24 @@ class Report:
         return f"{word} {_PREPOSITIONS.get(word, 'compared with')} {self.baseline}. {reasons}"
 
     @property
+    def claim(self) -> str:
+        """The verdict in one sentence, with the numbers of the figure that decides it."""
+        if self.baseline is None or not self.word:
+            return self.sentence
+        word = f"{self.word} {_PREPOSITIONS.get(self.word, 'compared with')} {self.baseline}"
+        failures = self.failures
+        if failures is not None and failures.word == self.word:
+            return f"{word}: {FAILED_CALLS}: {failures.sentence}"
+        return next(
+            (
+                f"{word}: {name}: {judge.sentence or judge.why}"
+                for name, judge in self.judges.items()
+                if judge.word == self.word and (judge.sentence or judge.why)
+            ),
+            word,
+        )
+
+    @property
     def notes(self) -> list[str]:
         """Remarks below the table, such as flaky items, failed judges and changed items."""
         notes = []
@@ -194,14 +214,12 @@ class Report:
     def to_markdown(self) -> str:
         """Return the report as Markdown.
 
-        It has a table of judges, the verdict, and the first ten regressions with links.
+        It has the verdict in one sentence, a table of judges, and the regressions with links.
         """
         lines = [f"{_escape(self.opening)}.", ""] if self.opening else []
-        lines += [f"**{_escape(self.name)}**: {_escape(self.sentence)}", ""]
+        lines += [f"**{_escape(self.name)}**: {_escape(self.claim)}", ""]
         heads, rows = self.table
-        lines.append(f"| {' | '.join(heads)} |")
-        lines.append(f"|{' --- |' * len(heads)}")
-        lines += [f"| {' | '.join(map(_escape, row))} |" for row in rows]
+        lines += write_table(heads, rows)
         if self.notes:
             lines += ["", *(f"* {_escape(note)}" for note in self.notes)]
         if self.worse:
@@ -222,6 +240,29 @@ class Report:
         if self.url:
             lines += ["", f"[the experiment]({self.url})"]
         return "\n".join(lines) + "\n"
+
+
+def write_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a Markdown table. The texts of the rows are escaped."""
+    lines = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
+    return lines + [f"| {' | '.join(map(_escape, row))} |" for row in rows]
+
+
+def write_judges(judges: Mapping[str, JudgeOutcome]) -> list[str]:
+    """Return the lines of a Markdown table of judges, compared with a baseline."""
+    return write_table(
+        ["judge", "value", "baseline", "difference", "verdict"],
+        [
+            [
+                name,
+                _shown(judge.value, judge.is_rate),
+                _shown(judge.baseline, judge.is_rate),
+                _shown(judge.difference, judge.is_rate, signed=True),
+                judge.word,
+            ]
+            for name, judge in judges.items()
+        ],
+    )
 
 
 def advise_judging(

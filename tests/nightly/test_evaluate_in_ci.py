@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.process.test_evaluate_in_ci import PAGE, blocks, run_workflow, shell
+from tests.process.test_evaluate_in_ci import PAGE, Comments, blocks, comments, run_workflow, shell
+
+__all__ = ["comments"]
 
 
 @pytest.fixture
@@ -20,7 +22,7 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_fresh_runner(repository: Path, tmp_path: Path) -> None:
+def test_fresh_runner(repository: Path, tmp_path: Path, comments: Comments) -> None:
     """The workflow passes on a runner that has only Python, with the documented installation."""
     unwanted = shutil.ignore_patterns(".*", "node_modules")
     clone = shutil.copytree(PAGE.parents[2], tmp_path / "clone", ignore=unwanted)
@@ -30,6 +32,6 @@ def test_fresh_runner(repository: Path, tmp_path: Path) -> None:
     shutil.move(clone / "wheels", repository / "wheels")
     shutil.rmtree(clone)
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "env"], check=True)
-    failed, summary = run_workflow(repository, tmp_path / "env" / "bin")
+    failed, summary = run_workflow(repository, comments.address, tmp_path / "env" / "bin")
     assert failed == []
     assert "| exact | 100.0% " in summary

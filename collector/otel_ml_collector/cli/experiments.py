@@ -8,8 +8,11 @@ import functools
 import math
 import re
 import sys
+import tempfile
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from importlib import import_module, util
 from pathlib import Path
@@ -27,6 +30,7 @@ from otel_ml_collector.cli.failure import (
     USAGE,
     CommandFailed,
 )
+from otel_ml_collector.cli.share import write_shared
 from otel_ml_collector.errors import BadInput, suggest
 from otel_ml_collector.filter.figures import (
     Figure,
@@ -58,9 +62,15 @@ _CONDITIONS: Final = (
     "ruled out), not-enough-data, or a comparison such as 'errors > 3'. A comparison can use "
     f"{', '.join(_FIGURES.forms[:-1])} and {_FIGURES.forms[-1]}"
 )
+_SIDES: Final = ("before", "after")
 _ENDS: Final = (
     "Exit status: 0 if successful; 1 if a --fail-if condition holds; 2 if the experiment could not "
     "run; 130 if it was interrupted."
+)
+
+_SHARE_HELP: Final = (
+    "Write the experiment as one HTML file, see `otel-ml share`. Without a collector, one is "
+    "started for the time of the command"
 )
 
 
@@ -145,6 +155,7 @@ _OPTIONS: Final = (
         help="Write the result to a file that --baseline can read",
     ),
     click.option("--markdown", type=click.Path(dir_okay=False), help="Write a Markdown report"),
+    click.option("--share", type=click.Path(dir_okay=False), help=_SHARE_HELP),
     click.option("--junit", type=click.Path(dir_okay=False), help="Write a JUnit XML report"),
     click.option(
         "--json", "json_", type=click.Path(dir_okay=False), help="Write the verdict as JSON"
@@ -201,15 +212,17 @@ def evaluate(function: str, dataset: str, judges: Sequence[str], **options: Any)
     conditions = _conditions(options, has_baseline=bool(options["baseline"]))
     target, asked = _load(function, "function"), [load_judge(text) for text in judges]
     reports = _take_reports(options)
-    client = open_client(options.pop("project"), options.pop("endpoint"))
-    try:
-        result = client.evaluate(target, dataset, asked, **options)
-    except (ValueError, OSError, ImportError, ReaderError) as error:
-        raise CommandFailed(str(error), USAGE) from error
-    if not result.runs and not result.is_interrupted:
-        client.close()
-        raise CommandFailed(f"Data set {dataset!r} has no items to run", USAGE)
-    return _conclude(client, result, conditions, reports)
+    with _open_recording(options, reports) as (client, is_brief):
+        try:
+            if is_brief:
+                options["baseline"] = _record_baseline(client, options["baseline"])
+            result = client.evaluate(target, dataset, asked, **options)
+        except (ValueError, OSError, ImportError, ReaderError) as error:
+            raise CommandFailed(str(error), USAGE) from error
+        if not result.runs and not result.is_interrupted:
+            client.close()
+            raise CommandFailed(f"Data set {dataset!r} has no items to run", USAGE)
+        return _conclude(client, result, conditions, reports, is_brief=is_brief)
 
 
 @click.command(epilog=_ENDS)
@@ -251,14 +264,14 @@ def replay(function: str, where: str, judges: Sequence[str], **options: Any) -> 
     conditions = _conditions(options, has_baseline=True)
     target, asked = _load(function, "function"), [load_judge(text) for text in judges]
     reports = _take_reports(options)
-    client = open_client(options.pop("project"), options.pop("endpoint"))
-    try:
-        plan = plan_replay(client._recorder.in_force, target, where, asked, options)  # type: ignore[arg-type]  # of its keys
-        click.echo(str(plan), err=True)
-        result = plan.run()
-    except (ValueError, LookupError, OSError, ImportError, ReaderError) as error:
-        raise CommandFailed(str(error), USAGE) from error
-    return _conclude(client, result, conditions, reports)
+    with _open_recording(options, reports) as (client, is_brief):
+        try:
+            plan = plan_replay(client._recorder.in_force, target, where, asked, options)  # type: ignore[arg-type]  # of its keys
+            click.echo(str(plan), err=True)
+            result = plan.run()
+        except (ValueError, LookupError, OSError, ImportError, ReaderError) as error:
+            raise CommandFailed(str(error), USAGE) from error
+        return _conclude(client, result, conditions, reports, is_brief=is_brief)
 
 
 def _conditions(options: dict[str, Any], *, has_baseline: bool) -> "list[_Condition]":
@@ -289,7 +302,7 @@ def _take_reports(options: dict[str, Any]) -> Mapping[str, str | None]:
     """
     options["margin"] = dict(map(_read_margin, options.pop("margins"))) or None
     options["resume"] = options["resume"] or False
-    return {name: options.pop(name) for name in ("save", "markdown", "junit", "json_")}
+    return {name: options.pop(name) for name in ("save", "markdown", "share", "junit", "json_")}
 
 
 def _conclude(
@@ -297,13 +310,93 @@ def _conclude(
     result: "Result",
     conditions: "Sequence[_Condition]",
     reports: Mapping[str, str | None],
+    *,
+    is_brief: bool,
 ) -> int:
-    """Print the result of an experiment and write its reports; returns the exit status."""
+    """Print the result of an experiment and write its reports; returns the exit status.
+
+    Args:
+        client: The client.
+        result: The result.
+        conditions: The conditions that set the exit status.
+        reports: The path of each report.
+        is_brief: Whether the collector ends with the command, so that no report may name its pages.
+    """
     held = [condition.text for condition in conditions if condition.holds(result)]
+    if reports["share"]:
+        _share_result(client, result, reports["share"])
+    if is_brief:
+        result.experiment = replace(result.experiment, page="")
+        if result.baseline is not None:
+            result.baseline.experiment = replace(result.baseline.experiment, id="")
     _write_reports(result, reports)
     click.echo(str(result))
     client.close()
     return INTERRUPTED if result.is_interrupted else _end(held)
+
+
+@contextmanager
+def _open_recording(
+    options: dict[str, Any], reports: Mapping[str, str | None]
+) -> "Iterator[tuple[Client, bool]]":
+    """Open a client. If a file is wanted and there is no collector, one is started meanwhile.
+
+    Returns:
+        The client, and whether its collector ends with the command.
+
+    Raises:
+        CommandFailed: The project or the endpoint is invalid, or the collector does not start.
+    """
+    from otel_ml.launched import LaunchError, launch  # takes 0.1 s
+
+    project, endpoint = options.pop("project"), options.pop("endpoint")
+    client = open_client(project, endpoint)
+    if client._recorder.enabled or not reports["share"]:
+        yield client, False
+        return
+    with tempfile.TemporaryDirectory(prefix="otel-ml-") as folder:
+        try:
+            launched = launch(folder)
+        except LaunchError as error:
+            raise CommandFailed(f"--share needs a collector: {error}", USAGE) from error
+        try:
+            yield open_client(project, launched.url), True
+        finally:
+            launched.stop()
+
+
+def _record_baseline(client: "Client", baseline: str | None) -> "Result | str | None":
+    """Record a baseline that is a file in the collector, so that the file of the experiment has it.
+
+    Returns:
+        The recorded baseline. Any other baseline is returned as it is.
+
+    Raises:
+        ValueError: The file is not a saved result.
+        OSError: The file cannot be read.
+    """
+    from otel_ml.experiments.recorded_result import record_result  # takes 0.1 s
+    from otel_ml.experiments.result import Result
+
+    if baseline is None or not Path(baseline).is_file():
+        return baseline
+    return record_result(client._recorder.in_force, Result.read(baseline))
+
+
+def _share_result(client: "Client", result: "Result", target: str) -> None:
+    """Write an experiment as one HTML file.
+
+    Raises:
+        CommandFailed: The experiment is not recorded, or the file cannot be read or written.
+    """
+    if not result.stored_id:
+        raise CommandFailed("--share needs a collector that records the experiment", USAGE)
+    client.flush()
+    route = client._recorder.in_force.route
+    others = [] if result.baseline is None else [result.baseline.stored_id]
+    parameters = {"baseline": next(filter(None, others), None)}
+    place = route.endpoint, route.api_key
+    write_shared(place, route.project, ("experiment", result.stored_id), target, parameters)
 
 
 def _end(held: Sequence[str]) -> int:
@@ -327,6 +420,11 @@ def _end(held: Sequence[str]) -> int:
     help=f"{_CONDITIONS} (default: worse)",
 )
 @click.option("--markdown", type=click.Path(dir_okay=False), help="Write a Markdown report")
+@click.option(
+    "--share",
+    type=click.Path(dir_okay=False),
+    help="Write the comparison as one HTML file, see `otel-ml share`",
+)
 @click.option("--json", "json_", type=click.Path(dir_okay=False), help="Write the verdict as JSON")
 @click.option(
     "--where",
@@ -370,12 +468,12 @@ def compare(
     results: Sequence[Result | VersionResult]
     try:
         with Reader(options["project"], endpoint=options["endpoint"]) as reader:
+            project, sides = reader.project, [baseline, *experiments]
             if any(map(_is_version, (baseline, *experiments))):
                 answer = reader.compare(
                     [baseline, *experiments], baseline, where=options["where"], by=options["by"]
                 )
-                sides = answer["sides"][1:]
-                versions = [VersionResult(side, baseline) for side in sides]
+                versions = [VersionResult(side, baseline) for side in answer["sides"][1:]]
                 for version in versions:
                     version.check_model()
                 results = versions
@@ -389,10 +487,16 @@ def compare(
                     )
                 ids = [find_named(reader, experiment).run_id for experiment in experiments]
                 results = [load_result(run_id, baseline_results, reader=reader) for run_id in ids]
+                first = (
+                    RECORDED if isinstance(baseline_results, str) else baseline_results.stored_id
+                )
+                sides = [first, *ids]
     except (ValueError, LookupError, OSError, ReaderError) as error:
         raise CommandFailed(str(error), USAGE) from error
     held = [item.text for result in results for item in asked if item.holds(result)]
     write_text(options["markdown"], "\n".join(result.to_markdown() for result in results))
+    if options["share"]:
+        write_shared((options["endpoint"], None), project, ("compared", sides), options["share"])
     texts = [result.to_json() for result in results]
     write_text(options["json_"], texts[0] if len(texts) == 1 else f"[{','.join(texts)}]")
     click.echo("\n".join(map(str, results)))
@@ -588,14 +692,14 @@ def _write_reports(result: "Result", reports: Mapping[str, str | None]) -> None:
         "junit": result.to_junit,
         "json_": result.to_json,
     }
-    for name, path in reports.items():
-        if name != "save":
-            write_text(path, writers[name]() if path else "")
-        elif path:
-            try:
-                result.save(path)
-            except OSError as error:
-                raise unwritten(error) from error
+    for name, write in writers.items():
+        if path := reports[name]:
+            write_text(path, write())
+    if path := reports["save"]:
+        try:
+            result.save(path)
+        except OSError as error:
+            raise unwritten(error) from error
 
 
 class _Condition:
@@ -761,6 +865,11 @@ class VersionResult:
     @property
     def sentences(self) -> list[str]:
         """The sentences of the verdict: for each judge, then on latency, tokens and cost."""
+        return [*self._figures, *_write_pairs(self._pairs)]
+
+    @property
+    def _figures(self) -> list[str]:
+        """The sentences of the verdict, without those about pairs."""
         judged = [f"{name}: {judge.sentence}" for name, judge in self.judges.items()]
         amounts = [f"{amount['name']}: {amount['sentence']}" for amount in self._verdict["amounts"]]
         failures, missing = self._verdict["failures"], self._verdict["missing"]
@@ -775,7 +884,6 @@ class VersionResult:
             *(f"for whom: {item['sentence']}" for item in self._verdict["for_whom"]),
             *(_write_value(item) for item in self._verdict["by"]),
             *self._made_of,
-            *_write_pairs(self._pairs),
         ]
 
     @property
@@ -797,9 +905,30 @@ class VersionResult:
         return orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode()
 
     def to_markdown(self) -> str:
-        """Return the verdict and its sentences as a Markdown list."""
+        """Return the verdict, a table of judges, the other figures and up to five pairs."""
+        from otel_ml.statistics.report import (  # takes 0.1 s
+            NAMED_IN_MARKDOWN,
+            cut_cell,
+            write_judges,
+            write_table,
+        )
+
         lines = [f"**{self.name}** vs {self.baseline}: {self.word}", ""]
-        return "\n".join([*lines, *map(_write_item, self.sentences)]) + "\n"
+        if self.judges:
+            lines += [*write_judges(self.judges), ""]
+        lines += map(_write_item, self._figures)
+        changed = [pair for pair in (self._pairs or {}).get("pairs", ()) if pair["is_changed"]]
+        if changed:
+            sides = [
+                [
+                    cut_cell(pair["inputs"]),
+                    *(cut_cell(pair[side]["error"] or pair[side]["outputs"]) for side in _SIDES),
+                ]
+                for pair in changed[:NAMED_IN_MARKDOWN]
+            ]
+            lines += ["", f"{self._pairs['sentence']}:", ""]
+            lines += write_table(["input", self.baseline, self.name], sides)
+        return "\n".join(lines) + "\n"
 
     def __str__(self) -> str:
         """Return the verdict, with a line for each judge."""

@@ -76,6 +76,37 @@ def share(
     return DONE
 
 
+def write_shared(
+    place: tuple[str | None, str | None],
+    project: str,
+    subject: tuple[str, Any],
+    target: str,
+    options: Mapping[str, object] | None = None,
+) -> None:
+    """Get a file from the collector and write it, for another command.
+
+    Args:
+        place: Address of the collector and API key; None for those of the environment.
+        project: The project.
+        subject: What the file shows and its ID, as for `fetch_file`.
+        target: The file to write.
+        options: Further parameters of the request.
+
+    Raises:
+        CommandFailed: The collector does not have it, or the file cannot be written.
+    """
+    from otel_ml.reader.api import Api  # takes 0.1 s
+    from otel_ml.reader.errors import ReaderError
+
+    api = Api(*place, _FILE_TIMEOUT_S, program="command")
+    try:
+        _, content = fetch_file(api, project, *subject, options or {})
+    except ReaderError as error:
+        raise CommandFailed(str(error), USAGE) from error
+    with open_file(Path(target)) as file:
+        file.write(content)
+
+
 def fetch_file(
     api: "Api", project: str, kind: str, value: Any, options: Mapping[str, object]
 ) -> tuple[str, bytes]:

@@ -26,6 +26,7 @@ from otel_ml.records import (
 from otel_ml.statistics import floats
 from otel_ml.statistics.report import (
     NAMED,
+    NAMED_IN_MARKDOWN,
     Report,
     WorseItem,
     advise_judging,
@@ -1017,7 +1018,7 @@ def _list_worse(
     reader: Reader, project: str, compared: Compared, page: str, now_ns: int
 ) -> list[WorseItem]:
     """List the first regressions with the outputs of their first runs."""
-    items = items_of(compared, "regression")[:NAMED]
+    items = items_of(compared, "regression")[:NAMED_IN_MARKDOWN]
     if compared.verdict is None or not items:
         return []
     rows = make_rows(reader, project, compared, items)

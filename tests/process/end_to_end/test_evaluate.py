@@ -137,7 +137,7 @@ def test_stored_baseline(collector: CollectorProcess, reader: Reader) -> None:
         *(change.value, change.low, change.high)
     ]
     report = collector.get_text(f"{path}/markdown")
-    assert len(re.findall(r'^\| \[\\\{"a":\d+,"b":\d+\\\}\]', report, re.MULTILINE)) == 10
+    assert len(re.findall(r'^\| \[\\\{"a":\d+,"b":\d+\\\}\]', report, re.MULTILINE)) == 5
     assert report == again.to_markdown() == result.to_markdown()
     assert [one.name for one in reader.experiments('tags["baseline"] == True')] == ["plain"]
     assert result.url == f"{collector.endpoint}/projects/stored/experiments/{result.experiment.id}"
