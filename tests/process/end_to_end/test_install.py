@@ -77,6 +77,30 @@ def test_collector_command_names_its_extra(light: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "statement", ["import otel_ml; otel_ml.launch('data')", "command"], ids=["launch", "share"]
+)
+def test_launch_names_its_extra(light: Path, tmp_path: Path, statement: str) -> None:
+    """In a plain install, `launch` and `evaluate --share` name the line to type."""
+    (tmp_path / "app.py").write_text("def answer(a):\n    return a\n")
+    (tmp_path / "qa.jsonl").write_text('{"inputs": {"a": 1}, "expected": 1}\n')
+    evaluate = ("evaluate", "app.py:answer", "--dataset", "qa.jsonl", "--share", "report.html")
+    command = (
+        [str(light / "otel-ml"), *evaluate]
+        if statement == "command"
+        else [str(light / "python"), "-I", "-c", statement]
+    )
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("OTEL_")}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=kept, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[-1].endswith(
+        "The collector is not installed: run pip install '.[collector]' in a clone of the "
+        "repository"
+    )
+
+
 def test_line_that_is_told_is_the_readme_s() -> None:
     """The README has the install command that `otel-ml serve` prints."""
     assert "\npip install '.[collector]' " in (ROOT / "README.md").read_text()

@@ -1,6 +1,7 @@
 """`otel_ml.launch` starts, joins and ends real collectors."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -74,6 +75,7 @@ def test_clients_of_before_and_after(
     monkeypatch.chdir(tmp_path)
     before = Client("shop", join=False)
     before.trace(name="answer")(str.upper)("early")
+    named = Client("shop", endpoint="http://127.0.0.1:9", join=False)
     launched = otel_ml.launch()
     try:
         after = Client("shop", join=False)
@@ -82,6 +84,8 @@ def test_clients_of_before_and_after(
         before.flush()
         assert outputs(launched.url) == ["EARLY", "LATE"]
         assert before.stats().configuration["endpoint"] == launched.url
+        assert repr(named) == "<Client shop http://127.0.0.1:9/projects/shop>"
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", launched.url)
         assert launched.folder == tmp_path / "otel-ml-data"
         assert f'href="{launched.url}"' in launched._repr_html_()
         assert otel_ml.launch() is otel_ml.launch("otel-ml-data") is launched
@@ -129,6 +133,19 @@ def test_endpoint_of_the_environment(
     assert otel_ml.launch().url == "http://example.test:4318"
     assert "No collector is started" in caplog.text
     assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """If a folder is given, a collector is started although a variable names an endpoint."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://example.test:4318")
+    launched = otel_ml.launch(tmp_path / "data")
+    try:
+        client = Client("shop", join=False)
+        client.trace(name="answer")(str.upper)("here")
+        client.flush()
+        assert outputs(launched.url) == ["HERE"]
+    finally:
+        launched.stop()
 
 
 @pytest.mark.parametrize(
