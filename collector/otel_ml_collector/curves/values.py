@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import orjson
 
+from otel_ml import counts
 from otel_ml_collector import wording
 from otel_ml_collector.store.reader import JsonValue
 
@@ -24,9 +25,6 @@ _LOWER: Final = re.compile(
 _HOLD_OUT: Final = re.compile(
     r"(?<![a-z])(val|valid|validation|test|eval|holdout|held_?out|oob)(?![a-z])", re.IGNORECASE
 )
-
-
-_THOUSAND: Final = 1_000
 
 
 def flatten(params: object) -> dict[str, Any]:
@@ -85,6 +83,4 @@ def write_number(value: float | str | None, digits: int = 4) -> str:
     """Write a metric with about four digits."""
     if not isinstance(value, float):
         return wording.number(value)
-    if abs(value) >= _THOUSAND:
-        return f"{value:,.0f}".replace("-", "−")
-    return f"{value:.{digits}g}".replace("-", "−")
+    return counts.write_number(value, digits).replace("-", "−")

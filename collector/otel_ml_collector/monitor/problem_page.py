@@ -4,7 +4,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import RedirectResponse, Response
@@ -180,6 +180,10 @@ def show_problem(
     *,
     last: Annotated[Past, Query(description="Period to check, until now")] = "24h",
     by: Annotated[str, Query(max_length=400, description="Tag whose values are compared")] = "",
+    figure: Annotated[
+        Literal["", "errors", "latency", "cost", "runs"],
+        Query(description="Figure of the chart, instead of the problem's own"),
+    ] = "",
 ) -> Response:
     """Show a problem: how much worse, for whom, since when, what changed, and in which runs.
 
@@ -203,7 +207,8 @@ def show_problem(
     place = 0 if mark else found.problems.index(problem) + 1
     finding = first.finding
     examples = reader.ahead(_find_examples, query, finding, now_ns=now_ns)
-    chart = reader.ahead(_draw_chart, project, found, finding, now_ns=now_ns) if finding else None
+    drawn = replace(finding, measured=figure, target="") if finding and figure else finding
+    chart = reader.ahead(_draw_chart, project, found, drawn, now_ns=now_ns) if drawn else None
     changes = reader.ahead(_find_changes, project, finding) if finding else None
     pairs = ask_pairs(first, finding) if finding else None
     table = _compare_parts(reader, project, found, problem, by=by)
@@ -219,6 +224,8 @@ def show_problem(
         "table": table,
         "chart": chart.result() if chart else None,
         "measured": _name_figure(found, finding) if finding else "",
+        "drawn": _name_figure(found, drawn) if drawn else "",
+        "figures": _list_figures(finding, figure) if finding else [],
         **(changes.result() if changes else {}),
         "margins": reader.margins,
         "examples": examples.result(),
@@ -226,7 +233,9 @@ def show_problem(
         "may_annotate": access_of(request.scope).has(ANNOTATE),
         "may_delete": False,  # the list of runs is the page for that: it shows what else is deleted
         "checked": write_checked(found),
-        "here": lambda dimension: view.address(project, "problems", key, last=last, by=dimension),
+        "here": lambda **changes: view.address(
+            project, "problems", key, **{"last": last, "by": by, "figure": figure} | changes
+        ),
         "api": view.api_address("projects", project, "findings", last=last),
         "python": python_call("findings", last=last),
     }
@@ -346,6 +355,20 @@ def _find_changes(reader: Reader, project: str, finding: Finding) -> dict[str, o
     }
 
 
+def _list_figures(finding: Finding, chosen: str) -> Sequence[tuple[str, str, bool]]:
+    """List the figures that the chart can show: parameter, label, and whether it is shown."""
+    own = "Quality" if finding.measured not in _CHART_FIGURES else ""
+    others = [
+        ("" if name == finding.measured else name, label) for name, label in _CHART_FIGURES.items()
+    ]
+    return [
+        (name, label, name == chosen) for name, label in [*([("", own)] if own else []), *others]
+    ]
+
+
+_CHART_FIGURES: Final = {"errors": "Errors", "latency": "Latency", "cost": "Cost", "runs": "Runs"}
+
+
 def _name_figure(found: FoundProblems, finding: Finding) -> str:
     """Name the figure of a problem: `pass rate by judge "confident"`. Empty for a field."""
     name = finding.measured
@@ -371,6 +394,7 @@ _FIGURE_NAMES: Final = {
     "cost": "cost per run",
     "spending": "cost",
     "tokens": "tokens per run",
+    "runs": "number of runs",
 }
 
 

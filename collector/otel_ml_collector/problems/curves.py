@@ -155,6 +155,7 @@ READ_FIGURES: Final[dict[str, _Read]] = {
     "latency": lambda figures: figures.p50_ms,
     "cost": lambda figures: figures.cost / figures.runs if figures.cost is not None else None,
     "spending": lambda figures: figures.cost,
+    "runs": lambda figures: figures.runs,
 }
 
 

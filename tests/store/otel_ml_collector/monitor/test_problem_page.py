@@ -196,6 +196,25 @@ def test_no_pairs(service: Service) -> None:
     assert ask_pairs(service, "pairs", 'input == "nothing"', time.time_ns()) == (204, "")
 
 
+def test_figures_of_the_chart(service: Service) -> None:
+    """The chart shows the problem's figure, or errors, latency, cost or the number of runs."""
+    for figure, caption, tick in (
+        ("", "Pass rate by judge", "\u202f%</text>"),
+        ("errors", "Share of failed runs.", "\u202f%</text>"),
+        ("latency", "Typical latency.", "s</text>"),
+        ("runs", "Number of runs.", "0</text>"),
+    ):
+        page = html.unescape(ask(service.app, f"{PROBLEM}?figure={figure}").text)
+        chart = page.partition('id="since"')[2].partition("</section>")[0]
+        assert caption in chart
+        assert tick in chart
+        assert chart.count('aria-current="true"') == 1
+        assert "v2, " in chart
+        assert re.search(r'class="hotline" d="M[\d. ]+"', chart)
+    assert "figure=latency#since" in page
+    assert ask(service.app, f"{PROBLEM}?figure=unknown").status == 400
+
+
 def test_ticks(service: Service) -> None:
     """Examples can be selected, with the same actions as in the list of runs."""
     page = ask(service.app, PROBLEM).text
