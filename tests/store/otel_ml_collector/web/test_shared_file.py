@@ -235,6 +235,21 @@ def test_images(service: Service, project: str) -> None:
     assert re.search(r"large: \d+ images\.", text)
 
 
+def test_order_of_cuts(service: Service, project: str) -> None:
+    """Attributes go first, then inputs and outputs of inner spans, then rows of tables."""
+    facts: dict[str, Value] = {f"extra.{at}": "x" * 40 for at in range(30)}
+    table = json.dumps([{f"c{n}": "word " * 30 for n in range(60)} for _ in range(50)])
+    spans = make_trace(8, 20, {**facts, "otel_ml.outputs": table})
+    service.store.take(project, *spans)
+    text = get_file(service, f"{project}/runs/{id_of(spans[0])}").text
+    assert len(text.encode()) <= 300_000
+    [cuts] = re.findall(r'id="cuts">(.*?)</p>', text)
+    assert cuts.endswith(
+        ": attributes of 20 spans; inputs and outputs of 19 spans; 40 rows of tables."
+    )
+    assert text.count("word word") >= 10 * 60  # the first ten rows of the span asked for
+
+
 def test_session(service: Service, project: str) -> None:
     """The file of a session has its turns."""
     turns = [
