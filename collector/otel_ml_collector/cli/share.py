@@ -131,7 +131,7 @@ def fetch_file(
     parameters = dict(options)
     if kind == "compared":
         path, label = ["compare"], "-vs-".join(value)
-        parameters["of"] = [*value]
+        parameters |= {"of": [*value], "baseline": value[0]}
     elif kind == "run":
         project, run_id = _find_run(api, value)
         path, label = ["runs", run_id], f"run-{run_id.rpartition('-')[2]}"

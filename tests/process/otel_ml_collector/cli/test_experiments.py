@@ -152,12 +152,23 @@ def test_refused_condition(results: list[Result], capsys: pytest.CaptureFixture[
 def test_reports(results: list[Result], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The printed table and the files contain the verdict and the regressions."""
     first, second = (one.experiment.id for one in results)
-    files = {name: str(tmp_path / name) for name in ("markdown", "json")}
+    files = {name: str(tmp_path / name) for name in ("markdown", "json", "share")}
     said = [word for name, path in files.items() for word in (f"--{name}", path)]
     assert main(["compare", first, second, *said]) == 1
     told = json.loads((tmp_path / "json").read_text())
     assert (told["verdict"], len(told["regressions"])) == ("worse", 14)
-    assert "| exact |" in (tmp_path / "markdown").read_text()
+    markdown = (tmp_path / "markdown").read_text().splitlines()
+    assert re.fullmatch(
+        r"\*\*wrong\*\*: worse than right \(.*\): exact: .* pts worse \(.*\)", markdown[0]
+    )
+    assert [line[:8] for line in markdown if line.startswith("| ")][2] == "| exact "
+    worse = markdown.index("| worse | by | output now | before |")
+    assert len([line for line in markdown[worse + 2 :] if line.startswith("| ")]) == 5
+    assert "and 9 more" in markdown
+    file = (tmp_path / "share").read_text()
+    assert file.startswith("<!doctype html>")
+    assert "B is worse" in file
+    assert re.search(r"wrong returned something else than right for \d+ of 40 shared items", file)
     printed = capsys.readouterr()
     assert "worse than right" in printed.out
     assert printed.err == "otel-ml: --fail-if worse\n"
@@ -349,6 +360,7 @@ def test_versions_have_the_words_of_the_page(
     """Command, API, reader and page show the same comparison of two versions, digit by digit."""
     report, told = tmp_path / "report.md", tmp_path / "told.json"
     words = ["reply:v2", "reply:v1", "--markdown", str(report), "--json", str(told)]
+    words += ["--share", str(tmp_path / "file.html")]
     assert main(["compare", *words]) == 1
     found = versions.compare(["reply:v2", "reply:v1"], baseline="reply:v2")
     assert found["sentence"] == "B is worse than the baseline A"
@@ -360,7 +372,11 @@ def test_versions_have_the_words_of_the_page(
     assert printed[0] == "reply:v1 vs reply:v2: worse"
     assert judge["word"] == "worse"
     assert f"  says_yes: {judge['sentence']}" in printed
-    assert f"* says_yes: {judge['sentence']}" in report.read_text()
+    markdown = report.read_text()
+    assert f"* says_yes: {judge['sentence']}" in markdown
+    assert "| judge | value | baseline | difference | verdict |" in markdown
+    assert re.search(r"\| says\\_yes \| \S+ \(.* to .*\) \| .* \| worse \|", markdown)
+    assert "B is worse" in (tmp_path / "file.html").read_text()
     path = "/projects/tried/compare?of=reply:v2&of=reply:v1&baseline=reply:v2"
     with urlopen(f"{collector.endpoint}{path}") as page:
         assert judge["sentence"] in page.read().decode()
