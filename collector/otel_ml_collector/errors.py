@@ -9,7 +9,7 @@ clients drop their data on that.
 * `web.render`: a page, or a part of it, which then shows a note
 * `findings.findings`: a source of findings, so that the others are shown
 * `overview.home`: the check of a project, so that the others are checked
-* `serve.app`: the loop of background jobs, which tries again later
+* `serve.jobs`: the loop of background jobs, which tries again later
 * `store.sketches`: a day whose sketches fail, so that other days can continue
 * `forward.otlp`: the send loop, which keeps the request
 * `cli.doctor`: a check; its error is reported as a finding

@@ -98,8 +98,8 @@ def serve(flags: Flags, launched: Path | None) -> int:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC would log text from clients unescaped
     gc.disable()  # until the collector serves, because imported modules are never freed
     leave_out()
-    from otel_ml_collector.serve.app import serve as serve_until_stopped  # heavy
     from otel_ml_collector.serve.launched import LaunchFile
+    from otel_ml_collector.serve.server import serve as serve_until_stopped  # heavy
 
     if launched is None:
         return serve_until_stopped(settings)

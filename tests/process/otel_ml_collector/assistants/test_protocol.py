@@ -80,7 +80,7 @@ def test_nobody_asks(tmp_path: Path) -> None:
 
 def test_import() -> None:
     """Neither the command nor the server's modules load the MCP package."""
-    code = "import sys, otel_ml_collector.serve.app; print('mcp' in sys.modules)"
+    code = "import sys, otel_ml_collector.serve.server; print('mcp' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
     light = (
