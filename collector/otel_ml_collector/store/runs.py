@@ -574,12 +574,13 @@ def read_state(reader: Reader, place: Place) -> Row:
     """Read numbers that change whenever the stored rows of a trace change: `rows` and `state`."""
     sql = Sql("""
         SELECT count() AS rows, sum(state) AS state FROM (
-          SELECT cityHash64(0, span_id, start_ns, rank, arrived_ns) AS state FROM runs WHERE {ours}
+          SELECT cityHash64(0, span_id, start_ns, rank, arrived_ns) AS state
+          FROM {deliveries} WHERE {ours}
           UNION ALL
           SELECT cityHash64(1, span_id, start_ns, rank) FROM settled WHERE {ours}
           UNION ALL
           SELECT cityHash64(2, span_id, start_ns, rank) FROM open_runs WHERE {ours})
-        """).fill(ours=OF_TRACE)
+        """).fill(deliveries=DELIVERIES, ours=OF_TRACE)
     return reader.rows(sql, place.parameters)[0]
 
 
