@@ -1,6 +1,12 @@
-"""Measure how soon a browser shows the pages of a store of a million runs."""
+"""Measure how soon a browser shows the pages of a store of a million runs.
+
+The rows *first content* have the times of issue 84 as floors, for 200,000 runs on two quiet cores:
+``python -m tests.bench.pages --runs 200000 --times 20 --only content``. The row *baseline* is the
+time of a page that reads no runs; compare with it on a busy machine.
+"""
 
 import argparse
+import os
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -24,6 +30,30 @@ _WARM: Final = 3
 _PAINT: Final = "first paint"
 _PAINT_MS: Final = 200
 _ROWS_MS: Final = 150
+_CONTENT: Final = "first content"
+_PREVIEW: Final = "preview"
+_FRAME_MS: Final = 300
+# Time until an element is shown, by the browser's clock.
+_SHOWN: Final = """(selector) => new Promise((tell) => {
+  const look = () => {
+    const element = document.querySelector(selector);
+    if (element?.getClientRects().length) setTimeout(() => tell(performance.now()));
+    else requestAnimationFrame(look);
+  };
+  look();
+})"""
+# Opens the preview of a row; returns the time until its input and output are shown.
+_PREVIEWED: Final = """(place) => new Promise((tell) => {
+  const start = performance.now();
+  const run = document.querySelectorAll("tr[data-run]")[place];
+  const look = () => {
+    const shown = document.querySelector(`#preview [data-run="${run.dataset.run}"]`);
+    if (shown?.getClientRects().length) setTimeout(() => tell(performance.now() - start));
+    else requestAnimationFrame(look);
+  };
+  run.querySelector("td:last-child").click();
+  look();
+})"""
 _FILTERS: Final = (
     'model == "answer"',
     'outcome == "error"',
@@ -60,13 +90,16 @@ _WATCH: Final = """
 """
 
 
-def report(runs: int = RUNS, folder: Path | None = None, times: int = TIMES) -> None:
+def report(
+    runs: int = RUNS, folder: Path | None = None, times: int = TIMES, *, only: str = ""
+) -> None:
     """Measure and print.
 
     Args:
         runs: How many runs the store has.
         folder: Where to keep the store for reuse; None for a temporary store.
         times: How often each page is opened.
+        only: ``content`` to measure only the frames and first contents of pages.
     """
     with tempfile.TemporaryDirectory() as scratch:
         data_dir = folder or Path(scratch) / "data"
@@ -74,7 +107,9 @@ def report(runs: int = RUNS, folder: Path | None = None, times: int = TIMES) -> 
         collector = CollectorProcess(data_dir)
         try:
             collector.wait_ready()
-            _measure(collector, loaded, times)
+            if not only:
+                _measure(collector, loaded, times)
+            _print_contents(loaded, take_contents(collector, loaded, times))
         finally:
             collector.stop()
 
@@ -87,6 +122,58 @@ def _measure(collector: CollectorProcess, loaded: Loaded, times: int) -> None:
         slowest = f"{max(took_ms):.0f}"
         rows.append([title, f"{middle:.0f}", slowest, f"{floor_ms}", verdict(middle <= floor_ms)])
     print_table([f"{loaded.runs:,} runs", "median, ms", "slowest, ms", "floor, ms", ""], rows)
+
+
+def _print_contents(
+    loaded: Loaded, taken: Mapping[str, tuple[Sequence[float], int | None]]
+) -> None:
+    rows = []
+    [baseline, *_] = [statistics.median(took_ms) for took_ms, _ in taken.values()]
+    for title, (took_ms, floor_ms) in taken.items():
+        middle = statistics.median(took_ms)
+        fits = verdict(middle <= floor_ms) if floor_ms is not None else ""
+        ratio, slowest = f"{middle / baseline:.1f}", f"{max(took_ms):.0f}"
+        rows.append([title, f"{middle:.0f}", slowest, ratio, f"{floor_ms or ''}", fits])
+    load = f"load {os.getloadavg()[0]:.1f}"
+    heads = [f"{loaded.runs:,} runs, {load}", "median, ms", "slowest, ms", "÷ baseline"]
+    print_table([*heads, "floor, ms", ""], rows)
+
+
+def take_contents(
+    collector: CollectorProcess, loaded: Loaded, times: int
+) -> Mapping[str, tuple[Sequence[float], int | None]]:
+    """Measure frame and first content of pages; return milliseconds and floor by action."""
+    first = f"/projects/{quote(project_name(0))}"
+    project, trace_id, span_id = loaded.samples[0]
+    compared = f"{first}/compare?of=answer:v4&of=answer:v5"
+    pages = {
+        "list": (f"{first}/runs", "tr[data-run]", 1_000),
+        "trace": (f"/projects/{quote(project)}/runs/{trace_id}-{span_id}", ".wf tr", 1_000),
+        "overview": (first, ".tiles", 1_000),
+        "comparison of versions": (compared, "#sides tbody tr", 2_000),
+        "field": (f"{first}/fields/outputs?model=answer", "main h1", 2_000),
+    }
+    taken: dict[str, tuple[Sequence[float], int | None]] = {}
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        took_ms = [_open(page, f"{collector.endpoint}/status") for _ in range(_WARM + times)]
+        taken["baseline: status, first paint"] = took_ms[_WARM:], None
+        for name, (path, selector, floor_ms) in pages.items():
+            frames, contents = [], []
+            for _ in range(_WARM + times):
+                page.goto(collector.endpoint + path, wait_until="commit")
+                contents.append(page.evaluate(_SHOWN, selector))
+                frames.append(page.evaluate(_PAINTED))
+                page.wait_for_load_state("networkidle")
+            taken[f"frame: {name}"] = frames[_WARM:], _FRAME_MS
+            taken[f"{_CONTENT}: {name}"] = contents[_WARM:], floor_ms
+        page.goto(f"{collector.endpoint}{first}/runs")
+        page.wait_for_load_state("networkidle")
+        took_ms = [page.evaluate(_PREVIEWED, place) for place in range(_WARM + times)]
+        taken[_PREVIEW] = took_ms[_WARM:], _FRAME_MS
+        browser.close()
+    return taken
 
 
 def measure_beside(tree: Tree) -> Mapping[str, float]:
@@ -159,8 +246,9 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, help="loaded when it is new, and kept")
     parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("--times", type=int, default=TIMES, help="how often each is opened")
+    parser.add_argument("--only", choices=["content"], default="", help="measure only these")
     given = parser.parse_args()
-    report(given.runs, given.data_dir, given.times)
+    report(given.runs, given.data_dir, given.times, only=given.only)
 
 
 if __name__ == "__main__":

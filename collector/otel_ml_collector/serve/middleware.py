@@ -77,6 +77,9 @@ _HEADERS: Final = {
 _LEAST_BYTES: Final = 1_024
 # Level 1 compresses JSON of runs to 1/5; level 6 to 1/7, in four times the time.
 _LEVEL: Final = 1
+_PAGES: Final = frozenset({"/", "/status", "/switcher"})
+# Values of Sec-Fetch-Site for requests that a page of the collector, or the user, has sent.
+_OWN_SITES: Final = frozenset({"same-origin", "none"})
 _EXACT_TYPES: Final = (*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/vnd.apache.parquet")
 # HEAD is refused for these paths, because a GET returns a whole project or never ends.
 _NO_HEAD: Final = ("/export", "/live")
@@ -347,12 +350,15 @@ def _send_to_sign_in(headers: Headers, request: Request) -> Response:
 
 
 class Compression:
-    """Compresses answers of the JSON API with gzip, if the client accepts it.
+    """Compresses the JSON API, pages and their scripts with gzip, if the client accepts it.
 
-    Other answers are not compressed. A page contains a secret, such as a token against forged
-    requests. If an attacker can add text to the page, the length of the compressed page reveals the
-    secret (the BREACH attack). Downloads of documents must keep their bytes, because the ID of a
-    document is the hash of its bytes. Parquet, images and zip files are compressed already.
+    If an attacker can add text to a page, the length of the compressed page reveals what else is in
+    it (the BREACH attack). So pages about keys, sessions and settings are not compressed, nor are
+    answers to requests that another site makes a browser send. Downloads of documents must keep
+    their bytes, because the ID of a document is the hash of its bytes. Parquet, images and zip
+    files are compressed already.
+
+    Why: docs/design/073-compressed-pages.md.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -373,8 +379,15 @@ class Compression:
 
 def _is_compressed(scope: Scope) -> bool:
     path: str = scope["path"]
-    is_api = path.startswith((_API_V1, "/openapi.json")) and not path.startswith("/api/v1/keys")
-    return scope["method"] != "HEAD" and is_api and "/artifacts/" not in path
+    if scope["method"] == "HEAD" or "/artifacts/" in path:
+        return False
+    if path.startswith((_API_V1, "/openapi.json")):
+        return not path.startswith("/api/v1/keys")
+    is_page = path in _PAGES or path.startswith(("/projects/", "/static/"))
+    is_secret = path.endswith("/settings") or "/settings/" in path
+    # Old browsers do not say where a request comes from.
+    origin = Headers(scope=scope).get("sec-fetch-site", "none")
+    return is_page and not is_secret and origin in _OWN_SITES
 
 
 def _takes_gzip(headers: Headers) -> bool:

@@ -13,6 +13,7 @@ import pytest
 import uvicorn
 
 from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.web.render import TEMPLATES
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import NOW_NS, make_call
 from tests.support.otel_ml_collector.stores import Service
@@ -132,3 +133,18 @@ def test_not_compressed(service: Service, project: str) -> None:
         answered = ask(service.app, f"/api/v1{path}", headers=GZIP)
         assert answered.status == 200
         assert "content-encoding" not in answered.headers
+
+
+def test_compressed_pages(service: Service, project: str) -> None:
+    """Pages and scripts are compressed, but not for requests that another site caused."""
+    service.store.take(project, *[make_call() for _ in range(20)])
+    style = f"{TEMPLATES.globals['static']}/style.css"
+    for path in ("/", f"/projects/{project}/runs", f"/projects/{project}/chart", style):
+        plain, packed = ask(service.app, path), ask(service.app, path, headers=GZIP)
+        assert "content-encoding" not in plain.headers
+        assert packed.headers["content-encoding"] == "gzip"
+        assert len(packed.body) < len(plain.body) / 2
+        assert len(gzip.decompress(packed.body)) == pytest.approx(len(plain.body), rel=0.01)
+        for site in ("cross-site", "same-site"):
+            foreign = ask(service.app, path, headers={**GZIP, "sec-fetch-site": site})
+            assert "content-encoding" not in foreign.headers
