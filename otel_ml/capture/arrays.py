@@ -7,7 +7,7 @@ slicing. The functions named `_describe_…` run later, on the thread that sends
 import functools
 import sys
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from otel_ml.capture.cells import (
     HEAD,
@@ -31,6 +31,7 @@ else:
 
 _SMALL: Final = 64  # arrays up to this number of elements are shown completely
 _SMALL_BYTES: Final = 512
+_GRID_BYTES: Final = 8 * 1024  # weight of a sampled tensor
 _FLOAT_BYTES: Final = 8  # longer floats do not fit into Python's float
 _NUMBER_KINDS: Final = "fiub"
 _TIME_KINDS: Final = "mM"
@@ -40,6 +41,13 @@ _LEAST_SIDE: Final = 8
 _PICTURE_DTYPES: Final = frozenset({"uint8", "float16", "float32", "float64"})
 _PICTURE_MODES: Final = {1: "L", 3: "RGB", 4: "RGBA"}  # by number of channels
 _LINE: Final = 64  # elements of a long array of numbers that are sampled evenly
+_GRID_SIDE: Final = 16  # most sampled rows and columns of a matrix that is no table
+
+
+class Grid(NamedTuple):
+    """Evenly spaced elements of a matrix with more columns than a table, in two dimensions."""
+
+    cells: Any
 
 
 def take_scalar(value: Any, taker: Taker, depth: int) -> object:
@@ -90,6 +98,9 @@ def _take_elements(
         elif array.ndim == 1 and dtype.kind in _NUMBER_KINDS:
             rows = array[:: _line_step(size)].copy()
             weight += rows.nbytes
+        elif array.ndim == 2 and rows is None and dtype.kind in _NUMBER_KINDS:  # noqa: PLR2004
+            rows = _take_grid(array)
+            weight += rows.cells.nbytes
         elif array.ndim == 3 and rows is None:  # noqa: PLR2004 - height, width and channels
             rows = _take_picture(array, taker)
             weight += 0 if rows is None else rows.nbytes
@@ -116,6 +127,11 @@ def _take_rows(array: Any, taker: Taker) -> Any:
 
 def _line_step(size: int) -> int:
     return max(-(-size // _LINE), 1)
+
+
+def _take_grid(matrix: Any) -> Grid:
+    height, width = (-(-side // _GRID_SIDE) or 1 for side in matrix.shape)
+    return Grid(matrix[::height, ::width].copy())
 
 
 def _take_picture(array: Any, taker: Taker) -> Any:
@@ -209,6 +225,8 @@ def _describe_elements(values: Any, head: Any, vector: Any, rows: Any) -> dict[s
         described["projections"] = [*projected.projections]
     if vector is not None and vector.size > _SMALL:
         described["sample"] = vector[:: _line_step(vector.size)].tolist()
+    elif type(rows) is Grid:
+        described["sample"] = _describe_grid(rows.cells)
     elif rows is not None and rows.ndim == 3:  # noqa: PLR2004 - height, width and channels
         described["sample"] = _describe_picture(rows)
     elif rows is not None and rows.ndim == 1 and not rows.dtype.names:
@@ -216,6 +234,14 @@ def _describe_elements(values: Any, head: Any, vector: Any, rows: Any) -> dict[s
     elif rows is not None:
         described.update(_describe_rows(rows))
     return described
+
+
+def _describe_grid(cells: Any) -> list[list[float]]:
+    """List the sampled elements of a matrix, with four significant digits."""
+    rows: list[list[float]] = cells.tolist()
+    if cells.dtype.kind != "f":
+        return rows
+    return [[float(f"{cell:.4g}") for cell in row] for row in rows]
 
 
 def _describe_picture(pixels: Any) -> dict[str, object]:
@@ -264,27 +290,47 @@ def take_tensor(value: Any, taker: Taker, depth: int) -> object:
     # `is_cpu` takes a tenth of the time of `device.type`
     if not value.is_cpu or value.layout is not sys.modules["torch"].strided:
         return _take_form(kind, value.dtype, value.shape, device)
-    values = head = None
+    values = head = sample = None
     plain = value.detach()
     if plain.numel() <= _SMALL:
         values = plain.tolist()
     else:
-        while plain.dim() > 1:
-            plain = plain[0]
-        head = plain[:HEAD].tolist()
-    parts = (value.dtype, value.shape, device, values, head)
-    return Snapshot(kind, _describe_tensor, parts, 512)
+        array = None
+        with untrusted:  # NumPy has no such dtype, or the tensor is a lazy view
+            array = plain.numpy()
+        if array is not None:
+            while array.ndim > 1 and array.shape[0] == 1:
+                array = array[0]
+            sample = _sample_tensor(array)
+            while array.ndim > 1:
+                array = array[0]
+            head = array[:HEAD].tolist()
+        else:
+            while plain.dim() > 1:
+                plain = plain[0]
+            head = plain[:HEAD].tolist()
+    parts = (value.dtype, value.shape, device, values, head, sample)
+    return Snapshot(kind, _describe_tensor, parts, 512 if sample is None else _GRID_BYTES)
+
+
+def _sample_tensor(array: Any) -> Any:
+    """Copy evenly spaced elements of a vector or matrix; None for other shapes.
+
+    A sample of an image would take longer than a span that is written by hand.
+    """
+    if array.dtype.kind not in _NUMBER_KINDS or array.ndim > 2:  # noqa: PLR2004
+        return None
+    return array[:: _line_step(array.size)].copy() if array.ndim == 1 else _take_grid(array)
 
 
 @functools.lru_cache(maxsize=1_024)
 def _take_form(kind: Any, dtype: Any, shape: Any, device: Any) -> Snapshot:
     """Take a snapshot without elements. Tensors of equal dtype, shape and device share it."""
-    return Snapshot(kind, _describe_tensor, (dtype, shape, device, None, None), 512)
+    return Snapshot(kind, _describe_tensor, (dtype, shape, device, None, None, None), 512)
 
 
-def _describe_tensor(
-    dtype: object, shape: Any, device: object, values: object, head: object
-) -> object:
+def _describe_tensor(dtype: object, shape: Any, device: object, *elements: Any) -> object:
+    values, head, sample = elements
     described: dict[str, object] = {
         "type": "torch.Tensor",
         "dtype": str(dtype).removeprefix("torch."),
@@ -295,6 +341,7 @@ def _describe_tensor(
         described["values"] = values
     elif head is not None:
         described["head"] = head
+        described.update(_describe_elements(None, None, None, sample))
     return described
 
 

@@ -7,6 +7,7 @@ preview is the last question or the text of the answer.
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
+from otel_ml.counts import write_number
 from otel_ml.genai.messages import PROMPTS, SPEAKERS, Message, find_output, read_message, unwrap
 from otel_ml_collector.mapping.values import parse, to_json
 from otel_ml_collector.span import Value
@@ -302,7 +303,7 @@ def _text_field(value: dict[str, Any]) -> str:
     others = [item for item in value.values() if isinstance(item, bool | int | float)]
     if len(texts) != 1 or len(others) > 1 or any(isinstance(item, bool) for item in others):
         return ""
-    return ", ".join([texts[0], *map(_text, others)])
+    return ", ".join([texts[0], *(write_number(number, 4) for number in others)])
 
 
 def _final(value: dict[str, Any]) -> str:

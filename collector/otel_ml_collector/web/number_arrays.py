@@ -75,7 +75,7 @@ def find_numbers(value: JsonValue) -> Numbers | None:
     if not isinstance(value, list):
         return None
     shape: list[int] = []
-    items = _flatten(value, shape)
+    items = _flatten(value, shape, is_bool=dtype.endswith("bool"))
     if items is None or len(items) < _FEWEST_NUMBERS:
         return None
     sampled = len(items) if whole is not None and math.prod(whole) > len(items) else 0
@@ -173,8 +173,11 @@ def _draw_heat(items: Sequence[Any], columns: int, low: float, high: float) -> d
     return {"heat": paths, "heat_size": (columns * 10, len(items) // columns * 10)}
 
 
-def _flatten(value: Sequence[Any], shape: list[int]) -> list[Any] | None:
-    """Flatten nested lists of the same shape; None if they contain anything but numbers."""
+def _flatten(value: Sequence[Any], shape: list[int], *, is_bool: bool) -> list[Any] | None:
+    """Flatten nested lists of the same shape; None if they contain anything but numbers.
+
+    Of an array of bools, true is 1 and false is 0.
+    """
     items: Sequence[Any] = value
     while True:
         shape.append(len(items) // math.prod(shape) if shape else len(items))
@@ -188,6 +191,8 @@ def _flatten(value: Sequence[Any], shape: list[int]) -> list[Any] | None:
             return None
         items = [inner for item in items for inner in item]
     items = [None if item in _INFINITE else item for item in items]
+    if is_bool:
+        items = [int(item) if isinstance(item, bool) else item for item in items]
     if not all(item is None or _is_number(item) for item in items):
         return None
     return items if any(item is not None for item in items) else None

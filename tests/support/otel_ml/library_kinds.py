@@ -22,7 +22,15 @@ LIBRARY_KINDS: Final[dict[str, dict[str, Any]]] = {
             "shape": [2, 2],
             "values": [[1.0, 1.0], [1.0, 1.0]],
         },
-        "large": {**_TENSOR, "dtype": "int64", "shape": [20, 30], "head": _HEAD},
+        "large": {
+            **_TENSOR,
+            "dtype": "int64",
+            "shape": [20, 30],
+            "head": _HEAD,
+            "sample": [
+                [30 * row + column for column in range(0, 30, 2)] for row in range(0, 20, 2)
+            ],
+        },
         "sparse": {**_TENSOR, "dtype": "float32", "shape": [2, 2]},
         "meta": {**_TENSOR, "dtype": "float32", "shape": [3], "device": "meta"},
         "nested": {**_TENSOR, "dtype": "float32", "shape": [2, None], "nested": True},

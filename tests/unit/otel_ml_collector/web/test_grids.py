@@ -119,6 +119,16 @@ def test_a_vector_is_a_line_and_a_matrix_a_heat_map() -> None:
     assert sum(path.count("M") for path in heat.heat) == 8
 
 
+def test_masks_are_drawn() -> None:
+    """An array of bools is drawn as a heat map of 0 and 1."""
+    cells = [[True, False, True, True], [False, False, True, True]]
+    mask = find_numbers({"dtype": "bool", "shape": [96, 96], "head": [True], "sample": cells})
+    assert mask is not None
+    assert (mask.shape, mask.low, mask.high, mask.sampled) == ([96, 96], 0, 1, 8)
+    assert mask.heat_size == (40, 20)
+    assert find_numbers(cells) is None
+
+
 def test_described_numbers() -> None:
     """An array is shown with its type; a long one by the sample that was sent."""
     numbers = find_numbers({"type": "numpy.ndarray", "dtype": "float32", "values": [0.0] * 9})
