@@ -326,11 +326,11 @@ def _sample_tensor(array: Any) -> Any:
 @functools.lru_cache(maxsize=1_024)
 def _take_form(kind: Any, dtype: Any, shape: Any, device: Any) -> Snapshot:
     """Take a snapshot without elements. Tensors of equal dtype, shape and device share it."""
-    return Snapshot(kind, _describe_tensor, (dtype, shape, device, None, None, None), 512)
+    return Snapshot(kind, _describe_tensor, (dtype, shape, device), 512)
 
 
 def _describe_tensor(dtype: object, shape: Any, device: object, *elements: Any) -> object:
-    values, head, sample = elements
+    values, head, sample = elements or (None, None, None)
     described: dict[str, object] = {
         "type": "torch.Tensor",
         "dtype": str(dtype).removeprefix("torch."),
@@ -346,7 +346,7 @@ def _describe_tensor(dtype: object, shape: Any, device: object, *elements: Any) 
 
 
 def _describe_nested(dtype: object, tensors: int, device: object) -> object:
-    described = _describe_tensor(dtype, (), device, None, None)
+    described = _describe_tensor(dtype, (), device)
     return {**described, "shape": [tensors, None], "nested": True}  # type: ignore[dict-item]
 
 
