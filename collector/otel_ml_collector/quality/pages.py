@@ -20,7 +20,7 @@ from otel_ml_collector.quality.routes import WantedQuality, make_question
 from otel_ml_collector.times import from_rfc3339
 from otel_ml_collector.verdicts.verdicts import Interval
 from otel_ml_collector.web import view
-from otel_ml_collector.web.axis import AxisLabel
+from otel_ml_collector.web.axis import AxisLabel, round_values
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.wording import rounded
 
@@ -103,7 +103,8 @@ def write_figure(name: str, value: float | None) -> str:
     """Write a figure for readers: a share in per cent."""
     if value is None or not math.isfinite(value):
         return "–"
-    return f"{100 * value:.1f}\u202f%" if name in _RATES else rounded(value)
+    text = f"{100 * value:.1f}\u202f%" if name in _RATES else rounded(value)
+    return text.replace("-", "\u2212")
 
 
 def write_difference(name: str, difference: float) -> str:
@@ -143,22 +144,25 @@ def draw_quality(quality: TargetQuality, name: str) -> QualityCurve | None:
     shares = [share for segment in expected for _, share in segment]
     low = min(*(each[2] for each in drawn), *shares, math.inf)
     high = max(*(each[3] for each in drawn), *shares, -math.inf)
-    if name in _RATES:
-        low, high = max(math.floor(low * 20) / 20, 0.0), min(math.ceil(high * 20) / 20, 1.0)
     if high == low:
-        high += abs(high) or 1.0
+        low, high = (low - 0.05, high) if name in _RATES and low else (low, low + (abs(low) or 1.0))
+    ticks = round_values(low, high, 3)
+    low, high = ticks[0], ticks[-1]
 
     def at(x: float, value: float) -> str:
         return f"{x:.1f} {_HEIGHT * (1 - (value - low) / (high - low)):.1f}"
 
     lines, bands = [], []
+    start_ns, end_ns = _window(quality)
+    half = _WIDTH * quality.bucket_s * 1e9 / max(end_ns - start_ns, 1) / 2
     for segment in filter(None, segments):
+        if len(segment) == 1:  # as wide as its bucket, so that it is visible
+            x, value, bottom, top = segment[0]
+            segment = [(x - half, value, bottom, top), (x + half, value, bottom, top)]  # noqa: PLW2901
         lines.append("M" + "L".join(at(x, value) for x, value, _, _ in segment))
         upper = [at(x, top) for x, _, _, top in segment]
         lower = [at(x, foot) for x, _, foot, _ in reversed(segment)]
         bands.append(f"M{'L'.join([*upper, *lower])}z")
-    start_ns, end_ns = _window(quality)
-    half = _WIDTH * quality.bucket_s * 1e9 / max(end_ns - start_ns, 1) / 2
     return QualityCurve(
         "".join(lines),
         "".join(bands),
@@ -175,8 +179,8 @@ def draw_quality(quality: TargetQuality, name: str) -> QualityCurve | None:
             if point.early
         ],
         [
-            AxisLabel(_HEIGHT * (1 - share), write_figure(name, low + share * (high - low)))
-            for share in (0.0, 0.5, 1.0)
+            AxisLabel(round(_HEIGHT * (high - tick) / (high - low), 1), write_figure(name, tick))
+            for tick in ticks
         ],
         [AxisLabel(0.0, quality.start[:10]), AxisLabel(100.0, quality.end[:10])],
     )

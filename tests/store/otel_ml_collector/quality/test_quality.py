@@ -1,8 +1,10 @@
 """Prediction targets: predictions and ground truth, in any order of arrival, by time and class."""
 
+import itertools
 import json
 import math
 import random
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -587,6 +589,16 @@ def test_unsaved_target_of_numbers(
     assert answer["here"] == 3
     found = figures_of(answer)
     assert {name: found[name] for name in figures} == figures
+    page = ask(service.app, f"/projects/{quote(project)}/targets/churned?last=30d").text
+    chart = page.partition('class="fig lines"')[2].partition("</figure>")[0]
+    ticks = [float(text.replace("−", "-")) for text in re.findall(r'class="y"[^>]*>(.*?)<', chart)]
+    assert len(ticks) >= 3
+    steps = {round(after - before, 9) for before, after in itertools.pairwise(ticks)}
+    assert len(steps) == 1
+    assert f"{steps.pop():.0e}"[0] in "125"  # round, 2.5 is written as 2
+    # Of a single day, the line is as wide as the day.
+    [line] = re.findall(r'class="a" d="M([^"]*)"', chart)
+    assert all(part.count("L") for part in line.split("M"))
 
 
 def test_newest_truth_holds(service: Service) -> None:
