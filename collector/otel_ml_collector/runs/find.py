@@ -43,15 +43,14 @@ from otel_ml_collector.runs.answers import (
     summarise,
     tokens_per_second,
 )
+from otel_ml_collector.runs.lineage import Links, find_links
 from otel_ml_collector.runs.logs import (
     MOST_POINTS,
-    Links,
     LoggedMetric,
     counts_of,
     find_all_series,
     find_call_events,
     find_lines,
-    find_links,
     make_lines,
     sources_of,
     values_of,

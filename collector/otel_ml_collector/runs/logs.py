@@ -1,4 +1,4 @@
-"""Logs of runs: lines of text, points of metrics, and lineage links.
+"""Logs of runs: lines of text, and points of metrics.
 
 The lines of plain spans belong to the run around them. Lines of a span without a run around it
 belong to no run. Points of the same name are one metric. They are ordered by time, span ID and
@@ -6,16 +6,15 @@ position, whatever the order of their arrival.
 """
 
 import math
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Final
+from typing import Final
 
 from otel_ml import records
-from otel_ml.records import Infinite, Linked, LinkedRun, MetricPoint, about, about_field
+from otel_ml.records import Infinite, MetricPoint, about, about_field
 from otel_ml_collector.mapping.chat import line_in, line_of_error, line_out
 from otel_ml_collector.mapping.dialects.gen_ai_events import (
     CONTENT_EVENTS,
@@ -27,13 +26,19 @@ from otel_ml_collector.mapping.dialects.gen_ai_events import (
     read_names,
 )
 from otel_ml_collector.store.counted import DELIVERIES
-from otel_ml_collector.store.reader import ID16, JsonValue, Reader, Row, load_json, run_id_of
+from otel_ml_collector.store.reader import (
+    ID16,
+    JsonValue,
+    Reader,
+    Row,
+    group_rows,
+    load_json,
+    run_id_of,
+)
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tables import IS_POINT
-from otel_ml_collector.store.versions import version_numbers
-from otel_ml_collector.times import to_rfc3339
 
 _MOST_LINES: Final = 10_000
 _OWNERS_AT_ONCE: Final = 1_000
@@ -171,7 +176,7 @@ def read_events_of(
         """).fill(most=_EVENTS)
     parameters = {"project": project, "owners": list(owners), "events": list(events)}
     rows = reader.rows(sql, parameters, ACROSS_PARTITIONS) if owners else []
-    return _by(rows, "owner")
+    return group_rows(rows, "owner")
 
 
 def find_call_events(
@@ -219,13 +224,6 @@ def _add_error(row: Row, events: Sequence[CallEvent]) -> str:
         return "" if row["outputs_preview"] else line_of_error(error_type, message)
     row["error_message"], row["error_type"] = message, row["error_type"] or error_type
     return line_of_error(error_type, message)
-
-
-def _by(rows: Iterable[Row], name: str) -> defaultdict[str, list[Row]]:
-    entries: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        entries[row[name]].append(row)
-    return entries
 
 
 def list_spans_with_lines(reader: Reader, project: str, trace_id: str) -> list[str]:
@@ -334,7 +332,7 @@ def find_lines(
     if len(named) > 1 and len(asked) <= _OWNERS_AT_ONCE:
         lines = _read_lines(reader, project, asked, _OF_EACH)
         if len(lines) < _MOST_LINES_OF_MANY:
-            by_owner = _by(lines, "owner")
+            by_owner = group_rows(lines, "owner")
             return {
                 run_id: _first_lines(line for owner in of_run for line in by_owner.get(owner, ()))
                 for run_id, of_run in named.items()
@@ -361,7 +359,7 @@ def find_loose_lines(
     here = [span for span in spans if span in nodes]
     calls = find_calls_above(nodes, here)
     loose = [span for span in here if span not in calls][:limit]
-    return dict(_by(read_lines(reader, project, loose), "owner"))
+    return dict(group_rows(read_lines(reader, project, loose), "owner"))
 
 
 def read_points(
@@ -485,7 +483,7 @@ def find_all_series(
         parts = sorted(set(alone.values()))
         is_plain = all(facts[owner]["is_plain"] for owner in parts)
         rows = read_points(reader, project, parts, name, most, is_plain=is_plain, by_owner=True)
-        by_owner = _by(rows, "part")
+        by_owner = group_rows(rows, "part")
         logged_metrics |= {key: _make_series(by_owner[owner]) for key, owner in alone.items()}
     return logged_metrics
 
@@ -528,137 +526,3 @@ def _point(_: int, value: float, step: int, time_ns: int) -> MetricPoint:
         step=None if step < 0 else step,
         time_ns=time_ns,
     )
-
-
-_LINKS: Final = 1_000
-_LINKS_OF_RUNS: Final = Sql("owner IN {run_ids:Array(String)}")
-_LINKS_OF_MODEL: Final = Sql("kind = 'model' AND name = {model:String}")
-_LINKS_OF_ARTIFACTS: Final = Sql("kind = 'artifact' AND run_id IN {run_ids:Array(String)}")
-
-
-@dataclass(frozen=True, slots=True)
-class Links:
-    """What a run used and produced, and other runs that used its artifacts."""
-
-    uses: Sequence[Linked] = ()
-    produced: Sequence[Linked] = ()
-    used_by: Sequence[LinkedRun] = ()
-
-
-def find_links(reader: Reader, project: str, run_ids: Sequence[str]) -> dict[str, Links]:
-    """Read the lineage links of runs to other runs and to models, by run ID; 1,000 of each kind."""
-    asked = {"run_ids": list(run_ids)}
-    own = _read_links(reader, project, _LINKS_OF_RUNS, asked, Sql("owner"))
-    others = _read_links(reader, project, _LINKS_OF_ARTIFACTS, asked, Sql("run_id"))
-    numbers = _Numbers(reader, project, own)
-    of_runs, of_others = _by(own, "owner"), _by(others, "run_id")
-    return {
-        run_id: Links(
-            [_linked(row, numbers.find(row)) for row in of_runs[run_id] if row["role"] == "used"],
-            [
-                _linked(row, numbers.find(row))
-                for row in of_runs[run_id]
-                if row["role"] == "produced"
-            ],
-            [
-                _linked_run(row, None)
-                for row in of_others[run_id]
-                if row["owner"] != run_id and row["role"] == "used"
-            ],
-        )
-        for run_id in run_ids
-    }
-
-
-def _linked(row: Row, number: int | None) -> Linked:
-    return Linked(
-        kind=row["kind"],
-        name=row["name"],
-        version=number,
-        told=row["version"],
-        run_id=row["run_id"] or None,
-        time=to_rfc3339(row["first_ns"]),
-    )
-
-
-def find_linked_runs(
-    reader: Reader, project: str, model: str
-) -> dict[str, dict[int | None, list[LinkedRun]]]:
-    """Read the runs that used or produced a model, by role and version, latest first.
-
-    The role is ``used`` or ``produced``. The version is the number of the model version, or None if
-    the run named no version or one that is not stored.
-    """
-    rows = _read_links(reader, project, _LINKS_OF_MODEL, {"model": model}, Sql("kind"))
-    numbers = _Numbers(reader, project, rows)
-    linked_runs: dict[str, dict[int | None, list[LinkedRun]]] = {"used": {}, "produced": {}}
-    for row in reversed(rows):
-        number = numbers.find(row)
-        linked_runs[row["role"]].setdefault(number, []).append(_linked_run(row, number))
-    return linked_runs
-
-
-def _linked_run(row: Row, number: int | None) -> LinkedRun:
-    return LinkedRun(row["owner"], row["name"], number, to_rfc3339(row["first_ns"]))
-
-
-def _read_links(
-    reader: Reader, project: str, which: Sql, given: Mapping[str, Any], each: Sql
-) -> list[Row]:
-    """Read the newest links of each run, each target once, in order of arrival."""
-    sql = Sql("""
-        SELECT owner, role, kind, name, version, run_id, min(time_ns) AS first_ns
-        FROM (SELECT * FROM lineage FINAL WHERE project = {project:String})
-        WHERE {which}
-        GROUP BY owner, role, kind, name, version, run_id
-        ORDER BY first_ns DESC, owner, name, version LIMIT {most:UInt32} BY {each}
-        """).fill(which=which, each=each)
-    rows = reader.rows(sql, {"project": project, "most": _LINKS, **given})
-    return rows[::-1]
-
-
-class _Numbers:
-    """Looks up the version numbers for lineage links."""
-
-    def __init__(self, reader: Reader, project: str, rows: Iterable[Row]) -> None:
-        named = {row["name"] for row in rows if row["kind"] == "model" and row["version"]}
-        known = version_numbers(reader, project, "model", named)
-        self._by_digest: dict[tuple[str, str], int] = {}
-        for (name, digest, _), number in sorted(known.items(), key=lambda entry: -entry[1]):
-            self._by_digest[name, digest] = number
-        self._known = {(name, number) for (name, *_), number in known.items()}
-        aliased = {row["name"] for row in rows if row["version"].startswith("@")}
-        self._moves = _read_moves(reader, project, sorted(aliased)) if aliased else {}
-
-    def find(self, row: Row) -> int | None:
-        """Return the version number of the model that a run used or produced.
-
-        The run can name the version by its number, its digest, or an alias such as `champion`. For
-        an alias, the result is the version that it pointed to when the run recorded it. The result
-        is None if the row names no version of a model, or one that is not stored.
-        """
-        if row["kind"] != "model" or not row["version"]:
-            return None
-        name, version = row["name"], row["version"]
-        if version.startswith("@"):
-            moves = self._moves.get((name, version[1:]), [])
-            place = bisect_right([time_ns for time_ns, _ in moves], row["first_ns"])
-            version = moves[place - 1][1] if place else ""
-        elif version.startswith("v") and version[1:].isdecimal():
-            number = int(version[1:])
-            return number if (name, number) in self._known else None
-        return self._by_digest.get((name, version))
-
-
-def _read_moves(
-    reader: Reader, project: str, models: Sequence[str]
-) -> dict[tuple[str, str], list[tuple[int, str]]]:
-    """Read the changes of aliases with their digests, oldest first. A removal has no digest."""
-    sql = Sql("""
-        SELECT model, alias, if(is_removed, '', digest) AS named, time_ns FROM aliases FINAL
-        WHERE project = {project:String} AND model IN {models:Array(String)}
-        ORDER BY time_ns, record_id""")
-    moves: defaultdict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
-    for row in reader.rows(sql, {"project": project, "models": list(models)}):
-        moves[row["model"], row["alias"]].append((row["time_ns"], row["named"]))
-    return moves

@@ -5,6 +5,7 @@ import math
 import queue
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -301,6 +302,14 @@ def winners(rows: Iterable[Row], key: Callable[[Row], object] = run_id_of) -> li
         if known is None or row["rank"] > known["rank"]:
             best[identity] = row
     return list(best.values())
+
+
+def group_rows(rows: Iterable[Row], column: str) -> defaultdict[str, list[Row]]:
+    """Group rows by the text in a column. A text without rows has an empty list."""
+    grouped: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        grouped[row[column]].append(row)
+    return grouped
 
 
 def load_json(text: str, default: object = None) -> Any:

@@ -21,7 +21,7 @@ from otel_ml_collector.measures.statistics import (
 from otel_ml_collector.measures.sums import mean_score
 from otel_ml_collector.owners import own_model
 from otel_ml_collector.runs.answers import LateRecords, find_owner_records
-from otel_ml_collector.runs.logs import find_linked_runs
+from otel_ml_collector.runs.lineage import find_linked_runs
 from otel_ml_collector.stats import RunFigures, StatsQuery, find_total
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.record_kinds import find_owners, find_record_kinds
