@@ -157,8 +157,8 @@ def draw_quality(quality: TargetQuality, name: str) -> QualityCurve | None:
     half = _WIDTH * quality.bucket_s * 1e9 / max(end_ns - start_ns, 1) / 2
     for segment in filter(None, segments):
         if len(segment) == 1:  # as wide as its bucket, so that it is visible
-            x, value, bottom, top = segment[0]
-            segment = [(x - half, value, bottom, top), (x + half, value, bottom, top)]  # noqa: PLW2901
+            x, middle, bottom, top = segment[0]
+            segment = [(x - half, middle, bottom, top), (x + half, middle, bottom, top)]  # noqa: PLW2901
         lines.append("M" + "L".join(at(x, value) for x, value, _, _ in segment))
         upper = [at(x, top) for x, _, _, top in segment]
         lower = [at(x, foot) for x, _, foot, _ in reversed(segment)]

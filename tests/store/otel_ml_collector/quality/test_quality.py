@@ -591,7 +591,8 @@ def test_unsaved_target_of_numbers(
     assert {name: found[name] for name in figures} == figures
     page = ask(service.app, f"/projects/{quote(project)}/targets/churned?last=30d").text
     chart = page.partition('class="fig lines"')[2].partition("</figure>")[0]
-    ticks = [float(text.replace("−", "-")) for text in re.findall(r'class="y"[^>]*>(.*?)<', chart)]
+    labels = re.findall(r'class="y"[^>]*>(.*?)<', chart)
+    ticks = [float(re.sub("[%,\u202f]", "", label).replace("−", "-")) for label in labels]
     assert len(ticks) >= 3
     steps = {round(after - before, 9) for before, after in itertools.pairwise(ticks)}
     assert len(steps) == 1
