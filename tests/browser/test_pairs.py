@@ -77,7 +77,7 @@ def _open_pairs(tab: Tab) -> Page:
 def test_pairs_in_two_panes(tab: Tab) -> None:
     """A click on a pair in the list shows both outputs next to it; a switch adds equal pairs."""
     page = _open_pairs(tab)
-    rows, shown = page.locator(".plist tbody tr"), page.locator("#output-pairs .pair:visible")
+    rows, shown = page.locator(".plist tbody tr"), page.locator("#output-pairs [data-both]:visible")
     expect(rows).to_have_count(CHANGED)
     expect(rows.first).to_contain_text("PL · items")
     expect(rows.first).to_contain_text("high → low")
@@ -102,7 +102,7 @@ def test_pairs_by_keyboard(tab: Tab) -> None:
     page = _open_pairs(tab)
     page.locator("[data-pair]").nth(1).focus()
     page.keyboard.press("Enter")
-    shown = page.locator("#output-pairs .pair:visible")
+    shown = page.locator("#output-pairs [data-both]:visible")
     expect(page.locator("[data-pair]").nth(1)).to_have_attribute("aria-current", "true")
     expect(shown).to_have_count(1)
     for _ in range(30):

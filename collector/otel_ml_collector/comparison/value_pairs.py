@@ -62,7 +62,9 @@ class ValuePair:
 def compare_values(name: str, before: JsonValue, after: JsonValue) -> ValuePair:
     """Find what differs between two different values."""
     if _names(before) == _names(after) and len(_names(before)) == 1:
-        before, after = alone(before), alone(after)
+        inner = alone(before), alone(after)
+        if not all(map(is_amount, inner)):  # a number is shown with its name and its change
+            before, after = inner
     return _compare(name, before, after, 0)
 
 

@@ -101,9 +101,9 @@ def test_part_of_pages(service: Service) -> None:
     assert 'id="save-test"' in page
     assert 'id="queue-runs"' in page
     changed = html.unescape(ask(service.app, html.unescape(address)).text)
-    assert changed.count('class="pair"') == changed.count("data-pair=") == 40
+    assert changed.count("data-both") == changed.count("data-pair=") == 40
     part = html.unescape(ask(service.app, f"{html.unescape(address)}&all=1").text)
-    assert part.count('class="pair"') == 50
+    assert part.count("data-both") == 50
     assert part.count("<p>high</p>") == 50 + 10
     assert part.count("<p>low</p>") == 40
     assert "Ground truth: <b>returned</b>" in part

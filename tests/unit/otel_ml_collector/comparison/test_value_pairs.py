@@ -44,6 +44,12 @@ def test_texts(before: Any, after: Any) -> None:
     assert compare_values("outputs", before, after).texts == ("it is 42", "it is 41")
 
 
+def test_numbers() -> None:
+    """A number that is the only member of an object keeps its name, and has a change."""
+    [price] = compare_values("outputs", {"price": 1071}, {"price": 792}).members
+    assert (price.name, price.change) == ("price", "−279")
+
+
 def test_tables() -> None:
     """Tables are shown as grids next to each other."""
     tables = [[{"area": area, "rooms": 4}, {"area": 64, "rooms": 2}] for area in (119, 88)]
