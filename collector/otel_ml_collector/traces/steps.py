@@ -16,6 +16,7 @@ from otel_ml_collector.traces.conversation import render_markdown
 from otel_ml_collector.traces.tree import TreeSpan
 from otel_ml_collector.web.passages import RetrievedPassage, find_passages
 from otel_ml_collector.web.payload import alone
+from otel_ml_collector.wording import shorten
 
 # Steps on a page, and calls in one step and in one agent inside it.
 STEPS_SHOWN: Final = 12
@@ -26,6 +27,7 @@ _STEP_CHARS: Final = 1_500
 _MARKDOWN_CHARS: Final = 8_000
 _MARKDOWN_SIGNS: Final = 1_500
 _MARKDOWN_MARKS: Final = frozenset("[]!*_<>&~|`#")
+_ARGUMENT_CHARS: Final = 240
 _TOOL_KINDS: Final = frozenset({"tool", "retriever"})
 _NO_STEPS: Final = frozenset({"judge", "embedding"})
 
@@ -326,8 +328,21 @@ def _make_call(
 
 
 def _read_arguments(value: JsonValue) -> object:
-    """Return the arguments of a call: an object, or the only text that it was given."""
-    return value if isinstance(value, dict) or value is None else to_json(value)
+    """Return the arguments of a call: an object, or the only text that it was given.
+
+    Long arguments are shortened, because some frameworks pass whole agents as arguments.
+    """
+    if isinstance(value, dict):
+        return {name: _shorten_argument(item) for name, item in value.items()}
+    return None if value is None else to_json(value)
+
+
+def _shorten_argument(value: JsonValue) -> JsonValue:
+    if isinstance(value, str):
+        return shorten(value, _ARGUMENT_CHARS)
+    if isinstance(value, dict | list) and len(to_json(value)) > _ARGUMENT_CHARS:
+        return f"{len(value):,} values"
+    return value
 
 
 def _without_name(text: str, name: str) -> str:

@@ -1,5 +1,6 @@
 """Tests of the steps of an agent on the page of a run."""
 
+import json
 import re
 from html import unescape
 
@@ -80,3 +81,17 @@ def test_failed_agent(service: Service, project: str) -> None:
     assert f'href="/projects/{project}/runs/{id_of(tool)}">run_python</a>' in note
     assert MESSAGE in note
     assert "The agent gave up" in note
+
+
+def test_long_arguments(service: Service, project: str) -> None:
+    """Long objects and texts among the arguments of a call are shortened."""
+    research = make_research(1, now_ns=NOW_NS)
+    given = {"agent": {f"setting {place}": "x" * 20 for place in range(40)}, "task": "y" * 900}
+    research.add("Coordinator", "agent", 100, {"otel_ml.inputs": json.dumps(given)})
+    spans = research.finish()
+    service.store.take(project, *spans)
+    shown = words(steps_of(service, project, spans[0]))
+    assert 'agent="40 values"' in shown
+    assert "setting 7" not in shown
+    assert "y" * 200 in shown
+    assert "y" * 300 not in shown
