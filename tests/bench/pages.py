@@ -42,18 +42,18 @@ _SHOWN: Final = """(selector) => new Promise((tell) => {
   };
   look();
 })"""
-# Opens the preview of a row; returns the time until its input and output are shown.
-_PREVIEWED: Final = """(place) => new Promise((tell) => {
-  const start = performance.now();
-  const run = document.querySelectorAll("tr[data-run]")[place];
+# Time from the click on a row until its input and output are shown in the preview.
+_PREVIEWED: Final = """(run) => new Promise((tell) => {
   const look = () => {
-    const shown = document.querySelector(`#preview [data-run="${run.dataset.run}"]`);
-    if (shown?.getClientRects().length) setTimeout(() => tell(performance.now() - start));
+    const shown = document.querySelector(`#preview [data-run="${run}"]`);
+    if (shown?.getClientRects().length) setTimeout(() => tell(performance.now() - window.clicked));
     else requestAnimationFrame(look);
   };
-  run.querySelector("td:last-child").click();
   look();
 })"""
+_NOTE_CLICKS: Final = """addEventListener("click", () => {
+  window.clicked = performance.now();
+}, {capture: true});"""
 _FILTERS: Final = (
     'model == "answer"',
     'outcome == "error"',
@@ -170,10 +170,19 @@ def take_contents(
             taken[f"{_CONTENT}: {name}"] = contents[_WARM:], floor_ms
         page.goto(f"{collector.endpoint}{first}/runs")
         page.wait_for_load_state("networkidle")
-        took_ms = [page.evaluate(_PREVIEWED, place) for place in range(_WARM + times)]
+        page.evaluate(_NOTE_CLICKS)
+        took_ms = [_preview(page, place) for place in range(_WARM + times)]
         taken[_PREVIEW] = took_ms[_WARM:], _FRAME_MS
         browser.close()
     return taken
+
+
+def _preview(page: Page, place: int) -> float:
+    """Click on a row of a list; return the time until its preview is shown, in ms."""
+    row = page.locator("tr[data-run]").nth(place)
+    row.click()
+    took_ms: float = page.evaluate(_PREVIEWED, row.get_attribute("data-run"))
+    return took_ms
 
 
 def measure_beside(tree: Tree) -> Mapping[str, float]:
