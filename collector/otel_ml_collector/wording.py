@@ -1,11 +1,12 @@
 """Writes values as text: numbers, shares, durations, names, and texts with invisible characters."""
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Final
 
 import orjson
+
+from otel_ml.counts import write_number
 
 _C0: Final = 0x20
 _DELETE: Final = 0x7F
@@ -34,6 +35,8 @@ _FORMS: Final = (
     (0.1, "{:.2f}"),
     (0.01, "{:.3f}"),
 )
+# Smaller numbers have an exponent.
+_LEAST_PLAIN: Final = 1e-6
 _NO_NUMBERS: Final[Mapping[str | None, str]] = {"Infinity": "∞", "-Infinity": "−∞"}
 # What kind of interval a figure has, unless it is one of recorded runs of two versions.
 INTERVAL: Final = "95 % interval"
@@ -88,15 +91,17 @@ def number(value: float | str | None) -> str:
         return _NO_NUMBERS.get(value, "–")
     if value == 0:
         return "0.00"
+    if _LEAST_PLAIN <= abs(value) < _FORMS[-1][0]:
+        return write_number(value, 2)
     return next((form for least, form in _FORMS if abs(value) >= least), "{:.2g}").format(value)
 
 
 def rounded(value: float, digits: int = 3) -> str:
-    """Write a number with some significant digits, and without an exponent below 10^15."""
+    """Write a number with some significant digits. Exponents begin at 10^15 and below 10^-6."""
     text = f"{value:.{digits}g}"
-    if "e+" not in text or abs(value) >= _FORMS[0][0] or not math.isfinite(value):
+    if "e" not in text or not _LEAST_PLAIN <= abs(value) < _FORMS[0][0]:
         return text
-    return f"{float(text):,.0f}"
+    return f"{float(text):,.0f}" if "e+" in text else write_number(value, digits)
 
 
 def duration(value_ms: float) -> str:

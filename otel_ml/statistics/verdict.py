@@ -659,7 +659,7 @@ class AmountVerdict:
     def _write_change(self) -> str:
         more, less, much = _SIZE_WORDS.get(self.name, ("more", "less", "much"))
         if self.ratio.value >= _MANY_TIMES:
-            return f"{self.ratio.value:.3g}× as {much}"
+            return f"{write_number(self.ratio.value)}× as {much}"
         change = _number(100 * abs(self.ratio.value - 1), 0)
         return f"{change} % {less if self.ratio.value < 1 else more}"
 
@@ -682,9 +682,9 @@ class AmountVerdict:
     def _write_amount(self, size: float) -> str:
         match self.name:
             case "latency":
-                return f"{size:.2g} ms"
+                return f"{write_number(size, 2)} ms"
             case "cost":
-                return f"$ {size:.2g}"
+                return f"$ {write_number(size, 2)}"
         return ""
 
     def _write_margin(self) -> str:
@@ -725,7 +725,7 @@ class AmountVerdict:
         if not math.isfinite(high - low):
             return ""
         if self.ratio.value >= _MANY_TIMES:
-            return f"{low:.3g}× to {high:.3g}×"
+            return f"{write_number(low)}× to {write_number(high)}×"
         low, high = 100 * (low - 1), 100 * (high - 1)
         if self.word in _DECIDED and self.ratio.value < 1:
             low, high = -high, -low
@@ -1738,7 +1738,7 @@ def _write_least(
         return f"{units} cannot show any change, at least {least_units(confidence)} are needed"
     if not least:  # all items changed by the same amount
         return f"{of.n} of {LEAST_ITEMS} items"
-    size = f"{100 * least:.0f}" if unit else f"{least:.2g}"
+    size = f"{100 * least:.0f}" if unit else write_number(least, 2)
     return f"{units} can show a change of {size}{unit} or more"
 
 

@@ -18,6 +18,7 @@ from otel_ml_collector.ground_truth.find import (
 )
 from otel_ml_collector.quality.routes import WantedQuality, make_question
 from otel_ml_collector.times import from_rfc3339
+from otel_ml_collector.verdicts.claims import write_ratio
 from otel_ml_collector.verdicts.verdicts import Interval
 from otel_ml_collector.web import view
 from otel_ml_collector.web.axis import AxisLabel, round_values
@@ -42,6 +43,12 @@ _NAMES: Final[Mapping[str, str]] = {
     "r2": "R²",
     "precision_at_k": "Precision at k",
 }
+# Figures that are errors of numbers: their ratio says how much worse a version is.
+_ERRORS: Final = frozenset({"mae", "rmse"})
+_LOWER_IS_BETTER: Final = _ERRORS | {"brier", "log_loss"}
+_TIMES: Final = (("halved", 0.45, 0.55), ("doubled", 1.85, 2.2), ("tripled", 2.75, 3.3))
+_FROM_TIMES: Final = 3.0
+_LEAST_OUTCOMES: Final = 30
 _LASTS: Final = ("7d", "30d", "60d")
 # Reasons why a bucket is early: the value in the API and the text on the page.
 _EARLY: Final[Mapping[str, str]] = {
@@ -120,6 +127,56 @@ def write_interval(name: str, interval: Interval | None) -> str:
     if interval is None or interval.low is None or interval.high is None:
         return ""
     return f"{write_figure(name, interval.low)} to {write_figure(name, interval.high)}"
+
+
+@dataclass(frozen=True, slots=True)
+class QualityChange:
+    """How a figure changed with the newest version, in a sentence without a full stop."""
+
+    sentence: str
+    is_worse: bool
+
+
+def find_change(quality: TargetQuality, name: str) -> QualityChange | None:
+    """Compare the newest version with the one before: `Error tripled since v2: 45,100, …`.
+
+    Returns:
+        None unless the 95 % intervals of both versions are apart, and both have at least 30
+        outcomes.
+    """
+    versions = [
+        (point.version, value)
+        for point in quality.versions
+        for figure in point.figures
+        if figure.name == name
+        and (value := figure.value) is not None
+        and point.here >= _LEAST_OUTCOMES
+        and None not in (value.low, value.high)
+    ]
+    if len(versions) < 2:  # noqa: PLR2004 - the newest and the one before
+        return None
+    (newest, now), (older, before) = versions[:2]
+    is_rise = (now.low or 0.0) > (before.high or 0.0)
+    if not is_rise and (now.high or 0.0) >= (before.low or 0.0):
+        return None
+    label = "Error" if name in _ERRORS else _NAMES[name]
+    change = "rose" if is_rise else "fell"
+    if name in _ERRORS and before.value > 0:
+        change = _write_times(now.value / before.value)
+    values = f"{write_figure(name, now.value)}, {write_figure(name, before.value)} with v{older}"
+    sentence = f"{label} {change} since v{newest}: {values}"
+    return QualityChange(sentence, is_rise == (name in _LOWER_IS_BETTER))
+
+
+def _write_times(ratio: float) -> str:
+    """Write a ratio of errors as a verb: `tripled`, `rose to 12×`, `fell by 20 %`."""
+    named = next((word for word, low, high in _TIMES if low <= ratio < high), "")
+    if named:
+        return named
+    if ratio >= _FROM_TIMES:
+        return f"rose to {write_ratio(ratio)}"
+    size = write_ratio(ratio).lstrip("+\N{MINUS SIGN}")
+    return f"rose by {size}" if ratio > 1 else f"fell by {size}"
 
 
 def draw_quality(quality: TargetQuality, name: str) -> QualityCurve | None:
@@ -274,6 +331,7 @@ def show_target(
         "write_figure": write_figure,
         "write_interval": write_interval,
         "write_difference": write_difference,
+        "since": find_change(quality, quality.figures[0].name) if quality.figures else None,
         "api": view.api_address("projects", project, "targets", target, **asked),
         "python": f"reader.target({target!r}).quality(last={wanted.last!r})",
     }

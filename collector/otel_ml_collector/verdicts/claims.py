@@ -114,7 +114,7 @@ def write_ms(value: float, digits: int = 2) -> str:
 def write_cost(value: float, digits: int = 2) -> str:
     """Write an amount in dollars: `$ 0.0068`, `$ 1.20`."""
     if value < _LEAST_COST:
-        return f"$ {value:.2g}" if value >= _LEAST_COST / 100 else "< $ 0.0001"
+        return f"$ {write_number(value, 2)}" if value >= _LEAST_COST / 100 else "< $ 0.0001"
     return f"$ {value:,.2f}" if value >= _FROM_CENTS else f"$ {value:.{max(digits, 2) + 2}f}"
 
 
@@ -153,7 +153,8 @@ def write_change(difference: Interval | None, kind: Literal["rate", "score", "am
         return write_ratio(difference.value)
     if kind == "rate":
         return _signed(100 * difference.value, " pts")
-    return f"{difference.value:+.2g}".replace("-", "\N{MINUS SIGN}")
+    size = write_number(abs(difference.value), 2)
+    return f"\N{MINUS SIGN}{size}" if difference.value < 0 else f"+{size}"
 
 
 def write_bounds(difference: Interval | None, kind: Literal["rate", "score", "amount"]) -> str:
@@ -334,7 +335,7 @@ def write_elsewhere(
 
 def _write_size(size: float, kind: Literal["rate", "score", "amount"]) -> str:
     if kind == "score":
-        return f"{size:.2g}"
+        return write_number(size, 2)
     rounded = f"{100 * size:.0f}" if 100 * size >= 1 else f"{100 * size:.1f}"
     if kind == "amount":
         return f"{rounded} %"
