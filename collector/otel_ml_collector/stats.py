@@ -245,7 +245,7 @@ def make_grouping(reader: Reader, project: str, group: str, kinds: RecordKinds) 
 
 def _by_version(numbers: Numbers) -> Grouping:
     if len(numbers) > _MOST_NAMED:
-        return Grouping(_NUMBERED, join=_WITH_NUMBERS)
+        return Grouping(_NUMBERED, join=_WITH_NUMBERS, is_of_versions=True)
     versions = {
         f"{digest}:{structure}:{model}": f"{model}:v{number}"
         for (model, digest, structure), number in numbers.items()
@@ -255,7 +255,9 @@ def _by_version(numbers: Numbers) -> Grouping:
         "version_labels": list(versions.values()) or [""],
     }
     labels = [*dict.fromkeys(versions.values())]
-    return Grouping(_VERSION, is_daily=True, parameters=parameters, labels=labels)
+    return Grouping(
+        _VERSION, is_daily=True, parameters=parameters, is_of_versions=True, labels=labels
+    )
 
 
 def _by_tag(name: str, kinds: RecordKinds) -> Grouping:

@@ -34,7 +34,13 @@ from otel_ml_collector.store.amounts import RunAmounts
 from otel_ml_collector.store.counted import Bounds, recorded_runs, unit_of
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.record_kinds import RecordKinds, all_late_tags, find_record_kinds
-from otel_ml_collector.store.scores import IN_WINDOW, all_scores, in_traces, newest_scores
+from otel_ml_collector.store.scores import (
+    IN_WINDOW,
+    NEAR_REQUESTS,
+    all_scores,
+    in_traces,
+    version_scores,
+)
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, join_sql, parameter
 from otel_ml_collector.store.versions import all_version_numbers, version_numbers
 from otel_ml_collector.times import DAY_NS
@@ -358,7 +364,7 @@ def _judge_figures(reader: Reader, project: str, asked: AskedRuns) -> list[Figur
         FROM ({newest}) WHERE NOT failed GROUP BY judge, judge_version
         ORDER BY n DESC, judge, judge_version LIMIT {most}
         """).fill(
-        newest=newest_scores(all_scores(asked.score_sql, has_keyed=asked.kinds.keyed_scores)),
+        newest=_read_newest(reader, asked),
         most=_MOST_JUDGES,
     )
     rows = reader.rows(sql, asked.values)
@@ -381,6 +387,12 @@ def _judge_figures(reader: Reader, project: str, asked: AskedRuns) -> list[Figur
             name = f"{judge} score{suffix}" if row["judged"] else f"{judge}{suffix}"
             columns.append(make_judge_column(name, "score", judge, digest, len(columns)))
     return columns
+
+
+def _read_newest(reader: Reader, asked: AskedRuns) -> Sql:
+    """Write the SQL for the newest scores, with those of requests for the functions inside."""
+    scores = all_scores(asked.score_sql, has_keyed=asked.kinds.keyed_scores)
+    return version_scores(reader, scores, NEAR_REQUESTS, asked.values)
 
 
 def make_judge_column(
@@ -660,7 +672,7 @@ def read_counted(
     """
     amounts = RunAmounts(asked.kinds.resolved)
     has_cost = any(figure.value in (COST.compared, TOKENS.compared) for figure in figures)
-    joins = _join_scores(asked, figures)
+    joins = _join_scores(reader, asked, figures)
     if has_cost:
         joins += amounts.sum_inside(asked.sql)
     sql = _COUNTED.fill(
@@ -864,7 +876,7 @@ _SCORE_COLUMNS_OF: Final = Sql("""anyIf(toFloat64({column}), {is_its}) AS score_
 _IS_ITS: Final = Sql("judge = {judge} AND judge_version = {digest}")
 
 
-def _join_scores(asked: AskedRuns, figures: Sequence[FigureColumn]) -> Sql:
+def _join_scores(reader: Reader, asked: AskedRuns, figures: Sequence[FigureColumn]) -> Sql:
     """Write the join of the newest scores of the runs; empty if no figure is from a judge."""
     of_judges = [figure for figure in figures if figure.judge]
     if not of_judges:
@@ -886,5 +898,5 @@ def _join_scores(asked: AskedRuns, figures: Sequence[FigureColumn]) -> Sql:
           FROM ({newest}) WHERE NOT failed GROUP BY trace_id, span_id
         ) AS scored ON scored_trace = trace_id AND scored_span = span_id""").fill(
         columns=join_sql(", ", columns),
-        newest=newest_scores(all_scores(asked.score_sql, has_keyed=asked.kinds.keyed_scores)),
+        newest=_read_newest(reader, asked),
     )

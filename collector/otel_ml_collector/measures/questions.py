@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from otel_ml_collector.measures.measures import HAS_FAILED
-from otel_ml_collector.measures.rollup import NEWEST_SCORES, NEWEST_WITH_KEYED
+from otel_ml_collector.measures.rollup import BEGAN, NEWEST_SCORES, NEWEST_WITH_KEYED
 from otel_ml_collector.measures.statistics import START, bucket_of, bucket_parameters
 from otel_ml_collector.measures.sums import (
     COUNTED_SUMS,
@@ -26,6 +26,12 @@ from otel_ml_collector.store.counted import Bounds, CountedRuns, recorded_runs, 
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.record_kinds import find_counted_of_all
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS
+from otel_ml_collector.store.scores import (
+    NEAR_REQUESTS,
+    all_scores,
+    has_scored_requests,
+    version_scores,
+)
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, join_sql
 from otel_ml_collector.times import DAY_NS, HOUR_NS
 from otel_ml_collector.windows import Buckets, Window
@@ -58,6 +64,8 @@ class Grouping:
         parameters: Parameters of `label` and `join`.
         is_resolved: Whether a run can inherit its group from other runs of its trace. For example,
             a run without a session belongs to the session of its trace.
+        is_of_versions: Whether a group is a model version. A score of a request then counts for the
+            versions inside it.
         labels: Names of groups that are known without a query. There can be more groups. Empty if
             none are known.
     """
@@ -67,6 +75,7 @@ class Grouping:
     join: Sql = EMPTY
     parameters: Mapping[str, Any] | None = None
     is_resolved: bool = False
+    is_of_versions: bool = False
     labels: Sequence[str] = ()
 
 
@@ -294,15 +303,43 @@ def read_runs(
 def read_scores(
     reader: Reader, question: StatsQuestion, wanted: Sequence[Sequence[str]]
 ) -> list[Row]:
-    """Read figures of scores by judge and version, for the same parts as `read_runs`."""
+    """Read figures of scores by judge and version, for the same parts as `read_runs`.
+
+    A score of a request counts for each model version inside it. In totals, it counts once, for the
+    request.
+    """
     question = question.of_scores
+    newest = NEWEST_WITH_KEYED if question.has_keyed else NEWEST_SCORES
+    rows = _read_scores(reader, question, wanted, newest)
+    of_versions = [
+        A_GROUP + at for at, item in enumerate(question.groupings) if item.is_of_versions
+    ]
+    if not of_versions:
+        return rows
+    if A_GROUP in of_versions and question.is_by_bucket:
+        of_versions.append(A_BUCKET)
+    whole = replace(question, rollup=RollupPart.nothing(question.buckets.window))
+    scores, values = all_scores(BEGAN, has_keyed=question.has_keyed), whole.parameters()
+    if not has_scored_requests(reader, scores, NEAR_REQUESTS, values):
+        return rows
+    newest = version_scores(reader, scores, NEAR_REQUESTS, values)
+    passed_down = _read_scores(reader, whole, wanted, newest)
+    return [
+        *(row for row in rows if row["part"] not in of_versions),
+        *(row for row in passed_down if row["part"] in of_versions),
+    ]
+
+
+def _read_scores(
+    reader: Reader, question: StatsQuestion, wanted: Sequence[Sequence[str]], newest: Sql
+) -> list[Row]:
     runs = Sql("""
       FROM (SELECT trace_id, span_id, {columns} {source}) AS run
       INNER JOIN ({newest}) AS evaluation
         ON evaluation.trace_id = run.trace_id AND evaluation.span_id = run.span_id""").fill(
         columns=_columns(question, START),
         source=_from_runs(question, is_joined=question.is_resolved),
-        newest=NEWEST_WITH_KEYED if question.has_keyed else NEWEST_SCORES,
+        newest=newest,
     )
     parts = [
         _write_parts(question, _name_columns(question), SCORE_SUMS, runs, by=_BY_JUDGE),

@@ -42,10 +42,10 @@ _COUNTED_RUNS: Final = Sql("""
 
 # The newest score of each judge version for each run that began in a window, or whose start is
 # unknown.
-_BEGAN: Final = Sql("(start_ns = 0 OR (start_ns >= {first:Int64} AND start_ns < {until:Int64}))")
-NEWEST_SCORES: Final = newest_scores(all_scores(_BEGAN))
+BEGAN: Final = Sql("(start_ns = 0 OR (start_ns >= {first:Int64} AND start_ns < {until:Int64}))")
+NEWEST_SCORES: Final = newest_scores(all_scores(BEGAN))
 # The same, including scores of trace keys and tags.
-NEWEST_WITH_KEYED: Final = newest_scores(all_scores(_BEGAN, has_keyed=True))
+NEWEST_WITH_KEYED: Final = newest_scores(all_scores(BEGAN, has_keyed=True))
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,9 @@ from otel_ml_collector.store.counted import Bounds, recorded_runs, unit_of
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.record_kinds import RecordKinds, find_record_kinds
 from otel_ml_collector.store.runs import IS_TOP
-from otel_ml_collector.store.scores import IN_WINDOW, all_scores, version_scores
+from otel_ml_collector.store.scores import IN_WINDOW, NEAR_REQUESTS, all_scores, version_scores
 from otel_ml_collector.store.sql import Condition, Sql, join_sql, substitute
-from otel_ml_collector.times import DAY_NS, HOUR_NS
+from otel_ml_collector.times import HOUR_NS
 from otel_ml_collector.windows import Window
 
 _MOST_TOKENS: Final = 1_000
@@ -30,9 +30,6 @@ _MOST_UNITS: Final = 500_000
 # The model version of a run, as text.
 VERSION_LABEL: Final = Sql("concat(toString(digest), ':', toString(structure))")
 BOUNDS: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
-# Requests that contain these runs. A function starts at most a day after its request.
-_NEAR_REQUESTS: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64} - {day}
-  AND start_ns < {end:Int64} + {day}""").fill(day=DAY_NS)
 
 # All runs are compared with each other, whenever they began.
 _AT_ONCE: Final = Sql("0")
@@ -190,7 +187,7 @@ def read_units(
         newest=version_scores(
             reader,
             all_scores(IN_WINDOW, has_keyed=kinds.keyed_scores),
-            _NEAR_REQUESTS,
+            NEAR_REQUESTS,
             sides.values,
         ),
         most=_MOST_UNITS,

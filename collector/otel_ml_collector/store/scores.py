@@ -14,6 +14,7 @@ from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.sql import Sql, identifier, join_sql
 from otel_ml_collector.store.tables import IS_SCORE
 from otel_ml_collector.store.targets import join_keyed
+from otel_ml_collector.times import DAY_NS
 from otel_ml_collector.windows import Window
 
 LAST: Final = Sql("(scored.time_ns, scored.judge_version, scored.record_id)")
@@ -128,6 +129,9 @@ def newest_scores(
     )
 
 
+# Requests that contain runs of a window. A function starts at most a day after its request.
+NEAR_REQUESTS: Final = Sql("""project = {project:String} AND start_ns >= {start:Int64} - {day}
+  AND start_ns < {end:Int64} + {day}""").fill(day=DAY_NS)
 # The runs without a model version that have a score, by judge.
 _SCORED_REQUESTS: Final = Sql("""
     SELECT DISTINCT trace_id, span_id, judge FROM ({scores})
@@ -197,9 +201,9 @@ def version_scores(reader: Reader, scores: Sql, near: Sql, values: Mapping[str, 
         SQL with the columns of `newest_scores`, and `is_of_request`.
     """
     newest = newest_scores(scores)
-    requests = _SCORED_REQUESTS.fill(scores=scores, recorded=RECORDED, near=near)
-    if not reader.rows(Sql("SELECT 1 FROM ({requests}) LIMIT 1").fill(requests=requests), values):
+    if not has_scored_requests(reader, scores, near, values):
         return _OWN_ONLY.fill(newest=newest)
+    requests = _SCORED_REQUESTS.fill(scores=scores, recorded=RECORDED, near=near)
     ways = _WAYS_TO_REQUESTS.fill(
         recorded=RECORDED, near=near, requests=requests, levels=_LEVELS_TO_REQUEST
     )
@@ -208,6 +212,13 @@ def version_scores(reader: Reader, scores: Sql, near: Sql, values: Mapping[str, 
         result=_name(RESULT),
         passed_down=_PASSED_DOWN.fill(ways=ways, requests=requests, scores=scores),
     )
+
+
+def has_scored_requests(reader: Reader, scores: Sql, near: Sql, values: Mapping[str, Any]) -> bool:
+    """Whether a run without a version has a score. The arguments are those of `version_scores`."""
+    requests = _SCORED_REQUESTS.fill(scores=scores, recorded=RECORDED, near=near)
+    sql = Sql("SELECT 1 FROM ({requests}) LIMIT 1").fill(requests=requests)
+    return bool(reader.rows(sql, values))
 
 
 def newest_of(column: str) -> Sql:

@@ -3,12 +3,14 @@
 from typing import Any
 
 from otel_ml_collector.span import Span
+from otel_ml_collector.times import DAY_NS, to_rfc3339
 from tests.store.otel_ml_collector.query.test_judges import say
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import NOW_NS, SECOND_NS, make_call, make_span
 from tests.support.otel_ml_collector.stores import Service
 
 MINUTE_NS = 60 * SECOND_NS
+WINDOW = f"start={to_rfc3339(NOW_NS - DAY_NS)}&end={to_rfc3339(NOW_NS + SECOND_NS)}"
 
 
 def make_inside(around: Span, model: str = "answer", version: str = "v1", place: int = 0) -> Span:
@@ -90,3 +92,50 @@ def test_verdict(service: Service, project: str) -> None:
     [judge] = answer["judges"]
     assert (answer["word"], judge["word"], judge["on_request"]) == ("worse", "worse", True)
     assert judge["candidate"]["n"] == 120
+
+
+def make_visits(number: int) -> list[Span]:
+    """Make requests of two clients. Those of v2 for `b` fail; each has two calls of the version."""
+    spans = []
+    for at in range(number):
+        turn = make_turn(at)
+        client = "ab"[at % 2]
+        version = "v1" if at < number // 2 else "v2"
+        fails = version == "v2" and client == "b"
+        for place in range(2):
+            run = make_inside(turn, version=version, place=place)
+            run.attributes["otel_ml.tag.client"] = client  # type: ignore[index]
+            spans.append(run)
+        spans += [turn, say(turn, "", 0.0 if fails else 1.0)]
+    return spans
+
+
+def test_statistics_by_version(service: Service, project: str) -> None:
+    """Statistics by version count a request's score for its version, and once in the total."""
+    service.store.take(project, *make_visits(80))
+    path = f"/api/v1/projects/{project}/stats?group=version&bucket=1h&{WINDOW}"
+    answer = ask(service.app, path).json
+    groups = {
+        group["group"]: [judge["evaluations"] for judge in group["total"]["judges"]]
+        for group in answer["groups"]
+    }
+    assert groups["answer:v1"] == groups["answer:v2"] == [40]
+    in_hours = [
+        judge["evaluations"]
+        for group in answer["groups"]
+        if group["group"] == "answer:v2"
+        for bucket in group["buckets"]
+        for judge in bucket["judges"]
+    ]
+    assert (len(in_hours) > 1, sum(in_hours)) == (True, 40)
+    assert [judge["evaluations"] for judge in answer["total"]["judges"]] == [80]
+
+
+def test_slices(service: Service, project: str) -> None:
+    """A slice of a function counts the scores of the requests around it, once for each."""
+    service.store.take(project, *make_visits(240))
+    answer = ask(service.app, f"/api/v1/projects/{project}/slices?{WINDOW}").json
+    [item] = [one for one in answer["slices"] if one["name"] == "client = b"]
+    [cell] = [cell for cell in item["cells"] if cell["figure"] == "grounded"]
+    assert (cell["n"], cell["value"], cell["rest"]) == (120, 0.5, 1.0)
+    assert item["word"] == "worse"
