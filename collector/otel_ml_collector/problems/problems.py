@@ -523,6 +523,8 @@ def _shorten(sign: Sign, first: Sign) -> str:
         return f"{sign.kind} {sign.subject}"
     if finding is None or sign.kind == "broken":
         return sign.title
+    if sign.kind == "level":
+        return f"all runs of {sign.model}"
     if sign.model != first.model:
         return f"function {name_version(sign.model, finding.version)}"
     if sign.kind == "release" and finding.version is None:  # a release or an LLM

@@ -53,14 +53,33 @@ _IN_TIME: Final = Sql("time_ns >= {start:Int64} AND time_ns < {end:Int64}")
 _OF_KEYS: Final = Sql("""
   FROM access_keys FINAL
   WHERE (has(projects, {project:String}) OR has(projects, '*')) AND time_ns > 0""")
+# An entry is written before its change, with this in front of its action, and again without it
+# after the change. If the collector is killed in between, the entry counts if the change is stored.
+_PENDING: Final = "pending "
+_IS_MADE: Final = Sql("""(NOT startsWith(toString(action), 'pending ')
+  OR substring(id, position(id, ':') + 1) IN (
+    SELECT arrayJoin(splitByChar(' ', save_id)) FROM documents WHERE project = {project:String}
+    UNION ALL SELECT toString(set_ns) FROM retention WHERE project = {project:String}
+    UNION ALL SELECT toString(deleted_ns) FROM deletions WHERE project = {project:String}))""")
+_CONFIRM_LEFT: Final = Sql("""
+INSERT INTO activity (project, time_ns, id, kind, action, name, who, program, changes)
+SELECT project, time_ns, id, kind, replaceOne(toString(stored), 'pending ', ''), name, who, program,
+  changes
+FROM (SELECT *, action AS stored FROM activity FINAL
+  WHERE project = {project:String} AND startsWith(toString(action), 'pending ') AND {is_made})
+""").fill(is_made=_IS_MADE)
 # A SELECT for each source of entries, and the kinds of its entries. All have the same columns.
 _ENTRY_SOURCES: Final[Sequence[tuple[frozenset[str], Sql]]] = (
     (
         frozenset(ACTIVITY_KINDS) - frozenset(_DERIVED_KINDS),
         Sql("""
-    SELECT time_ns, id, toString(kind) AS kind, toString(action) AS action, name, who,
+    SELECT time_ns, id, toString(kind) AS kind,
+      replaceOne(toString(stored), 'pending ', '') AS action, name, who,
       toString(program) AS program, changes
-    FROM activity FINAL WHERE project = {project:String} AND {within}""").fill(within=_IN_TIME),
+    FROM (SELECT *, action AS stored FROM activity FINAL
+      WHERE project = {project:String} AND {within} AND {is_made})""").fill(
+            within=_IN_TIME, is_made=_IS_MADE
+        ),
     ),
     (
         frozenset({"version", "data set"}),
@@ -206,6 +225,58 @@ def _cut(value: Any) -> Any:
     return f"{text[:_VALUE_CHARS]}…(+{len(text) - _VALUE_CHARS:,})"
 
 
+def begin_change(
+    client: StoreClient,
+    project: str,
+    kind: str,
+    action: str,
+    name: str,
+    *,
+    identity: str,
+    time_ns: int,
+    changes: Sequence[Mapping[str, Any]] = (),
+) -> Mapping[str, Any]:
+    """Store that the sender of the current request changes something. On return it is on disk.
+
+    Call it just before the change, and `confirm_change` after it. If the collector is killed in
+    between, the entry is listed if the change is stored.
+
+    Args:
+        client: The store.
+        project: The project.
+        kind: What is changed, one of `ACTIVITY_KINDS`.
+        action: What happens, such as ``changed``.
+        name: Name of what is changed.
+        identity: ID that the change has in its table: of the save, or the time in ns.
+        time_ns: Time of the change.
+        changes: The changed fields, from `compare_fields`.
+
+    Returns:
+        The entry, for `confirm_change`.
+    """
+    # A table names only its last changes, so the ones before are confirmed now.
+    client.command(_CONFIRM_LEFT, parameters={"project": project})
+    actor = actor_now()
+    entry = {
+        "project": project,
+        "time_ns": time_ns,
+        "id": f"{kind}:{identity}",
+        "kind": kind,
+        "action": action,
+        "name": name,
+        "who": actor.who,
+        "program": actor.program,
+        "changes": orjson.dumps(changes).decode() if changes else "",
+    }
+    _insert(client, {**entry, "action": f"{_PENDING}{action}"})
+    return entry
+
+
+def confirm_change(client: StoreClient, entry: Mapping[str, Any]) -> None:
+    """Store that the change of an entry was made. A second call is harmless."""
+    _insert(client, entry)
+
+
 def note_change(
     client: StoreClient,
     project: str,
@@ -217,20 +288,20 @@ def note_change(
     time_ns: int = 0,
     identity: str = "",
 ) -> None:
-    """Store that the sender of the current request changed something. On return it is on disk.
+    """Store what the sender of the current request did, if no table has it. It is on disk then.
 
     Args:
         client: The store.
         project: The project.
-        kind: What was changed, one of `ACTIVITY_KINDS`.
-        action: What happened, such as ``changed``.
-        name: Name of what was changed.
-        changes: The changed fields, from `compare_fields`.
-        time_ns: Time of the change; 0 for now.
-        identity: Identifies the change, so that it is stored once if this is called again.
+        kind: What it is about, one of `ACTIVITY_KINDS`.
+        action: What happened, such as ``read inputs``.
+        name: Name of the subject.
+        changes: Fields with a value before and after, as from `compare_fields`.
+        time_ns: Time; 0 for now.
+        identity: Identifies the entry, so that it is stored once if this is called again.
     """
     actor = actor_now()
-    row = {
+    entry = {
         "project": project,
         "time_ns": time_ns or time.time_ns(),
         "id": f"{kind}:{identity or secrets.token_hex(8)}",
@@ -241,7 +312,11 @@ def note_change(
         "program": actor.program,
         "changes": orjson.dumps(changes).decode() if changes else "",
     }
-    client.insert("activity", [list(row.values())], column_names=_ENTRY_COLUMNS)
+    _insert(client, entry)
+
+
+def _insert(client: StoreClient, entry: Mapping[str, Any]) -> None:
+    client.insert("activity", [list(entry.values())], column_names=_ENTRY_COLUMNS)
 
 
 def read_activity(

@@ -20,9 +20,10 @@ from otel_ml_collector.errors import BadInput, Missing, Unavailable
 from otel_ml_collector.owners import KEY, RESPONSE, SESSION_OWNER, TAG
 from otel_ml_collector.store.activity import (
     HIDE_USER,
+    begin_change,
+    confirm_change,
     digest_user,
     hide_parameters,
-    note_change,
 )
 from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.counted import DELIVERIES
@@ -285,8 +286,16 @@ class Deleter:
                 with store_trouble():
                     if not self._is_there(Deletion(project, kind, target, 0)):
                         raise Missing(f"There is no {kind} {(target or project)[:80]!r}")
-                    deletion = self._tombstones.add(project, kind, target, time.time_ns())
-                    self._note_begin(deletion)
+                    entries: list[Mapping[str, Any]] = []
+                    deletion = self._tombstones.add(
+                        project,
+                        kind,
+                        target,
+                        time.time_ns(),
+                        lambda deletion: entries.append(self._announce(deletion)),
+                    )
+                    for entry in entries:
+                        confirm_change(self._asking, entry)
                 self._progress[deletion] = _await_turn(deletion)
                 self._under_way[deletion] = self._worker.submit(self._carry_out_alone, deletion)
             task = self._under_way[deletion]
@@ -294,21 +303,21 @@ class Deleter:
             return task.result(answer_s)
         return self._progress.get(deletion, _await_turn(deletion))
 
-    def _note_begin(self, deletion: Deletion) -> None:
-        """Note who requested a deletion. The entry stays, even if the project is deleted."""
+    def _announce(self, deletion: Deletion) -> Mapping[str, Any]:
+        """Note who requests a deletion. The entry stays, even if the project is deleted."""
         name = deletion.target or deletion.project
         if deletion.kind == USER:
             name = digest_user(name)
         elif deletion.kind == RUN and RUN_SEPARATOR in name:
             name = write_count(name.count(RUN_SEPARATOR) + 1, "run")
-        note_change(
+        return begin_change(
             self._asking,
             deletion.project,
             "deletion",
             f"deleted {deletion.kind}",
             name,
-            time_ns=deletion.deleted_ns + 1,
             identity=str(deletion.deleted_ns),
+            time_ns=deletion.deleted_ns + 1,
         )
 
     def delete(self, project: str, kind: str, target: str) -> tuple[Deletion, int]:

@@ -18,7 +18,7 @@ from typing import Any, Final
 import orjson
 
 from otel_ml_collector.errors import BadInput, Conflict, Missing, Unavailable
-from otel_ml_collector.store.activity import compare_fields, note_change
+from otel_ml_collector.store.activity import begin_change, compare_fields, confirm_change
 from otel_ml_collector.store.connection import (
     ORDERED_INSERT,
     ORDERED_READ,
@@ -172,15 +172,15 @@ class Documents:
         state_before: Row = {}
         lost = 0
         made: Document | None = None
-        save_id = body_before = ""
+        entry: Mapping[str, Any] | None = None
+        save_id = ""
         with self._lock:
             for _ in range(_TRIES):
                 [state] = reader.rows(_STATE, asked, ORDERED_READ)
                 # The state may already contain this save, if it could not be read right after the
                 # insert.
                 if made is not None and self._is_stored(reader, asked, save_id):
-                    self._note(project, kind, made, body_before, save_id)
-                    return made
+                    return self._confirm(made, entry)
                 # If the state is unchanged, the engine accepted an insert whose rows were lost
                 # later. `lost` then makes a new deduplication token.
                 lost = lost + 1 if state == state_before else 0
@@ -205,36 +205,42 @@ class Documents:
                 )
                 saves = " ".join([save_id, *state["saves"].split()[: _NAMED_SAVES - 1]])
                 row = [*asked.values(), wanted.body, version, saved_ns, saves]
-                self._insert(row, [state["emptied_ns"], state["revision"], lost])
                 made = Document(wanted.name, orjson.loads(wanted.body or "null"), version, saved_ns)
-                body_before = state["body"]
+                entry = self._announce(project, kind, made, state["body"], save_id)
+                self._insert(row, [state["emptied_ns"], state["revision"], lost])
                 if self._is_stored(reader, asked, save_id):
-                    self._note(project, kind, made, body_before, save_id)
-                    return made
+                    return self._confirm(made, entry)
         raise Unavailable(
             f"Other requests save {kind.name}s of the project at the same time: try again"
         )
 
-    def _note(
+    def _announce(
         self, project: str, kind: DocumentKind, made: Document, body_before: str, save_id: str
-    ) -> None:
-        """Note who saved or deleted a document, unless it is equal to the version before."""
+    ) -> Mapping[str, Any] | None:
+        """Note who saves or deletes a document. None if it is equal to the version before."""
         before = orjson.loads(body_before or "null")
         changes = compare_fields(before, made.body)
         if not kind.noted_as or not (changes or before is None or made.body is None):
-            return
+            return None
         action = "deleted" if made.body is None else "changed" if before else "created"
         with store_trouble():
-            note_change(
+            return begin_change(
                 self._client,
                 project,
                 kind.noted_as,
                 action,
                 made.name,
-                changes=changes,
-                time_ns=made.saved_ns,
                 identity=save_id,
+                time_ns=made.saved_ns,
+                changes=changes,
             )
+
+    def _confirm(self, made: Document, entry: Mapping[str, Any] | None) -> Document:
+        """Note that a document was saved, and return it."""
+        if entry is not None:
+            with store_trouble():
+                confirm_change(self._client, entry)
+        return made
 
     def _is_stored(self, reader: Reader, asked: Mapping[str, str], save_id: str) -> bool:
         """Return whether the engine has taken the insert of a save."""

@@ -18,8 +18,9 @@ from otel_ml_collector.store.activity import (
     DELETE_OLD_ACTIVITY,
     HAS_OLD_ACTIVITY,
     KEPT_ACTIVITY_NS,
+    begin_change,
     compare_fields,
-    note_change,
+    confirm_change,
 )
 from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.counted import DELIVERIES
@@ -264,9 +265,23 @@ class Retention:
         }
         with self._lock, store_trouble():
             before = self._read().get(project, Wish())
+            changes = compare_fields(_write_days(before), _write_days(wish))
+            time_ns = row["set_ns"]
+            if not changes:
+                self._client.insert("retention", [list(row.values())], column_names=list(row))
+                return
+            entry = begin_change(
+                self._client,
+                project,
+                "retention",
+                "changed",
+                project,
+                identity=str(time_ns),
+                time_ns=time_ns,
+                changes=changes,
+            )
             self._client.insert("retention", [list(row.values())], column_names=list(row))
-            if changes := compare_fields(_write_days(before), _write_days(wish)):
-                note_change(self._client, project, "retention", "changed", project, changes=changes)
+            confirm_change(self._client, entry)
 
     def sweep(self) -> Swept:
         """Delete expired records. A second call on the same day has nothing to do.

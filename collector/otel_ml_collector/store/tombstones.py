@@ -6,7 +6,7 @@ Their senders learn this by a partial success. In a project without deletions, n
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -357,8 +357,22 @@ class Tombstones:
         rows = client.query(_UNFINISHED, {"projects": sorted(projects)}).result_rows
         return {project for (project,) in rows}
 
-    def add(self, project: str, kind: str, target: str, now_ns: int) -> Deletion:
+    def add(
+        self,
+        project: str,
+        kind: str,
+        target: str,
+        now_ns: int,
+        announce: Callable[[Deletion], None] = lambda _: None,
+    ) -> Deletion:
         """Store a deletion. From now on, none of its records is stored.
+
+        Args:
+            project: The project.
+            kind: What is deleted.
+            target: Its name.
+            now_ns: Current time. The time of the deletion may be later.
+            announce: Called with the deletion, just before it is stored.
 
         Raises:
             ClickHouseError: The store does not answer.
@@ -367,6 +381,7 @@ class Tombstones:
             self._read()
             time_ns = max(now_ns, self._last_ns.get(project, 0) + 1)
             deletion = Deletion(project, kind, target, time_ns)
+            announce(deletion)
             note(self._client, deletion, ASKED)
             self._last_ns[project] = time_ns
             self._generation += 1
