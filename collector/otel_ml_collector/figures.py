@@ -340,6 +340,7 @@ class Tile:
         change: The change from the earlier period, such as `+9 %`; empty if it is unknown.
         was: The value of the earlier period; empty if it is unknown.
         where: The filter of the runs that the tile links to.
+        order: Their order; empty for the newest first.
     """
 
     name: str
@@ -351,6 +352,7 @@ class Tile:
     where: str = ""
     unfinished: str = ""
     was: str = ""
+    order: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -485,6 +487,7 @@ def make_tiles(
             "p95 latency over time",
             change(lambda entry: entry.p95_ms, now.p95_ms, before.p95_ms),
             was=wording.duration(before.p95_ms) if before.runs and before.p95_ms else "",
+            order="slowest",
         ),
     ]
     if now.cost is not None:
@@ -498,6 +501,7 @@ def make_tiles(
                 "cost over time",
                 change(lambda entry: entry.cost, now.cost, before.cost, missing=0),
                 where="cost > 0",
+                order="costliest",
                 was=write_cost(before.cost) if before.cost else "",
             )
         )

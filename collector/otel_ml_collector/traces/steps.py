@@ -91,6 +91,8 @@ class AgentSteps:
         first: Position of the first of them, from 0.
         total: Number of all steps.
         last: The last step, if it is not in this part.
+        slowest: The longest call of all steps; None with a single call.
+        failed: The first call that failed; None if none did.
     """
 
     agent: TreeSpan
@@ -99,6 +101,8 @@ class AgentSteps:
     first: int
     total: int
     last: AgentStep | None = None
+    slowest: TreeSpan | None = None
+    failed: TreeSpan | None = None
 
     @property
     def end(self) -> int:
@@ -158,6 +162,7 @@ def find_steps(
     runs = _read_runs(reader, agent, shown, now_ns)
     last = turns[-1]
     steps = [_make_step(turn, runs, selected, is_last=turn is last) for turn in shown]
+    calls = list_calls(agent)
     return AgentSteps(
         agent=agent,
         question=_find_question(runs, agent, turns),
@@ -165,6 +170,8 @@ def find_steps(
         first=first,
         total=len(turns),
         last=steps[-1] if is_last_apart else None,
+        slowest=max(calls, key=lambda node: node.span.length_ms) if len(calls) > 1 else None,
+        failed=next((node for node in calls if node.span.outcome == "error"), None),
     )
 
 
