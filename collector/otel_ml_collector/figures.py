@@ -6,7 +6,7 @@ same time a week before.
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from re import fullmatch
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -20,6 +20,7 @@ from otel_ml_collector import wording
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import ZoneName
 from otel_ml_collector.filter.writing import narrow, quoted, where_of_group
+from otel_ml_collector.findings.suggestions import Suggestion, suggest_for_curve
 from otel_ml_collector.price import write_cost
 from otel_ml_collector.stats import (
     JudgeFigures,
@@ -36,7 +37,7 @@ from otel_ml_collector.stats import (
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.scores import find_lower_judges
-from otel_ml_collector.times import DAY_NS, SECOND_NS, from_rfc3339
+from otel_ml_collector.times import DAY_NS, HOUR_NS, SECOND_NS, from_rfc3339
 from otel_ml_collector.verdicts.claims import write_factor
 from otel_ml_collector.web import view
 from otel_ml_collector.windows import Buckets, Window
@@ -324,6 +325,35 @@ def _order_groups(reader: Reader, project: str, stats: RunStats, order: Order) -
     )
 
 
+# An alert for a tile fires if the figure is this many times as high as now, or if the pass rate is
+# so much lower. A share of failures has a smallest limit.
+_ALERT_TIMES: Final = 1.5
+_ALERT_POINTS: Final = 0.05
+_LEAST_FAILURES: Final = 0.02
+
+
+def _list_conditions(now: RunFigures, judges: Sequence[JudgeFigures], window: Window) -> list[str]:
+    """Write the condition of an alert for each tile, in their order; empty without one."""
+
+    def beyond(value: float) -> str:
+        return f"{float(f'{value * _ALERT_TIMES:.3g}')!r}"
+
+    share = max((now.error_share or 0.0) * _ALERT_TIMES, _LEAST_FAILURES)
+    hours = (window.end_ns - window.start_ns) / HOUR_NS
+    conditions = [
+        "runs < 1",
+        f"surely(error_share > {float(f'{min(share, 1.0):.3g}')!r})",
+        f"p95(latency_ms) > {beyond(now.p95_ms)}" if now.p95_ms else "",
+    ]
+    if now.cost is not None:
+        conditions.append(f"cost > {beyond(now.cost / hours)}" if now.cost else "")
+    for judge in judges:
+        rate = value_of(judge, now) if judge.pass_rate is not None else None
+        limit = float(f"{max((rate or 0.0) - _ALERT_POINTS, 0.0):.3g}")
+        conditions.append(f"surely(pass_rate({quoted(judge.judge)}) < {limit!r})" if limit else "")
+    return conditions
+
+
 # Where `view.sparks` draws the last bucket.
 _LAST_PLACE: Final = "100.0,"
 
@@ -341,6 +371,7 @@ class Tile:
         was: The value of the earlier period; empty if it is unknown.
         where: The filter of the runs that the tile links to.
         order: Their order; empty for the newest first.
+        alert: Fields of the form of an alert rule for the curve; empty if there is no such rule.
     """
 
     name: str
@@ -353,6 +384,7 @@ class Tile:
     unfinished: str = ""
     was: str = ""
     order: str = ""
+    alert: Suggestion = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -523,6 +555,10 @@ def make_tiles(
                 was=earlier if (earlier := write_quality(judge, before)) != "–" else "",
             )
         )
+    tiles = [
+        replace(tile, alert=suggest_for_curve(tile.name, when, where) if when else {})
+        for tile, when in zip(tiles, _list_conditions(now, scored, window), strict=True)
+    ]
     is_unfinished = over.starts_ns[-1] + step_ns > window.end_ns
     return [
         _split_tile(replace(tile, where=narrow(where, tile.where)))

@@ -26,6 +26,8 @@ from otel_ml_collector.curves.values import (
     write_value,
 )
 from otel_ml_collector.errors import Missing
+from otel_ml_collector.filter.writing import quoted
+from otel_ml_collector.findings.suggestions import Suggestion, suggest_for_curve
 from otel_ml_collector.measures.statistics import list_metric_owners, list_metric_projects
 from otel_ml_collector.owners import model_of, own_model
 from otel_ml_collector.runs.answers import Run
@@ -45,6 +47,8 @@ from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
+# An alert fires if a metric is worse than that of the best run by this part of it.
+_ALERT_PART: Final = 0.5
 _LISTED_OWNERS: Final = 500
 # Limits of a list with params and values: runs, points per curve, params and metrics.
 _SWEEP: Final = 500
@@ -276,6 +280,28 @@ class Sweep:
     models: Sequence[str]
     left: int
     best: Best | None
+
+
+def _suggest_alert(sweep: Sweep) -> Suggestion:
+    """Suggest a rule that fires if a run's metric is worse than that of the best run by a half.
+
+    Returns:
+        The fields of the form of a rule. Empty without a best run, or if its value is 0.
+    """
+    best = sweep.best
+    run = next((run for run in sweep.runs if best and run.owner.run_id in best.run_ids), None)
+    value = run.value_of(best.metric) if run and best else None
+    if best is None or run is None or not value:
+        return {}
+    is_lowest = best.way == "lowest"
+    limit = value + abs(value) * (_ALERT_PART if is_lowest else -_ALERT_PART)
+    metric = f"metrics[{quoted(best.metric)}]"
+    return suggest_for_curve(
+        best.metric,
+        f"mean({metric}) {'>' if is_lowest else '<'} {float(f'{limit:.3g}')!r}",
+        f"model == {quoted(run.owner.model)}" if run.owner.model else "",
+        "1d",
+    )
 
 
 def find_sweep(
@@ -552,6 +578,7 @@ def show_metrics(
         "is_lower": is_lower,
         "sweep": sweep,
         "owners": owners,
+        "alert": _suggest_alert(sweep),
         "elsewhere": [] if owners or asked.version else list_metric_projects(reader),
         "chosen": chosen,
         "asked": asked,

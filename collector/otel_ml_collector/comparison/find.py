@@ -787,7 +787,8 @@ def _pair_experiments(
     after, before = (detail.experiment for detail in details)
     if not asked.pairs:
         return None
-    return find_experiment_pairs(reader, project, before, after, limit=asked.pairs)
+    word = details[0].verdict.word if details[0].verdict else None
+    return find_experiment_pairs(reader, project, before, after, word=word, limit=asked.pairs)
 
 
 def _replay_alike(experiments: Sequence[ListedExperiment]) -> bool:

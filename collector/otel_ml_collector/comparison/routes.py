@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Annotated, Any, Final, Literal
 
@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import HTMLResponse, Response
 
 from otel_ml.attributes import RECORDED
-from otel_ml.statistics.verdict import FAILED_CALLS
+from otel_ml.statistics.verdict import FAILED_CALLS, Word
 from otel_ml_collector import wording
 from otel_ml_collector.access import ANNOTATE, access_of
 from otel_ml_collector.api.parameters import FromReader
@@ -445,38 +445,54 @@ def show_verdict(
     return show_page(request, "verdict.html", context)
 
 
+@dataclass(frozen=True, slots=True)
+class VersionPairsQuery:
+    """Which versions to compare: the parameters of the part of a page that shows pairs."""
+
+    model: Annotated[str, Query(max_length=1_024)]
+    version: Annotated[int, Query(ge=1)]
+    against: Annotated[int, Query(ge=1)]
+    where: Annotated[str, Query(max_length=8_000)] = ""
+    word: Annotated[Word | Literal[""], Query(description="Verdict on the version")] = ""
+    every: Annotated[bool, Query(alias="all")] = False
+
+
 @pages.get("/projects/{project:path}/version-pairs")
 def show_version_pairs(
-    *,
     request: Request,
     reader: FromReader,
     project: str,
-    model: Annotated[str, Query(max_length=1_024)],
-    version: Annotated[int, Query(ge=1)],
-    against: Annotated[int, Query(ge=1)],
-    where: Annotated[str, Query(max_length=8_000)] = "",
-    every: Annotated[bool, Query(alias="all")] = False,
+    query: Annotated[VersionPairsQuery, Depends()],
 ) -> Response:
     """Show what two versions returned for equal inputs.
 
     The browser loads this part after the rest of the page. Without pairs, it is empty.
     """
-    versions = against, version
+    versions = query.against, query.version
     answer = find_version_pairs(
-        reader, project, model, versions, time.time_ns(), where=where, limit=MOST_PAIRS
+        reader,
+        project,
+        query.model,
+        versions,
+        time.time_ns(),
+        where=query.where,
+        word=query.word or None,
+        limit=MOST_PAIRS,
     )
     if not answer.pairs:
         return Response(status_code=_NO_PAIRS)
-    asked = {"model": model, "version": version, "against": against, "where": where}
+    asked = asdict(query)
+    del asked["every"]
     context = {
         **lay_out_pairs(
             answer,
             lambda is_all: view.address(
                 project, "version-pairs", **asked, all="1" if is_all else ""
             ),
-            every=every,
+            every=query.every,
         ),
         "versions": versions,
+        "verdict_word": query.word,
         "compare_words": diff.compare,
         "figure": "",
         "may_annotate": access_of(request.scope).has(ANNOTATE),

@@ -7,7 +7,7 @@ versions received the same input.
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -15,6 +15,7 @@ from pydantic import Field
 
 from otel_ml.counts import write_count
 from otel_ml.records import ExperimentRow, ListedExperiment, ListedItemRun
+from otel_ml.statistics.verdict import Word
 from otel_ml_collector import wording
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.evaluations.experiments import (
@@ -89,15 +90,20 @@ class OutputPair(AnswerBody):
     )
     text: str = Field(description="Inputs and both outputs in one line")
 
-    def measure_change(self, figure: str = "") -> tuple[bool, float, float]:
+    def measure_change(
+        self, figure: str = "", word: Word | None = None
+    ) -> tuple[float, bool, float, float]:
         """Measure the change, for sorting.
 
         Args:
             figure: Name of a judge. If given, only this judge decides. Otherwise every judge does.
+            word: Verdict on the second run's version. If it is worse (or better), pairs whose
+                second run is worse (or better) come first.
 
         Returns:
-            Whether only one of the runs passed or succeeded, the largest difference of the scores
-            of a judge, and how much the outputs differ.
+            Whether the pair agrees with the verdict: 1, 0 if it says nothing, -1 if it disagrees.
+            Then whether only one of the runs passed or succeeded, the largest difference of the
+            scores of a judge, and how much the outputs differ.
         """
         runs = self.before, self.after
         judges = {figure} if figure else {*runs[0].scores} | {*runs[0].passed}
@@ -109,7 +115,25 @@ class OutputPair(AnswerBody):
             for judge in judges
             if all(judge in run.scores for run in runs)
         ]
-        return flips, max(steps, default=0.0), self.change
+        side = {"worse": -1.0, "better": 1.0}.get(word or "", 0.0)
+        return side * self._find_direction(judges), flips, max(steps, default=0.0), self.change
+
+    def _find_direction(self, judges: Iterable[str]) -> float:
+        """Return 1 if the second run is better, -1 if it is worse, else 0.
+
+        What succeeded decides first, then what passed. Scores without a pass mark do not decide,
+        because for some judges lower ones are better.
+        """
+        before, after = self.before, self.after
+        gains = [(after.outcome == "ok") - (before.outcome == "ok")]
+        gains.append(
+            sum(
+                after.passed[judge] - before.passed[judge]
+                for judge in judges
+                if judge in before.passed and judge in after.passed
+            )
+        )
+        return next((math.copysign(1.0, gain) for gain in gains if gain), 0.0)
 
 
 class OutputPairs(AnswerBody):
@@ -119,7 +143,9 @@ class OutputPairs(AnswerBody):
     inputs: int = Field(description="Number of equal inputs that were compared")
     changed: int = Field(description="Number of these inputs with a changed output")
     is_cut: bool = Field(description="Whether there may be more equal inputs than were compared")
-    pairs: list[OutputPair] = Field(description="The pairs, largest change first")
+    pairs: list[OutputPair] = Field(
+        description="Pairs that agree with the verdict first, then those with the largest change"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +172,7 @@ def find_version_pairs(
     now_ns: int,
     *,
     where: str = "",
+    word: Word | None = None,
     limit: int = SHOWN_PAIRS,
 ) -> OutputPairs:
     """Find what two versions of a model returned for equal inputs, in experiments and production.
@@ -158,6 +185,7 @@ def find_version_pairs(
         now_ns: Current time, in nanoseconds since 1970.
         where: A filter. If given, only recorded runs that match it are compared, and no
             experiments.
+        word: Verdict on the version. Pairs that agree with it come first.
         limit: Maximum number of pairs.
 
     Raises:
@@ -165,7 +193,9 @@ def find_version_pairs(
     """
     tried = None
     if not where:
-        tried = reader.ahead(_find_item_pairs, project, model, versions, now_ns, limit=limit)
+        tried = reader.ahead(
+            _find_item_pairs, project, model, versions, now_ns, word=word, limit=limit
+        )
     end_ns = now_ns + AHEAD_NS
     before, after = (
         narrow(f"model == {quoted(model)} and version == {number}", f"({where})" if where else "")
@@ -173,10 +203,14 @@ def find_version_pairs(
     )
     # from the beginning, because a version may have no recent runs
     sides = PairSides(before, after, Window(0, end_ns))
-    live = find_live_pairs(reader, project, sides, now_ns, versions=versions, limit=limit)
+    live = find_live_pairs(
+        reader, project, sides, now_ns, versions=versions, word=word, limit=limit
+    )
     of_items = tried.result() if tried is not None else NO_PAIRS
     pairs = sorted(
-        [*of_items.pairs, *live.pairs], key=lambda pair: pair.measure_change(), reverse=True
+        [*of_items.pairs, *live.pairs],
+        key=lambda pair: pair.measure_change(word=word),
+        reverse=True,
     )
     inputs, changed = of_items.inputs + live.inputs, of_items.changed + live.changed
     return OutputPairs(
@@ -196,6 +230,7 @@ def find_live_pairs(
     *,
     versions: tuple[int, int],
     figure: str = "",
+    word: Word | None = None,
     limit: int = SHOWN_PAIRS,
 ) -> OutputPairs:
     """Find inputs that both versions received in production, with the newest run of each.
@@ -207,6 +242,7 @@ def find_live_pairs(
         now_ns: Current time, in nanoseconds since 1970.
         versions: Number of the baseline, then that of the other version.
         figure: Name of the judge by which the change is measured. Empty for all judges.
+        word: Verdict on the other version. Pairs that agree with it come first.
         limit: Maximum number of pairs.
 
     Raises:
@@ -223,7 +259,7 @@ def find_live_pairs(
     read: list[tuple[OutputPair, RunSummary]] = []
     for first in range(0, len(ranked), _PAIRS_AT_ONCE):
         read += _read_pairs(reader, project, ranked[first : first + _PAIRS_AT_ONCE], now_ns)
-    read.sort(key=lambda pair: pair[0].measure_change(figure), reverse=True)
+    read.sort(key=lambda pair: pair[0].measure_change(figure, word), reverse=True)
     shown = read[:limit]
     right = find_right_answers(reader, [run for _, run in shown], figure, now_ns)
     for pair, run in shown:
@@ -368,7 +404,7 @@ def _make_pair(
         change=measure_texts(before.error or before.outputs, after.error or after.outputs),
         text=f"{wording.shorten(inputs, _LINE_OF_TEXT)}: {texts[0]} → {texts[1]}",
     )
-    pair.is_changed |= pair.measure_change()[0]
+    pair.is_changed |= pair.measure_change()[1]
     return pair
 
 
@@ -379,6 +415,7 @@ def _find_item_pairs(
     versions: tuple[int, int],
     now_ns: int,
     *,
+    word: Word | None,
     limit: int,
 ) -> OutputPairs:
     """Find pairs in the newest experiments of both versions on one data set."""
@@ -388,7 +425,7 @@ def _find_item_pairs(
     pair = choose_pair(before, after)
     if pair is None:
         return NO_PAIRS
-    return find_experiment_pairs(reader, project, *pair, limit=limit)
+    return find_experiment_pairs(reader, project, *pair, word=word, limit=limit)
 
 
 def find_experiment_pairs(
@@ -397,6 +434,7 @@ def find_experiment_pairs(
     before: ListedExperiment,
     after: ListedExperiment,
     *,
+    word: Word | None = None,
     limit: int = SHOWN_PAIRS,
 ) -> OutputPairs:
     """Find items that two experiments share, with the first run of each experiment.
@@ -415,7 +453,7 @@ def find_experiment_pairs(
         for row in rows
         if row.baseline and row.state not in {"new", "changed"}
     ]
-    pairs.sort(key=lambda pair: pair.measure_change(), reverse=True)
+    pairs.sort(key=lambda pair: pair.measure_change(word=word), reverse=True)
     changed = sum(pair.is_changed for pair in pairs)
     return OutputPairs(
         sentence=_write_items(before, after, len(pairs), changed),

@@ -145,6 +145,18 @@ def suggest_for_level(model: str, figure: str, limit: float, last: str) -> Sugge
     }
 
 
+def suggest_for_curve(name: str, when: str, where: str = "", window: str = "1h") -> Suggestion:
+    """Suggest a rule for a curve that a page shows, such as a tile of the overview.
+
+    Args:
+        name: What is drawn, such as `Latency p95`.
+        when: The condition, with a limit near the values that are drawn.
+        where: Filter of the runs; empty for all runs.
+        window: Length of a window.
+    """
+    return {"name": _name(name), "where": where, "when": when, "window": window}
+
+
 def suggest_for_release(model: str, figure: str, condition: str = "") -> Suggestion:
     """Suggest a rule that fires while the newest version is worse than the one before.
 

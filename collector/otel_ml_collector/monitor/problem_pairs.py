@@ -91,6 +91,7 @@ def show_pairs(
         time.time_ns(),
         versions=versions,
         figure=query.measured,
+        word="worse",
         limit=MOST_PAIRS,
     )
     if not answer.pairs:
@@ -104,6 +105,7 @@ def show_pairs(
             every=query.every,
         ),
         "versions": versions,
+        "verdict_word": "worse",
         "compare_words": diff.compare,
         "figure": query.measured,
         "may_annotate": access_of(request.scope).has(ANNOTATE),

@@ -13,6 +13,7 @@ from otel_ml_collector.evaluations.output_pairs import measure_texts
 from otel_ml_collector.span import Span, Value
 from otel_ml_collector.times import HOUR_NS, MINUTE_NS
 from tests.store.otel_ml_collector.test_experiments import AFTER, BEFORE, make_experiment, make_runs
+from tests.support.browser.prices import make_prices
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import (
     NOW_NS,
@@ -151,3 +152,21 @@ def test_size_of_a_change() -> None:
     assert measure_texts("the total is 412", "the total is 300") == pytest.approx(0.25)
     assert measure_texts("low", "high") == 1
     assert measure_texts("same", "same") == 0
+
+
+@pytest.mark.parametrize(
+    ("word", "note", "shown"),
+    [("worse", "worse first", ("near", "far")), ("better", "better first", ("far", "near"))],
+)
+def test_verdict_comes_first(
+    service: Service, word: str, note: str, shown: tuple[str, str]
+) -> None:
+    """Pairs that agree with the verdict on the new version come first."""
+    if not ask(service.app, "/api/v1/projects/prices/models").json.get("models"):
+        service.store.take("prices", *make_prices(NOW_NS), now_ns=NOW_NS)
+    asked = f"model=estimate&version=2&against=1&word={word}"
+    part = ask(service.app, f"/projects/prices/version-pairs?{asked}").text
+    assert note in part
+    plain = re.sub(r"<[^>]*>", "", part)
+    texts = re.findall(r"\b(near|far) \d+", plain)
+    assert tuple(texts[:2]) == shown

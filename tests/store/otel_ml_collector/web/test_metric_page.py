@@ -243,6 +243,22 @@ def test_curves_on_one_axis(service: Service, project: str) -> None:
     assert drawn.count('<polyline class="a"') == 1
 
 
+@pytest.mark.parametrize(("metric", "when"), [("acc", "< 0.4"), ("loss", "> 0.15")])
+def test_alert_from_a_curve(service: Service, project: str, metric: str, when: str) -> None:
+    """The chart of a metric offers an alert with a limit half as good as the best run."""
+    runs = [train(number, {"rate": number}, **{metric: [0.1, number / 10]}) for number in (1, 8)]
+    service.store.take(project, *(span for spans in runs for span in spans))
+    page = ask(service.app, f"/projects/{project}/metrics").text
+    drawn = page.partition('id="curves"')[2].partition("</section>")[0]
+    [query] = re.findall(r'alert-rule\?([^"]*)">Alert on this<', drawn)
+    form = ask(service.app, f"/projects/{project}/alert-rule?{html.unescape(query)}").text
+    assert html.escape(f'mean(metrics["{metric}"]) {when}', quote=True) in form.replace(
+        "&#34;", "&quot;"
+    )
+    past = ask(service.app, f"/projects/{project}/alert-past?{html.unescape(query)}")
+    assert (past.status, "Cannot" in past.text) == (200, False)
+
+
 def test_every_metric_can_be_chosen(service: Service, project: str) -> None:
     """A metric that is not among the first is a column and a chart once it is chosen."""
     named = {f"m{number}": [0.1, 0.2] for number in range(7)}

@@ -271,3 +271,15 @@ def test_wrong_order(service: Service) -> None:
     """An invalid order is refused with the parameter's name."""
     answer = ask(service.app, f"{API}?order=colour")
     assert (answer.status, answer.json["error"]["field"]) == (400, "order")
+
+
+def test_alert_from_a_tile(service: Service) -> None:
+    """Each tile offers an alert whose condition is valid and does not hold now."""
+    page = html.unescape(ask(service.app, PAGE).text)
+    forms = re.findall(rf'href="{PAGE}/alert-rule\?([^"]*)" aria-label="Alert on ([^"]*)"', page)
+    names = [name for _, name in forms]
+    assert names[:4] == ["Runs", "Errors", "Latency p95", "Cost"]
+    assert any("Pass rate" in name for name in names)
+    for form, _ in forms:
+        past = ask(service.app, f"{PAGE}/alert-past?{form}").text
+        assert "fired" in past or "No window" in past
