@@ -20,6 +20,7 @@ PROJECTS: Final = [
     *("new_runs", "evaluation_of_a_run", "key_stays_secret", "redaction", "busy_provider"),
     *("misconfigured_connection", "budget_in_calls", "budget_in_dollars", "filter_and_off"),
     *("many_at_once", "refused", "trial", "trial_finds_trouble", "commands", "ready_rubric"),
+    "try_shows_what_the_model_saw",
 ]
 
 
@@ -266,6 +267,23 @@ def test_commands(shop: JudgedShop, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert run("off", "fits")["on_since"] is None
     assert run("delete", "fits")["name"] == "fits"
     assert shop.call("GET", "") == (200, {"judges": []})
+
+
+def test_try_shows_what_the_model_saw(
+    shop: JudgedShop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command `judge try` prints the parts of the first run that the model saw."""
+    shop.send(1)
+    file = tmp_path / "fits.toml"
+    file.write_text(
+        'instruction = "Is this a question? {{inputs}}"\nmodel = "small"\nconnection = "here"\n'
+    )
+    place = ("--project", shop.project, "--endpoint", shop.collector.endpoint)
+    assert main(["judge", "try", "other", "--file", str(file), *place]) == 0
+    printed = "".join(capsys.readouterr())
+    [run] = shop.runs()
+    assert f"The model saw of {run['run_id']}:\n" in printed
+    assert '  inputs: {"question":"question 0"}\n' in printed
 
 
 def test_ready_rubric(shop: JudgedShop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
