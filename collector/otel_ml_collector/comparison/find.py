@@ -622,6 +622,21 @@ def _compare_versions(
     now_ns: int,
 ) -> ComparisonDetail:
     baseline = _choose_version(named) if asked.baseline is None else asked.baseline
+    model_before, number_before = named[baseline]
+    # A verdict takes longer than all other parts, so it is read next to them.
+    verdicts = {
+        name: reader.ahead(
+            find_verdict,
+            project,
+            model,
+            number,
+            number_before,
+            now_ns=now_ns,
+            chosen=ChosenRuns(asked.where, asked.by),
+        )
+        for name, (model, number) in named.items()
+        if name != baseline and model == model_before
+    }
     known = {
         model: {version.version: version for version in find_versions(reader, project, model)}
         for model in dict.fromkeys(model for model, _ in named.values())
@@ -649,15 +664,7 @@ def _compare_versions(
                     where=asked.where,
                     limit=asked.pairs,
                 )
-            verdict = find_verdict(
-                reader,
-                project,
-                version.model,
-                version.version,
-                before.version,
-                now_ns=now_ns,
-                chosen=ChosenRuns(asked.where, asked.by),
-            )
+            verdict = verdicts[name].result()
         changes = [] if name == baseline else diff.facts(before.definition, version.definition)
         sides.append(
             ComparedSide(

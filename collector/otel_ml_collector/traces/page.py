@@ -258,8 +258,10 @@ def show_preview(
     spans = None
     if not found.is_alone:
         spans, _ = read_tree(reader, found.trace, found.now_ns, found.run.trace_id)
-    context = describe_run(request, reader, project, found, spans=spans, forms=forms)
-    return show_page(request, "preview.html", context | {"is_alone": False, "is_preview": True})
+    context = describe_run(
+        request, reader, project, found, spans=spans, forms=forms, is_preview=True
+    )
+    return show_page(request, "preview.html", context | {"is_alone": False})
 
 
 class RowsBelow(TreeState):
@@ -391,6 +393,7 @@ def describe_run(
     spans: SpanTree | None,
     forms: PageForms,
     is_one_of_many: bool = False,
+    is_preview: bool = False,
 ) -> dict[str, Any]:
     """Find everything that the right pane shows about a run.
 
@@ -404,11 +407,15 @@ def describe_run(
         is_one_of_many: Whether the panes of all spans are shown. Then a pane has no links to the
             newer and the older run, no sums of the calls inside, and the steps of an agent only if
             the run is this agent.
+        is_preview: Whether the run is shown next to a list, which has its own way to the newer and
+            the older run.
     """
     run, trace, now_ns = shown.run, shown.trace, shown.now_ns
     node = spans.find(run.run_id) if spans is not None else None
     run_id = run.run_id
-    neighbours = reader.ahead(_find_neighbours, run, now_ns) if not is_one_of_many else None
+    neighbours = None
+    if not (is_one_of_many or is_preview):
+        neighbours = reader.ahead(_find_neighbours, run, now_ns)
     kinds = find_record_kinds(reader, project)
     view_state = read_state(request)
     inside_facts = None if is_one_of_many else _find_inside_facts(reader, run, trace)
@@ -437,7 +444,7 @@ def describe_run(
         # Events with the input and output are shown as such.
         "lines": [line for line in run.logs if line.event not in CONTENT_EVENTS],
         "hidden_parents": len(trace.hidden_parents),
-        "is_preview": False,
+        "is_preview": is_preview,
         "talk": chat,
         "agent_steps": agent_steps,
         "cause": _find_cause(reader, node, now_ns),
