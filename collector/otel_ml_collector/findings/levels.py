@@ -61,7 +61,7 @@ _STEPS_NS: Final = ((2 * DAY_NS, HOUR_NS), (8 * DAY_NS, 6 * HOUR_NS))
 
 
 @dataclass(frozen=True, slots=True)
-class _Periods:
+class FunctionPeriods:
     """The runs of a function by the hour: in the checked period, and in the time before.
 
     Attributes:
@@ -107,15 +107,15 @@ def contribute(question: FindingsQuestion) -> list[Finding]:
         for group in find_stats(question.reader, query).groups
         if group.group
     ]
-    return [*_find_failing(functions), *_find_costly(functions, question.reader.margins)]
+    return [*find_failing(functions), *_find_costly(functions, question.reader.margins)]
 
 
-def _split(group: StatsGroup, window: Window, over: Buckets, before_name: str) -> _Periods:
+def _split(group: StatsGroup, window: Window, over: Buckets, before_name: str) -> FunctionPeriods:
     """Split the runs of a function at the start of the period.
 
     The interval in which the period starts belongs to the time before.
     """
-    return _Periods(
+    return FunctionPeriods(
         model=group.group,
         now=[item for item in group.buckets if item.start_ns >= window.start_ns],
         before=[item for item in group.buckets if item.start_ns < window.start_ns],
@@ -125,7 +125,7 @@ def _split(group: StatsGroup, window: Window, over: Buckets, before_name: str) -
     )
 
 
-def _find_failing(functions: Sequence[_Periods]) -> list[Finding]:
+def find_failing(functions: Sequence[FunctionPeriods]) -> list[Finding]:
     """Find functions whose share of failures rose, or is high."""
     shares = [(_sum_errors(its.now), _sum_errors([*its.now, *its.before])) for its in functions]
     verdicts = judge_slices(
@@ -174,7 +174,7 @@ def _is_high(of: Sequence[StatsBucket]) -> bool:
     return cluster_rate([(float(item.errors), item.runs) for item in of]).low >= _HIGH_SHARE
 
 
-def _find_costly(functions: Sequence[_Periods], margins: Margins) -> list[Finding]:
+def _find_costly(functions: Sequence[FunctionPeriods], margins: Margins) -> list[Finding]:
     """Find functions that cost more per run; of all others, those that cost more per hour."""
     figures = []
     for its in functions:
@@ -203,7 +203,7 @@ def _find_costly(functions: Sequence[_Periods], margins: Margins) -> list[Findin
     return findings
 
 
-def _find_rise(its: _Periods, compared: int) -> Finding | None:
+def _find_rise(its: FunctionPeriods, compared: int) -> Finding | None:
     """Compare what a function costs per hour with the time before; None without a jump.
 
     Hours without a run cost nothing. Hours before the first run, and the unfinished hour, are left
@@ -236,7 +236,9 @@ def _find_rise(its: _Periods, compared: int) -> Finding | None:
     return _claim_cost(its, (now.value, before.value), "hour", evidence)
 
 
-def _claim_cost(its: _Periods, costs: tuple[float, float], per: str, evidence: str) -> Finding:
+def _claim_cost(
+    its: FunctionPeriods, costs: tuple[float, float], per: str, evidence: str
+) -> Finding:
     first, second = write_amounts("cost", *costs)
     times = write_factor(costs[0] / costs[1]) if costs[1] else ""
     return _make_finding(
@@ -251,7 +253,7 @@ def _claim_cost(its: _Periods, costs: tuple[float, float], per: str, evidence: s
 
 
 def _make_finding(
-    its: _Periods,
+    its: FunctionPeriods,
     *,
     figure: str,
     title: str,
@@ -280,7 +282,7 @@ def _make_finding(
     )
 
 
-def _write_evidence(its: _Periods, verdict: RestVerdict, kind: FigureKind) -> str:
+def _write_evidence(its: FunctionPeriods, verdict: RestVerdict, kind: FigureKind) -> str:
     """Write the number of runs and the difference; without a comparison, the limit."""
     if verdict.word != "worse" or verdict.difference is None:
         return join_evidence(
