@@ -6,7 +6,7 @@ sends: they build a small table from the copies, and format that.
 """
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from otel_ml.capture.cells import (
@@ -227,18 +227,18 @@ def _describe_frame(
         for place, column in zip(part.places.tolist(), part.split(part.cells), strict=False)
         if place < MOST_COLUMNS
     }
-    head = _write_head(parts, names, index, shown, listed)
-    described: dict[str, object] = {
-        "type": type_name_of(kind),
-        "shape": [*shape],
-        "columns": [str(listed[place]) for place in shown],
-        "head": _print_head(parts, names, index, shown) if head is None else head,
-    }
     heads = {
         place: _listed(column, part.dtype)
         for part in parts
         for place, column in zip(part.places.tolist(), part.split(part.head), strict=False)
         if place < MOST_COLUMNS
+    }
+    head = _write_head(parts, names, index, listed, {place: heads.get(place) for place in shown})
+    described: dict[str, object] = {
+        "type": type_name_of(kind),
+        "shape": [*shape],
+        "columns": [str(listed[place]) for place in shown],
+        "head": _print_head(parts, names, index, shown) if head is None else head,
     }
     named = [(listed[place], cells[place]) for place in shown if place in cells]
     first = [(listed[place], heads[place]) for place in shown if place in cells]
@@ -246,9 +246,21 @@ def _describe_frame(
 
 
 def _write_head(
-    parts: Sequence[_Part], names: Any, index: Any, shown: Sequence[int], listed: Sequence[Any]
+    parts: Sequence[_Part],
+    names: Any,
+    index: Any,
+    listed: Sequence[Any],
+    shown: Mapping[int, list[Any] | None],
 ) -> str | None:
-    """Write the first rows as text; None if pandas itself must print them."""
+    """Write the first rows as text; None if pandas itself must print them.
+
+    Args:
+        parts: The columns, by their dtype.
+        names: The index of the column names.
+        index: The index of the rows.
+        listed: The column names.
+        shown: The places of the columns to write, and their cells if they are listed already.
+    """
     if not _has_simple_labels(index) or names.nlevels > 1 or names.name is not None or not shown:
         return None
     columns: dict[int, frame_text.ColumnText | None] = {}
@@ -258,7 +270,10 @@ def _write_head(
             if part.head.ndim > 1:
                 written = frame_text.write_numbers(part.head)
             elif part.dtype.name == "category" and not part.head.isna().all():
-                written = [frame_text.write_texts(part.head.tolist())]
+                written = [
+                    frame_text.write_texts(shown.get(place) or part.head.tolist())
+                    for place in part.places.tolist()
+                ]
         elif part.dtype.name in _TEXT_DTYPES:
             written = [frame_text.write_texts(cells) for cells in part.split(part.head)]
         columns.update(zip(part.places.tolist(), written or (), strict=False))

@@ -67,7 +67,8 @@ def test_kill_between_change_and_entry(tmp_path: Path) -> None:
             saver = threading.Thread(target=save_rules, args=(collector.endpoint, first, saved))
             saver.start()
             wait_until(lambda: len(saved) >= _SAVES)  # noqa: B023 - called in this round
-            time.sleep(dice.random() / 20)  # any moment of a save
+            ends_s = time.monotonic() + dice.random() / 20  # any moment of a save
+            wait_until(lambda: time.monotonic() >= ends_s)  # noqa: B023 - called in this round
             collector.kill()
             saver.join()
             collector.restart()
