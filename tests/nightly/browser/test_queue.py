@@ -107,6 +107,18 @@ def test_keys(tab: Tab, collector: CollectorProcess) -> None:
     }
 
 
+def test_fast_keys(tab: Tab, collector: CollectorProcess) -> None:
+    """Keys that are pressed without waiting for the next item all count, each for its own run."""
+    save(collector, "fast", judge="fast")
+    page = tab.open("/projects/shop/queues/fast?as=ann")
+    left(page, RUNS)
+    for number in range(RUNS):
+        page.keyboard.press("12"[number % 2])
+        page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name=re.compile("^You are done"))).to_be_visible()
+    assert progress(collector, "fast", "ann")["answered"] == RUNS
+
+
 def test_typing(tab: Tab, collector: CollectorProcess) -> None:
     """Typing a comment chooses no answer; the comment is saved with the answer and a new item."""
     save(collector, "typing", judge="typed")

@@ -3,15 +3,16 @@
 import { call, send } from "./api.js";
 import { say } from "./toast.js";
 
-const OFF = "otel-ml-keys-off";
-const FIRST_WAIT_S = 3;
-const LONGEST_WAIT_S = 60;
-const form = document.querySelector("#answer");
-const note = document.querySelector("#unsaved");
-let isSending = false;
+const find = (selector) => document.querySelector(selector);
+const keys = []; // pressed while an answer is saved or the next run is opened
+let isBusy = false;
+
+/** Show another run in this document, so that no key is lost. */
+const open = (path) => htmx.ajax("GET", path, { target: "main", select: "main", swap: "outerHTML" });
 
 /** Show that the answer is not saved. Resolve at the next try, or at a click on Try now. */
 function waitForTry(problem, seconds) {
+  const note = find("#unsaved");
   note.hidden = false;
   note.children[1].textContent = `${problem}. Your answer is kept here; next try in ${seconds} s.`;
   return new Promise((resolve) => {
@@ -21,7 +22,7 @@ function waitForTry(problem, seconds) {
 }
 
 /** Read the answer from the form. Return null if none is chosen. */
-function readAnswer() {
+function readAnswer(form) {
   const { run, as, kind } = form.dataset;
   const chosen = form.querySelector("[name=choice]:checked");
   if (!chosen) return null;
@@ -32,61 +33,61 @@ function readAnswer() {
 }
 
 /** Save the answer and open the next run. If saving fails, keep the answer and try again. */
-async function save() {
-  const { answers, next } = form.dataset;
-  if (isSending) return;
-  if (!readAnswer()) {
-    say("Choose an answer first");
-    return;
-  }
-  isSending = true;
-  for (let seconds = FIRST_WAIT_S; ; seconds = Math.min(2 * seconds, LONGEST_WAIT_S)) {
-    const { isOk, isFinal, problem } = await call("POST", answers, readAnswer());
-    if (isOk) break;
-    if (isFinal) {
-      say(problem);
-      isSending = false;
-      return;
+async function save(form) {
+  let problem = "Choose an answer first";
+  for (let seconds = 3; readAnswer(form); seconds = Math.min(2 * seconds, 60)) {
+    const saved = await call("POST", form.dataset.answers, readAnswer(form));
+    if (saved.isOk) {
+      find("#unsaved").hidden = true;
+      return open(form.dataset.next);
     }
+    problem = saved.problem;
+    if (saved.isFinal) break;
     await waitForTry(problem, seconds);
   }
-  note.hidden = true;
-  location.assign(next);
+  say(problem);
+  keys.length = 0; // they were meant for other runs
 }
 
 /** Delete the last answer, and open its run again. */
-async function undo(button) {
-  const { answers, as } = form.dataset;
-  const query = as ? `?annotator=${encodeURIComponent(as)}` : "";
-  if (isSending) return;
-  isSending = true;
-  if (await send("DELETE", `${answers}/${button.dataset.run}${query}`)) {
-    location.assign(button.dataset.open);
-  } else {
-    isSending = false;
+async function undo({ dataset }, button) {
+  const query = dataset.as ? `?annotator=${encodeURIComponent(dataset.as)}` : "";
+  const path = `${dataset.answers}/${button.dataset.run}${query}`;
+  if (await send("DELETE", path)) await open(button.dataset.open);
+}
+
+/** Do what a key says, after the keys before it. */
+async function press(key) {
+  keys.push(key);
+  if (isBusy) return;
+  isBusy = true;
+  while (keys.length) {
+    const [form, button] = [find("#answer"), find("#undo")];
+    const next = form && keys.shift();
+    const choice = form?.querySelector(`[data-choice="${next}"]`);
+    if (choice) choice.checked = true;
+    else if (next === "Enter") await save(form);
+    else if (next === "s") await open(find("#skip").href);
+    else if (next === "u" && button) await undo(form, button);
+    else if (!form) keys.length = 0;
   }
+  isBusy = false;
 }
 
 // The browser asks for confirmation before it leaves a page with an unsaved answer.
-addEventListener("beforeunload", (event) => note && !note.hidden && event.preventDefault());
-form?.addEventListener("submit", (event) => {
+addEventListener("beforeunload", (event) => find("#unsaved:not([hidden])") && event.preventDefault());
+addEventListener("submit", (event) => {
+  if (event.target.id !== "answer") return;
   event.preventDefault();
-  save();
+  press("Enter");
 });
-document.querySelector("#undo")?.addEventListener("click", (event) => undo(event.currentTarget));
-document.addEventListener("keydown", (event) => {
-  if (!form || event.ctrlKey || event.metaKey || event.altKey) return;
-  const isTyping = event.target.closest("textarea, dialog, input:not([type=radio])");
-  if (isTyping || localStorage.getItem(OFF) === "1") return;
-  const choice = /^[1-9]$/.test(event.key) && form.querySelector(`[data-choice="${event.key}"]`);
-  if (choice) {
-    choice.checked = true;
-  } else if (event.key === "Enter" && !event.target.closest("a, button, summary")) {
-    save();
-  } else if (event.key === "s" || event.key === "u") {
-    document.querySelector(event.key === "s" ? "#skip" : "#undo")?.click();
-  } else {
-    return;
-  }
+addEventListener("click", ({ target }) => target.closest("#undo") && press("u"));
+addEventListener("keydown", (event) => {
+  const { key, target } = event;
+  if (event.ctrlKey || event.metaKey || event.altKey || !/^([1-9su]|Enter)$/.test(key)) return;
+  if (target.closest("textarea, dialog, input:not([type=radio])") || !find("#answer")) return;
+  if (key === "Enter" && target.closest("a, button, summary")) return;
+  if (localStorage.getItem("otel-ml-keys-off") === "1") return;
+  press(key);
   event.preventDefault();
 });
