@@ -88,9 +88,10 @@ def test_calls_give_what_the_page_shows(
     rows = page.locator(shown)
     texts = [row.get_attribute("data-run") or row.inner_text() for row in rows.all()]
     assert texts
-    assert of_api(ask_as_shown(page.locator("#api-call").inner_text())) == texts
+    order: Callable[[Any], Any] = sorted if path == "/" else list  # the worst project is first
+    assert order(of_api(ask_as_shown(page.locator("#api-call").inner_text()))) == order(texts)
     copied = page.locator("#python-call").get_attribute("data-text") or ""
-    assert of_reader(run_as_copied(copied)) == texts
+    assert order(of_reader(run_as_copied(copied))) == order(texts)
 
 
 def test_calls_of_one_run_and_its_metrics(tab: Tab, demo: CollectorProcess) -> None:

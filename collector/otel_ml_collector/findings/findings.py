@@ -18,14 +18,15 @@ FindingKind = Literal["broken", "release", "model", "slice", "level", "traffic"]
 Cause = Literal["version", "slice of a version", "no version", ""]
 Before = Literal["24h", "7d", "28d"]
 # Broken data comes first, then changed models, then slices that are worse than all other runs, then
-# changed traffic. Kinds with the same rank are ordered by size together.
+# functions that fail often or cost more, then changed traffic. Kinds with the same rank are ordered
+# by size together.
 _RANKS: Final[dict[FindingKind, int]] = {
     "broken": 0,
     "release": 1,
     "model": 1,
     "slice": 2,
-    "level": 2,
-    "traffic": 3,
+    "level": 3,
+    "traffic": 4,
 }
 _BEFORE_NS: Final[dict[Before, int]] = {"24h": DAY_NS, "7d": 7 * DAY_NS, "28d": 28 * DAY_NS}
 
@@ -237,9 +238,9 @@ def order_findings(findings: Iterable[Finding]) -> list[Finding]:
     slice. A slice finding about this slice is left out if it is about the same figure. So is one
     about the ground truth of one of these versions, for the same prediction target.
 
-    Broken data comes first, then worse releases and changed models, then slices, then changed
-    traffic, then known weak spots. Within these groups, the finding with the most affected runs
-    comes first.
+    Broken data comes first, then worse releases and changed models, then slices, then functions
+    that fail often or cost more, then changed traffic, then known weak spots. Within these groups,
+    the finding with the most affected runs comes first.
     """
     every = list(findings)
     reported = {
