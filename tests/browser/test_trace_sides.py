@@ -6,25 +6,26 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.support.browser.agents import RESEARCH, make_research, send_research
+from tests.support.browser.agents import make_research, send_research
 from tests.support.browser.fixtures import open_tab
 from tests.support.collector import CollectorProcess
 from tests.support.otel_ml_collector.spans import id_of
 
 NAME = "comparer"
+SIDES = f"/projects/{NAME}"
 
 
 @pytest.fixture(scope="module")
 def run_ids(collector: CollectorProcess) -> list[str]:
     """Two runs of one agent; the first has more rounds."""
-    traces = [send_research(collector, make_research(rounds, NAME)) for rounds in (5, 3)]
+    traces = [send_research(collector, make_research(rounds, NAME), NAME) for rounds in (5, 3)]
     return [id_of(trace[0]) for trace in traces]
 
 
 @pytest.fixture
 def page(chromium: Browser, collector: CollectorProcess, run_ids: list[str]) -> Iterator[Page]:
     with open_tab(chromium, collector.endpoint, "light", 1280, 900) as tab:
-        yield tab.open(f"{RESEARCH}/runs/{run_ids[0]}")
+        yield tab.open(f"{SIDES}/runs/{run_ids[0]}")
 
 
 def expect_sides(page: Page) -> None:
@@ -49,7 +50,7 @@ def test_from_a_trace(page: Page) -> None:
 
 def test_from_two_rows(page: Page, collector: CollectorProcess) -> None:
     """Two selected rows of the list of requests are compared side by side."""
-    page.goto(f"{collector.endpoint}{RESEARCH}/runs?roots=1&where=model+%3D%3D+%22{NAME}%22")
+    page.goto(f"{collector.endpoint}{SIDES}/runs?roots=1&where=model+%3D%3D+%22{NAME}%22")
     boxes = page.locator("tr[data-run] input[type=checkbox]")
     expect(boxes).to_have_count(2)
     for box in boxes.all():

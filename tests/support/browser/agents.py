@@ -181,10 +181,12 @@ def make_research(
     return research
 
 
-def send_research(collector: CollectorProcess, research: Research) -> list[Span]:
+def send_research(
+    collector: CollectorProcess, research: Research, project: str = PROJECT
+) -> list[Span]:
     """Send the trace of an agent and return its spans; the first is the agent."""
     spans = research.finish()
-    headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": PROJECT}
+    headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": project}
     for first in range(0, len(spans), 1_000):
         collector.deliver(encode(spans[first : first + 1_000]), headers)
     return spans

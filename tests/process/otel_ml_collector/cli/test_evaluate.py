@@ -201,7 +201,7 @@ def test_reports(
     assert (told["verdict"], len(told["regressions"])) == ("worse", 20)
     text = (folder / "report.md").read_text()
     assert "| right |" in text
-    assert len(re.findall(r"^\| i\d\d: [^|]+ \| right pass → fail \|", text, re.MULTILINE)) == 10
+    assert len(re.findall(r"^\| i\d\d: [^|]+ \| right pass → fail \|", text, re.MULTILINE)) == 5
 
 
 def test_interrupted(folder: Path) -> None:
