@@ -170,7 +170,7 @@ def write_bounds(difference: Interval | None, kind: Literal["rate", "score", "am
     ends = times * low, times * high
     widest = max(map(abs, ends))
     digits = 0 if widest >= _WHOLE_PERCENT else 1 if widest >= 1 else 2
-    first, last = (f"{end:.{digits}f}".replace("-", "\N{MINUS SIGN}") for end in ends)
+    first, last = (f"{end:,.{digits}f}".replace("-", "\N{MINUS SIGN}") for end in ends)
     return f"{first} to {last}"
 
 

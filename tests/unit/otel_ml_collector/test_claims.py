@@ -93,6 +93,12 @@ def test_errors_of_predictions() -> None:
     )
 
 
+def test_bounds_of_large_scores() -> None:
+    """Large bounds have separators, as other numbers do."""
+    change = Interval(value=86_130, low=76_277, high=95_983, n=162, clusters=162)
+    assert "76,277 to 95,983" in write_difference(change, "score")
+
+
 def test_slice_of_a_version() -> None:
     """The slice of a version is named only by its subject."""
     claim = claim_slice("ask v2", "", compared("cost", 0.0068, 0.0004))
