@@ -572,7 +572,7 @@ def split_unfinished(curve: str) -> tuple[str, str]:
     """Take the way to the last bucket out of a curve, if that bucket has a value.
 
     Args:
-        curve: The points of an SVG curve, of buckets of which the last one is not over.
+        curve: The points of an SVG curve, one for each bucket. The last bucket is not over.
 
     Returns:
         The points of the finished buckets, and the last two points. The latter is empty if the last

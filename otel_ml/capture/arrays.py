@@ -295,20 +295,12 @@ def take_tensor(value: Any, taker: Taker, depth: int) -> object:
     if plain.numel() <= _SMALL:
         values = plain.tolist()
     else:
-        array = None
         with untrusted:  # NumPy has no such dtype, or the tensor is a lazy view
-            array = plain.numpy()
-        if array is not None:
-            while array.ndim > 1 and array.shape[0] == 1:
-                array = array[0]
-            sample = _sample_tensor(array)
-            while array.ndim > 1:
-                array = array[0]
-            head = array[:HEAD].tolist()
-        else:
-            while plain.dim() > 1:
-                plain = plain[0]
-            head = plain[:HEAD].tolist()
+            plain = plain.numpy()
+            sample = _sample_tensor(plain)
+        while plain.ndim > 1:
+            plain = plain[0]
+        head = plain[:HEAD].tolist()
     parts = (value.dtype, value.shape, device, values, head, sample)
     return Snapshot(kind, _describe_tensor, parts, 512 if sample is None else _GRID_BYTES)
 
@@ -316,8 +308,11 @@ def take_tensor(value: Any, taker: Taker, depth: int) -> object:
 def _sample_tensor(array: Any) -> Any:
     """Copy evenly spaced elements of a vector or matrix; None for other shapes.
 
-    A sample of an image would take longer than a span that is written by hand.
+    Leading dimensions of length 1 are left out. A sample of an image would take longer than a span
+    that is written by hand.
     """
+    while array.ndim > 1 and array.shape[0] == 1:
+        array = array[0]
     if array.dtype.kind not in _NUMBER_KINDS or array.ndim > 2:  # noqa: PLR2004
         return None
     return array[:: _line_step(array.size)].copy() if array.ndim == 1 else _take_grid(array)

@@ -294,7 +294,7 @@ def _write_evidence(its: FunctionPeriods, verdict: RestVerdict, kind: FigureKind
 
 
 def _sum_errors(of: Sequence[StatsBucket]) -> ClusterMoments:
-    """Sum the failures of hours, each of which is one observation."""
+    """Sum the failures by the hour. Each hour is one observation."""
     return _sum_up([(float(item.errors), item.runs) for item in of], of_rates=True)
 
 

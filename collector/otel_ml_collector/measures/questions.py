@@ -30,7 +30,7 @@ from otel_ml_collector.store.scores import (
     NEAR_REQUESTS,
     all_scores,
     has_scored_requests,
-    version_scores,
+    pass_down,
 )
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, join_sql
 from otel_ml_collector.times import DAY_NS, HOUR_NS
@@ -322,8 +322,7 @@ def read_scores(
     scores, values = all_scores(BEGAN, has_keyed=question.has_keyed), whole.parameters()
     if not has_scored_requests(reader, scores, NEAR_REQUESTS, values):
         return rows
-    newest = version_scores(reader, scores, NEAR_REQUESTS, values)
-    passed_down = _read_scores(reader, whole, wanted, newest)
+    passed_down = _read_scores(reader, whole, wanted, pass_down(scores, NEAR_REQUESTS))
     return [
         *(row for row in rows if row["part"] not in of_versions),
         *(row for row in passed_down if row["part"] in of_versions),

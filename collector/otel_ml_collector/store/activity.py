@@ -256,18 +256,8 @@ def begin_change(
     """
     # A table names only its last changes, so the ones before are confirmed now.
     client.command(_CONFIRM_LEFT, parameters={"project": project})
-    actor = actor_now()
-    entry = {
-        "project": project,
-        "time_ns": time_ns,
-        "id": f"{kind}:{identity}",
-        "kind": kind,
-        "action": action,
-        "name": name,
-        "who": actor.who,
-        "program": actor.program,
-        "changes": orjson.dumps(changes).decode() if changes else "",
-    }
+    about = {"kind": kind, "action": action, "name": name}
+    entry = _make_entry(project, time_ns, f"{kind}:{identity}", about, changes)
     _insert(client, {**entry, "action": f"{_PENDING}{action}"})
     return entry
 
@@ -300,19 +290,29 @@ def note_change(
         time_ns: Time; 0 for now.
         identity: Identifies the entry, so that it is stored once if this is called again.
     """
+    about = {"kind": kind, "action": action, "name": name}
+    own_id = f"{kind}:{identity or secrets.token_hex(8)}"
+    _insert(client, _make_entry(project, time_ns or time.time_ns(), own_id, about, changes))
+
+
+def _make_entry(
+    project: str,
+    time_ns: int,
+    own_id: str,
+    about: Mapping[str, str],
+    changes: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Make an entry by the sender of the current request."""
     actor = actor_now()
-    entry = {
+    return {
         "project": project,
-        "time_ns": time_ns or time.time_ns(),
-        "id": f"{kind}:{identity or secrets.token_hex(8)}",
-        "kind": kind,
-        "action": action,
-        "name": name,
+        "time_ns": time_ns,
+        "id": own_id,
+        **about,
         "who": actor.who,
         "program": actor.program,
         "changes": orjson.dumps(changes).decode() if changes else "",
     }
-    _insert(client, entry)
 
 
 def _insert(client: StoreClient, entry: Mapping[str, Any]) -> None:

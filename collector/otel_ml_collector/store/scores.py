@@ -200,15 +200,19 @@ def version_scores(reader: Reader, scores: Sql, near: Sql, values: Mapping[str, 
     Returns:
         SQL with the columns of `newest_scores`, and `is_of_request`.
     """
-    newest = newest_scores(scores)
     if not has_scored_requests(reader, scores, near, values):
-        return _OWN_ONLY.fill(newest=newest)
+        return _OWN_ONLY.fill(newest=newest_scores(scores))
+    return pass_down(scores, near)
+
+
+def pass_down(scores: Sql, near: Sql) -> Sql:
+    """Write the SQL of `version_scores` for a project whose requests have scores."""
     requests = _SCORED_REQUESTS.fill(scores=scores, recorded=RECORDED, near=near)
     ways = _WAYS_TO_REQUESTS.fill(
         recorded=RECORDED, near=near, requests=requests, levels=_LEVELS_TO_REQUEST
     )
     return _OF_VERSIONS.fill(
-        newest=newest,
+        newest=newest_scores(scores),
         result=_name(RESULT),
         passed_down=_PASSED_DOWN.fill(ways=ways, requests=requests, scores=scores),
     )
