@@ -55,7 +55,7 @@ def choose_targets(reader: Reader, project: str, asked: AskedRuns) -> dict[str, 
 
     A prediction target maps a part of a model's output to the ground truth that this part predicts.
     Saved targets of the requested models come first. Then comes ground truth without a saved
-    target, which is compared with the whole output.
+    target.
 
     Returns:
         The targets. The key is the word `truth` and the name of the target, such as
@@ -144,8 +144,8 @@ def find_outcomes(
 ) -> list[Outcome]:
     """Find the prediction targets that can show which version of a model is better.
 
-    If the model has no saved target, ground truth is compared with the whole output. This needs to
-    read the outputs, so it is only done for at most 50,000 runs.
+    Without a saved target, the query reads the outputs, so this is only done for at most 50,000
+    runs.
 
     Args:
         reader: The store.

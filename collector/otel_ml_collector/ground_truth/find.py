@@ -384,7 +384,7 @@ def find_target(reader: Reader, project: str, name: str) -> SavedTarget:
     """Return the prediction target with a name.
 
     If no such target is saved, but there is ground truth of that name, the result is a default
-    target: it compares the ground truth with the whole output of any model.
+    target (`make_unsaved`).
 
     Raises:
         Missing: There is no prediction target and no ground truth of that name.
@@ -440,6 +440,11 @@ def find_quality(reader: Reader, question: QualityQuestion) -> TargetQuality:
     any_of = " or ".join(f"({condition})" for condition in filters) if all(filters) else ""
     not_compared = 0 if total is None else int(_read(total, len(figures) + 1).first)
     notes = _note_types(target, unlike, not_compared)
+    matches = None
+    if question.has_matches:
+        matches = find_matches(reader, question.project, target.rule.truth, question.now_ns)
+        if not target.model and total is None and matches.matched:
+            notes.append(_NO_NUMBERS)
     right = next((item.value for item in own if item.name == "accuracy"), None)
     return TargetQuality(
         target=target,
@@ -450,9 +455,7 @@ def find_quality(reader: Reader, question: QualityQuestion) -> TargetQuality:
         here=here,
         not_compared=not_compared,
         notes=notes,
-        matches=find_matches(reader, question.project, target.rule.truth, question.now_ns)
-        if question.has_matches
-        else None,
+        matches=matches,
         coverage=_interval(coverage),
         delay_s=delay_s,
         figures=own,
@@ -904,6 +907,14 @@ def _find_classes(
     return classes, confusion, guess, unlike
 
 
+_SAVE_TARGET: Final = (
+    "Save a prediction target that says which part of the output is the prediction, such as "
+    "outputs.label"
+)
+_OBJECTS: Final = f"The outputs are objects without a part of this name. {_SAVE_TARGET}"
+_NO_NUMBERS: Final = f"No output with this ground truth is a number. {_SAVE_TARGET}"
+
+
 def _note_types(
     target: SavedTarget, unlike: Sequence[tuple[str, str]], not_compared: int
 ) -> list[str]:
@@ -916,6 +927,8 @@ def _note_types(
     """
     if not not_compared:
         return []
+    if not target.model and any(pair[0].startswith("{") for pair in unlike):
+        return [_OBJECTS]
     pairs = [pair for pair in unlike if not pair[0].startswith(("[", "{"))]
     are_numbers = [{_is_number(pair[side]) for pair in pairs} for side in (0, 1)]
     if are_numbers in ([{True}, {False}], [{False}, {True}]):

@@ -66,7 +66,7 @@ class WantedTarget(BaseModel):
 
 
 class SavedTarget(WantedTarget):
-    """A saved prediction target, or the default one, which compares the whole output."""
+    """A saved prediction target, or the default one (`make_unsaved`)."""
 
     name: str
     version: int = Field(description="How often a target of this name was saved; 0 if never")
@@ -130,7 +130,10 @@ def make_target(document: Document) -> SavedTarget:
 
 
 def make_unsaved(truth: str, *, is_measured: bool) -> SavedTarget:
-    """Make the default prediction target: the whole output of any model predicts the truth.
+    """Make the default prediction target, of any model.
+
+    The prediction is the part of the output that is named like the ground truth. If there is no
+    such part, it is the whole output.
 
     Args:
         truth: Name of the ground truth.

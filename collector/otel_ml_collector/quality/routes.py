@@ -125,7 +125,7 @@ def get_target(
 
     `target` names a prediction target, which maps part of an output to ground truth. It can also be
     the name of ground truth that has no prediction target. In this case, the ground truth is
-    compared with the whole output.
+    compared with the part of the output that has its name, or else with the whole output.
     """
     return find_quality(reader, make_question(reader, project, target, wanted, time.time_ns()))
 

@@ -380,7 +380,7 @@ def _write_predictions(
         shares=shares(bounds) if resolved else EMPTY,
         counted=replace(counted, is_joined=resolved).sql,
         of_model=of_model,
-        raw=_at("path", rule.path),
+        raw=_at("path", rule.path) if rule.model else _NAMED,
         chance=Sql("NULL")
         if rule.chance is None
         else _NUMBER_OF.fill(raw=_at("chance", rule.chance)),
@@ -456,6 +456,12 @@ def _drop_orphans(client: StoreClient, wanted: Mapping[str, Any]) -> None:
         values = {"project": project, "rule": rule, "newest": newest_ns}
         for orphaned in _ORPHANED:
             client.command(orphaned, values, settings=dict(_LATER))
+
+
+# Without a prediction target: the part of the output that is named like the ground truth, if there
+# is one, else the whole output.
+_NAMED: Final = Sql("""if(JSONHas(outputs, {truth:String}) AND JSONType(outputs) = 'Object',
+      JSONExtractRaw(outputs, {truth:String}), outputs)""")
 
 
 def _at(name: Literal["path", "chance"], path: Sequence[str | int]) -> Sql:

@@ -571,6 +571,34 @@ def test_unsaved_target(service: Service) -> None:
 
 
 @pytest.mark.parametrize(
+    ("outputs", "truths", "figures"),
+    [
+        ([{"churned": "yes", "p": 1}, {"churned": "no"}], ["yes", "yes"], {"accuracy": 0.5}),
+        ([{"churned": 2.5}, {"churned": 3}], [2.25, 2.75], {"mae": 0.25}),
+        ([{"label": "yes"}, {"label": "no"}], ["yes", "yes"], {}),
+        ([{"label": 2.5}, {"label": 3}], [2.25, 2.75], {}),
+    ],
+    ids=["class", "number", "another class", "another number"],
+)
+def test_part_named_like_the_truth(
+    service: Service, project: str, outputs: list[Any], truths: list[Any], figures: dict[str, float]
+) -> None:
+    """Without a target, the part with the name of the ground truth is the prediction.
+
+    If the outputs have no such part, a note says how to name the part.
+    """
+    runs = [make_run(TODAY_NS - place * HOUR_NS, out) for place, out in enumerate(outputs)]
+    told = [tell(run, truth, TODAY_NS) for run, truth in zip(runs, truths, strict=True)]
+    take(service, project, [*runs, *told])
+    answer = get(service, f"{project}/targets/churned")
+    found = {one["name"]: one["value"]["value"] for one in answer["figures"] if one["value"]}
+    assert {name: found.get(name) for name in figures} == figures
+    assert bool(answer["notes"]) == (not figures)
+    page = ask(service.app, f"/projects/{quote(project)}/targets/churned?last=30d").text
+    assert ("Save a prediction target" in page) == (not figures)
+
+
+@pytest.mark.parametrize(
     ("truths", "figures"),
     [
         ([100.5, 104, 98], {"mae": pytest.approx(6.5 / 3)}),
