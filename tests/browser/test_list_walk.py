@@ -6,7 +6,7 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.support.browser.fixtures import Tab
 from tests.support.collector import CollectorProcess
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 pytestmark = sampled(without="*dark*")
 DOCS = "docs-search"
@@ -41,6 +41,7 @@ def test_more_is_loaded_by_cursor_alone(tab: Tab, demo: CollectorProcess) -> Non
     assert loaded == [run["run_id"] for run in demo.runs(DOCS, where=ANSWERS)[: len(loaded)]]
 
 
+@at_night
 def test_the_count_is_of_all_that_match(tab: Tab, demo: CollectorProcess) -> None:
     """The page counts all matching runs, not only the loaded ones."""
     page = tab.open(f"{RUNS}?where={quote(ANSWERS)}")
@@ -123,6 +124,7 @@ def test_rows_are_walked_with_keys(tab: Tab) -> None:
     page.wait_for_url(f"**{RUNS}/{runs[1]}")
 
 
+@at_night
 def test_a_marked_row_is_not_hidden(tab: Tab) -> None:
     """The marked row stays visible below the table's head while the list scrolls."""
     page = tab.open(RUNS)
@@ -136,6 +138,7 @@ def test_a_marked_row_is_not_hidden(tab: Tab) -> None:
     assert row["y"] + row["height"] <= 900
 
 
+@at_night
 def test_a_run_can_be_opened_without_its_input(tab: Tab) -> None:
     """Each run has a link even if the input column is hidden."""
     page = tab.open(f"{RUNS}?columns=model&columns=ago")
@@ -146,6 +149,7 @@ def test_a_run_can_be_opened_without_its_input(tab: Tab) -> None:
     page.wait_for_url(f"**{RUNS}/{runs[0]}")
 
 
+@at_night
 def test_scrolling_does_not_choose_columns(tab: Tab) -> None:
     """A filter link in a row that was loaded by scrolling only changes the filter."""
     page = tab.open(RUNS)
@@ -154,6 +158,7 @@ def test_scrolling_does_not_choose_columns(tab: Tab) -> None:
     assert list(parse_qs(urlsplit(link).query)) == ["where"]
 
 
+@at_night
 def test_escape_leaves_the_filter(tab: Tab) -> None:
     """The first Escape closes the completions, the second leaves the box, so keys work again."""
     page = tab.open(RUNS)
@@ -169,6 +174,7 @@ def test_escape_leaves_the_filter(tab: Tab) -> None:
     expect(page.locator("tr.cur")).to_have_count(1)
 
 
+@at_night
 def test_an_answer_after_escape_opens_nothing(tab: Tab) -> None:
     """Completions that arrive after Escape are not shown."""
     page = tab.open(RUNS)

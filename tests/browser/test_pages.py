@@ -45,6 +45,7 @@ def test_home_counts_the_projects(tab: Tab, demo: CollectorProcess, shots: Path)
     shoot(tab.page, shots, "home")
 
 
+@at_night
 def test_home_says_whether_anything_is_wrong(tab: Tab, shots: Path) -> None:
     """The sentence on top has the sum of the problems in all rows; a phone cuts off no text."""
     page = tab.open("/")
@@ -111,6 +112,7 @@ def test_filter_is_typed_and_taken_back(tab: Tab, demo: CollectorProcess) -> Non
     expect(page.locator(".runs .open")).to_have_count(50)
 
 
+@at_night
 def test_wrong_filter_points_at_its_column(
     chromium: Browser, demo: CollectorProcess, shots: Path
 ) -> None:
@@ -143,6 +145,7 @@ def test_run_page_shows_trace_payload_and_scores(
     shoot(page, shots, "run")
 
 
+@at_night
 def test_failed_run_says_what_happened(tab: Tab, demo: CollectorProcess, shots: Path) -> None:
     """The page of a failed run shows the error's type and message."""
     run = newest(demo, 'outcome == "error" and model == "ask"')
@@ -152,6 +155,7 @@ def test_failed_run_says_what_happened(tab: Tab, demo: CollectorProcess, shots: 
     shoot(page, shots, "failed-run")
 
 
+@at_night
 def test_text_lines_stand_on_their_run(tab: Tab, demo: CollectorProcess) -> None:
     """A log line of a run is on its page with its severity."""
     summary = newest(demo, 'model == "retrieve"')
@@ -162,6 +166,7 @@ def test_text_lines_stand_on_their_run(tab: Tab, demo: CollectorProcess) -> None
     expect(page.locator(".log")).to_contain_text(line["severity"])
 
 
+@at_night
 def test_models_page_counts_runs_and_versions(
     tab: Tab, demo: CollectorProcess, shots: Path
 ) -> None:
@@ -194,6 +199,7 @@ def test_model_page_compares_two_versions(tab: Tab, demo: CollectorProcess, shot
     shoot(page, shots, "model")
 
 
+@at_night
 def test_metrics_page_draws_the_loss(tab: Tab, demo: CollectorProcess, shots: Path) -> None:
     """The metrics page draws one curve for each metric and shows its last value."""
     page = tab.open("/projects/digits/metrics")
@@ -270,6 +276,7 @@ def test_monitor_opens_a_slice(tab: Tab, demo: CollectorProcess, shots: Path) ->
     page.screenshot(path=shots / "slice.png")
 
 
+@at_night
 def test_judge_shows_what_its_versions_said(tab: Tab, demo: CollectorProcess, shots: Path) -> None:
     """The judge's page shows the API's versions, and each bar links to the runs it counts."""
     tab.open(f"/projects/{DOCS}/judges")

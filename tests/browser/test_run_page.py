@@ -28,7 +28,7 @@ from tests.support.otel_ml_collector.spans import (
     make_start,
 )
 from tests.support.otel_ml_collector.wire import encode
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 pytestmark = sampled(without="*dark*")
 PROJECT = "run page"
@@ -176,6 +176,7 @@ def focused(page: Page) -> str:
     return text
 
 
+@at_night
 def test_clock_skew(tab: Tab, story: Story) -> None:
     """A child that starts before its parent shows the difference and whose clocks differ."""
     page = tab.open(story.address(story.ask))
@@ -191,6 +192,7 @@ def test_clock_skew(tab: Tab, story: Story) -> None:
     assert bar["x"] + bar["width"] <= picture["x"] + picture["width"] + 1
 
 
+@at_night
 def test_end_before_start(tab: Tab, story: Story) -> None:
     """A span that ends before it starts has no duration, and is drawn at its start."""
     page = tab.open(story.address(story.ask))
@@ -211,6 +213,7 @@ def test_outcomes(tab: Tab, story: Story) -> None:
     expect(page.locator(".notes")).to_contain_text("5 spans, 1 error.")
 
 
+@at_night
 def test_unfinished(tab: Tab, story: Story) -> None:
     """A span without an end is marked with its state as a word and with an open bar."""
     page = tab.open(story.address(story.train))
@@ -282,6 +285,7 @@ def test_lazy_children(tab: Tab, story: Story) -> None:
     expect(page.locator(".wf tbody tr:visible")).to_have_count(1)
 
 
+@at_night
 def test_own_row_of_a_long_trace(tab: Tab, story: Story) -> None:
     """The page of a run far down a long trace marks its row, in view, among its neighbours."""
     trace = story.collector.get(f"/traces/{story.root.trace_id.hex()}?limit=1000")["runs"]
@@ -297,6 +301,7 @@ def test_own_row_of_a_long_trace(tab: Tab, story: Story) -> None:
     expect(row_of(page, "page 550")).to_have_count(1)
 
 
+@at_night
 def test_tag_types(tab: Tab, story: Story) -> None:
     """Tags are listed by group; each type has its name and its own line style."""
     page = tab.open(story.address(story.tagged))
@@ -317,6 +322,7 @@ def test_tag_types(tab: Tab, story: Story) -> None:
     expect(groups).to_have_text(["no group", "quality", "request"])
 
 
+@at_night
 def test_neighbours_by_key(tab: Tab, story: Story) -> None:
     """`j` opens the older run, `k` the newer one."""
     page = tab.open(story.address(story.agent))
@@ -327,6 +333,7 @@ def test_neighbours_by_key(tab: Tab, story: Story) -> None:
     expect(page).to_have_url(re.compile(f"{id_of(story.agent)}$"))
 
 
+@at_night
 def test_whole_trace(tab: Tab, story: Story) -> None:
     """The download is a zip with every span of the trace."""
     page = tab.open(story.address(story.ask))
@@ -340,6 +347,7 @@ def test_whole_trace(tab: Tab, story: Story) -> None:
         assert id_of(span) in texts
 
 
+@at_night
 def test_raw_json(tab: Tab, story: Story) -> None:
     """Raw JSON is the API's response."""
     page = tab.open(story.address(story.answer))
@@ -350,6 +358,7 @@ def test_raw_json(tab: Tab, story: Story) -> None:
     assert shown == story.collector.get(f"/runs/{id_of(story.answer)}")
 
 
+@at_night
 def test_copied_code(tab: Tab, story: Story) -> None:
     """The copied code reads the value back."""
     page = tab.open(story.address(story.tagged))
@@ -364,6 +373,7 @@ def test_copied_code(tab: Tab, story: Story) -> None:
     assert page.evaluate("navigator.clipboard.readText()") == id_of(story.tagged)
 
 
+@at_night
 def test_tokens_and_cost(tab: Tab, story: Story) -> None:
     """A run shows its tokens and cost; its trace shows the sums without counting agents twice."""
     page = tab.open(story.address(story.answer))
@@ -377,6 +387,7 @@ def test_tokens_and_cost(tab: Tab, story: Story) -> None:
     expect(page.locator("#trace-total")).to_have_text(total)
 
 
+@at_night
 def test_link_to_jaeger(tab: Tab, story: Story) -> None:
     """The page links to the same trace in the viewer of the settings, named by its host."""
     page = tab.open(story.address(story.ask))

@@ -55,6 +55,7 @@ def test_server_goes_and_comes(own_server: ClickHouse, tmp_path: Path) -> None:
         assert "geheim" not in collector.output
 
 
+@sampled(1)
 @pytest.mark.parametrize("password", ["wrong-geheim", ""])
 def test_wrong_password(server: Server, password: str) -> None:
     """If the server refuses the password, the error is one line without the password."""
@@ -69,6 +70,7 @@ def test_wrong_password(server: Server, password: str) -> None:
     assert "\n" not in message
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     ("address", "shown"),
     [

@@ -14,6 +14,7 @@ import pytest
 
 from tests.bench.artifacts import make_document, put
 from tests.support.collector import CollectorProcess, running
+from tests.support.sampling import sampled
 from tests.support.waiting import wait_until
 
 JSON: Final = {"content-type": "application/json"}
@@ -94,6 +95,7 @@ def test_known(collector: CollectorProcess, project: str) -> None:
     assert send(collector, "GET", path_of(project, SHA256))[2] == DOCUMENT
 
 
+@sampled(4)
 @pytest.mark.parametrize(
     ("sha256", "headers", "body", "said"),
     [

@@ -138,6 +138,7 @@ TO_FAIL: Final = {26, 27, 28, 29}
 TO_PASS: Final = {40, 50, 60}
 
 
+@at_night
 def test_links_reach_the_flipped_runs(
     client: Client, collector: CollectorProcess, project: str
 ) -> None:
@@ -187,6 +188,7 @@ def check_stored_flips(collector: CollectorProcess, project: str, sizes: Mapping
         assert {sizes[run_id] for run_id in listed} == expected
 
 
+@at_night
 def test_what_is_stored_is_not_judged_again(client: Client) -> None:
     """A second call reuses the scores that the first one stored."""
     assert client.judge("", SECOND, limit=25, write=True).write()
@@ -205,6 +207,7 @@ def test_what_is_stored_is_not_judged_again(client: Client) -> None:
     assert again.change.runs == RUNS
 
 
+@at_night
 def test_same_without_history(client: Client) -> None:
     """A judge without earlier scores has a pass rate, and no change to report."""
     change = client.judge("", Judge("long", "", lambda outputs: len(outputs) > 15))
@@ -214,6 +217,7 @@ def test_same_without_history(client: Client) -> None:
         client.judge("", SECOND, against="v7")
 
 
+@at_night
 def test_runs_of_a_page_are_read_together(
     client: Client, collector: CollectorProcess, project: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,6 +234,7 @@ def test_runs_of_a_page_are_read_together(
     assert len(asked) <= 5, asked
 
 
+@at_night
 def test_progress(client: Client) -> None:
     """Progress is called once per run, as soon as the run is judged or known to be."""
     assert client.judge("", SECOND, limit=10, write=True).write()
@@ -254,6 +259,7 @@ def test_progress(client: Client) -> None:
     assert all(asked <= place + 3 - 10 for place, (_, _, asked) in enumerate(told) if place >= 10)
 
 
+@at_night
 def test_sample_and_limit(client: Client) -> None:
     """A sample contains the same runs each time; a limit keeps the newest of them."""
     some = [run.run_id for run in client.judge("", SECOND, sample=0.5).runs]
@@ -261,6 +267,7 @@ def test_sample_and_limit(client: Client) -> None:
     assert [run.run_id for run in client.judge("", SECOND, sample=0.5, limit=5).runs] == some[:5]
 
 
+@at_night
 def test_left_out_by_reason(collector: CollectorProcess, project: str) -> None:
     """Runs that failed, or whose values are truncated or redacted, are counted but not judged."""
     client = Client(project, endpoint=collector.endpoint, join=False)
@@ -292,6 +299,7 @@ def test_left_out_by_reason(collector: CollectorProcess, project: str) -> None:
     client.close()
 
 
+@at_night
 def test_truth_and_items_are_expected(collector: CollectorProcess, project: str) -> None:
     """A rubric's `expected` argument is the run's ground truth, or the item's expected value."""
     client = Client(project, endpoint=collector.endpoint, join=False)
@@ -313,6 +321,7 @@ def test_truth_and_items_are_expected(collector: CollectorProcess, project: str)
     client.close()
 
 
+@at_night
 def test_baseline_of_another_version(
     client: Client, collector: CollectorProcess, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -366,6 +375,7 @@ def test_judge_that_fails_or_hangs(client: Client) -> None:
     assert "it failed on 31, first:" in str(change)
 
 
+@at_night
 def test_rate_and_concurrency(client: Client) -> None:
     """Rate and concurrency of the judge's calls are limited."""
     at_once, most = 0, 0
@@ -389,6 +399,7 @@ def test_rate_and_concurrency(client: Client) -> None:
     assert 8 <= most <= 12
 
 
+@at_night
 def test_calls_of_the_judge_are_its_own(client: Client, collector: CollectorProcess) -> None:
     """Model calls that a rubric makes are recorded as judge calls about the judged run."""
 
@@ -403,6 +414,7 @@ def test_calls_of_the_judge_are_its_own(client: Client, collector: CollectorProc
     assert [call["tags"][JUDGING_RUN] for call in calls] == [run.run_id]
 
 
+@at_night
 def test_wrong_arguments(client: Client) -> None:
     """Invalid arguments are refused before any judge is called."""
     pairs = Judge("pairs", "", lambda outputs, baseline: 0, pairwise=True)
@@ -475,6 +487,7 @@ def test_command(
         assert message in capsys.readouterr().err
 
 
+@at_night
 def test_progress_on_a_terminal(client: Client, collector: CollectorProcess, judges: str) -> None:
     """On a terminal, the command repeatedly shows how many of the runs are scored."""
     place = ["--project", client.project, "--endpoint", collector.endpoint]

@@ -22,7 +22,7 @@ from tests.support.otel_ml_collector.deleting import make_told
 from tests.support.otel_ml_collector.spans import id_of
 from tests.support.otel_ml_collector.wire import encode
 from tests.support.program import otel_ml
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 from tests.support.waiting import wait_until
 
 HEADERS: Final = {"content-type": "application/x-protobuf", "x-otel-ml-project": "kept"}
@@ -111,7 +111,7 @@ DAMAGES: Final[dict[str, Callable[[Path], None]]] = {
 }
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged(tmp_path: Path, backup: Path, damage: str) -> None:
     """A backup with a damaged file is not restored, and the error names the file."""
@@ -132,6 +132,7 @@ def test_damaged(tmp_path: Path, backup: Path, damage: str) -> None:
         file.write_bytes(whole)
 
 
+@at_night
 def test_every_byte_of_the_lists(tmp_path: Path, backup: Path) -> None:
     """A change to any of about fifty bytes of each list of files prevents a restore."""
     copy = tmp_path / "backup"
@@ -145,6 +146,7 @@ def test_every_byte_of_the_lists(tmp_path: Path, backup: Path) -> None:
             file.write_bytes(whole)
 
 
+@at_night
 def test_damaged_command(tmp_path: Path, backup: Path) -> None:
     """The command reports in one line which file is damaged, and exits with status 2."""
     shutil.copytree(backup, tmp_path / "backup")
@@ -169,6 +171,7 @@ def test_standard_checksums(backup: Path) -> None:
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
 
+@at_night
 def test_backup_without_room(tmp_path: Path) -> None:
     """The error of a backup that does not fit on the disk names the cause."""
     with open_disk(tmp_path, kind=kinds()[0]) as disk:
@@ -185,6 +188,7 @@ def test_backup_without_room(tmp_path: Path) -> None:
         assert any(why in message for why in ("No space left", "File too large")), message
 
 
+@sampled(1)
 @pytest.mark.parametrize("folder", ["relative/folder", "/proc/nothing/here"])
 def test_wrong_folder(collector: CollectorProcess, folder: str) -> None:
     """The error for a folder that cannot be written names the invalid field."""

@@ -13,6 +13,7 @@ import urllib3
 
 from otel_ml import Client
 from tests.support.collector import CollectorProcess, running
+from tests.support.sampling import at_night, sampled
 from tests.support.waiting import wait_until
 
 
@@ -57,6 +58,7 @@ def test_lean(collector: CollectorProcess) -> None:
     assert "ERROR" not in collector.output
 
 
+@sampled(1)
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_taken_port(tmp_path: Path, protocol: str) -> None:
     """If a port is taken, the collector exits with one line that names it and how to change it."""
@@ -74,6 +76,7 @@ def test_taken_port(tmp_path: Path, protocol: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -104,6 +107,7 @@ def test_sigterm_drains(started_collector: CollectorProcess) -> None:
     assert "Stopping: requests in progress are finished" in started_collector.output
 
 
+@at_night
 def test_slow_clients_do_not_delay_the_end(started_collector: CollectorProcess) -> None:
     """A collector stops within 10 s, whatever its clients do."""
     place = urllib3.util.parse_url(started_collector.endpoint)
@@ -125,6 +129,7 @@ def test_slow_clients_do_not_delay_the_end(started_collector: CollectorProcess) 
         assert time.monotonic() - asked_s < 10
 
 
+@at_night
 def test_start_on_a_full_disk(tmp_path: Path) -> None:
     """A collector that starts on a nearly full disk warns, with sizes in MB and a remedy."""
     with running(tmp_path, "--min-free-disk-bytes", str(2**62)) as process:

@@ -22,6 +22,7 @@ from tests.support.collector import CollectorProcess, running
 from tests.support.keys import run_keys
 from tests.support.otel_ml.otlp_sink import closed_address
 from tests.support.program import otel_ml
+from tests.support.sampling import at_night, sampled
 
 PROJECT = "otel-ml-doctor"
 KEYS = f"create one: otel-ml keys add --project {PROJECT} --scope ingest,read"
@@ -174,6 +175,7 @@ def test_nobody_there() -> None:
     assert (found.status, there(found)) == (1, [("fail", text, "start a collector: otel-ml serve")])
 
 
+@at_night
 def test_silent_server() -> None:
     """A server that never responds is reported within seconds, with its process."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -186,6 +188,7 @@ def test_silent_server() -> None:
     assert what == f"http://127.0.0.1:{port} does not answer: timed out{told}"
 
 
+@at_night
 def test_other_server() -> None:
     """A server that is not a collector is reported, with its process."""
 
@@ -209,6 +212,7 @@ def test_other_server() -> None:
     assert todo == "set the collector's address with --endpoint, or stop that server"
 
 
+@at_night
 def test_unknown_host() -> None:
     """An unknown host is reported."""
     found = ask_doctor("--endpoint", "http://nowhere.invalid:4318")
@@ -222,6 +226,7 @@ def test_unknown_host() -> None:
     ]
 
 
+@at_night
 def test_bad_endpoint() -> None:
     """An invalid endpoint is reported."""
     found = ask_doctor("--endpoint", "http://a:b")
@@ -232,6 +237,7 @@ def test_bad_endpoint() -> None:
     )
 
 
+@at_night
 def test_proxy_to_this_machine(collector: CollectorProcess) -> None:
     """A proxy used for requests to this machine is reported without its password."""
     found = ask_doctor("--endpoint", collector.endpoint, HTTP_PROXY="http://me:hush@127.0.0.1:9")
@@ -250,6 +256,7 @@ def test_proxy_to_this_machine(collector: CollectorProcess) -> None:
     ]
 
 
+@at_night
 def test_bad_project(collector: CollectorProcess) -> None:
     """An invalid project name is refused."""
     done = otel_ml("doctor", "--endpoint", collector.endpoint, "--project", "a\nb")
@@ -289,6 +296,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
         yield Keyed(process, made.cert, *(done.stdout.strip() for done in keys))
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     ("key", "said"),
     [("", "The collector requires a key (401)"), ("wrong", "The key is not valid (401)")],
@@ -308,6 +316,7 @@ def test_no_valid_key(keyed: Keyed, key: str, said: str) -> None:
     )
 
 
+@at_night
 def test_key_that_may_not_read(keyed: Keyed) -> None:
     """A key that may only ingest is sufficient for a program: missing read access is a warning."""
     found = keyed.ask(keyed.ingest)
@@ -327,6 +336,7 @@ def test_key_that_may_not_read(keyed: Keyed) -> None:
     )
 
 
+@at_night
 def test_key_of_another_project(keyed: Keyed) -> None:
     """If a key has no access to the project, the doctor reports that reads and writes fail."""
     found = ask_doctor(
@@ -358,6 +368,7 @@ def test_key_of_another_project(keyed: Keyed) -> None:
     )
 
 
+@at_night
 def test_unknown_certificate(keyed: Keyed) -> None:
     """An untrusted certificate is reported with the variable to set."""
     found = ask_doctor("--endpoint", keyed.process.endpoint)

@@ -15,6 +15,7 @@ from otel_ml.judges.ready import exact
 from otel_ml.reader import NotFound, Reader
 from otel_ml_collector.cli import main
 from tests.support.collector import CollectorProcess
+from tests.support.sampling import at_night
 
 
 def add(a: int, b: int) -> int:
@@ -89,6 +90,7 @@ def test_data_set_is_loaded(collector: CollectorProcess) -> None:
             Dataset.load("nothing", reader=reader)
 
 
+@at_night
 def test_cut_inputs_are_no_item(collector: CollectorProcess) -> None:
     """Stored runs with truncated or redacted inputs are left out of a data set, and counted."""
     client = Client("cut", endpoint=collector.endpoint, join=False)
@@ -144,6 +146,7 @@ def test_stored_baseline(collector: CollectorProcess, reader: Reader) -> None:
     assert collector.status(result.url.removeprefix(collector.endpoint)) == 200
 
 
+@at_night
 def test_no_such_baseline(collector: CollectorProcess) -> None:
     """An unknown baseline or data set is refused before the model is called."""
     client = Client("stored", endpoint=collector.endpoint, join=False)
@@ -229,6 +232,7 @@ def test_items_of_sessions(
     assert {one.id: (one.source_run, one.source_session) for one in read} == sources
 
 
+@at_night
 def test_other_clusters(collector: CollectorProcess) -> None:
     """`cluster=` replaces sessions as clusters, in Python and in the API."""
     client = Client("told", endpoint=collector.endpoint, join=False)

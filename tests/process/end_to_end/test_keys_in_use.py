@@ -34,6 +34,7 @@ from tests.support.keys import (
 )
 from tests.support.otel_ml_collector.wire import encode
 from tests.support.program import otel_ml
+from tests.support.sampling import at_night, sampled
 
 
 @pytest.fixture
@@ -65,6 +66,7 @@ def export(exporter: SpanExporter, number: int) -> SpanExportResult:
     return exporter.export(spans)
 
 
+@sampled(1)
 @pytest.mark.parametrize("number", [0, 1], ids=["grpc", "http"])
 def test_quota_of_spans(admin: str, closed: CollectorProcess, project: str, number: int) -> None:
     """An exporter over its key's quota retries after the delay and loses nothing."""
@@ -95,6 +97,7 @@ def test_client(admin: str, closed: CollectorProcess, project: str) -> None:
     assert ask(closed, found[0]["url"], key).headers["content-length"] == str(found[0]["bytes"])
 
 
+@at_night
 def test_client_with_a_wrong_key(admin: str, closed: CollectorProcess, project: str) -> None:
     """A client with an invalid key still runs the calls, and counts the lost spans."""
     client = Client(project, endpoint=closed.endpoint, api_key=WRONG)
@@ -105,6 +108,7 @@ def test_client_with_a_wrong_key(admin: str, closed: CollectorProcess, project: 
     assert names_of(closed, admin, project) == []
 
 
+@at_night
 def test_code_of_a_page(admin: str, closed: CollectorProcess, project: str) -> None:
     """The code that a page shows for an artifact reads it with the reader's key."""
     key = make_key(closed, admin, project)
@@ -185,6 +189,7 @@ def test_restart(admin: str, closed: CollectorProcess, data_dir: Path, project: 
     assert not [text for text in texts if text in closed.output]
 
 
+@at_night
 def test_program(admin: str, closed: CollectorProcess, data_dir: Path, project: str) -> None:
     """The command manages keys of a running collector with an admin key; a key is shown once."""
     where = ("--data-dir", str(data_dir), "--http", urlsplit(closed.endpoint).netloc)

@@ -68,7 +68,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
         yield collector
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
 @pytest.mark.parametrize("form", [PROTOBUF, JSON])
 def test_over_http(own: CollectorProcess, project: str, form: str, encoding: str) -> None:
@@ -85,6 +85,7 @@ def test_over_http(own: CollectorProcess, project: str, form: str, encoding: str
     assert stored_names(own, f"{project}2") == []
 
 
+@sampled(1)
 @pytest.mark.parametrize("compression", [None, grpc.Compression.Gzip], ids=["plain", "gzip"])
 def test_over_grpc(
     own: CollectorProcess, project: str, compression: grpc.Compression | None
@@ -101,6 +102,7 @@ def test_over_grpc(
     assert "20971520" in error.details()
 
 
+@sampled(1)
 @pytest.mark.parametrize("form", [PROTOBUF, JSON])
 def test_many_small_spans(own: CollectorProcess, project: str, form: str) -> None:
     """A body of 20 MiB with the maximum number of spans is stored, each span once."""

@@ -19,6 +19,7 @@ from tests.support.keys import make_key
 from tests.support.otel_ml.recording import Recording, events
 from tests.support.otel_ml.scripts import ask_script, run_script
 from tests.support.program import otel_ml
+from tests.support.sampling import at_night, sampled
 
 LOG: Final = """
 import json, sys
@@ -69,6 +70,7 @@ def test_reading_opens_no_version(collector: CollectorProcess, tmp_path: Path) -
     assert [one.version for one in model.versions()] == [1]
 
 
+@sampled(1)
 @pytest.mark.parametrize("named", ["", ', {"rate": 0.1}'])
 def test_another_process_continues(collector: CollectorProcess, tmp_path: Path, named: str) -> None:
     """A process that names a model, with or without its params, continues its version's metrics."""
@@ -83,6 +85,7 @@ def test_another_process_continues(collector: CollectorProcess, tmp_path: Path, 
     assert version.definition["params"] == {"rate": 0.1}
 
 
+@at_night
 def test_first_words_of_a_model(collector: CollectorProcess, tmp_path: Path) -> None:
     """Logging a metric of an unknown model creates its first version."""
     version, metrics = log(tmp_path, collector, "first", '{"loss": 2}', "")
@@ -118,6 +121,7 @@ def test_what_waits_is_read_too(collector: CollectorProcess) -> None:
     client.close()
 
 
+@at_night
 def test_long_series_and_odd_numbers(collector: CollectorProcess) -> None:
     """A series of thousands of points is read completely, with NaN and infinities unchanged."""
     client = Client("long", endpoint=collector.endpoint)
@@ -171,6 +175,7 @@ def test_unknown_model(collector: CollectorProcess) -> None:
             ask()
 
 
+@at_night
 def test_hanging_collector() -> None:
     """A collector that never responds delays the first call by 3 s, and no later call."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -317,6 +322,7 @@ def test_names_of_versions_are_read(collector: CollectorProcess) -> None:
     assert [one["version"] for one in json.loads(listed)["versions"]] == [1]
 
 
+@at_night
 def test_alias_with_dots(collector: CollectorProcess) -> None:
     """An alias such as 2.0 works wherever a version can be given."""
     two_versions(collector, "dotted")
@@ -350,6 +356,7 @@ def post(
     return collector.post(path, json.dumps(body).encode(), headers)
 
 
+@at_night
 def test_key_is_remembered(closed: CollectorProcess, admin: str) -> None:
     """Moving an alias needs a key that may write, and the history shows the key's name."""
     keys = {
@@ -372,6 +379,7 @@ def test_key_is_remembered(closed: CollectorProcess, admin: str) -> None:
     ]
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     ("body", "status", "said"),
     [
@@ -503,6 +511,7 @@ def test_alias_of_the_time_of_use(collector: CollectorProcess) -> None:
     assert found == [1, 2]
 
 
+@sampled(1)
 @pytest.mark.parametrize("wrong", [None, 3, "", object(), ["churn"]])
 def test_wrong_things_are_refused(wrong: Any) -> None:
     """Arguments that are not models, artifacts or names are refused, and nothing is recorded."""

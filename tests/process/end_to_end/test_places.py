@@ -13,7 +13,7 @@ from tests.support.collector import CollectorProcess
 from tests.support.keys import UNAUTHENTICATED, ask, call_now, send_http
 from tests.support.otel_ml_collector.wire import encode
 from tests.support.program import otel_ml
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 NOWHERE = "127.0.0.1:9"
 DONE, USAGE, UNREACHABLE, REFUSED, NOT_FOUND = 0, 2, 3, 4, 5
@@ -156,6 +156,7 @@ def test_another_store_is_told(
     assert send_http(own_collector, "", encode([call_now("anybody")]))[0] == 0
 
 
+@at_night
 def test_first_page_has_a_head(collector: CollectorProcess) -> None:
     """A HEAD request for the start page gets a GET's response without a body."""
     answer = ask(collector, "/", method="HEAD")

@@ -359,6 +359,7 @@ def test_chat_span(
     assert found == expected_chat(ask, chat, start_ns, project)
 
 
+@sampled(2)
 @on_each_protocol
 @on_each_compression
 def test_logs(
@@ -377,6 +378,7 @@ def test_logs(
     }
 
 
+@sampled(2)
 @on_each_protocol
 @on_each_compression
 def test_server_span(
@@ -483,6 +485,7 @@ def test_status(collector: CollectorProcess, project: str, protocol: Protocol) -
     )
 
 
+@sampled(3)
 @on_each_protocol
 @pytest.mark.parametrize(
     ("header", "resource", "expected"),

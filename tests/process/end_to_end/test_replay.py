@@ -208,6 +208,7 @@ def take_now(day: datetime.date) -> str:
     return f"{day:%Y}"
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     ("function", "wanted"), [(take_now, "2026"), (take_later, "2026"), (take_parts, "2026!")]
 )
@@ -297,7 +298,7 @@ def program(
 WHERE = ("--where", 'model == "answer"', "--judge", "app.py:length")
 
 
-@sampled(4)
+@sampled(1)
 @pytest.mark.parametrize(
     ("arguments", "changed", "status"),
     [
@@ -391,6 +392,7 @@ def test_logged_inputs(client: Client) -> None:
     assert result.left_out == {"inputs not kept as numpy.ndarray": 1}
 
 
+@at_night
 def test_logged_image(client: Client) -> None:
     """An image is taken from the data logged under the parameter's name, pixel by pixel."""
 
@@ -523,6 +525,7 @@ def test_stub_that_was_not_asked_raises(client: Client) -> None:
         client.replay(changed, 'model == "app"', stub=["search"], on_miss="skip")  # type: ignore[arg-type]
 
 
+@at_night
 def test_stub_raises_what_was_raised(client: Client) -> None:
     """A stubbed function whose recorded call failed raises the recorded error."""
     app = make_app(client)
@@ -533,6 +536,7 @@ def test_stub_raises_what_was_raised(client: Client) -> None:
     assert (result.runs[0].outputs, CALLED) == ("KeyError \"'none'\"", [])
 
 
+@at_night
 def test_stub_on_an_unknown_thread_is_not_called(client: Client) -> None:
     """A stubbed function in a thread without the run's context raises and is not called."""
     app = make_app(client)
@@ -546,6 +550,7 @@ def test_stub_on_an_unknown_thread_is_not_called(client: Client) -> None:
     assert "a" not in CALLED
 
 
+@at_night
 def test_judges_call_for_real(client: Client) -> None:
     """Functions called by a judge run for real, even if they are stubbed."""
     app = make_app(client)

@@ -7,6 +7,7 @@ import pytest
 from tests.support.otel_ml.exits import end_often
 from tests.support.otel_ml.otlp_sink import Sink, closed_address
 from tests.support.otel_ml.scripts import run_script
+from tests.support.sampling import at_night
 
 PROGRAM = """
 import numpy, pyarrow
@@ -77,6 +78,7 @@ def test_calls_in_exit_handlers(tmp_path: Path, sink: Sink) -> None:
     assert result.stderr == ""
 
 
+@at_night
 def test_calls_in_exit_handlers_without_collector(tmp_path: Path) -> None:
     """Calls in exit handlers that cannot be delivered are counted in a line about all calls."""
     address = closed_address()
@@ -98,6 +100,7 @@ def test_calls_in_exit_handlers_without_collector(tmp_path: Path) -> None:
     )
 
 
+@at_night
 def test_late_calls_without_collector(tmp_path: Path) -> None:
     """Calls in a handler registered before the import are reported if they are lost."""
     address = closed_address()

@@ -34,6 +34,7 @@ OURS = """
 """
 
 
+@sampled(1)
 @pytest.mark.parametrize("compression", ["none", "gzip"])
 def test_what_sends_is_loaded_beside_the_call(tmp_path: Path, sink: Sink, compression: str) -> None:
     """While the body of the first call runs, no module that sends is loaded yet."""
@@ -50,7 +51,7 @@ def test_what_sends_is_loaded_beside_the_call(tmp_path: Path, sink: Sink, compre
     assert len(sink.spans) == 1
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize(
     ("end", "status"),
     [
@@ -81,7 +82,7 @@ def test_sigterm_right_after_the_first_call_loses_nothing(tmp_path: Path, sink: 
 
 
 # Right away, during the two longest imports, and when everything is loaded.
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize(
     "begun",
     ["otel_ml", "otel_ml.export.http", "urllib3", "urllib3.poolmanager"],

@@ -20,6 +20,7 @@ from otel_ml.reader.records import Run
 from otel_ml_collector.cli import main
 from tests.support.collector import CollectorProcess, running
 from tests.support.keys import run_keys
+from tests.support.sampling import at_night
 from tests.support.waiting import wait_until
 
 MIDNIGHT: Final = datetime.now(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -133,6 +134,7 @@ def test_quality_at_once(client: Client, collector: CollectorProcess) -> None:
     assert (quality["runs"], quality["here"]) == (2, 1)
 
 
+@at_night
 def test_two_models_with_outputs_of_one_name(client: Client, collector: CollectorProcess) -> None:
     """Each model gets a prediction target if several have an output of the same name."""
     done = [client.import_table(CHURN, model=name, **ROLES) for name in ("churn", "eu", "eu")]
@@ -172,6 +174,7 @@ def test_ids(client: Client, collector: CollectorProcess) -> None:
     assert len(read_runs(collector, client.project)) == 1
 
 
+@at_night
 def test_rejected_rows(
     collector: CollectorProcess,
     tmp_path: Path,
@@ -277,6 +280,7 @@ def test_a_key_without_the_scope_import(tmp_path: Path) -> None:
     assert [(line["row"], line["values"]["x"]) for line in lines] == [(3, 2), (5, 4)]
 
 
+@at_night
 def test_a_call_of_the_past(client: Client, collector: CollectorProcess) -> None:
     """A call from more than 400 days ago is stored with its times and later ground truth."""
     start = datetime(2020, 2, 29, 12, tzinfo=timezone.utc)
@@ -308,6 +312,7 @@ def test_page_shows_what_was_imported(client: Client, collector: CollectorProces
     assert "reference of churn later" in read_page(done.page)
 
 
+@at_night
 def test_a_reference(client: Client, collector: CollectorProcess) -> None:
     """Drift is measured against a table imported as the reference, which is not traffic."""
     day = MIDNIGHT - timedelta(days=1)

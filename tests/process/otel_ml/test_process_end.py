@@ -30,6 +30,7 @@ def outputs(sink: Sink) -> list[int]:
     return sorted(int(span["otel_ml.outputs"]) for span in sink.spans)
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     ("end", "status"),
     [
@@ -203,6 +204,7 @@ def test_forked_child_is_judged(tmp_path: Path, sink: Sink) -> None:
     assert len(sink.spans) == 4  # each process sends its judge's definition
 
 
+@sampled(1)
 @pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
 def test_processes_of_multiprocessing_deliver(tmp_path: Path, sink: Sink, method: str) -> None:
     """Worker processes of multiprocessing deliver their runs when they end."""
@@ -227,6 +229,7 @@ def test_processes_of_multiprocessing_deliver(tmp_path: Path, sink: Sink, method
     assert outputs(sink) == [0, 1, 2, 3]
 
 
+@sampled(1)
 @pytest.mark.parametrize("method", ["spawn", "fork"])
 def test_processes_of_a_pool_deliver(tmp_path: Path, sink: Sink, method: str) -> None:
     """Worker processes of an executor deliver their runs when it ends."""

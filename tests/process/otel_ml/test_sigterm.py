@@ -16,7 +16,7 @@ import pytest
 from tests.support.folders import ROOT
 from tests.support.otel_ml.otlp_sink import Received, Reply, Sink, open_sink
 from tests.support.otel_ml.scripts import ask_script, run_script
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 from tests.support.waiting import elapsed, wait_until
 
 LATE_MS = "60000"
@@ -91,6 +91,7 @@ def test_all_calls_are_delivered(tmp_path: Path, sink: Sink) -> None:
     assert outputs(sink) == list(range(1_000))
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     "waiting",
     [
@@ -193,6 +194,7 @@ def test_without_the_opt_in_it_ends_at_once(tmp_path: Path, sink: Sink) -> None:
 # Cases in which no handler is installed.
 
 
+@sampled(1)
 @pytest.mark.parametrize("handler", ["lambda *_: print('mine')", "signal.SIG_IGN"])
 def test_handler_of_the_program_stays(tmp_path: Path, sink: Sink, handler: str) -> None:
     """A program's own SIGTERM handler stays, and a warning says so."""
@@ -286,6 +288,7 @@ def test_hanging_judge_costs_two_seconds(tmp_path: Path, sink: Sink) -> None:
     assert sorted(int(run["otel_ml.outputs"]) for run in sink.runs) == list(range(1_001))
 
 
+@at_night
 def test_second_signal_ends_at_once(tmp_path: Path, sink: Sink) -> None:
     """A second SIGTERM ends the process during the delivery that the first one started."""
     variables = {"OTEL_ML_ENDPOINT": sink.address, "OTEL_BSP_SCHEDULE_DELAY": LATE_MS}

@@ -31,6 +31,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import at_night, sampled
 
 MANY: Final = 50
 HOSTILE: Final = "<script>alert(1)</script>\"\u202e' & {{ 7 * 7 }}"
@@ -221,6 +222,7 @@ def test_page_of_trainings(service: Service) -> None:
     assert 'id="params"' not in text
 
 
+@at_night
 def test_params_that_read_alike(service: Service) -> None:
     """*Differences only* leaves out params that are equal as numbers or as text."""
     told = found(service, [id_of(run) for run in ALIKE])
@@ -268,6 +270,7 @@ def test_copied_as_markdown(service: Service) -> None:
     assert f"//{HOST}/projects/p/compare?of={of[0]}&of={of[1]}" in copied
 
 
+@at_night
 def test_another_is_added(service: Service) -> None:
     """The form keeps the current selection, and adds one more."""
     of = ids(TRAININGS)
@@ -317,6 +320,7 @@ def test_curves(service: Service) -> None:
     assert 'data-name="epochs"' not in text
 
 
+@at_night
 def test_fifty_trainings(service: Service) -> None:
     """Fifty trainings are shown in one table, and at most six curves including the baseline's."""
     of = [id_of(run) for run in SWEEP]
@@ -335,6 +339,7 @@ def test_fifty_trainings(service: Service) -> None:
     ]  # fmt: skip
 
 
+@at_night
 def test_letters() -> None:
     """After Z, letters continue with AA."""
     assert [letter_of(at) for at in (0, 25, 26, 49)] == ["A", "Z", "AA", "AX"]
@@ -472,6 +477,7 @@ TOO_FEW: Final = (
 )
 
 
+@sampled(3)
 @pytest.mark.parametrize(
     ("of", "status", "message"),
     [
@@ -518,6 +524,7 @@ def test_hostile_names(service: Service) -> None:
     assert "{{ 7 * 7 }}" in text
 
 
+@at_night
 def test_unknown_metric(service: Service) -> None:
     """A metric that no run logged is refused, and the error lists the logged ones."""
     answer = compare(service, ids(TRAININGS), metric="auc")
@@ -527,6 +534,7 @@ def test_unknown_metric(service: Service) -> None:
     )
 
 
+@at_night
 def test_run_that_goes_on(service: Service) -> None:
     """A run without an end is compared with a finished one."""
     run = make_run(30, {"rate": 1})

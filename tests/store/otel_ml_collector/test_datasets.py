@@ -35,6 +35,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Service
+from tests.support.sampling import at_night, sampled
 
 QUESTION: Final = {"question": "2+2"}
 
@@ -187,6 +188,7 @@ def test_incomplete(service: Service, project: str) -> None:
     assert listed(service, project) == [("qa", 1, 1_500, 1_500, True)]
 
 
+@sampled(1)
 @pytest.mark.parametrize("limit", [1, 7, 799, 1_000])
 def test_pages(service: Service, limit: int) -> None:
     """Pages list each item once, in the order of ids, for any page size."""
@@ -240,6 +242,7 @@ def test_numbers_and_diff(service: Service, project: str) -> None:
     call(service, project, "/none/versions", status=404)
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     ("told", "reason"),
     [
@@ -254,6 +257,7 @@ def test_rejected(service: Service, project: str, told: dict[str, Value], reason
     assert dict(records.rejected) == {reason: 1}
 
 
+@at_night
 def test_left_out(service: Service, project: str) -> None:
     """An item that was cut or redacted can be read, and is marked as not runnable.
 
@@ -311,6 +315,7 @@ def test_new_versions(service: Service, project: str) -> None:
     assert made["version"] == 1
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -520,6 +525,7 @@ def test_runs_become_items(service: Service, project: str) -> None:
     assert (nothing["items"], nothing["left_out"]) == (1, {})
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     ("where", "expected"),
     [
@@ -554,6 +560,7 @@ def test_truth_of_a_filter(service: Service, project: str, where: str, expected:
     assert item["expected"] == expected
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     ("wanted", "status"),
     [

@@ -107,6 +107,7 @@ def test_never_seen(project: Project) -> None:
     assert (project.names(), project.tables_with(id_of(call))) == ([], [])
 
 
+@at_night
 def test_deleted_model(project: Project) -> None:
     """A deleted model is not listed. If it runs again, its versions keep their numbers."""
     for digest in ("first", "second"):
@@ -133,6 +134,7 @@ def test_deleted_project(project: Project) -> None:
     assert other.delete()["error"]["code"] == "not_found"
 
 
+@at_night
 def test_history_of_a_deleted_project(project: Project) -> None:
     """Old spans that are sent again after their project was deleted are refused and reported."""
     calls = [make_call(f"call {at}", start_ns=BEGAN_NS + at) for at in range(3)]
@@ -152,6 +154,7 @@ def test_history_of_a_deleted_project(project: Project) -> None:
     assert "6 spans of the last 24 hours were refused: deleted project" in page
 
 
+@at_night
 def test_numbers_of_a_deleted_project(project: Project) -> None:
     """Sequence numbers of spans deleted or refused with a project do not count as missing."""
 
@@ -169,6 +172,7 @@ def test_numbers_of_a_deleted_project(project: Project) -> None:
     assert (totals["received"], totals["missing"], totals["refused"]) == (3, 0, 1)
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     "path", ["/runs/nonsense", f"/runs/{'0' * 32}-{'0' * 16}", "/sessions/no", "/models/no"]
 )
@@ -198,6 +202,7 @@ def test_later_runs(project: Project) -> None:
     assert project.names() == ["later"]
 
 
+@at_night
 def test_progress(project: Project) -> None:
     """An unfinished deletion is listed with its progress until it is completed."""
     project.send(*make_told(GONE, "session gone", "user gone", "model gone"))

@@ -35,7 +35,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Service, open_service
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 ITEMS: Final = 40
 BEFORE: Final = "p" * ITEMS
@@ -236,6 +236,7 @@ def test_verdict_is_that_of_the_statistics(service: Service) -> None:
     ]
 
 
+@sampled(1)
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_verdict_of_any_order(service: Service, seed: int) -> None:
     """The records give the same verdict in any order, twice, in parts, by two writers."""
@@ -312,6 +313,7 @@ def test_failed_calls_decide(service: Service) -> None:
     assert compared["sides"][1]["experiment"]["verdict"]["failures"] == failures
 
 
+@at_night
 def test_another_baseline(service: Service) -> None:
     """A baseline can be chosen or left out, and a missing one is reported."""
     asked = get(service, f"/{id_of(FIRST)}?baseline={id_of(SECOND)}")
@@ -397,6 +399,7 @@ def two_judges(service: Service) -> Span:
     return now
 
 
+@at_night
 def test_rows_name_their_judge(service: Service, two_judges: Span) -> None:
     """A regression names the judges that got worse; the largest drop of the score is first."""
     path = f"/api/v1/projects/two/experiments/{id_of(two_judges)}/rows?show="
@@ -425,6 +428,7 @@ def test_rows_name_their_judge(service: Service, two_judges: Span) -> None:
     assert (brief["score_before"], brief["score_after"], brief["change"]) == (1.0, 0.2, -1.0)
 
 
+@at_night
 def test_page_names_the_judge(service: Service, two_judges: Span) -> None:
     """The page names the judge of each regression, filters by judge, and opens items in place."""
     path = f"/projects/two/experiments/{id_of(two_judges)}"
@@ -459,6 +463,7 @@ def test_page_names_the_judge(service: Service, two_judges: Span) -> None:
     assert 'class="in"' not in elsewhere
 
 
+@at_night
 def test_rows_without_a_baseline(service: Service) -> None:
     """Without a baseline rows have no state, and are read page by page."""
     rows = rows_of(service, FLAKY, "&baseline=none")
@@ -470,6 +475,7 @@ def test_rows_without_a_baseline(service: Service) -> None:
     assert get(service, f"/{id_of(FLAKY)}")["flaky"] == 1
 
 
+@sampled(3)
 @pytest.mark.parametrize(
     ("path", "status"),
     [
@@ -495,6 +501,7 @@ def test_another_project_has_none(service: Service) -> None:
     assert ask(service.app, "/api/v1/projects/q/experiments").json["experiments"] == []
 
 
+@sampled(3)
 @pytest.mark.parametrize(
     ("path", "said"),
     [
@@ -555,6 +562,7 @@ def test_while_it_runs(service: Service) -> None:
     assert f"3 of {ITEMS} runs" in page
 
 
+@at_night
 def test_what_is_kept_is_never_old(service: Service) -> None:
     """Cached results never miss a run that arrived, changed or was deleted since.
 

@@ -120,7 +120,7 @@ def feedback_of(at_ns: int, score: float, **target: Value) -> Span:
     )
 
 
-@sampled(2)
+@sampled(1)
 @in_any_order
 @pytest.mark.parametrize("is_open", [True, False], ids=["open", "ended"])
 def test_update(api: Api, order: str, is_open: bool) -> None:
@@ -153,7 +153,7 @@ def test_update(api: Api, order: str, is_open: bool) -> None:
     assert all(text in page for text in ("epoch 1", "bigshot", "loss"))
 
 
-@sampled(4)
+@sampled(2)
 @in_any_order
 @pytest.mark.parametrize(
     ("said_ns", "value"),
@@ -190,6 +190,7 @@ def test_newest_tag_of_an_open_run(api: Api) -> None:
     assert api.names('tags["colour"] == "start"') == set()
 
 
+@sampled(2)
 @in_any_order
 def test_human_and_actual(api: Api, order: str) -> None:
     """A person's scores and the ground truth are all listed, each record once."""
@@ -293,6 +294,7 @@ def test_target_by_tag(api: Api, order: str) -> None:
     assert api.run(spans[3])["metrics"] == {}
 
 
+@sampled(2)
 @in_any_order
 def test_target_by_model(api: Api, order: str) -> None:
     """Records about a model version are shown for that version, even before its first run."""
@@ -322,7 +324,7 @@ def test_target_by_model(api: Api, order: str) -> None:
     assert api.get(f"projects/{quote(api.project)}/metrics")["runs"] == []
 
 
-@sampled(6)
+@sampled(2)
 @pytest.mark.parametrize(
     "target",
     [
@@ -365,6 +367,7 @@ def test_trace_key_of_several_processes(api: Api, order: str) -> None:
     assert api.run(two)["trace_keys"] == [key]
 
 
+@sampled(2)
 @in_any_order
 def test_trace_without_a_run(api: Api, order: str) -> None:
     """A key with records but without runs is a trace."""
@@ -425,6 +428,7 @@ def test_both_dialects_on_one_span(api: Api) -> None:
     assert found["attributes"]["gen_ai.input.messages"] == '[{"role": "user", "parts": []}]'
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     ("told", "capture", "rest"),
     [

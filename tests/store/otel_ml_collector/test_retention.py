@@ -19,6 +19,7 @@ from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.deleting import BEGAN_NS, Project, make_told
 from tests.support.otel_ml_collector.spans import DAY_NS, make_call, make_record
 from tests.support.otel_ml_collector.stores import Service
+from tests.support.sampling import sampled
 from tests.support.waiting import wait_until
 
 _TIMES: Final = itertools.count(BEGAN_NS + 1_000 * DAY_NS, 1_000 * DAY_NS)
@@ -135,6 +136,7 @@ def test_set_by_api(service: Service) -> None:
     }
 
 
+@sampled(1)
 @pytest.mark.parametrize("days", [-1, 36_501, "many"])
 def test_wrong_days(service: Service, days: Any) -> None:
     """Invalid days are refused with the field that is wrong."""
@@ -198,6 +200,7 @@ def read_pages(service: Service) -> Iterator[list[Any]]:
         cursor = page["next_cursor"]
 
 
+@sampled(1)
 @pytest.mark.parametrize("cursor", ["x", "WyJhIiwxXQ"])
 def test_wrong_cursor_of_storage(service: Service, cursor: str) -> None:
     """An invalid cursor is refused."""

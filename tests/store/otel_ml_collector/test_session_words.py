@@ -16,6 +16,7 @@ from tests.support.otel_ml_collector.asgi import Answered, ask
 from tests.support.otel_ml_collector.deleting import BEGAN_NS, Project
 from tests.support.otel_ml_collector.spans import NOW_NS, id_of, make_call, make_record, make_span
 from tests.support.otel_ml_collector.stores import Service
+from tests.support.sampling import sampled
 
 SESSION: Final = "chat/7"
 WORDS: Final[Sequence[dict[str, Any]]] = [
@@ -70,6 +71,7 @@ READ: Final = [
 ]
 
 
+@sampled(1)
 @pytest.mark.parametrize("is_first", [False, True])
 def test_two_people(place: Project, *, is_first: bool) -> None:
     """Two people's labels of a session are two, sent twice, before or after its runs."""
@@ -147,6 +149,7 @@ def test_update_of_a_session() -> None:
 
 
 # The test IDs are part of the project names, which must not look like the path of a session.
+@sampled(1)
 @pytest.mark.parametrize("path", ["/sessions/chat%2F7", "/users/ada"], ids=["session", "user"])
 def test_deleted(place: Project, path: str) -> None:
     """Session labels are deleted with their session or user, even if they arrive again."""

@@ -29,6 +29,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Service
+from tests.support.sampling import sampled
 
 JSON: Final = {"content-type": "application/json"}
 WANTED: Final = (
@@ -73,6 +74,7 @@ def find(service: Service, project: str, where: str) -> list[str]:
     return sorted(run["run_id"] for run in answered.json["runs"])
 
 
+@sampled(3)
 @pytest.mark.parametrize("value", VALUES, ids=kind_of)
 def test_value_keeps_its_type(service: Service, project: str, value: Any) -> None:
     """Ground truth is returned with its type and time, and is not a score."""
@@ -88,6 +90,7 @@ def test_value_keeps_its_type(service: Service, project: str, value: Any) -> Non
     )
 
 
+@sampled(3)
 @pytest.mark.parametrize("value", VALUES, ids=kind_of)
 def test_value_by_post(service: Service, project: str, value: Any) -> None:
     """Posted ground truth is equal to recorded one; its default name is output."""
@@ -99,6 +102,7 @@ def test_value_by_post(service: Service, project: str, value: Any) -> None:
     assert [one["annotator"] for one in run["evaluations"]] == ["ada"]
 
 
+@sampled(2)
 @pytest.mark.parametrize("value", WRONG, ids=kind_of)
 def test_wrong_value(service: Service, project: str, value: Any) -> None:
     """An invalid value is refused with the reason, posted or as a record, and not stored."""
@@ -111,6 +115,7 @@ def test_wrong_value(service: Service, project: str, value: Any) -> None:
     assert (records.metrics, records.rejected) == ([], {"invalid_actual": 1})
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     ("told", "message"),
     [
@@ -134,6 +139,7 @@ def test_wrong_statement(
     assert (answered.status, message in answered.json["error"]["message"]) == (400, True)
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     ("told", "reason"),
     [
@@ -148,6 +154,7 @@ def test_wrong_record(told: dict[str, Value], reason: str) -> None:
     assert map_all(tell(make_call(), **told)).rejected == {reason: 1}
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     ("resource", "told", "annotator"),
     [
@@ -164,6 +171,7 @@ def test_who_said_it(resource: dict[str, Value], told: dict[str, Value], annotat
     assert [metric.annotator for metric in map_all(span).metrics] == [annotator]
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     ("told", "value"),
     [
@@ -223,6 +231,7 @@ def test_truth_hides_no_score(service: Service, project: str) -> None:
     assert (judge["judge"], judge["evaluations"], judge["mean_score"]) == ("churned", 2, 0.25)
 
 
+@sampled(1)
 @pytest.mark.parametrize("columns", ["run_id,truth,label", "*"])
 @pytest.mark.parametrize("has_keys", [False, True])
 def test_export(service: Service, project: str, columns: str, has_keys: bool) -> None:

@@ -27,7 +27,7 @@ from tests.support.recorded.__main__ import PEOPLE, environment_of
 from tests.support.recorded.further import ABOUT_FURTHER, FURTHER_COLUMNS, FURTHER_EMITTERS
 from tests.support.recorded.recorders._cases import LATER
 from tests.support.recorded.recorders._openai import ASKED
-from tests.support.sampling import at_night
+from tests.support.sampling import at_night, sampled
 from tests.unit.recorded.test_emitters import (
     ANSWER,
     CASES,
@@ -367,6 +367,7 @@ def expect(call: Call) -> dict[str, set[str]]:
     return wanted | {cell: {SILENT} for cell in call.untold}
 
 
+@sampled(60)
 @pytest.mark.parametrize(("name", "place"), ALL)
 def test_call(name: str, place: int) -> None:
     """Each cell of a call equals the provider's data, or the emitter does not write it."""
@@ -376,6 +377,7 @@ def test_call(name: str, place: int) -> None:
     assert {cell: said for cell, said in found.items() if said not in expect(call)[cell]} == {}
 
 
+@sampled(12)
 @pytest.mark.parametrize("name", CALLS)
 def test_no_other_call(name: str) -> None:
     """The number of counted calls equals the number of calls that the library made or reported."""

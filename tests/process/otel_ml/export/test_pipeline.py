@@ -29,7 +29,7 @@ from tests.support.folders import ROOT
 from tests.support.otel_ml.otlp_sink import Received, Reply, Sink, closed_address, open_sink
 from tests.support.otel_ml.recording import attributes
 from tests.support.otel_ml.scripts import ask_script, run_script
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 from tests.support.waiting import elapsed, wait_until
 
 LATE_MS = "60000"
@@ -73,6 +73,7 @@ def said(caplog: pytest.LogCaptureFixture, words: str) -> list[str]:
 # A full queue.
 
 
+@sampled(1)
 @pytest.mark.parametrize(("most", "calls"), [(1, 100), (10, 500), (100, 5_000)])
 def test_tight_loop_through_a_small_queue(
     tmp_path: Path, sink: Sink, most: int, calls: int
@@ -187,6 +188,7 @@ def test_call_waits_a_tenth_of_a_second(durations: tuple[list[float], float, int
     assert 0.09 < waited[len(waited) // 2] < 0.15
 
 
+@at_night
 def test_calls_wait_five_seconds_a_minute(durations: tuple[list[float], float, int]) -> None:
     """All calls together wait at most 5 s a minute, however many spans are delivered."""
     waited_s = sum(durations[0][1:])
@@ -247,6 +249,7 @@ def test_retry_after_is_kept(client: Client, sink: Sink) -> None:
     assert third - second >= 1.0
 
 
+@at_night
 @pytest.mark.parametrize(("headers", "least_s"), [({"retry-after": "1"}, 1.0), ({}, 0.25)])
 def test_receiver_is_left_alone_in_a_hurry(
     client: Client, sink: Sink, headers: dict[str, str], least_s: float
@@ -274,6 +277,7 @@ def test_flush_waits_as_long_as_the_receiver_asks(
     assert (sink.address in text, "7 spans" in text) == (True, True)
 
 
+@at_night
 def test_flush_remembers_the_longest_pause(client: Client, sink: Sink) -> None:
     """A success does not shorten how long a flush waits for a receiver that asks for delays."""
     replies = [Reply(503, {"retry-after": "3"}), Reply()]
@@ -285,6 +289,7 @@ def test_flush_remembers_the_longest_pause(client: Client, sink: Sink) -> None:
     assert client.flush() == Delivery(delivered=1)  # after 6 s without progress
 
 
+@at_night
 def test_exit_waits_as_long_as_the_receiver_asks(tmp_path: Path, sink: Sink) -> None:
     """A process that ends waits for twice the requested delay, and reports it."""
     sink.reply = Failing(Reply(503, {"retry-after": "3"}), 2)
@@ -310,6 +315,7 @@ def test_recovery_is_reported(client: Client, sink: Sink, caplog: pytest.LogCapt
     )
 
 
+@at_night
 def test_losses_of_an_outage_are_reported(
     monkeypatch: pytest.MonkeyPatch, sink: Sink, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -327,6 +333,7 @@ def test_losses_of_an_outage_are_reported(
     client.close()
 
 
+@at_night
 def test_recovery_is_reported_once_a_minute(
     client: Client, sink: Sink, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -501,6 +508,7 @@ def test_request_that_takes_long_is_not_followed_at_once(client: Client, sink: S
     assert second - first >= 1.0
 
 
+@at_night
 def test_span_that_is_too_large_is_lost_alone(client: Client, sink: Sink) -> None:
     """A span that is too large alone is lost, and all others of its batch are delivered."""
     sink.reply = lambda request: Reply(
@@ -541,6 +549,7 @@ def test_rejection_is_said_once(
     assert len(said(caplog, "reject.*too old")) == 1
 
 
+@at_night
 def test_no_more_is_rejected_than_was_sent(client: Client, sink: Sink) -> None:
     """If a receiver rejects more spans than were sent, all of them count as rejected."""
     sink.reply = lambda _: partial_success(1_000)
@@ -620,16 +629,19 @@ def test_flush_tells_that_it_gave_up(quiet: Quiet, name: str) -> None:
     assert not delivery
 
 
+@at_night
 def test_flush_tells_that_nobody_listens(quiet: Quiet) -> None:
     """A flush that gave up because the connection was refused reports this reason."""
     assert quiet.deliveries["refused"].reason == "connection refused"
 
 
+@at_night
 def test_flush_tells_that_nobody_answers(quiet: Quiet) -> None:
     """A flush that gave up because the receiver is silent reports a reason."""
     assert quiet.deliveries["hanging"].reason
 
 
+@at_night
 def test_close_gives_up(quiet: Quiet) -> None:
     """Closing takes at most 10 s if the receiver accepts the request and never responds."""
     assert quiet.took_s["close"] < 10.0

@@ -28,6 +28,7 @@ from otel_ml.export.documents import DocumentQueue, HashedText
 from otel_ml.redaction import Redaction
 from tests.support.otel_ml.otlp_sink import Received, Reply, Sink, closed_address, open_sink
 from tests.support.otel_ml.scripts import ask_script, run_script
+from tests.support.sampling import sampled
 from tests.support.waiting import wait_until
 
 LONG = "x" * 100_000
@@ -369,6 +370,7 @@ def test_copies_of_large_arrays_are_bounded(client: Client, sink: Sink) -> None:
     assert len(values(sink)) == 1
 
 
+@sampled(3)
 @pytest.mark.parametrize(
     "value",
     [

@@ -27,6 +27,7 @@ from otel_ml.reader import (
 from tests.process.otel_ml.reader.servers import Answer, answering
 from tests.support.certificates import make_certificate
 from tests.support.collector import CollectorProcess, running
+from tests.support.sampling import sampled
 
 PROJECT: Final = "p"
 RUN_ID: Final = f"{'f' * 32}-{'f' * 16}"
@@ -152,6 +153,7 @@ def test_server_that_says_nothing() -> None:
         dripping.join(10)
 
 
+@sampled(3)
 @pytest.mark.parametrize(
     ("answer", "error"),
     [

@@ -16,6 +16,7 @@ from otel_ml.reader import BadQuery, Reader, Run, Runs
 from tests.process.otel_ml.reader.servers import Server, answering, passing_on
 from tests.support.collector import CollectorProcess
 from tests.support.load import PROTOBUF, make_request, run_ids
+from tests.support.sampling import sampled
 from tests.unit.otel_ml.test_notebook import plain_of
 
 PROJECT: Final = "listed"
@@ -90,6 +91,7 @@ def test_truth_asks_for_one(runs: Runs, server: Server) -> None:
     assert not Reader("nothing", endpoint=server.endpoint).runs()
 
 
+@sampled(3)
 @pytest.mark.parametrize("order", ["oldest", "newest"])
 @pytest.mark.parametrize("place", [0, 1, 700, RUNS - 1, -1, -3, -RUNS])
 def test_index(server: Server, stored: list[str], order: Any, place: int) -> None:
@@ -116,6 +118,7 @@ def test_index_of_a_limited_list(server: Server, stored: list[str]) -> None:
             runs[place]
 
 
+@sampled(1)
 @pytest.mark.parametrize("place", [RUNS, -RUNS - 1])
 def test_index_beyond_the_list(runs: Runs, place: int) -> None:
     """An index out of range raises an error that names it."""
@@ -123,6 +126,7 @@ def test_index_beyond_the_list(runs: Runs, place: int) -> None:
         runs[place]
 
 
+@sampled(1)
 @pytest.mark.parametrize("at", ["0", 1.5, None, slice("a", None)])
 def test_index_that_is_none(runs: Runs, at: Any) -> None:
     """An index that is neither an integer nor a slice raises a TypeError without a request."""
@@ -130,6 +134,7 @@ def test_index_that_is_none(runs: Runs, at: Any) -> None:
         runs[at]
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     "at",
     [slice(3), slice(2, 9, 3), slice(600, 602), slice(5, 2), slice(-4, None), slice(1127, None)],
@@ -266,6 +271,7 @@ def test_collector_that_hangs_is_not_waited_for() -> None:
     assert took_s < 60
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     "body",
     [b"null", b"[]", b"{}", b'{"runs": 5, "next_cursor": null}', b'{"runs": [{}]}', b"<html>"],

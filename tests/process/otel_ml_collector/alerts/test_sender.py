@@ -18,6 +18,7 @@ from otel_ml_collector.settings.alert_targets import AlertTarget
 from tests.support.certificates import make_certificate
 from tests.support.otel_ml_collector.alerts.world import make_target
 from tests.support.otlp_sink import Reply, http_sink
+from tests.support.sampling import sampled
 
 REQUEST: Final = AlertRequest(b'{"a":1}', {"webhook-id": "7"})
 PRIVATE: Final = (
@@ -63,6 +64,7 @@ DISGUISED: Final = (
 )
 
 
+@sampled(8)
 @pytest.mark.parametrize("address", PRIVATE)
 def test_private_addresses(address: str) -> None:
     """A private, loopback or link-local address is refused unless the settings allow it."""
@@ -91,12 +93,14 @@ def test_link_local_addresses(address: str) -> None:
     assert not is_allowed(address, allow_private=True, allow_link_local=False)
 
 
+@sampled(2)
 @pytest.mark.parametrize("address", NEVER)
 def test_no_machine(address: str) -> None:
     """An address that does not belong to one machine is never allowed."""
     assert not is_allowed(address, allow_private=True)
 
 
+@sampled(3)
 @pytest.mark.parametrize("host", DISGUISED)
 def test_disguised_addresses(host: str) -> None:
     """No spelling of this machine's address is connected to, unless the settings allow it."""
@@ -157,6 +161,7 @@ def test_redirects(status: int) -> None:
         assert (len(sink.requests), other.requests) == (1, [])
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     ("status", "is_final"),
     [(400, True), (413, True), (422, True), (401, False), (404, False), (429, False), (500, False)],

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.otel_ml_collector.api.world import EXAMPLES, Asked, ask_all, examples_of
 from tests.support.otel_ml_collector.stores import open_service
+from tests.support.sampling import at_night
 
 TEXTS = ("application/json", "application/x-ndjson", "text/")
 
@@ -66,11 +67,13 @@ def lacking(described: Any) -> list[str]:
     ]
 
 
+@at_night
 def test_every_operation_has_examples(described: Any) -> None:
     """Each required parameter, each body and each text response has an example."""
     assert lacking(described) == []
 
 
+@at_night
 def test_examples_are_valid(described: Any) -> None:
     """Each example is valid for its own schema."""
     schemas, examples = {}, {}
@@ -86,6 +89,7 @@ def test_examples_are_valid(described: Any) -> None:
     assert len(examples) > 100
 
 
+@at_night
 def test_examples_are_shaped_as_answers(world: tuple[Any, dict[str, Asked]]) -> None:
     """Each example response has the fields and types of a real response."""
     described, asked = world
@@ -105,6 +109,7 @@ def shape(value: Any) -> Any:
     return type(value).__name__
 
 
+@at_night
 def test_no_framework_errors(described: Any) -> None:
     """Every error response has the same schema."""
     for name, operation in operations(described):

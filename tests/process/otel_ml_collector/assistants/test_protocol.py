@@ -33,6 +33,7 @@ from tests.support.otel_ml_collector.asgi import HOST, Answered, ask, ask_async
 from tests.support.otel_ml_collector.cli.program import environment, otel_ml
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import sampled
 from tests.support.waiting import async_wait_until, elapsed
 
 JSON: Final = {
@@ -225,6 +226,7 @@ def test_one_json(service: Service) -> None:
         assert unknown["error"] == expected
 
 
+@sampled(1)
 @pytest.mark.parametrize("project", ["", "below"])
 def test_links_below_a_path(service: Service, project: str) -> None:
     """Links in a response begin with the path of the proxy."""
@@ -236,6 +238,7 @@ def test_links_below_a_path(service: Service, project: str) -> None:
     assert link.startswith(f"http://localhost:4318/otel-ml/{'projects/below' if project else ''}")
 
 
+@sampled(1)
 @pytest.mark.parametrize("method", ["GET", "DELETE", "PUT"])
 def test_post_only(service: Service, method: str) -> None:
     """Methods other than POST are answered with 405."""
@@ -322,6 +325,7 @@ def test_no_mcp(tmp_path: Path) -> None:
         assert collector.post("/mcp", json.dumps(CALL).encode(), JSON)[0] == 404
 
 
+@sampled(1)
 @pytest.mark.parametrize(("key_id", "limits"), [("k", OF_KEY), ("", OF_ALL)])
 def test_pace(key_id: str, limits: tuple[int, int]) -> None:
     """A key has a limit of calls at once and per minute, and the error says when to try again."""

@@ -20,6 +20,7 @@ from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.cli.program import otel_ml
 from tests.support.otel_ml_collector.spans import id_of, make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import sampled
 
 RUNS: Final = 3
 WRITERS: Final = 6
@@ -135,6 +136,7 @@ def test_other_words(writing: Service, project: str, runs: list[Span]) -> None:
     assert [one[:2] for one in evaluations(writing, runs[0])] == [GOOD[:2], ("seen", "agent")]
 
 
+@sampled(3)
 @pytest.mark.parametrize(
     ("given", "told"),
     [

@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from otel_ml_collector.cli import main
+from tests.support.sampling import sampled
 
 APP = """
 import os
@@ -90,6 +91,7 @@ SIZED = ("--baseline", "sizes.jsonl", "--judge", "app.py:size")
 FAIL = "--fail-if"
 
 
+@sampled(16)
 @pytest.mark.parametrize(
     ("changed", "arguments", "status"),
     [

@@ -17,7 +17,7 @@ from otel_ml.reader import BadQuery, NotFound, Reader
 from otel_ml_collector.cli import main
 from tests.process.otel_ml.reader.servers import answering, passing_on
 from tests.support.collector import CollectorProcess, running
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 QA = Dataset("qa", [{"inputs": {"a": a}, "expected": a + 1} for a in range(40)])
 
@@ -65,6 +65,7 @@ def test_list(results: list[Result], capsys: pytest.CaptureFixture[str]) -> None
     assert main(["experiments", "--where", 'dataset == "none"']) == 1
 
 
+@at_night
 def test_list_says_what_came_of_each(
     collector: CollectorProcess, results: list[Result], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,6 +84,7 @@ def test_list_says_what_came_of_each(
     assert re.search(r"worse +exact=0.65", capsys.readouterr().out)
 
 
+@at_night
 def test_experiments_are_as_runs(collector: CollectorProcess, results: list[Result]) -> None:
     """The reader's list of experiments has a length, an index, slices and a table."""
     names = [one.experiment.name for one in reversed(results)]
@@ -103,6 +105,7 @@ def test_experiments_are_as_runs(collector: CollectorProcess, results: list[Resu
     assert repr(listed).startswith("<Experiments tried ")
 
 
+@at_night
 def test_list_of_experiments_reads_once(collector: CollectorProcess, results: list[Result]) -> None:
     """Iterating over the reader's experiments requests each page once."""
     with answering(passing_on(collector.endpoint)) as between:
@@ -136,6 +139,7 @@ def test_compare(
     assert main(["compare", *ids, *more]) == status
 
 
+@at_night
 def test_refused_condition(results: list[Result], capsys: pytest.CaptureFixture[str]) -> None:
     """An error in a condition is shown with its position."""
     ids = [result.experiment.id for result in results]
@@ -174,6 +178,7 @@ def test_reports(results: list[Result], tmp_path: Path, capsys: pytest.CaptureFi
     assert printed.err == "otel-ml: --fail-if worse\n"
 
 
+@at_night
 def test_baseline_is_named(
     collector: CollectorProcess, results: list[Result], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -187,6 +192,7 @@ def test_baseline_is_named(
     assert result.verdict == "worse"
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     "words",
     [
@@ -281,6 +287,7 @@ def long(question: int) -> None:
     trace.get_current_span().set_attribute("gen_ai.usage.output_tokens", 290 + question % 20)
 
 
+@at_night
 def test_version_that_costs_more(
     collector: CollectorProcess, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -297,6 +304,7 @@ def test_version_that_costs_more(
     assert main(["compare", "written:v2", "written:v1", "--fail-if", "maybe-worse"]) == 0
 
 
+@at_night
 def test_new_version(collector: CollectorProcess, capsys: pytest.CaptureFixture[str]) -> None:
     """A version that is too new for a verdict has "not enough data", as on the pages."""
     client = Client("tried", endpoint=collector.endpoint, join=False)
@@ -308,6 +316,7 @@ def test_new_version(collector: CollectorProcess, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out.startswith("fresh:v2 vs fresh:v1: not enough data\n")
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     ("words", "status"),
     [
@@ -351,6 +360,7 @@ def test_versions_of_two_models(
     )
 
 
+@at_night
 def test_versions_have_the_words_of_the_page(
     collector: CollectorProcess,
     versions: Reader,
@@ -412,6 +422,7 @@ def test_experiments_decide_about_versions(
     assert main(["compare", *words]) == status
 
 
+@at_night
 def test_versions_have_one_verdict(
     collector: CollectorProcess, tuned: list[Result], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -455,6 +466,7 @@ def test_versions_have_one_verdict(
         assert "tuned wrong vs tuned right" in text
 
 
+@at_night
 def test_names_of_experiments(results: list[Result], capsys: pytest.CaptureFixture[str]) -> None:
     """Experiments can be compared by name; for an unknown name the error suggests a similar one."""
     assert main(["compare", "right", "wrong"]) == 1
@@ -465,6 +477,7 @@ def test_names_of_experiments(results: list[Result], capsys: pytest.CaptureFixtu
     assert "There is no experiment 'wrng': did you mean wrong?" in capsys.readouterr().err
 
 
+@at_night
 def test_alias_is_a_baseline(
     collector: CollectorProcess, tuned: list[Result], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -504,6 +517,7 @@ def test_experiments_have_the_digits_of_the_page(
         assert judge["sentence"] in page.read().decode()
 
 
+@at_night
 def test_reader_says_what_is_wrong(collector: CollectorProcess) -> None:
     """The reader raises an error with the API's message if it cannot compare."""
     with Reader("tried", endpoint=collector.endpoint) as reader:

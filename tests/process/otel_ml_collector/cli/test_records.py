@@ -75,6 +75,7 @@ def test_table(endpoint: str) -> None:
     ]
 
 
+@at_night
 def test_sums(collector: CollectorProcess, endpoint: str) -> None:
     """Sums are one line, or one per group; JSON is the response of the API."""
     asked = ("runs", "--project", PROJECT, "--where", 'kind == "model"')
@@ -94,6 +95,7 @@ def test_sums(collector: CollectorProcess, endpoint: str) -> None:
     assert b"Invalid group" in refused.stderr
 
 
+@at_night
 def test_previews_are_columns_in_each_format(endpoint: str) -> None:
     """The columns inputs_preview and outputs_preview of an export work in a list, too."""
     asked = ("--project", PROJECT, "--limit", "1", "--where", 'model == "judged"')
@@ -105,6 +107,7 @@ def test_previews_are_columns_in_each_format(endpoint: str) -> None:
     assert json.loads(done.stdout)["runs"] == [wanted]
 
 
+@at_night
 def test_silent_roots(endpoint: str) -> None:
     """A root without own texts and scores shows the texts and the worst score of its children."""
     client = Client("silent", endpoint=endpoint)
@@ -160,6 +163,7 @@ def test_json_is_the_answer_of_the_api(collector: CollectorProcess, endpoint: st
     assert json.loads(models.stdout) == collector.get("/projects/shop%2Frecords/models")
 
 
+@at_night
 def test_csv_is_read_again(endpoint: str) -> None:
     """CSV has plain cells, JSON for nested values, and no formulas for spreadsheets."""
     names = "model,inputs_preview,tags,scores"
@@ -199,6 +203,7 @@ def test_models_and_versions(endpoint: str) -> None:
     assert rows(versions.stdout) == [["version", "runs", "judges"], ["1", "1", "brief:v1=4"]]
 
 
+@at_night
 def test_models_and_metrics_of_runs_that_match(endpoint: str) -> None:
     """A filter counts only matching runs of models, and lists metrics only of matching runs."""
     asked = ("--where", 'tags["client"] == "acme"', "--columns", "model,runs,errors")
@@ -211,6 +216,7 @@ def test_models_and_metrics_of_runs_that_match(endpoint: str) -> None:
         assert (rows(done.stdout), done.returncode) == (found, 2 - len(found))
 
 
+@at_night
 def test_metrics(endpoint: str) -> None:
     """The runs that logged metrics are listed, and the points of one metric."""
     listed = otel_ml(endpoint, "metrics", "--project", PROJECT, "--format", "json")
@@ -248,7 +254,7 @@ def test_storage(endpoint: str) -> None:
     assert otel_ml(endpoint, "storage", "--rebuild", "yesterday").returncode == USAGE
 
 
-@sampled(4)
+@sampled(1)
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
@@ -290,6 +296,7 @@ def test_statuses(endpoint: str, arguments: tuple[str, ...], status: int, messag
     assert len(said.splitlines()) == (1 if message else 0)
 
 
+@at_night
 def test_retention_of_an_unknown_project(endpoint: str) -> None:
     """A retention for a misspelt project is refused and not stored."""
     done = otel_ml(endpoint, "retention", "shp", "--records", "30")
@@ -299,6 +306,7 @@ def test_retention_of_an_unknown_project(endpoint: str) -> None:
     assert "shp" not in [item["project"] for item in stored["projects"]]
 
 
+@at_night
 def test_place_in_a_filter(endpoint: str) -> None:
     """An error in a filter is marked by a caret below the relevant part of the filter."""
     where = 'tags["日本"] == "x\x1b[2J" and ' + "model == 'a' and " * 20 + "colour > 3"
@@ -316,6 +324,7 @@ def test_place_in_a_filter(endpoint: str) -> None:
     ]
 
 
+@at_night
 def test_reader_that_has_enough(endpoint: str) -> None:
     """If the reader of its pipe goes away, a command exits silently like other programs."""
     command = [*PROGRAM, "runs", "--project", "many records", "--limit", "1200"]
@@ -348,6 +357,7 @@ def test_endpoint_of_the_settings(endpoint: str, tmp_path: Any) -> None:
         assert (done.returncode, done.stdout) == (0, b"model\nfit\n")
 
 
+@at_night
 def test_invalid_endpoint_of_the_environment() -> None:
     """An invalid address is named with its variable."""
     done = otel_ml('"nowhere"', "runs", "--project", PROJECT)
@@ -355,6 +365,7 @@ def test_invalid_endpoint_of_the_environment() -> None:
     assert done.stderr.decode().startswith("otel-ml: Invalid OTEL_ML_ENDPOINT 'nowhere': expected ")
 
 
+@at_night
 def test_changed_constants(collector: CollectorProcess) -> None:
     """A single version is listed with the changes of its constants, such as a long prompt."""
     client = Client("prompts", endpoint=collector.endpoint)
@@ -428,6 +439,7 @@ def test_release_for_whom(collector: CollectorProcess) -> None:
     assert (others.returncode, others.stderr) == (0, b"")
 
 
+@at_night
 def test_release(collector: CollectorProcess) -> None:
     """A new version is listed with the previous version, without enough data."""
     client = Client("released", endpoint=collector.endpoint)
@@ -491,6 +503,7 @@ def test_variability(collector: CollectorProcess) -> None:
         assert found == reader.variability("answer")
 
 
+@at_night
 def test_fields(collector: CollectorProcess) -> None:
     """Fields of a model are listed with their verdict, and one field with its parts."""
     client = Client("fielded", endpoint=collector.endpoint)

@@ -77,6 +77,7 @@ def test_plan_then_scores(shop: JudgedShop) -> None:
     assert of_past["start_ns"] <= run["start_ns"] < of_past["start_ns"] + 86_400 * 10**9
 
 
+@at_night
 def test_newest_runs(shop: JudgedShop) -> None:
     """With a number of runs, the newest are scored; live traffic is judged at the same time."""
     shop.send(4, days_ago=9)
@@ -91,6 +92,7 @@ def test_newest_runs(shop: JudgedShop) -> None:
     assert shop.call("GET", "/fits")[1]["calls_today"] == 2
 
 
+@at_night
 def test_budget_of_a_backfill(shop: JudgedShop) -> None:
     """A backfill never costs more than the confirmed dollars, and stops with the reason."""
     shop.send(20, days_ago=3)
@@ -102,6 +104,7 @@ def test_budget_of_a_backfill(shop: JudgedShop) -> None:
     assert ended["scored"] == ended["calls"] == len(shop.model.requests)
 
 
+@at_night
 def test_stop_and_change(shop: JudgedShop) -> None:
     """A running backfill can be stopped; a change or deletion of the judge also stops it."""
     shop.send(30, days_ago=3)
@@ -164,6 +167,7 @@ def test_refused_backfills(shop: JudgedShop) -> None:
     assert not shop.model.requests
 
 
+@at_night
 def test_errors_of_a_backfill(shop: JudgedShop) -> None:
     """A run without a usable reply gets an error once and is not planned again."""
 
@@ -180,6 +184,7 @@ def test_errors_of_a_backfill(shop: JudgedShop) -> None:
     assert shop.call("POST", "/fits/backfill-plan", {})[1]["runs"] == 0
 
 
+@at_night
 def test_commands_of_backfills(shop: JudgedShop, capsys: pytest.CaptureFixture[str]) -> None:
     """`judge backfill` prints the cost, and without a terminal it starts only with --yes."""
     place = ("--project", shop.project, "--endpoint", shop.collector.endpoint)

@@ -124,12 +124,14 @@ def test_workers_and_collector(tmp_path: Path) -> None:
         assert len(model.requests) == 30
 
 
+@at_night
 def test_no_connection(capsys: pytest.CaptureFixture[str]) -> None:
     """A worker without a model connection exits with one line that names the missing setting."""
     assert main(["judge-worker", "--judge-connections", ""]) == 2
     assert "set judge_connections" in capsys.readouterr().err
 
 
+@at_night
 def test_wrong_key(tmp_path: Path) -> None:
     """A worker with an invalid key exits with one line that says so."""
     otel_ml("keys", "add", "--data-dir", str(tmp_path), "--project=*", "--scope=admin")

@@ -12,6 +12,7 @@ from otel_ml_collector.judges.provider import ModelCaller, NoAnswer
 from otel_ml_collector.settings.connections import Connection, read_connections
 from tests.support.language_model import KEY, OBEDIENT, LanguageModel, language_model
 from tests.support.otlp_sink import http_sink
+from tests.support.sampling import sampled
 
 RUBRIC: Final = Rubric("Is it so?", "small", parameters={"temperature": 0})
 PROMPT: Final = RUBRIC.write_prompt(JudgedRun("Why?", "Because."))
@@ -107,6 +108,7 @@ def test_retries(model: LanguageModel) -> None:
     assert len(model.requests) == 10
 
 
+@sampled(2)
 @pytest.mark.parametrize("status", [401, 402, 403, 404, 302])
 def test_misconfigured(model: LanguageModel, status: int) -> None:
     """A wrong key, model or address is not retried, and the error applies to all runs."""
@@ -127,6 +129,7 @@ def test_redirect_is_not_followed(model: LanguageModel) -> None:
         assert sink.requests == []
 
 
+@sampled(3)
 @pytest.mark.parametrize(
     "raw",
     [

@@ -12,7 +12,7 @@ from otel_ml_collector.cli.program import main
 from otel_ml_collector.judges.rubric_judge import is_sampled
 from tests.support.judged_shop import FITS, SHOP, JudgedShop, judging
 from tests.support.language_model import KEY, LanguageModel, ModelRequest, language_model
-from tests.support.sampling import at_night
+from tests.support.sampling import at_night, sampled
 from tests.support.waiting import wait_until
 
 # Each test has its own project, and the connection lists all but one of them.
@@ -123,6 +123,7 @@ def test_redaction(shop: JudgedShop) -> None:
     assert '"[removed]"' in request.prompt
 
 
+@at_night
 def test_misconfigured_connection(shop: JudgedShop) -> None:
     """A refused key stops the judge with the reason as its state, and no run gets an error."""
     shop.model.statuses.extend([401] * 100)
@@ -134,6 +135,7 @@ def test_misconfigured_connection(shop: JudgedShop) -> None:
     assert len(shop.model.requests) <= 8
 
 
+@at_night
 def test_busy_provider(shop: JudgedShop) -> None:
     """Responses 429 and 5xx are retried until there is a reply."""
     shop.model.statuses.extend([429, 503])
@@ -156,6 +158,7 @@ def test_budget_in_calls(shop: JudgedShop) -> None:
     assert set(shop.model.count_prompts().values()) == {1}
 
 
+@at_night
 def test_budget_in_dollars(shop: JudgedShop) -> None:
     """A budget in dollars stops the judge; running calls may complete."""
     shop.save(dollars_per_day=0.003)
@@ -165,6 +168,7 @@ def test_budget_in_dollars(shop: JudgedShop) -> None:
     assert 3 <= len(shop.model.requests) <= 6
 
 
+@at_night
 def test_many_at_once(shop: JudgedShop) -> None:
     """Runs that arrive right after more runs than one read returns are judged."""
     shop.save(sample=0.05)
@@ -234,6 +238,7 @@ def test_trial(shop: JudgedShop) -> None:
     assert {call["tags"]["otel_ml.judging.run"] for call in calls} == {*runs.values()}
 
 
+@at_night
 def test_trial_finds_trouble(shop: JudgedShop) -> None:
     """A trial with a misconfigured connection returns the provider's error."""
     shop.send(1)
@@ -243,6 +248,7 @@ def test_trial_finds_trouble(shop: JudgedShop) -> None:
     assert "the provider answered 404" in answer["error"]["message"]
 
 
+@at_night
 def test_commands(shop: JudgedShop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The command line saves a judge from a file, tries it, turns it on and off, and deletes it."""
     file = tmp_path / "fits.toml"
@@ -354,6 +360,7 @@ def test_killed_while_asking(tmp_path: Path) -> None:
         assert len(model.requests) == 44
 
 
+@at_night
 def test_judge_of_the_file(tmp_path: Path) -> None:
     """A judge of the settings file is on, cannot be changed elsewhere, and disappears with it."""
     table = json.dumps([{**FITS, "name": "filed", "project": SHOP}])
@@ -371,6 +378,7 @@ def test_judge_of_the_file(tmp_path: Path) -> None:
             wait_until(lambda: JudgedShop(collector, model).call("GET", "/filed")[0] == 404)
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     ("changes", "field", "message"),
     [

@@ -14,6 +14,7 @@ from tests.support.collector import CollectorProcess, running
 from tests.support.keys import PROTOBUF
 from tests.support.load import make_request
 from tests.support.otel_ml_collector.asgi import Answered
+from tests.support.sampling import sampled
 
 PROXY, STRANGER = "127.0.0.1", "127.0.0.2"
 ACCESS: Final = {
@@ -98,6 +99,7 @@ def test_without_a_user(collector: CollectorProcess) -> None:
         assert (page.status, page.headers["location"][:13]) == (303, "/sign-in?next")
 
 
+@sampled(5)
 @pytest.mark.parametrize(
     ("who", "path", "method", "status"),
     [

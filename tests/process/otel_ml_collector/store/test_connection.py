@@ -17,7 +17,7 @@ from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tables import RUNS
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.stores import open_store
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 # Another process opens the store and prints the outcome.
 OPENER = """
@@ -79,7 +79,7 @@ def test_backup_as_folder(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["backup.json"]
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.parametrize("name", ["a folder", "100%", "a%41", "#1", "ü", "a&b=c"])
 def test_quoted_folder(tmp_path: Path, name: str) -> None:
     """A folder with any name can be given in an address, and nothing is written outside it."""
@@ -104,6 +104,7 @@ def test_second_process(tmp_path: Path) -> None:
         )
 
 
+@at_night
 def test_second_process_leaves_no_trace(tmp_path: Path) -> None:
     """The first process continues after a second one was refused."""
     with open_store(tmp_path) as store:
@@ -171,6 +172,7 @@ def test_interrupted_creation(tmp_path: Path) -> None:
         assert store.reader.rows(NAMES, {}) == [{"name": "one"}]
 
 
+@sampled(3)
 @pytest.mark.parametrize(
     "address",
     [

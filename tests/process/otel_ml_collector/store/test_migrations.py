@@ -45,7 +45,7 @@ from tests.support.otel_ml_collector.spans import (
     make_start,
 )
 from tests.support.otel_ml_collector.stores import Service, Store, open_service, open_store
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 from tests.support.waiting import elapsed, wait_until
 
 # Tables that keep replaced parts for as long as older stores did.
@@ -346,6 +346,7 @@ def test_killed_migration(tmp_path: Path, olds: Olds, delay_s: float) -> None:
         assert answers(service, OLDEST_SCHEMA, old.spans) == old.expected
 
 
+@at_night
 def test_numbers_of_an_older_store_stay(tmp_path: Path) -> None:
     """A store keeps its version numbers; more structures of an old version share one new number."""
     with open_store(tmp_path) as store:
@@ -389,6 +390,7 @@ def test_too_old_store(tmp_path: Path, version: int) -> None:
         assert client.query("SHOW TABLES").result_rows == [("store_meta",), ("views",)]
 
 
+@sampled(1)
 @pytest.mark.parametrize("version", [OLDEST_SCHEMA - 1, OLDEST_SCHEMA])
 def test_backup_of_an_older_store(tmp_path: Path, olds: Olds, version: int) -> None:
     """A restored backup of an older store gives the same answers; a too old backup is refused."""

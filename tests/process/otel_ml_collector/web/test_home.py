@@ -17,6 +17,7 @@ from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import SECOND_NS, make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
 from tests.support.otel_ml_collector.wire import encode
+from tests.support.sampling import sampled
 
 NAMES: Final = [f"Project {number:04}" for number in range(1_120)]
 ROW: Final = re.compile(r'<td class="l1"[^>]*><a href="/projects/[^"/]+">([^<]+)</a></td>')
@@ -75,6 +76,7 @@ def test_walk(service: Service) -> None:
     assert found == NAMES
 
 
+@sampled(1)
 @pytest.mark.parametrize("find", ["project 01", "PROJECT 01", " ject 01"])
 def test_find(service: Service, find: str) -> None:
     """Projects are found by a part of their name, on the page and in JSON."""
@@ -103,6 +105,7 @@ def test_cursor(service: Service) -> None:
     assert (found, pages) == (NAMES, 3)
 
 
+@sampled(1)
 @pytest.mark.parametrize("cursor", ["x", "WzEsMl0", "WyIyMDI2IiwgMV0", "WyJub3doZW4iLCJhIl0"])
 def test_wrong_cursor(service: Service, cursor: str) -> None:
     """An invalid cursor is refused, and the error names the field."""
@@ -155,6 +158,7 @@ def test_status_of_quiet_projects(service: Service) -> None:
     assert "1 could not be checked" in unchecked
 
 
+@sampled(1)
 @pytest.mark.parametrize("query", ["", "project=a", "project=a&of=51", "project=a&of=x"])
 def test_wrong_status(service: Service, query: str) -> None:
     """A status request without projects, or with too many, is refused."""

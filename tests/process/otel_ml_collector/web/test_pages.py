@@ -34,7 +34,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Service
-from tests.support.sampling import harder, sampled
+from tests.support.sampling import at_night, harder, sampled
 
 OPEN_ID = span_id(4)
 HOSTILE = '<script>alert("1")</script>\' & {{ 7*7 }} 日本'
@@ -255,7 +255,7 @@ def test_bad_filter(service: Service, project: str) -> None:
     assert "Unknown field &#39;colour&#39;" in answered.text
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.parametrize(
     ("path", "status", "text"),
     [
@@ -304,6 +304,7 @@ def begin(service: Service, project: str, *, goodbye: bool, age_s: int = 90) -> 
     return run
 
 
+@at_night
 def test_running(service: Service, project: str) -> None:
     """An unfinished run is listed with its state, its inputs and its time so far."""
     run = begin(service, project, goodbye=False)
@@ -314,6 +315,7 @@ def test_running(service: Service, project: str) -> None:
     assert 90_000 <= int(elapsed.replace(",", "")) < 150_000
 
 
+@at_night
 def test_page_of_a_running_run(service: Service, project: str) -> None:
     """The page of a running run shows its time so far, and that there is no output yet."""
     run = begin(service, project, goodbye=False)
@@ -326,6 +328,7 @@ def test_page_of_a_running_run(service: Service, project: str) -> None:
     assert page.count('class="open"') == 1
 
 
+@at_night
 def test_page_of_a_crashed_run(service: Service, project: str) -> None:
     """The page of a crashed run shows since when its process has been silent."""
     before = time.time_ns()
@@ -361,6 +364,7 @@ def test_only_open_runs(service: Service, project: str) -> None:
     assert f">{project}</a>" in get(service, "/").text
 
 
+@at_night
 def test_metrics_page_of_an_open_run(service: Service, project: str) -> None:
     """The metrics page of an unfinished run shows its model and its state."""
     run = begin(service, project, goodbye=False)
@@ -376,6 +380,7 @@ def test_metrics_page_of_an_open_run(service: Service, project: str) -> None:
     assert '<span class="run">running</span>' in page
 
 
+@at_night
 def test_metrics_alone(service: Service, project: str) -> None:
     """Metrics are shown even if nothing else of their run has arrived."""
     update = make_record(
@@ -389,6 +394,7 @@ def test_metrics_alone(service: Service, project: str) -> None:
     assert "loss" in answered.text
 
 
+@at_night
 def test_metrics_without_numbers(service: Service, project: str) -> None:
     """Points that are not numbers are left out of a curve."""
     call = make_call()
@@ -402,6 +408,7 @@ def test_metrics_without_numbers(service: Service, project: str) -> None:
     assert [points for points in re.findall(r'points="([^"]*)"', page) if "nan" in points] == []
 
 
+@at_night
 def test_huge_trace(service: Service, project: str) -> None:
     """The page of a trace with 601 spans shows 100 of them and loads the others in place."""
     root = make_call("root", trace_id=trace_id(77), span_id=span_id(1))
@@ -418,6 +425,7 @@ def test_huge_trace(service: Service, project: str) -> None:
     assert seen == 600
 
 
+@at_night
 def test_deep_payload(service: Service, project: str) -> None:
     """The page of a deeply nested payload loads."""
     deep = "[" * 200 + "]" * 200
@@ -453,7 +461,7 @@ def test_what_a_version_does_not_see_is_said(service: Service) -> None:
     assert "creates no new version" not in ask(service.app, "/projects/unseen/models/wholly").text
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.parametrize("part", PARTS)
 def test_switch_of_projects(service: Service, part: str) -> None:
     """On each page of a project, the project list links to the same page of other projects."""
@@ -466,6 +474,7 @@ def test_switch_of_projects(service: Service, part: str) -> None:
     assert f'href="/projects/{quote("switched to")}/{part}"' in answered.text
 
 
+@at_night
 def test_no_switch_to_an_unknown_part(service: Service) -> None:
     """An unknown part of a project is refused."""
     assert get(service, "/switcher?part=keys").status == 400

@@ -14,7 +14,7 @@ from tests.store.otel_ml_collector.alerts.test_evaluation import END_NS, Told, c
 from tests.support.otel_ml_collector.alerts.world import targets_of
 from tests.support.otel_ml_collector.spans import MS_NS, make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 RULE: Final[dict[str, Any]] = {
     "when": "error_share > 0.3",
@@ -104,7 +104,7 @@ def test_one_process(service: Service) -> None:
     call(service, "DELETE", "once/alerts/a")
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.parametrize(
     ("name", "usual", "course", "lines"),
     [
@@ -128,6 +128,7 @@ def test_ends(
     call(service, "DELETE", f"{name}/alerts/a")
 
 
+@at_night
 def test_week_is_measured_once(service: Service) -> None:
     """The usual value of an alert is found once, and stays on disk with its state."""
     take(service, "median", 2, (7, 7, 6, 6))

@@ -24,7 +24,7 @@ from tests.support.otel_ml_collector.alerts.world import targets_of
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import MS_NS, NOW_NS, make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 # The end of the newest window, on a whole hour.
 END_NS: Final = NOW_NS // HOUR_NS * HOUR_NS
@@ -175,6 +175,7 @@ def test_failed_run_without_score(service: Service) -> None:
     call(service, "DELETE", "fails/alerts/a")
 
 
+@sampled(1)
 @pytest.mark.parametrize(("name", "is_import"), [("live", False), ("history", True)])
 def test_imported_runs(service: Service, name: str, is_import: bool) -> None:
     """Imported past runs never fire an alert, although live runs with the same values do.
@@ -241,6 +242,7 @@ def test_muted(service: Service) -> None:
     assert told.lines == ["firing Remax", "resolved Remax"]
 
 
+@at_night
 def test_versions_of_a_mute(service: Service) -> None:
     """Saving a mute again adds a version, and earlier versions can still be read."""
     call(service, "PUT", "m/alerts/a", {**RULE, "hold": "1 of 1"})
@@ -336,6 +338,7 @@ def test_saved(service: Service) -> None:
         call(service, "DELETE", f"saved/alerts/{name}")
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     ("when", "sentence"),
     [
@@ -447,6 +450,7 @@ def test_file(service: Service) -> None:
             assert call(service, "PUT", "file/alerts/filed", RULE)["status"] == 409
 
 
+@sampled(3)
 @pytest.mark.parametrize(
     ("part", "field", "column"),
     [
@@ -477,7 +481,7 @@ def test_refused(service: Service, part: Any, field: str, column: int | None) ->
         assert answered["error"]["column"] == column
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.parametrize(
     ("when", "expected"),
     [
@@ -514,6 +518,7 @@ def test_range_is_remembered(service: Service) -> None:
     call(service, "DELETE", "range/alerts/a")
 
 
+@sampled(1)
 @pytest.mark.parametrize("no_data", ["end", "notify"])
 def test_runs_stop(service: Service, no_data: str) -> None:
     """If runs stop, the alert shows "no runs since" and no value, then ends or notifies."""

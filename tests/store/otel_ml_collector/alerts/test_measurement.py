@@ -16,6 +16,7 @@ from tests.store.otel_ml_collector.alerts.test_evaluation import END_NS, make_ho
 from tests.store.otel_ml_collector.query.test_judges import say, tell
 from tests.support.otel_ml_collector.spans import MS_NS, make_call
 from tests.support.otel_ml_collector.stores import Store, open_store
+from tests.support.sampling import sampled
 
 RUNS: Final = 20
 
@@ -40,6 +41,7 @@ def ask(
     }
 
 
+@sampled(8)
 @pytest.mark.parametrize(
     ("figure", "expected"),
     [
@@ -136,6 +138,7 @@ def test_version(store: Store) -> None:
     assert [*ask(store, "runs > 0", "version")[END_NS]] == [SliceKey('["1"]')]
 
 
+@sampled(5)
 @pytest.mark.parametrize("figure", ["pass_rate", "mean_score", "judge_errors"])
 @pytest.mark.parametrize(
     ("name", "lost", "is_in"),

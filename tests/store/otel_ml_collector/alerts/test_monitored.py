@@ -20,6 +20,7 @@ from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 from tests.store.otel_ml_collector.query.test_judges import say, tell
 from tests.support.otel_ml_collector.spans import MS_NS, NOW_NS, make_call
 from tests.support.otel_ml_collector.stores import Store, open_store
+from tests.support.sampling import at_night, sampled
 
 END_NS: Final = NOW_NS // DAY_NS * DAY_NS
 PER_HOUR: Final = 120  # a verdict needs 100 runs on each side
@@ -129,6 +130,7 @@ def ask(
 CLIENT: Final = 'tags["client"]'
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     ("figure", "remax", "century"),
     [("grounded", 1.0, 0.0), ("errors", 0.0, 1.0), ("latency", 1.0, 0.0), ("tokens", None, None)],
@@ -169,6 +171,7 @@ def test_worse_version(store: Store) -> None:
     assert before == pytest.approx({"[]": math.nan}, nan_ok=True)
 
 
+@at_night
 def test_words_of_a_version(store: Store) -> None:
     """Judging many times at once gives the same words as judging each, in any order."""
     times_ns = [END_NS - HOUR_NS + minutes * MINUTE_NS for minutes in range(0, 180, 15)]
@@ -224,6 +227,7 @@ def test_silent_judge(store: Store) -> None:
     assert values == pytest.approx({"[]": math.nan}, nan_ok=True)
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [

@@ -22,6 +22,7 @@ from tests.support.otel_ml_collector.api.world import experiment
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
 from tests.support.otel_ml_collector.telemetry.page import Numbers, read_collector
+from tests.support.sampling import at_night
 
 NOW_NS: Final = time.time_ns()
 PROJECT: Final = "shop"
@@ -120,6 +121,7 @@ def test_truth(page: Numbers) -> None:
     assert rows_of(page, "otel_ml_actual_coverage") == {(PROJECT, "churned"): 0.8}
 
 
+@at_night
 def test_experiments(page: Numbers) -> None:
     """A version's newest experiment has a pass rate for each judge."""
     assert rows_of(page, "otel_ml_experiment_score") == {
@@ -127,6 +129,7 @@ def test_experiments(page: Numbers) -> None:
     }
 
 
+@at_night
 def test_nobody_reads(service: Service) -> None:
     """Nothing is computed while nobody reads the metrics."""
     series = ComputedSeries()
@@ -134,6 +137,7 @@ def test_nobody_reads(service: Service) -> None:
     assert read_collector(series) == {}
 
 
+@at_night
 def test_once_an_hour(service: Service) -> None:
     """A project's series are computed again after an hour."""
     series = ComputedSeries()

@@ -30,6 +30,7 @@ from tests.support.otel_ml_collector.spans import (
     span_id,
 )
 from tests.support.otel_ml_collector.stores import Service
+from tests.support.sampling import at_night, sampled
 
 RECORDINGS: Final = ROOT / "tests/support/recorded/recordings"
 JSON = {"content-type": "application/json"}
@@ -427,6 +428,7 @@ def read_session(service: Service, project: str, session: str) -> list[tuple[Any
     return [tuple(word[name] for name in names) for word in answer["evaluations"]]
 
 
+@at_night
 def test_people_of_phoenix(service: Service, project: str) -> None:
     """Five reviewers' labels of one span are stored: two on the span, one later, two by the client.
 
@@ -460,6 +462,7 @@ def test_people_of_phoenix(service: Service, project: str) -> None:
     assert (people["people"], people["runs"]) == (5, 1)
 
 
+@sampled(1)
 @pytest.mark.parametrize("is_later", [False, True])
 def test_people_about_a_trace(service: Service, project: str, *, is_later: bool) -> None:
     """Trace annotations are labels of the root, whether on a span of the trace or a later one."""
@@ -489,6 +492,7 @@ def test_people_about_a_trace(service: Service, project: str, *, is_later: bool)
     assert (people["people"], people["runs"]) == (2, 1)
 
 
+@at_night
 def test_people_of_phoenix_about_a_trace(service: Service, project: str) -> None:
     """A trace annotation, as Phoenix's server lists it, is a label of the trace's root."""
     [run] = take(service, project, [True])
@@ -507,6 +511,7 @@ def test_people_of_phoenix_about_a_trace(service: Service, project: str) -> None
     assert read_words(service, project, id_of(run)) == [("grounded", "ann", "Yes", 1.0, None)]
 
 
+@at_night
 def test_people_of_langfuse(service: Service, project: str) -> None:
     """Langfuse scores of an observation, trace and session are stored for the run or session."""
     recording, traces = take_recorded(service, project, "langfuse_people")
@@ -535,6 +540,7 @@ def test_people_of_langfuse(service: Service, project: str) -> None:
     ]
 
 
+@at_night
 def test_people_about_a_session(service: Service, project: str) -> None:
     """Session scores from Langfuse and Phoenix are labels of the session, and of no run."""
     run = make_call(attributes={"session.id": "chat 7"})

@@ -32,6 +32,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import sampled
 
 MS = 10**6
 NOW_NS = time.time_ns() // 10**9 * 10**9
@@ -241,6 +242,7 @@ def test_open_span(shop: Service) -> None:
     assert trace["processes"] == {span["processID"]: {"serviceName": "bank", "tags": []}}
 
 
+@sampled(5)
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
@@ -291,6 +293,7 @@ def test_root(shop: Service) -> None:
     assert ask(shop.app, path).json == ask(shop.app, f"/jaeger{path}").json
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     ("path", "status", "message"),
     [

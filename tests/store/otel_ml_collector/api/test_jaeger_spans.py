@@ -19,7 +19,7 @@ from tests.support.neighbours.story import ANSWER, PROJECT, QUESTION, make_story
 from tests.support.otel_ml_collector.asgi import Answered, ask
 from tests.support.otel_ml_collector.spans import make_call, make_span, span_id, trace_id
 from tests.support.otel_ml_collector.stores import Service, open_service
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 SPANS = make_story()
 IDS = {span.span_id.hex(): span.trace_id.hex() for span in SPANS}
@@ -134,6 +134,7 @@ def test_values(told: Service) -> None:
     }
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     ("number", "expected"),
     [
@@ -272,6 +273,7 @@ def new_warnings(answer: Answered) -> tuple[int, list[list[str]]]:
     return len(spans), [[one["stringValue"] for one in values] for values in lists]
 
 
+@at_night
 def test_cut_trace_says_so(told: Service) -> None:
     """Both API versions show 10,000 of 10,008 spans, and warn that there are more."""
     (trace,) = get(told, "/traces/901").json["data"]
@@ -279,6 +281,7 @@ def test_cut_trace_says_so(told: Service) -> None:
     assert new_warnings(get(told, "/v3/traces/901")) == (10_000, [[MORE]])
 
 
+@at_night
 def test_cut_search_says_so(told: Service) -> None:
     """A search without room for all traces warns how many are left out, in both API versions."""
     (trace,) = get(told, "/traces", service="many").json["data"]
@@ -291,6 +294,7 @@ def test_cut_search_says_so(told: Service) -> None:
     assert new_warnings(found) == (10_000, [[MORE, LEFT_OUT]])
 
 
+@at_night
 def test_traces_without_room(told: Service) -> None:
     """Reading traces by id, the errors distinguish a trace without room from an unknown trace."""
     ids = [trace_id(number).hex() for number in (0x901, 0x900, 0x902)]
@@ -339,7 +343,7 @@ def test_another_value_is_not_found(told: Service, span: Any) -> None:
         assert [name for name in sorted(tags) if found(told, service, {name: "no such"})] == []
 
 
-@sampled(10)
+@sampled(3)
 @pytest.mark.parametrize(
     ("service", "tags", "is_found"),
     [
@@ -387,6 +391,7 @@ def test_dependencies(told: Service) -> None:
     assert get(told, "/dependencies", endTs=1).json["data"] == []
 
 
+@at_night
 def test_unknown_operations(told: Service) -> None:
     """The operations of an unknown service are null."""
     assert get(told, "/services/nobody/operations").json["data"] is None
@@ -477,6 +482,7 @@ def test_new_trace(told: Service) -> None:
     }
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
@@ -493,6 +499,7 @@ def test_new_search(told: Service, asked: dict[str, object], expected: list[str]
     assert names_of(newly(told, **asked)) == expected
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     ("path", "status", "message"),
     [
@@ -516,7 +523,7 @@ def test_new_wrong_question(told: Service, path: str, status: int, message: str)
     )
 
 
-@sampled(6)
+@sampled(1)
 @pytest.mark.parametrize(
     ("value", "text"),
     [

@@ -22,6 +22,7 @@ from tests.support.otel_ml_collector.spans import (
     span_id,
 )
 from tests.support.otel_ml_collector.stores import Service
+from tests.support.sampling import at_night, sampled
 
 JSON = {"content-type": "application/json"}
 YES_NO: Final = {
@@ -126,6 +127,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+@sampled(3)
 @pytest.mark.parametrize(("wrong", "field"), WRONG)
 def test_wrong(service: Service, wrong: dict[str, Any], field: str) -> None:
     """An invalid queue is refused with the field that is wrong."""
@@ -236,6 +238,7 @@ def test_people(service: Service, project: str) -> None:
     assert next_of(service, project, "eve")["run"] is None
 
 
+@at_night
 def test_two_in_a_nanosecond(service: Service, project: str) -> None:
     """Two people's labels of one run with the same judge and nanosecond are both stored."""
     [run] = take(service, project, 1)
@@ -279,6 +282,7 @@ def test_skipped(service: Service, project: str) -> None:
     assert next_of(service, project, "ann", skip=skipped)["run"]["run_id"] == skipped[0]
 
 
+@at_night
 def test_page_skips_each_run_once(service: Service, project: str) -> None:
     """The link Skip of the page leads through all runs before a skipped run is shown again."""
     runs = take(service, project, 3)
@@ -358,6 +362,7 @@ def test_scale(service: Service, project: str) -> None:
     assert next_of(service, project, "ann")["last"][0]["score"] == 4
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     ("more", "field"),
     [
@@ -377,6 +382,7 @@ def test_wrong_answers(service: Service, project: str, more: dict[str, Any], fie
     assert len(evaluations(service, id_of(run))) == 1
 
 
+@sampled(1)
 @pytest.mark.parametrize(("expected", "right"), [("label", "No"), ("outputs", "answer 0")])
 def test_saved_as_expected(service: Service, expected: str, right: str) -> None:
     """An answered run also becomes an item that expects the answer or the run's output."""
@@ -414,6 +420,7 @@ def test_in_hand_ends() -> None:
     assert hand.give(place, "eve", runs, 1) == runs[0]
 
 
+@sampled(1)
 @pytest.mark.parametrize("who", ["", "  "])
 def test_no_reviewer(service: Service, project: str, who: str) -> None:
     """An answer without a reviewer's name is refused, and so is taking one back."""

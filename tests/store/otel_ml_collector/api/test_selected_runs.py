@@ -9,6 +9,7 @@ from otel_ml_collector.span import Span
 from tests.support.otel_ml_collector.asgi import Answered, ask
 from tests.support.otel_ml_collector.spans import NOW_NS, id_of, make_call, make_span
 from tests.support.otel_ml_collector.stores import Service
+from tests.support.sampling import at_night, sampled
 
 QUEUE: Final = {"judge": "right", "labels": [{"label": "Yes", "passed": True}]}
 
@@ -55,6 +56,7 @@ def test_tags_are_undone(service: Service, project: str) -> None:
     assert tags_of(service, project) == ["x", "x", "x", "x"]
 
 
+@sampled(1)
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), [], None])
 def test_invalid_tag(service: Service, project: str, value: object) -> None:
     """A tag that is not a text, a finite number or a boolean is refused, and none is stored."""
@@ -68,6 +70,7 @@ def test_invalid_tag(service: Service, project: str, value: object) -> None:
     assert tags_of(service, project) == ["x"]
 
 
+@at_night
 def test_only_own_tags_are_undone(service: Service, project: str) -> None:
     """Undo removes the tags of its records only."""
     run_ids = [id_of(run) for run in take(service, project, 2)]
@@ -104,6 +107,7 @@ def test_runs_are_added_to_a_queue(service: Service, project: str) -> None:
     assert runs_in(service, project) == 1
 
 
+@at_night
 def test_added_runs_come_first(service: Service, project: str) -> None:
     """A queue's limit drops matching runs before runs that were added."""
     runs = take(service, project)

@@ -36,6 +36,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Service
+from tests.support.sampling import sampled
 
 # Quotes and line ends take two characters each in JSON.
 LONG: Final = 'a "quoted" line\n' * 4_000
@@ -187,6 +188,7 @@ def found_preview(service: Service) -> int:
     return len(listed[0]["inputs"])
 
 
+@sampled(4)
 @pytest.mark.parametrize(
     ("tool", "given", "told"),
     [

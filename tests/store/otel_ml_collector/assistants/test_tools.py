@@ -37,7 +37,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Service
-from tests.support.sampling import harder
+from tests.support.sampling import at_night, harder
 
 # Characters of the definitions. If they grow by more than 5 %, update this number.
 MEASURED: Final = 6_506
@@ -68,6 +68,7 @@ def test_sizes() -> None:
     assert size <= 8_000
 
 
+@at_night
 def test_sizes_of_all() -> None:
     """With the writing tools, the definitions of all eleven tools have at most 9,500 characters."""
     texts = [
@@ -156,6 +157,7 @@ def test_numbers_are_the_api_s(service: Service, ask_tool: Ask) -> None:
         assert errors["errors_in_all"] == stats["errors"], where
 
 
+@at_night
 def test_orders(ask_tool: Ask) -> None:
     """Runs are sorted by latency, cost or a judge's score, and omitted runs are counted."""
     ours = {"where": 'model == "answer"', "since": SINCE, "limit": 3}
@@ -192,6 +194,7 @@ def test_errors(ask_tool: Ask) -> None:
     assert opened["error"]["message"] == "no field 0000009a"
 
 
+@at_night
 def test_errors_of_the_page(service: Service, ask_tool: Ask) -> None:
     """The runs page and the tool have the same error groups: shapes, counts and new errors."""
     told = {"where": 'model == "answer"', "since": "2026-11-20T06:05:00Z", "until": UNTIL}
@@ -267,6 +270,7 @@ def test_versions(service: Service, ask_tool: Ask) -> None:
     assert filters["because"].startswith("no verdict: ")
 
 
+@at_night
 def test_nested_params(service: Service, ask_tool: Ask) -> None:
     """A changed nested parameter has its dotted name, as on the page."""
     for version, heat in (("v1", 0.2), ("v2", 0.9)):
@@ -294,6 +298,7 @@ FIRST: Final = 'model == "answer" and version == 1'
 SECOND: Final = 'model == "answer" and version == 2'
 
 
+@at_night
 def test_filters_have_a_verdict(ask_tool: Ask) -> None:
     """Two filters are compared on all their runs, by the same function as a release."""
     found = ask_tool("compare", a=FIRST, b=SECOND, since=SINCE)
@@ -307,6 +312,7 @@ def test_filters_have_a_verdict(ask_tool: Ask) -> None:
     assert (found["a"]["runs"], found["b"]["runs"]) == (100, 100)
 
 
+@at_night
 def test_widened(ask_tool: Ask) -> None:
     """If a side has too few runs in the window, the answer compares all runs and reports that."""
     found = ask_tool("compare", a=FIRST, b=SECOND, since="30m")
@@ -354,6 +360,7 @@ def test_children(ask_tool: Ask) -> None:
     assert names == [*["rank"] * 60, "write"]
 
 
+@at_night
 def test_parts(ask_tool: Ask) -> None:
     """A part is returned in pieces that add up to the part; an unknown part is refused."""
     source = ask_tool("read", ref="answer:v2", part="source")["text"]
@@ -397,6 +404,7 @@ def test_projects_of_others(service: Service) -> None:
     assert only["rows"][0][0] >= RUNS
 
 
+@at_night
 def test_short_ids(service: Service, ask_tool: Ask) -> None:
     """If two runs share a short id, the error names both, and the full id selects one."""
     twins = [
@@ -491,6 +499,7 @@ def test_output_schemas(ask_tool: Ask) -> None:
         validator_for(TOOLS[tool].output_schema).validate(answered)
 
 
+@at_night
 def test_buckets_go_on(service: Service, ask_tool: Ask) -> None:
     """Buckets that exceed one answer continue with `next`, without a gap."""
     started = (NOW_NS - place * 1_200 * SECOND_NS for place in range(120))
@@ -506,6 +515,7 @@ def test_buckets_go_on(service: Service, ask_tool: Ask) -> None:
     assert (counted, len({*starts})) == ([1] * 120, 120)
 
 
+@at_night
 def test_next_is_a_call(ask_tool: Ask) -> None:
     """Every `next` in an answer can be called unchanged."""
     followed = 0

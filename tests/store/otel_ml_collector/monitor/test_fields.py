@@ -25,6 +25,7 @@ from tests.store.otel_ml_collector.test_datasets import make_item, make_versions
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import MS_NS, make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import at_night, sampled
 
 TODAY_NS: Final = time.time_ns() // DAY_NS * DAY_NS
 DAYS: Final = 10
@@ -240,6 +241,7 @@ def test_findings(service: Service) -> None:
     assert findings[1]["title"] == "changed changed, but its inputs did not"
 
 
+@sampled(1)
 @pytest.mark.parametrize("than", ["28", "0d", "version:x", "2026-11-02/2026-11-01", "profile"])
 def test_wrong_reference(service: Service, than: str) -> None:
     """An invalid reference is refused, and the error lists the valid ones."""
@@ -316,6 +318,7 @@ def test_page_of_numbers(service: Service) -> None:
     assert "The data has been broken since" in page
 
 
+@at_night
 def test_other_references(service: Service) -> None:
     """An hour is compared with hours; an unknown version or data set gets a 404 response."""
     hour = get(service, "fields?model=same&last=1h")
@@ -354,6 +357,7 @@ def test_data_set(service: Service) -> None:
     assert amount["distance"] == pytest.approx(wasserstein_distance(before, after) / unit, abs=0.03)
 
 
+@at_night
 def test_window_of_days(service: Service) -> None:
     """Two days can be the reference: from the first day up to, but not including, the second."""
     days = [

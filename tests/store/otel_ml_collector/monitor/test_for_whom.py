@@ -28,6 +28,7 @@ from tests.support.otel_ml_collector.alerts.world import targets_of
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import SECOND_NS
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import at_night
 
 COUNTRIES = ("DE", "FR", "NL", "PL")
 
@@ -117,6 +118,7 @@ def test_nobody(service: Service) -> None:
     assert get_release(service, "calm")["for_whom"] == []
 
 
+@at_night
 def test_filter(service: Service) -> None:
     """A filter limits the runs that are compared."""
     where = quote('tags["country"] != "PL"')
@@ -198,6 +200,7 @@ def test_alert(service: Service) -> None:
     assert news.sentence == sentence
 
 
+@at_night
 def test_compare_by_country(service: Service) -> None:
     """A comparison by country has a verdict for each country, and names PL."""
     answer = get(service, "compare?of=risk:v1&of=risk:v2&by=country", "whom")

@@ -119,6 +119,7 @@ def test_drift(fields: dict[str, Any], name: str) -> None:
         assert (field["change"], field["sentence"].partition(" → ")[0]) == ("broken", "missing 0")
 
 
+@sampled(2)
 @pytest.mark.parametrize("name", TABLES)
 def test_drift_of_cells(fields: dict[str, Any], name: str) -> None:
     """Drift counts the missing cells of each kind of table."""
@@ -127,7 +128,7 @@ def test_drift_of_cells(fields: dict[str, Any], name: str) -> None:
     assert (field["change"], field["sentence"].partition(" → ")[0]) == ("broken", "missing 0")
 
 
-@sampled(8)
+@sampled(3)
 @pytest.mark.parametrize("name", VALUES)
 @pytest.mark.parametrize(
     "path", ["inputs.{}", "inputs.{}_inside.value", "inputs.{}_inside.listed[0]"]

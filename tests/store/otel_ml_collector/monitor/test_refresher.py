@@ -20,6 +20,7 @@ from tests.store.otel_ml_collector.monitor.test_findings import count_statements
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import NOW_NS
 from tests.support.otel_ml_collector.stores import Service, Store, open_service
+from tests.support.sampling import at_night
 
 # A cached answer takes the statements that tell whether it is still valid.
 CHECKS: Final = 3
@@ -55,6 +56,7 @@ def look_at_all(watch: MonitorRefresher, now_ns: int) -> None:
         watch.run_pass(now_ns)
 
 
+@at_night
 def test_answer_is_there_for_days(large: Store) -> None:
     """After a page was opened once, its answer stays at most 20 minutes old for three days."""
     watch = MonitorRefresher(large.reader, lambda: False, lambda: 0.0)
@@ -102,6 +104,7 @@ def test_answer_is_that_of_a_person(large: Store) -> None:
     assert (ahead.findings, ahead.missing) == (findings.findings, findings.missing)
 
 
+@at_night
 def test_requests_go_first(large: Store) -> None:
     """While requests use the whole process, the poller sends the store no query."""
     is_busy = [True]
@@ -114,6 +117,7 @@ def test_requests_go_first(large: Store) -> None:
     assert kept_at(large, now_ns) == now_ns
 
 
+@at_night
 def test_few_runs(large: Store) -> None:
     """A page with few runs is dropped, because its answer is computed quickly on request."""
     watch = MonitorRefresher(large.reader, lambda: False, lambda: 0.0)
@@ -123,6 +127,7 @@ def test_few_runs(large: Store) -> None:
     assert count_statements(large, lambda: watch.run_pass(NOW_NS + MINUTE_NS)) == 0
 
 
+@at_night
 def test_most_pages(large: Store) -> None:
     """At most six pages are kept, those that were opened last."""
     watch = MonitorRefresher(large.reader, lambda: False, lambda: 0.0)

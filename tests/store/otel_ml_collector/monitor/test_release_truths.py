@@ -17,6 +17,7 @@ from tests.store.otel_ml_collector.quality.test_quality import make_run, save, t
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import SECOND_NS
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import at_night
 from tests.support.waiting import wait_until
 
 HOUR_NS: Final = 3_600 * SECOND_NS
@@ -148,6 +149,7 @@ def test_unchanged(service: Service) -> None:
     assert get_figure(get_release(service, "same"))["word"] != "worse"
 
 
+@at_night
 def test_recent_runs_have_no_truth(service: Service) -> None:
     """Recent runs of the new version without ground truth do not delay the verdict."""
     take_versions(service, "recent", make_version(1, 0.9), make_version(2, 0.5, covered=0.6))
@@ -181,6 +183,7 @@ def test_without_target(service: Service) -> None:
     assert get_figure(get_release(service, "unsaved"), "truth output")["word"] == "worse"
 
 
+@at_night
 def test_without_target_among_many(service: Service) -> None:
     """The ground truth that a model's runs have is compared, however many names others have."""
     spans = []

@@ -18,7 +18,7 @@ from tests.store.otel_ml_collector.query.test_judges import say, tell
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import MS_NS, SECOND_NS, id_of, make_call, make_span
 from tests.support.otel_ml_collector.stores import Service, Store, open_service
-from tests.support.sampling import at_night
+from tests.support.sampling import at_night, sampled
 from tests.support.waiting import wait_until
 
 MINUTE_NS: Final = 60 * SECOND_NS
@@ -242,6 +242,7 @@ def test_one_verdict(service: Service) -> None:
     assert words["chat"][0] == "not enough data"
 
 
+@at_night
 def test_mirrored_release(service: Service) -> None:
     """If the two versions are swapped, the verdict and its figures are mirrored."""
     forward = get(service, "models/answer/versions/2/verdict?against=1")
@@ -443,6 +444,7 @@ def test_any_order_twice(service: Service) -> None:
     assert answers[0] == answers[1]
 
 
+@at_night
 def test_provider_model(service: Service) -> None:
     """An LLM that changed without a new version is also compared."""
     names = {True: "gpt-4o-08", False: "gpt-4o-11"}
@@ -466,6 +468,7 @@ def test_provider_model(service: Service) -> None:
     assert release["candidate"]["where"] == 'model == "answer" and provider_model == "gpt-4o-11"'
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     ("project", "requested", "function"),
     [
@@ -498,6 +501,7 @@ def test_failed_calls_name_no_llm(
     assert f"provider_model = {requested}" not in [item["name"] for item in slices["slices"]]
 
 
+@at_night
 def test_failing_llm_stays(service: Service) -> None:
     """An LLM whose calls all fail is compared, unless its name is the short name of another LLM."""
     spans = []
@@ -568,6 +572,7 @@ def make_conversations(version: str, first_ns: int, sessions: int = 200) -> list
     return spans
 
 
+@at_night
 def test_tag_that_changes_within_a_session(service: Service) -> None:
     """Versions with equal sessions do not differ, even if a tag changes between turns."""
     spans = make_conversations("v1", BEGAN_NS - 20 * HOUR_NS) + make_conversations("v2", BEGAN_NS)
@@ -754,6 +759,7 @@ def test_canary_in_either_order(service: Service) -> None:
     )
 
 
+@at_night
 def test_production_alias_chooses_the_baseline(service: Service) -> None:
     """The version with the alias `production` is the baseline, even if another has more runs."""
     spans = [tell("a1")]

@@ -208,6 +208,7 @@ def test_due(service: Service) -> None:
     wait_until(lambda: client.query(rules).result_rows == [(2,)])
 
 
+@at_night
 def test_no_payloads(service: Service) -> None:
     """Thirty days of a target with materialized days are answered without rows of ``payloads``."""
     store, project = service.store, "bare"

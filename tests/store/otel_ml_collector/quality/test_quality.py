@@ -193,6 +193,7 @@ def test_figures(service: Service) -> None:
     assert sum(one["actual"]["n"] for one in answer["calibration"]) == len(here)
 
 
+@at_night
 def test_coverage(service: Service) -> None:
     """Only the day that lost its ground truth and days that are too recent are marked early."""
     answer = get(service, "churn/targets/churned", last="30d", bucket="day")
@@ -212,6 +213,7 @@ def test_coverage(service: Service) -> None:
         assert (runs, said) == (len(own), sum(one.came is not None for one in own))
 
 
+@at_night
 def test_estimate(service: Service) -> None:
     """The expected accuracy equals scikit-learn's isotonic regression over all other days."""
     answer = get(service, "churn/targets/churned", last="30d", bucket="day")
@@ -266,7 +268,7 @@ SAME: Final[dict[str, tuple[list[Any], list[Any], set[str]]]] = {
 }
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.parametrize("kind", [*SAME, "positive"])
 def test_classes_of_mixed_types(service: Service, project: str, kind: str) -> None:
     """Classes are compared by meaning: True, 1, 1.0, "true" and "1" are one class, with one row."""
@@ -288,6 +290,7 @@ def test_classes_of_mixed_types(service: Service, project: str, kind: str) -> No
         assert len(listed) == cell["runs"], cell
 
 
+@at_night
 def test_postcodes_stay_different(service: Service, project: str) -> None:
     """Texts that only look like one number are different classes: 01 and 1, 1.10 and 1.1."""
     save(service, project, positive="", probability="")
@@ -300,6 +303,7 @@ def test_postcodes_stay_different(service: Service, project: str) -> None:
     assert answer["figures"][0]["value"]["value"] == pytest.approx(1 / 3)
 
 
+@at_night
 def test_numbers_as_texts(service: Service, project: str) -> None:
     """Numbers in texts are numbers; ground truth that is no number is counted and named."""
     save(service, project, kind="number", positive="", probability="")
@@ -532,6 +536,7 @@ def test_worst_slices(service: Service) -> None:
     assert get(service, f"{project}/targets/churned")["slices"] == []
 
 
+@at_night
 def test_slices_share_sessions(service: Service) -> None:
     """Sessions with runs inside and outside a slice count as sessions of both."""
     project = "slices-of-sessions"
@@ -598,6 +603,7 @@ def test_part_named_like_the_truth(
     assert ("Save a prediction target" in page) == (not figures)
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     ("truths", "figures"),
     [
@@ -732,6 +738,7 @@ def test_refused(service: Service, wanted: dict[str, Any], message: str) -> None
     assert message in answered.text
 
 
+@at_night
 def test_too_many_buckets(service: Service) -> None:
     """More buckets than fit into one answer are refused."""
     answered = call(service, "GET", "churn/targets/churned", last="60d", bucket="hour")

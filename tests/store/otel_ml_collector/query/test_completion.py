@@ -20,6 +20,7 @@ from otel_ml_collector.span import Value
 from otel_ml_collector.windows import Window
 from tests.support.otel_ml_collector.spans import DAY_NS, NOW_NS, SECOND_NS, make_call, make_record
 from tests.support.otel_ml_collector.stores import Store
+from tests.support.sampling import sampled
 
 ALL: Final = Window(0, NOW_NS + SECOND_NS)
 LENGTHS: Final = ("15m", "1h", "24h", "7d", "30d", "today", "yesterday")
@@ -54,6 +55,7 @@ def told(found: Completion) -> dict[str, int | None]:
     return {item.text: item.count for item in found.items}
 
 
+@sampled(12)
 @pytest.mark.parametrize(
     ("where", "items"),
     [
@@ -115,6 +117,7 @@ def test_searched_fields(filled: Store) -> None:
     assert "latency_ms" not in found
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     "where",
     [
@@ -154,6 +157,7 @@ def test_limit(filled: Store) -> None:
     assert told(complete(filled, "model == ", limit=1)) == {"answer": 3}
 
 
+@sampled(3)
 @pytest.mark.parametrize(
     ("text", "want"),
     [
@@ -176,6 +180,7 @@ def test_caret(text: str, want: Want) -> None:
 NOBODY: Final = "No run of the last 30 days has "
 
 
+@sampled(3)
 @pytest.mark.parametrize(
     ("where", "hints"),
     [

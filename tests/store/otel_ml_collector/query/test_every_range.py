@@ -21,7 +21,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Service
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 DAYS: Final = 4
 A_DAY: Final = 3
@@ -119,7 +119,7 @@ def check_sums(service: Service, asked: dict[str, str], groups: Sequence[str]) -
         assert sums["total"]["runs"] == len(listed) * (3 if inside else 1), (asked, group)
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize("tops", TOPS, ids=lambda tops: "-".join(tops) or "calls")
 def test_sums(own_service: Service, tops: dict[str, str]) -> None:
@@ -128,6 +128,7 @@ def test_sums(own_service: Service, tops: dict[str, str]) -> None:
         check_sums(own_service, {**asked, **tops}, ("", "model"))
 
 
+@sampled(1)
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize("where", WHERES)
 def test_filtered_sums(own_service: Service, where: str) -> None:
@@ -137,7 +138,7 @@ def test_filtered_sums(own_service: Service, where: str) -> None:
         check_sums(own_service, asked, ("", "user", 'tags["client"]'))
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize("asked", RANGES, ids=lambda asked: quote(str(asked)))
 def test_pages(own_service: Service, asked: dict[str, str]) -> None:
@@ -153,7 +154,7 @@ def test_pages(own_service: Service, asked: dict[str, str]) -> None:
                 assert re.search(r"<b>\d+ (request|trace|call)s?</b>", part), (asked, tops, part)
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize("where", EVERY_FILTER, ids=quote)
 def test_sums_of_every_filter(own_service: Service, where: str) -> None:
@@ -175,6 +176,7 @@ def test_switch(own_service: Service) -> None:
     ]
 
 
+@at_night
 def test_switch_with_traces(own_service: Service) -> None:
     """The switch shows the traces tab if a plain span is the root of a trace."""
     top = make_span("GET /", trace_id=trace_id(1), span_id=span_id(1), start_ns=YESTERDAY_NS)
@@ -194,6 +196,7 @@ def test_switch_with_traces(own_service: Service) -> None:
     ]
 
 
+@at_night
 def test_switch_without_matching_traces(own_service: Service) -> None:
     """The switch hides the traces tab if the filter matches inner calls but no root span."""
     top = make_span("POST /ask", trace_id=trace_id(1), span_id=span_id(1), start_ns=YESTERDAY_NS)

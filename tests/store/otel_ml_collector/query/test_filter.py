@@ -43,6 +43,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Store, open_store
+from tests.support.sampling import sampled
 
 RUNS: Final = 300
 
@@ -252,6 +253,7 @@ def take_one(store: Store, project: str, *spans: Span) -> Callable[[str], int]:
     return lambda where: len(find_runs(store.reader, RunsQuery(project, where), NOW_NS).runs)
 
 
+@sampled(4)
 @pytest.mark.parametrize(
     ("tag", "where", "found"),
     [
@@ -279,6 +281,7 @@ def test_tag_value(
     assert count(where) == found
 
 
+@sampled(6)
 @pytest.mark.parametrize(
     ("where", "found"),
     [
@@ -350,6 +353,7 @@ def test_score_by_a_person(sample: Sample, project: str, source: str) -> None:
     assert (count('scores["liked"] == 1'), count('passed["liked"] == True')) == (1, 1)
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     "where",
     [
@@ -370,6 +374,7 @@ def test_hard_filter(sample: Sample, where: str) -> None:
     assert sample.find(where) == {run["run_id"] for run in ended if run["kind"] != "span"}
 
 
+@sampled(14)
 @pytest.mark.parametrize(
     ("where", "message", "column"),
     [

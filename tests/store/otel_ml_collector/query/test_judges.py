@@ -33,7 +33,7 @@ from tests.support.otel_ml_collector.spans import (
     make_start,
 )
 from tests.support.otel_ml_collector.stores import Store
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 END_NS: Final = (NOW_NS // DAY_NS + 1) * DAY_NS
 MONTH: Final = Window(END_NS - 30 * DAY_NS, END_NS)
@@ -197,6 +197,7 @@ def test_judge_without_a_definition(store: Store, project: str) -> None:
     check_bars(store, project, "foreign")
 
 
+@at_night
 def test_older_definition(store: Store, project: str) -> None:
     """A definition that an older SDK sent with a score still provides the pass criterion."""
     [call] = calls(1)
@@ -215,6 +216,7 @@ def test_people_are_no_judges(store: Store, project: str) -> None:
     assert find_judges(store.reader, project) == []
 
 
+@at_night
 def test_people_beside_a_judge(store: Store, project: str) -> None:
     """Labels under a judge's name do not count in the judge's figures or add a version."""
     runs = calls(2)
@@ -233,6 +235,7 @@ def test_unknown_judge(store: Store, project: str) -> None:
         versions_of(store, project, "nobody")
 
 
+@sampled(1)
 @pytest.mark.parametrize("name", ["groundd", "Grounded", "ground"])
 def test_similar_judge(store: Store, project: str, name: str) -> None:
     """The error for a misspelled judge suggests the right name."""
@@ -274,6 +277,7 @@ def test_score_of_a_key(store: Store, project: str) -> None:
     check_bars(store, project)
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     ("lowest", "highest", "is_whole", "bounds"),
     [
@@ -315,7 +319,7 @@ def rejudged(store: Store) -> tuple[Store, list[Span]]:
     return store, runs
 
 
-@sampled(10)
+@sampled(3)
 @pytest.mark.parametrize(
     ("where", "expected"),
     [
@@ -358,6 +362,7 @@ def test_filters(rejudged: tuple[Store, list[Span]], where: str, expected: set[i
     assert {places[run.run_id[33:]] for run in found} == expected
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     ("where", "message"),
     [

@@ -38,7 +38,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Store
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 TRACE: Final = trace_id(7)
 HEX: Final = TRACE.hex()
@@ -196,6 +196,7 @@ def test_no_run_above(store: Store, project: str) -> None:
     assert lines_of(read_run(store, project, server).logs) == ["server"]
 
 
+@at_night
 def test_circle(store: Store, project: str) -> None:
     """Spans that are each other's parents have no run above them."""
     first, second = make_span("first", **place(1, 2)), make_span("second", **place(2, 1))
@@ -217,6 +218,7 @@ def test_line_of_a_trace(store: Store, project: str) -> None:
     assert lines_of(read_run(store, project, child).logs) == []
 
 
+@at_night
 def test_many_lines_above(store: Store, project: str) -> None:
     """Lines of 110 stored runs do not displace the lines of runs that have not arrived."""
     runs = [make_call(**place(number)) for number in range(1, 121)]
@@ -249,6 +251,7 @@ def test_evaluation(store: Store, project: str) -> None:
     assert (told.judge, told.score, told.source, told.error) == ("relevance", 0.5, "judge", "")
 
 
+@at_night
 def test_evaluation_twice(store: Store, project: str) -> None:
     """A score that arrives both as a span event and as a log record counts once."""
     run = make_call(**place(1), events=[Event(EVALUATION, NOW_NS, JUDGED)])
@@ -259,6 +262,7 @@ def test_evaluation_twice(store: Store, project: str) -> None:
     assert [one.score for one in read_run(store, project, run).evaluations] == [0.5]
 
 
+@sampled(1)
 @pytest.mark.parametrize("ids", [{}, {"trace_id": b""}], ids=["trace", "no trace"])
 @pytest.mark.parametrize("is_late", [False, True], ids=["before", "after"])
 def test_evaluation_of_a_response(
@@ -357,6 +361,7 @@ def test_exception(store: Store, project: str) -> None:
     assert read_run(store, project, fine).error_type == ""
 
 
+@at_night
 def test_exception_in_lists(store: Store, project: str) -> None:
     """Lists show the error that arrived as an event, in place of the type alone."""
     told: dict[str, Value] = {"exception.type": "Timeout", "exception.message": "60 s"}
@@ -468,6 +473,7 @@ def test_any_order(ask: Callable[[list[Part]], Any], in_order: Any, parts: list[
     assert ask(parts) == in_order
 
 
+@at_night
 def test_answers_in_order(store: Store, project: str) -> None:
     """The in-order answers, the reference for the test above, assign each record correctly."""
     store.take(project, *SPANS)
@@ -553,7 +559,7 @@ def content_of(form: str, span: Span) -> list[Log]:
     ]
 
 
-@sampled(4)
+@sampled(1)
 @pytest.mark.parametrize("form", CONTENTS)
 @pytest.mark.parametrize("is_first", [False, True], ids=["after", "before"])
 def test_content_in_lists(store: Store, project: str, form: str, *, is_first: bool) -> None:
@@ -569,7 +575,7 @@ def test_content_in_lists(store: Store, project: str, form: str, *, is_first: bo
     assert (listed.inputs, listed.outputs) == ("Where is it?", "In Kyoto.")
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize("form", CONTENTS)
 def test_content_in_filters(store: Store, project: str, form: str) -> None:
     """Filters find a run by the inputs and outputs from log records."""
@@ -586,6 +592,7 @@ def test_content_in_filters(store: Store, project: str, form: str) -> None:
     assert found == expected
 
 
+@sampled(1)
 @pytest.mark.parametrize("form", CONTENTS)
 def test_content_is_the_same_in_a_filter(store: Store, project: str, form: str) -> None:
     """The content that a filter reads from log records equals the JSON on the run's page."""
@@ -601,6 +608,7 @@ def test_content_is_the_same_in_a_filter(store: Store, project: str, form: str) 
     ]
 
 
+@sampled(1)
 @pytest.mark.parametrize("form", CONTENTS)
 def test_content_in_exports(store: Store, project: str, form: str) -> None:
     """An export contains the content and the previews from log records."""

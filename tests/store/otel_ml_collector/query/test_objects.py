@@ -239,6 +239,7 @@ def test_uploaded_object(api: Api) -> None:
     assert int(answered.headers["content-length"]) == len(answered.body)
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     "query",
     [
@@ -258,6 +259,7 @@ def test_absent_object(api: Api, query: str) -> None:
     assert answered.json["error"]["code"] in {"bad_query", "not_found"}
 
 
+@sampled(1)
 @pytest.mark.parametrize("obj_id", ["x", "W10", "WyJhIiwiYiIsMV0", "WyJhIiwiYiIsLTFd", "%2e%2e"])
 def test_absent_id(api: Api, obj_id: str) -> None:
     """An unknown object ID is answered with 404."""
@@ -287,6 +289,7 @@ def test_pages(api: Api) -> None:
     assert api.refs(start="2026-11-20T07:00:01Z", end="2026-11-20T07:00:02Z") == ["b", "b"]
 
 
+@sampled(1)
 @pytest.mark.parametrize("cursor", ["x", "W10", "WzEsImEiLCJiIiwtMV0", "WyIxIiwiYSIsImIiLDFd"])
 def test_bad_cursor(api: Api, cursor: str) -> None:
     """An invalid cursor is answered with 400."""
@@ -307,6 +310,7 @@ def test_objects_anywhere(api: Api) -> None:
     assert ask(api.service.app, "/api/v1/objects").json["error"]["field"] == "trace_id"
 
 
+@sampled(3)
 @pytest.mark.parametrize("is_uploaded", [True, False], ids=["uploaded", "inline"])
 @pytest.mark.parametrize(
     ("ref", "value", "media_type", "name"),
@@ -344,6 +348,7 @@ def test_file(
     assert same(types.load(whole["obj_data"]).data, value)
 
 
+@sampled(1)
 @pytest.mark.parametrize("is_uploaded", [True, False], ids=["uploaded", "inline"])
 def test_document(api: Api, is_uploaded: bool) -> None:
     """A document is sent as an immutable attachment that no browser executes."""
@@ -370,6 +375,7 @@ def test_document(api: Api, is_uploaded: bool) -> None:
     assert (again.status, again.body) == (304, b"")
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     "sha256",
     ["0" * 64, SHA256.upper(), SHA256[:-1], f"{SHA256}0", "..", "%2e%2e%2fx", "é" * 64],
@@ -420,6 +426,7 @@ PNG: Final = png(1, [b"\xff\0\0"])
 JPEG: Final = bytes.fromhex("ffd8 ffe00004 4a46 ffc0000b 08 0001 0001 01 011100") + b" and more"
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     ("content", "kind", "media_type"),
     [
@@ -441,6 +448,7 @@ def test_image(api: Api, content: bytes, kind: str, media_type: str) -> None:
     assert answered.headers["content-security-policy"].startswith("default-src 'none'; ")
 
 
+@sampled(3)
 @pytest.mark.parametrize(
     "document",
     [

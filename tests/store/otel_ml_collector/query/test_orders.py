@@ -87,7 +87,7 @@ def stored_calls(store: Store) -> list[Span]:
     return calls
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.parametrize("limit", [1, 7, 60])
 @pytest.mark.parametrize("order", NAMES)
 def test_pages(store: Store, stored_calls: list[Span], order: str, limit: int) -> None:
@@ -95,6 +95,7 @@ def test_pages(store: Store, stored_calls: list[Span], order: str, limit: int) -
     assert ids(walk(store, "ordered", limit, order=order)) == expected(stored_calls, order)
 
 
+@sampled(1)
 @pytest.mark.parametrize("order", ["slowest", "costliest"])
 def test_delivered_twice(store: Store, project: str, order: str) -> None:
     """A run delivered twice is listed once, at the place of its winning delivery."""
@@ -230,7 +231,7 @@ def score_turns(scores: list[float], passes: bool | None) -> tuple[list[str], li
     return roots, spans
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.parametrize(
     ("passes", "says", "worst"),
     [

@@ -27,6 +27,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Store
+from tests.support.sampling import at_night, sampled
 
 LATER = NOW_NS + 60 * SECOND_NS
 USED: dict[str, Value] = {"gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 2}
@@ -63,6 +64,7 @@ def test_roots(store: Store, project: str) -> None:
     assert listed(store, project) == [id_of(alone), id_of(orphan), id_of(agent)]
 
 
+@at_night
 def test_roots_behind_many_spans(store: Store, project: str) -> None:
     """A run inside another run is not a root, however many plain spans lie between them."""
     agent = make_call("agent", trace_id=trace_id(1), span_id=span_id(1))
@@ -74,6 +76,7 @@ def test_roots_behind_many_spans(store: Store, project: str) -> None:
     assert listed(store, project) == [id_of(agent)]
 
 
+@at_night
 def test_lost_above_many_spans(store: Store, project: str) -> None:
     """A run under many plain spans whose topmost parent has not arrived is a root."""
     spans = [below(make_call("lost", trace_id=trace_id(1), span_id=span_id(1)), 2, plain="yes")]
@@ -164,6 +167,7 @@ def test_trace_without_its_first_span(store: Store, project: str) -> None:
     assert listed_traces(store, project) == [id_of(lost)]
 
 
+@sampled(1)
 @pytest.mark.parametrize("has_root", [False, True])
 def test_sums_of_a_trace_with_gaps(store: Store, project: str, *, has_root: bool) -> None:
     """The row of a trace sums up all of its spans, even if some around them have not arrived."""
@@ -281,6 +285,7 @@ def test_roots_of_which_something_goes_on(store: Store, project: str) -> None:
     assert listed(store, project) == [id_of(agent)]
 
 
+@at_night
 def test_roots_among_many_calls(store: Store, project: str) -> None:
     """A page of roots is full even if each root has many inner calls."""
     roots = [

@@ -82,7 +82,7 @@ def ids(runs: Sequence[RunSummary]) -> list[str]:
     return [run.run_id for run in runs]
 
 
-@sampled(4)
+@sampled(2)
 @pytest.mark.parametrize("limit", [1, 7, 29, 30, 31, 1_000])
 @pytest.mark.parametrize("newest_first", [True, False], ids=["descending", "ascending"])
 @pytest.mark.parametrize("where", ["", 'kind == "model"'], ids=["all", "filtered"])
@@ -97,6 +97,7 @@ def test_pages(store: Store, limit: int, newest_first: bool, where: str) -> None
     assert ids(found) == (expected if newest_first else expected[::-1])
 
 
+@sampled(1)
 @pytest.mark.parametrize("newest_first", [True, False], ids=["descending", "ascending"])
 def test_redelivery_while_paging(store: Store, project: str, newest_first: bool) -> None:
     """Runs delivered again while a list is paged appear once, as their best delivery."""
@@ -115,6 +116,7 @@ def test_redelivery_while_paging(store: Store, project: str, newest_first: bool)
     assert {run.outputs for run in rest} == {"the whole answer"}
 
 
+@sampled(1)
 def test_lesser_delivery_while_paging(store: Store, project: str) -> None:
     """A shorter delivery of a run does not change the list."""
     calls = make_calls(9, attributes=FULL)
@@ -183,6 +185,7 @@ def test_losers(store: Store, project: str) -> None:
     assert ids(ask(store, project, where='outcome == "ok"')) == [id_of(call) for call in calls]
 
 
+@sampled(1)
 @pytest.mark.parametrize("limit", [1, 2, 50])
 def test_behind_many_losers(store: Store, project: str, limit: int) -> None:
     """A run behind many losing deliveries is found with any page size."""
@@ -194,6 +197,7 @@ def test_behind_many_losers(store: Store, project: str, limit: int) -> None:
     assert ids(ask(store, project, where='outcome == "error"', limit=limit)) == [id_of(oldest)]
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     ("start_ns", "end_ns", "found"),
     [
@@ -220,6 +224,7 @@ def test_bounds(store: Store, start_ns: int, end_ns: int | None, found: list[str
     assert [run.name for run in runs] == found
 
 
+@sampled(1)
 @pytest.mark.parametrize("newest_first", [True, False], ids=["descending", "ascending"])
 def test_old_runs(store: Store, project: str, newest_first: bool) -> None:
     """The list reaches from runs of this hour to those of a year ago, page by page."""
@@ -253,6 +258,7 @@ def test_clock_that_is_ahead(store: Store, project: str) -> None:
     assert ids(ask(store, project)) == [id_of(call)]
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     ("where", "names"),
     [
@@ -278,6 +284,7 @@ def test_nothing(store: Store, project: str) -> None:
     assert (page.runs, page.next_cursor) == ([], None)
 
 
+@sampled(1)
 @pytest.mark.parametrize("cursor", ["", "nonsense", "bm9uc2Vuc2U", "W10"])
 def test_bad_cursor(store: Store, project: str, cursor: str) -> None:
     """An invalid cursor is reported as such."""

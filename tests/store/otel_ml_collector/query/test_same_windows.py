@@ -107,7 +107,7 @@ def count_everywhere(service: Service, project: str, **asked: str) -> dict[str, 
     }
 
 
-@sampled(5)
+@sampled(2)
 @pytest.mark.parametrize("edges", RANGES, ids=" ".join)
 def test_ranges(own_service: Service, stored: str, edges: tuple[str, str]) -> None:
     """Every count includes the start of the range and excludes its end."""
@@ -116,6 +116,7 @@ def test_ranges(own_service: Service, stored: str, edges: tuple[str, str]) -> No
     assert counts == dict.fromkeys(counts, count(edges_of(start, end)))
 
 
+@sampled(2)
 @pytest.mark.parametrize("edges", RANGES, ids=" ".join)
 def test_filters(own_service: Service, runs: str, edges: tuple[str, str]) -> None:
     """A date in a filter is read in the requested time zone, like ``start`` and ``end``."""
@@ -134,6 +135,7 @@ def test_filters(own_service: Service, runs: str, edges: tuple[str, str]) -> Non
     assert counts == dict.fromkeys(counts, count(edges_of(start, end)))
 
 
+@sampled(1)
 @pytest.mark.usefixtures("runs")
 @pytest.mark.parametrize(
     ("day", "hours"), [("2026-03-29", 23), ("2026-10-25", 25), ("2026-10-24", 24)]
@@ -177,6 +179,7 @@ def test_wrong_parameters(own_service: Service, runs: str) -> None:
             ) == (field, True)
 
 
+@sampled(2)
 @pytest.mark.parametrize("day", ["today", "yesterday"])
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "Pacific/Kiritimati", "America/Los_Angeles"])
 def test_days_of_a_zone(own_service: Service, day: str, zone: str) -> None:

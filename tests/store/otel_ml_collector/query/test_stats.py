@@ -138,6 +138,7 @@ def test_totals_of_groups(store: Store, project: str) -> None:
     assert (found["answer"].runs, found["embed"].runs) == (2, 1)
 
 
+@sampled(1)
 @pytest.mark.parametrize("is_computed", [False, True])
 def test_versions_agree(store: Store, project: str, is_computed: bool) -> None:
     """The versions of a model have the same figures on its page and in statistics."""
@@ -191,6 +192,7 @@ def told(figures: Sequence[JudgeFigures]) -> list[tuple[str, int, float | None, 
     return [(one.name, one.evaluations, one.mean_score, one.pass_rate) for one in figures]
 
 
+@sampled(1)
 @pytest.mark.parametrize("is_computed", [False, True], ids=["runs", "rollup"])
 def test_versions_of_a_judge_are_never_joined(
     store: Store, project: str, is_computed: bool
@@ -224,6 +226,7 @@ def test_versions_of_a_judge_are_never_joined(
     ]
 
 
+@sampled(1)
 @pytest.mark.parametrize("is_computed", [False, True], ids=["runs", "rollup"])
 def test_newest_score_of_a_version_counts(store: Store, project: str, is_computed: bool) -> None:
     """If a judge's version scores a run again, only the newest score counts."""
@@ -274,7 +277,7 @@ def test_rollup_is_the_same(store: Store, project: str) -> None:
     assert (find_project(store.reader, project), find_models(store.reader, project)) == counted
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize(
     ("hours", "step", "days"),
     [
@@ -303,7 +306,7 @@ def test_hours_of_the_rollup_are_the_same(
     assert [find_stats(store.reader, query) for query in queries] == before
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize("groups", [3, 50])
 @pytest.mark.parametrize("where", ["", 'outcome == "ok"', 'model == "nothing"'])
 def test_groupings_at_once_are_the_same(

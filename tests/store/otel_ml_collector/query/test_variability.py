@@ -16,7 +16,7 @@ from tests.store.otel_ml_collector.query.test_search import make_second
 from tests.support.otel_ml_collector.logs import make_log, take
 from tests.support.otel_ml_collector.spans import NOW_NS, SECOND_NS, make_call
 from tests.support.otel_ml_collector.stores import Store
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 Pair = tuple[object, object]
 
@@ -73,6 +73,7 @@ def test_groups_open_their_runs(store: Store, project: str) -> None:
         assert listed(store, project, f"not ({whole})") == 3
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -93,7 +94,7 @@ def test_equal(store: Store, project: str, one: str, other: str) -> None:
     assert version.agreement.value == 1.0
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -164,6 +165,7 @@ def test_no_experiments(store: Store, project: str) -> None:
     assert listed(store, project, found.groups[0].where) == 2
 
 
+@at_night
 def test_delivered_twice(store: Store, project: str) -> None:
     """A run delivered twice counts once."""
     runs = ask_often(store, project, [({"q": 1}, 1), ({"q": 1}, 2)])
@@ -225,6 +227,7 @@ def test_records_of_one_call(store: Store, project: str) -> None:
     assert find(store, project).versions[0].repeated == 2
 
 
+@at_night
 def test_inputs_of_another_record(store: Store, project: str) -> None:
     """If another record of the call has the inputs, the runs are grouped by them."""
     used: dict[str, Value] = {"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": 3}
@@ -243,6 +246,7 @@ def test_inputs_of_another_record(store: Store, project: str) -> None:
     assert listed(store, project, group.where) == 3
 
 
+@at_night
 def test_inputs_of_log_records(store: Store, project: str) -> None:
     """Runs whose messages arrived as log records are grouped by their input, which is shown."""
     runs = ask_often(store, project, [(None, None)] * 2, **{"gen_ai.operation.name": "chat"})
@@ -270,6 +274,7 @@ def test_newest_runs_alone(store: Store, project: str) -> None:
         assert (answers[number].runs, len(group.runs), len(group.answers)) == (3, 2, 1)
 
 
+@sampled(1)
 @pytest.mark.parametrize("where", ['inputs_digest > "a"', 'inputs_digest["a"] == "b"'])
 def test_no_order(where: str) -> None:
     """A digest has no order and no parts."""

@@ -16,6 +16,7 @@ from tests.support.otel_ml_collector.asgi import Answered, ask
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.stores import Service
 from tests.support.otel_ml_collector.wire import encode, pairs
+from tests.support.sampling import at_night, sampled
 from tests.support.waiting import wait_until
 
 DELTA: Final = AggregationTemporality.AGGREGATION_TEMPORALITY_DELTA
@@ -134,6 +135,7 @@ def test_delta(service: Service, project: str) -> None:
     ]
 
 
+@at_night
 def test_newer_counters(service: Service, project: str) -> None:
     """The newer counters replace the histogram and are never added to it."""
     name = "gen_ai.client.inference.usage."
@@ -151,6 +153,7 @@ def test_newer_counters(service: Service, project: str) -> None:
     assert (model["calls"], model["errors"], model["p50_ms"]) == (2, None, None)
 
 
+@at_night
 def test_exponential_histogram(service: Service, project: str) -> None:
     """An exponential histogram has quantiles, and JSON is read like protobuf."""
     point = {
@@ -215,6 +218,7 @@ def test_deleted(service: Service, project: str) -> None:
     assert [model["calls"] for model in reported(service, project)["models"]] == [7]
 
 
+@sampled(1)
 @pytest.mark.parametrize("name", ["http.server.request.duration", "gen_ai.server.request.duration"])
 def test_other_metrics(service: Service, project: str, name: str) -> None:
     """Other metrics are accepted and ignored."""

@@ -35,7 +35,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Service, open_service
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 # This word is in every record of the other project, and in requests only as part of its names.
 MARK: Final = "xyzzy"
@@ -298,6 +298,7 @@ def fill(service: Service) -> World:
     return World(service, theirs, tried, over, object_id, mute, of_judge)
 
 
+@at_night
 def test_roads(world: World) -> None:
     """With their key, read routes return the other project's records, so leaks would be seen."""
     key = world.key("theirs")
@@ -370,6 +371,7 @@ def test_other_projects(world: World, projects: tuple[str, ...]) -> None:
         assert "theirs" not in echo or "There is no project" in echo, (method, address)
 
 
+@at_night
 def test_other_projects_by_cookie(world: World) -> None:
     """A session can read no more than its key."""
     ring = world.keyring

@@ -176,6 +176,7 @@ def test_defaults(folder: Path) -> None:
     )
 
 
+@sampled(8)
 @pytest.mark.parametrize(("name", "texts", "values"), SOURCES, ids=[row[0] for row in SOURCES])
 def test_precedence(folder: Path, name: str, texts: list[str], values: list[Any]) -> None:
     """A flag overrides a variable, and a variable overrides the file."""
@@ -254,6 +255,7 @@ def test_switch_off(text: str) -> None:
     assert load(flags(), {"OTEL_ML_INSECURE": text}, None).insecure is False
 
 
+@sampled(8)
 @pytest.mark.parametrize(
     ("name", "text", "expected"),
     [
@@ -463,6 +465,7 @@ def test_address(text: str, address: Address, is_loopback: bool) -> None:
     assert (found, str(found), found.is_loopback) == (address, text, is_loopback)
 
 
+@sampled(12)
 @pytest.mark.parametrize("setting", TABLE, ids=lambda setting: setting.name)
 def test_names(setting: Setting) -> None:
     """A setting has the same name as key, flag and variable."""
@@ -495,6 +498,7 @@ SIGN_ON: Final = {
 }
 
 
+@sampled(6)
 @pytest.mark.parametrize(
     ("changed", "name", "reason"),
     [

@@ -40,7 +40,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Service, Store
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 OWN: Final = Scope({}, "otel_ml", "1", {})
 ANTHROPIC: Final = Scope({}, "com.anthropic.sdk.python", "2.11", {})
@@ -183,7 +183,7 @@ def test_any_order(service: Service, seed: int) -> None:
     }
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize("order", ["together", "outer first", "inner first"])
 def test_wrapper_of_its_own_scope(service: Service, project: str, order: str) -> None:
     """A call wrapped in a run without an answer by the same library counts once, in any order."""
@@ -206,7 +206,7 @@ def test_wrapper_of_its_own_scope(service: Service, project: str, order: str) ->
     assert (other["run_id"], other["record_of"]) == (id_of(outer), id_of(inner))
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize("order", ["together", "outer first", "inner first", "restarted"])
 def test_scope_that_records_a_call_twice(service: Service, project: str, order: str) -> None:
     """A call recorded by one scope in two nested spans counts once, in any order."""
@@ -231,7 +231,7 @@ def test_scope_that_records_a_call_twice(service: Service, project: str, order: 
     assert (other["run_id"], other["record_of"]) == (id_of(inner), id_of(outer))
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize("order", ["together", "outer first", "inner first", "restarted"])
 def test_sum_of_the_calls_inside(service: Service, project: str, order: str) -> None:
     """A model run with the tokens of the calls inside it adds nothing to totals, in any order."""
@@ -335,7 +335,7 @@ def make_tool_call() -> tuple[Span, Span]:
     return call, tool
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.parametrize("order", ["together", "outer first", "inner first", "restarted"])
 @pytest.mark.parametrize(
     ("make", "is_outer", "answer"),
@@ -377,7 +377,7 @@ def test_words_of_another_span(
     assert "" in {shown["inputs"], shown["outputs"]}
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize("order", ["together", "client first", "server first", "restarted"])
 def test_tool_of_another_process(service: Service, project: str, order: str) -> None:
     """MCP's spans of a client and of a server are one run of the tool, in any order."""
@@ -410,7 +410,7 @@ def test_tool_of_another_process(service: Service, project: str, order: str) -> 
     assert (other["run_id"], other["record_of"]) == (id_of(server), id_of(client))
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.parametrize("order", ["together", "ours first", "theirs first", "restarted"])
 @pytest.mark.parametrize("has_words", [False, True])
 def test_call_in_two_traces(service: Service, project: str, order: str, *, has_words: bool) -> None:
@@ -465,6 +465,7 @@ def make_two_traces(
     return ours, theirs
 
 
+@sampled(1)
 @pytest.mark.parametrize("is_ours", [False, True])
 def test_deleted_trace_of_two(service: Service, project: str, *, is_ours: bool) -> None:
     """If one of two traces with records of a call is deleted, the other record counts."""
@@ -493,7 +494,7 @@ def take_in_turn(
     watch.run_pass()
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize("order", ["together", "call first", "usage first", "older"])
 def test_usage_beside_its_call(service: Service, project: str, order: str) -> None:
     """A run that repeats the usage of a call from its own scope is not a second call."""
@@ -710,7 +711,7 @@ def make_told(near: Span, key: str, *tags: str) -> list[Span]:
     ]
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize("order", ["told first", "told last", "read from the store"])
 def test_told_of_keys_and_tags(service: Service, project: str, order: str) -> None:
     """Evaluations of a key or tag apply to exactly the matching runs, in any order of arrival."""
@@ -735,6 +736,7 @@ def test_told_of_keys_and_tags(service: Service, project: str, order: str) -> No
     assert {run["run_id"] for run in scored} == {*runs}
 
 
+@at_night
 def test_projects_at_once(service: Service, project: str) -> None:
     """A pass over many projects needs as many queries as over a few, with equal results."""
     asked = list[int]()
@@ -817,7 +819,7 @@ EXPORTED: Final[dict[str, Any]] = {
 ORDERS: Final = ("together", "outer first", "inner first", "twice", "two writers")
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize("order", ORDERS)
 def test_what_one_record_alone_tells(service: Service, project: str, order: str) -> None:
     """Values that only a second record has appear on the page and in lists, filters and exports."""
@@ -868,6 +870,7 @@ def test_what_one_record_alone_tells(service: Service, project: str, order: str)
     assert count(service, project) == (1, 50, 7, 0.25)
 
 
+@sampled(1)
 @pytest.mark.parametrize("late", ["arrival", "look"])
 def test_clock_that_was_set_back(service: Service, project: str, late: str) -> None:
     """Records that arrive, or are resolved, after the clock was set back are still resolved."""
@@ -899,6 +902,7 @@ def test_two_calls_of_a_loop(service: Service, project: str) -> None:
     assert count(service, project) == (2, 100, 14, 0.5)
 
 
+@sampled(1)
 @pytest.mark.parametrize("is_late", [False, True])
 def test_days_that_are_over(service: Service, project: str, is_late: bool) -> None:
     """A rolled-up day counts a call once, even if another record of it arrives later."""
@@ -938,6 +942,7 @@ def test_agent_beside_its_calls(service: Service, project: str) -> None:
     assert count(service, project, "") == (2, 50, 7, 0.25)
 
 
+@sampled(1)
 @pytest.mark.parametrize("has_usage", [True, False], ids=["calls report", "agent alone"])
 def test_agent_of_another_library(service: Service, project: str, has_usage: bool) -> None:
     """The usage of an agent counts if no call inside it reports any."""
@@ -984,6 +989,7 @@ def test_retention(service: Service, project: str) -> None:
     assert service.store.reader.rows(sql, {"project": project}) == [{"rows": 0}]
 
 
+@at_night
 def test_no_question_is_longer(service: Service, project: str) -> None:
     """A project without second records is remembered as having none."""
     service.store.take(project, make_answer(11)[1])

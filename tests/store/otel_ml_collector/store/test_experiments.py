@@ -35,7 +35,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Service
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 EXPERIMENT: Final = f"{'e' * 32}-{'e' * 16}"
 OPENAI: Final = Scope({}, "opentelemetry.instrumentation.openai", "1", {})
@@ -132,7 +132,7 @@ def test_fields(service: Service, project: str) -> None:
     }
 
 
-@sampled(4)
+@sampled(1)
 @pytest.mark.parametrize(
     ("where", "found"),
     [
@@ -218,6 +218,7 @@ def test_open_runs(service: Service, project: str) -> None:
     assert names(service, project, 'experiment != ""') == ["answer"]
 
 
+@sampled(1)
 @pytest.mark.parametrize("is_late", [False, True])
 def test_days_that_are_over(
     service: Service, project: str, monkeypatch: pytest.MonkeyPatch, *, is_late: bool
@@ -246,6 +247,7 @@ def test_days_that_are_over(
     assert count(service, project, 'kind == "model"') == (4, 100)
 
 
+@at_night
 def test_numbers_for_prometheus(service: Service, project: str) -> None:
     """Prometheus counters exclude item runs, and later calls in their traces."""
     numbers = RunNumbers((), lambda *asked: {})

@@ -166,6 +166,7 @@ def test_readable_projects(store: Store) -> None:
     assert store.reader.narrow(SOME).rows(sql, {}) == names[:2]
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     ("sql", "parameters"),
     [
@@ -213,7 +214,7 @@ def test_trouble_asked_ahead_within(store: Store) -> None:
     assert store.reader.ahead(ask).result() == "It is not there"
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.parametrize("how", ["rows", "arrow", "blob"])
 @pytest.mark.parametrize("cause", ["time", "error"])
 def test_answer_after_a_query_that_ended_early(store: Store, cause: str, how: str) -> None:

@@ -12,6 +12,7 @@ from otel_ml_collector.store.record_kinds import RecordKinds, find_record_kinds
 from otel_ml_collector.store.sql import Sql
 from tests.support.otel_ml_collector.spans import NOW_NS, span_id, trace_id
 from tests.support.otel_ml_collector.stores import Store
+from tests.support.sampling import sampled
 
 RUN_ID = f"{trace_id(1).hex()}-{span_id(1).hex()}"
 
@@ -47,6 +48,7 @@ def found(store: Store, project: str) -> set[str]:
     return {one.name for one in fields(RecordKinds) if getattr(kinds, one.name)}
 
 
+@sampled(8)
 @pytest.mark.parametrize("asked", [True, False], ids=["asked before", "not asked before"])
 @pytest.mark.parametrize(
     ("stored", "expected"),

@@ -9,6 +9,7 @@ from otel_ml_collector.store.schema import LIVES
 from otel_ml_collector.store.sql import Sql
 from tests.support.otel_ml_collector.spans import NOW_NS, make_call, make_record
 from tests.support.otel_ml_collector.stores import Store
+from tests.support.sampling import sampled
 
 TABLES: Final = [
     "access_keys",
@@ -97,6 +98,7 @@ def test_lives(store: Store) -> None:
     assert tables - {life.table for life in LIVES} - VIEWS == kept
 
 
+@sampled(8)
 @pytest.mark.parametrize("table", sorted({*TABLES} - VIEWS))
 def test_durable_settings(store: Store, table: str) -> None:
     """A table acknowledges inserts and merges only once they are on disk."""

@@ -190,7 +190,7 @@ def test_failing_day(store: Store) -> None:
     assert [*read_sketched_days(store.reader, "failing")] == [DAY_START_NS, broken_ns]
 
 
-@sampled(6)
+@sampled(2)
 @pytest.mark.parametrize(
     ("payload", "values"),
     [

@@ -287,6 +287,7 @@ def metric(name: str = "loss", **fields: Any) -> Metric:
     return replace(made, **{"record_id": "00000000000000aa", **fields})
 
 
+@sampled(1)
 @pytest.mark.parametrize("table", [RUNS, METRICS], ids=["runs", "metrics"])
 def test_stamps_after_the_clock_fell(tmp_path: Path, table: Any) -> None:
     """Arrival times keep rising if the clock was ahead before the store was closed."""
@@ -299,6 +300,7 @@ def test_stamps_after_the_clock_fell(tmp_path: Path, table: Any) -> None:
         assert stamps_of(store)[0] == FUTURE_NS
 
 
+@sampled(1)
 @pytest.mark.parametrize("table", [OPEN_RUNS, PROCESSES], ids=["open runs", "processes"])
 def test_stamps_after_starts_and_signs(tmp_path: Path, table: Any) -> None:
     """Arrival times keep rising above those of start records and signs of life."""
@@ -386,6 +388,7 @@ def test_what_processes_tell(tmp_path: Path) -> None:
     assert (row["seq"], row["dropped"]) == (9, 3)
 
 
+@at_night
 def test_process_that_sends_much(tmp_path: Path) -> None:
     """A process that sends runs continuously is recorded once a minute."""
     clock = itertools.count(NOW_NS, SECOND_NS // 4)  # read several times per write
@@ -483,6 +486,7 @@ def test_large_group(store: Store) -> None:
         assert store.reader.rows(sql, {}) == [{"rows": 2_500, "parts": 1}]
 
 
+@at_night
 def test_many_months(store: Store) -> None:
     """A batch with runs of 60 months is stored, each run in its month."""
     (run,) = map_all(make_call()).runs
@@ -533,6 +537,7 @@ def test_version_that_is_seen_again(tmp_path: Path) -> None:
     )
 
 
+@at_night
 def test_definition_that_changes_at_once(tmp_path: Path) -> None:
     """The greatest definition is kept, even if a smaller one was stored just before."""
     version = ModelVersion("p", "dataset", "qa", "aa", "", '{"items":1}', NOW_NS, NOW_NS)

@@ -17,7 +17,7 @@ from tests.support.examples import AT_NIGHT
 from tests.support.otel_ml_collector.asgi import Answered, ask
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.stores import Service
-from tests.support.sampling import harder, sampled
+from tests.support.sampling import at_night, harder, sampled
 
 _NAMES: Final = (
     *("runs", "models/1", "runs/1", "models", "sessions", "datasets", "new", "api", "versions"),
@@ -113,6 +113,7 @@ def test_documents_of_any_name(service: Service, project: str, kind: str) -> Non
     assert all(json.dumps(name) in json.dumps(listed.json) for name in NAMES)
 
 
+@at_night
 def test_datasets_of_any_name(service: Service, project: str) -> None:
     """Data sets have pages and routes, and are saved and read under their own name."""
     api = f"/api/v1/projects/{write_segment(project)}/datasets"
@@ -132,6 +133,7 @@ def test_datasets_of_any_name(service: Service, project: str) -> None:
     assert sorted(names) == sorted(FEW)
 
 
+@at_night
 def test_experiments_of_any_name(service: Service, project: str) -> None:
     """Experiments with any name are listed, and are found by their run ID."""
     experiments = [
@@ -146,6 +148,7 @@ def test_experiments_of_any_name(service: Service, project: str) -> None:
         assert send(service, "GET", f"{pages}/experiments/{run_id}").status == 200, name
 
 
+@at_night
 def test_judges_of_any_name(service: Service, project: str) -> None:
     """Judges have a page, versions and agreement with reviewers under their own name."""
     now_ns = time.time_ns()
@@ -165,6 +168,7 @@ def test_judges_of_any_name(service: Service, project: str) -> None:
         assert (page.status, "1 run was scored" in page.text) == (200, True), name
 
 
+@at_night
 def test_rubric_judges_of_any_name(service: Service, project: str) -> None:
     """Rubric judges are saved, read, listed, turned off and deleted under their own name."""
     api = f"/api/v1/projects/{project}/rubric-judges"
@@ -203,6 +207,7 @@ def test_projects_of_any_name(service: Service, project: str) -> None:
         assert run["model"] == f"of {name}"
 
 
+@at_night
 def test_a_name_deletes_only_itself(service: Service, named: str) -> None:
     """Deleting a session called like a page leaves the project."""
     path = f"/api/v1/projects/{write_segment(named)}"

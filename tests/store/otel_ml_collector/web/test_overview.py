@@ -18,7 +18,7 @@ from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.desk import AFTER, BEFORE, LOST, PROJECT, make_desk
 from tests.support.otel_ml_collector.spans import make_call, trace_id
 from tests.support.otel_ml_collector.stores import Service, open_service
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 PAGE: Final = f"/projects/{PROJECT}"
 API: Final = f"/api/v1{PAGE}/overview"
@@ -73,6 +73,7 @@ def test_totals(told: Any) -> None:
     assert [one["error_type"] for one in told["errors"]["groups"]] == ["OrderNotFound"]
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     ("models", "names"),
     [
@@ -90,7 +91,7 @@ def test_models_sum_to_the_total(service: Service, models: str, names: set[str])
     assert sum(one["cost"] or 0 for one in totals) == pytest.approx(told["total"]["cost"])
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.parametrize(
     ("order", "key", "is_falling"),
     [
@@ -178,6 +179,7 @@ def test_curve_of_a_problem(service: Service) -> None:
         assert "red since the problem began" in curve
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     ("start", "message"),
     [("tomorrow", "Invalid time"), ("2222-01-01T00:00:00Z", "Invalid start")],
@@ -267,6 +269,7 @@ def test_nothing_here(service: Service) -> None:
     assert PROJECT in text
 
 
+@at_night
 def test_wrong_order(service: Service) -> None:
     """An invalid order is refused with the parameter's name."""
     answer = ask(service.app, f"{API}?order=colour")

@@ -24,6 +24,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import sampled
 
 CHAT: Final = "web 41/\u00e4"  # a name that must be escaped in addresses
 MANY: Final = 1_150
@@ -149,6 +150,7 @@ def test_list(service: Service) -> None:
     assert [(one["judge"], one["evaluations"]) for one in first["judges"]] == [("grounded", 3)]
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     ("where", "found"),
     [
@@ -208,6 +210,7 @@ def aged(service: Service) -> str:
     return "aged"
 
 
+@sampled(2)
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 50])
 def test_order_of_any_age(service: Service, aged: str, limit: int) -> None:
     """Sessions are sorted by their last run, whatever their age."""

@@ -23,6 +23,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Service
+from tests.support.sampling import at_night
 
 SCRIPT: Final = "</script></style><script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}"
 LINKS: Final = "[a](javascript:alert(1)) ![b](http://evil.example/b.png)"
@@ -202,6 +203,7 @@ def test_hostile_trace(service: Service, project: str) -> None:
     check_safe(get_file(service, f"{project}/compare", of=of).text)
 
 
+@at_night
 def test_sizes(service: Service, project: str) -> None:
     """50 spans take at most 300 KB: first attributes are left out, then inputs and outputs."""
     facts: dict[str, Value] = {f"extra.{at}": "x" * 40 for at in range(30)}
@@ -235,6 +237,7 @@ def test_images(service: Service, project: str) -> None:
     assert re.search(r"large: \d+ images\.", text)
 
 
+@at_night
 def test_order_of_cuts(service: Service, project: str) -> None:
     """Attributes go first, then inputs and outputs of inner spans, then rows of tables."""
     facts: dict[str, Value] = {f"extra.{at}": "x" * 40 for at in range(30)}

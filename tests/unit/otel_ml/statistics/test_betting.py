@@ -20,7 +20,7 @@ from otel_ml.statistics.betting import (
     log_stake,
 )
 from tests.support.examples import examples
-from tests.support.sampling import harder
+from tests.support.sampling import at_night, harder, sampled
 
 Draw = np.random.Generator
 N: Final = 200
@@ -150,6 +150,7 @@ def test_streams_at_once() -> None:
     assert count_alarms(passed, 50, 0.9, is_above=False) == sum(map(len, each))
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     ("rate", "runs"), [(0.9, 200), (0.9, 10), (0.5, 50), (0.99, 200), (0.05, 30)]
 )
@@ -165,6 +166,7 @@ def test_windows_between_false_alarms(rate: float, runs: int) -> None:
         assert alarms <= windows / N + 3 * math.sqrt(windows / N)
 
 
+@at_night
 @harder
 def test_windows_between_false_alarms_of_sessions() -> None:
     """Sessions of similar runs also keep the bound, because a session of fifty counts as one."""
@@ -230,6 +232,7 @@ def test_reach_of_a_mean() -> None:
         add_amounts(0, near, 0, reach=0)
 
 
+@sampled(1)
 @pytest.mark.parametrize(("per_window", "is_above"), [(30, True), (200, True), (60, False)])
 def test_windows_between_false_alarms_of_means(per_window: int, is_above: bool) -> None:
     """A mean at its limit gives at least N windows between two false alarms, on average."""

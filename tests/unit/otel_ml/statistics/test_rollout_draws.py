@@ -16,7 +16,7 @@ from otel_ml.statistics.rollout import Choice, Stretch, choose_runs, find_rollou
 from otel_ml.statistics.sequence import Moments, StratumSums, compare_sums
 from otel_ml.statistics.verdict import LEAST_CLUSTERS, LEAST_RUNS, RATE_MARGIN, decide
 from tests.support.examples import examples
-from tests.support.sampling import harder
+from tests.support.sampling import harder, sampled
 
 Draw = np.random.Generator
 Numbers = np.ndarray[Any, np.dtype[Any]]
@@ -322,6 +322,7 @@ def count_called(
     return called, kinds
 
 
+@sampled(2)
 @harder
 @pytest.mark.parametrize("rollout", ROLLOUTS)
 def test_nothing_changed(rollout: str) -> None:
@@ -331,6 +332,7 @@ def test_nothing_changed(rollout: str) -> None:
     assert called <= 0.01 * DRAWS
 
 
+@sampled(1)
 @harder
 @pytest.mark.parametrize(("make_shares", "least"), [(gradual, 0.0), (holdback, 0.2)])
 def test_nothing_changed_few_scores(make_shares: Callable[[Draw], Numbers], least: float) -> None:

@@ -26,6 +26,7 @@ from tests.support.otel_ml.export.http.servers import (
     send_once,
     takes,
 )
+from tests.support.sampling import sampled
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 206, 299])
@@ -50,6 +51,7 @@ def test_retryable_status(receiver: Receiver, status: int, message: str) -> None
     assert send_once(receiver.address) == Answer(delivered=False, retry=True, message=message)
 
 
+@sampled(4)
 @pytest.mark.parametrize(
     ("status", "message"),
     [
@@ -112,6 +114,7 @@ def test_redirect_is_not_followed(receiver: Receiver, location: str, shown: str)
     )
 
 
+@sampled(4)
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

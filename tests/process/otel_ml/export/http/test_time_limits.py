@@ -22,6 +22,7 @@ from tests.support.otel_ml.export.http.servers import (
     silent,
     takes,
 )
+from tests.support.sampling import sampled
 from tests.support.waiting import elapsed, wait_until
 
 
@@ -43,6 +44,7 @@ def continue_for_ever(connection: socket.socket) -> None:
         wait_until(elapsed(0.02))
 
 
+@sampled(3)
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("handle", [silent, drip_head, drip_lines, continue_for_ever])
 def test_slow_receiver_is_left(
