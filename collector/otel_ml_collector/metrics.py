@@ -45,6 +45,7 @@ from otel_ml_collector.store.runs import Key, read_params, read_runs
 from otel_ml_collector.store.versions import read_versions
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.web import view
+from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
 # An alert fires if a metric is worse than that of the best run by this part of it.
@@ -551,7 +552,7 @@ class MetricsAsked(BaseModel):
     smooth: Literal["0", "0.6", "0.9"] = "0"
 
 
-@pages.get("/projects/{project:path}/metrics")
+@pages.get("/projects/{project:path}/metrics", response_class=FramedPage)
 def show_metrics(
     request: Request, reader: FromReader, project: str, asked: Annotated[MetricsAsked, Query()]
 ) -> Response:

@@ -50,6 +50,7 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import DAY_NS, HOUR_NS, from_rfc3339, to_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.form import read_form, take_last
+from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.windows import Window
 
@@ -106,7 +107,7 @@ class MuteForm(AnswerBody):
 FormFields = Annotated[dict[str, list[str]], Depends(read_form)]
 
 
-@pages.get("/projects/{project:path}/alerts")
+@pages.get("/projects/{project:path}/alerts", response_class=FramedPage)
 def show_alerts(
     request: Request, project: str, reader: FromReader, settings: FromSettings
 ) -> Response:
@@ -140,7 +141,7 @@ def show_firing(request: Request, project: str, reader: FromReader) -> Response:
     return show_page(request, "alert_firing.html", {"firing": firing, "write_value": write_value})
 
 
-@pages.get("/projects/{project:path}/alert-rule")
+@pages.get("/projects/{project:path}/alert-rule", response_class=FramedPage)
 def show_rule_form(
     *,
     request: Request,
@@ -268,7 +269,7 @@ def show_past(
     return show_page(request, "alert_past.html", context)
 
 
-@pages.get("/projects/{project:path}/alerts/{alert}")
+@pages.get("/projects/{project:path}/alerts/{alert}", response_class=FramedPage)
 def show_alert(
     request: Request, project: str, alert: DocumentName, reader: FromReader, settings: FromSettings
 ) -> Response:

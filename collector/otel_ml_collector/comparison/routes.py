@@ -69,6 +69,7 @@ from otel_ml_collector.verdicts.verdicts import (
 )
 from otel_ml_collector.versions import diff
 from otel_ml_collector.web import view
+from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.shared_file import FromFileOptions, SharedFile
 
@@ -258,7 +259,7 @@ class Shown:
         return view.address(project, "compare", **kept)
 
 
-@pages.get("/projects/{project:path}/compare")
+@pages.get("/projects/{project:path}/compare", response_class=FramedPage)
 def show_comparison(
     *,
     request: Request,

@@ -57,6 +57,7 @@ from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.targets import TAG_TEXT
 from otel_ml_collector.times import DAY_NS, to_rfc3339
 from otel_ml_collector.web import view
+from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.previews import leave_out_shared, write_preview
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.windows import Window
@@ -299,7 +300,7 @@ async def post_runs(
     return await save_runs(turns, pipeline, reader, (project, name), wanted)
 
 
-@pages.get("/projects/{project:path}/datasets")
+@pages.get("/projects/{project:path}/datasets", response_class=FramedPage)
 def show_datasets(request: Request, project: str, reader: FromReader) -> Response:
     """The data sets of a project."""
     context = {
@@ -328,7 +329,7 @@ def show_coverage(
     return show_page(request, "dataset_coverage.html", context)
 
 
-@pages.get("/projects/{project:path}/datasets/{name:path}")
+@pages.get("/projects/{project:path}/datasets/{name:path}", response_class=FramedPage)
 def show_dataset(
     *,
     request: Request,

@@ -52,6 +52,7 @@ from otel_ml_collector.verdicts.verdicts import find_worst
 from otel_ml_collector.versions import diff
 from otel_ml_collector.versions.variability import ExperimentVariability, find_repeats_variability
 from otel_ml_collector.web import view
+from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.shared_file import FromFileOptions, SharedFile
 
@@ -174,7 +175,7 @@ def _alone(judge_of_items: JudgeOfItems) -> tuple[str, str, str]:
     return value, "", write_bounds(judge_of_items.value, is_rate=judge_of_items.is_rate)
 
 
-@pages.get("/projects/{project:path}/experiments")
+@pages.get("/projects/{project:path}/experiments", response_class=FramedPage)
 def list_all(
     request: Request, project: str, reader: FromReader, cursor: Cursor = None, where: Where = ""
 ) -> Response:
@@ -227,7 +228,7 @@ class ShownItems:
     cursor: Cursor = None
 
 
-@pages.get("/projects/{project:path}/experiments/{run_id}")
+@pages.get("/projects/{project:path}/experiments/{run_id}", response_class=FramedPage)
 def show_experiment(
     *,
     request: Request,

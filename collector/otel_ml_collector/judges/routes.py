@@ -32,6 +32,7 @@ from otel_ml_collector.store.documents import list_documents
 from otel_ml_collector.verdicts.lines import write_bounds, write_value
 from otel_ml_collector.versions import diff
 from otel_ml_collector.web import view
+from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import cut_slice, read_state
 from otel_ml_collector.windows import Buckets
@@ -162,7 +163,7 @@ def draw_buckets(
     return bars
 
 
-@pages.get("/projects/{project:path}/judges")
+@pages.get("/projects/{project:path}/judges", response_class=FramedPage)
 def list_judges(request: Request, reader: FromReader, project: str) -> Response:
     """List the judges of a project."""
     listed = judges.find_judges(reader, project)
@@ -177,7 +178,7 @@ def list_judges(request: Request, reader: FromReader, project: str) -> Response:
     return show_page(request, "judges.html", context)
 
 
-@pages.get("/projects/{project:path}/judges/{judge:path}")
+@pages.get("/projects/{project:path}/judges/{judge:path}", response_class=FramedPage)
 def show_judge(
     *,
     request: Request,

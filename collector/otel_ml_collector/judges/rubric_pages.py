@@ -47,6 +47,7 @@ from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.web import view
 from otel_ml_collector.web.form import read_form, take_last
+from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
 _TRIED: Final = 20
@@ -150,7 +151,7 @@ def fill_ready_form(ready: ReadyRubric) -> RubricForm:
     return RubricForm(**texts)
 
 
-@pages.get("/projects/{project:path}/judge-rubric")
+@pages.get("/projects/{project:path}/judge-rubric", response_class=FramedPage)
 def show_rubric_form(
     *,
     request: Request,

@@ -68,6 +68,7 @@ from otel_ml_collector.versions.variability import (
     find_variability,
 )
 from otel_ml_collector.web import view
+from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import cut_slice, read_state
 
@@ -312,7 +313,7 @@ def find_curves(reader: Reader, project: str, model: str, last: Past, now_ns: in
 ListOrder = Literal["last", "model", "runs", "errors", "p95", "cost", "quality"]
 
 
-@pages.get("/projects/{project:path}/models")
+@pages.get("/projects/{project:path}/models", response_class=FramedPage)
 def list_models(
     request: Request,
     reader: FromReader,
@@ -381,7 +382,7 @@ def _choose_pair(
     return after, versions.get(old or after.version - 1)
 
 
-@pages.get("/projects/{project:path}/models/{model:path}")
+@pages.get("/projects/{project:path}/models/{model:path}", response_class=FramedPage)
 def show_model(
     *,
     request: Request,

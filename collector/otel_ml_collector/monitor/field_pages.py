@@ -41,6 +41,7 @@ from otel_ml_collector.times import DAY_NS, from_rfc3339
 from otel_ml_collector.versions.find import find_models
 from otel_ml_collector.web import view
 from otel_ml_collector.web.axis import AxisLabel
+from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
 _HEIGHT: Final = 180.0
@@ -182,7 +183,7 @@ class FieldsShown(FieldsAsked):
     model: str = ""
 
 
-@pages.get("/projects/{project:path}/fields")
+@pages.get("/projects/{project:path}/fields", response_class=FramedPage)
 def list_fields(
     request: Request, project: str, reader: FromReader, asked: Annotated[FieldsShown, Query()]
 ) -> Response:
@@ -289,7 +290,7 @@ def show_field_slices(
     return show_page(request, "field_slices.html", context)
 
 
-@pages.get("/projects/{project:path}/fields/{field:path}")
+@pages.get("/projects/{project:path}/fields/{field:path}", response_class=FramedPage)
 def show_field(
     request: Request,
     project: str,

@@ -36,6 +36,7 @@ from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.verdicts.claims import write_factor
 from otel_ml_collector.verdicts.verdicts import AMOUNT_FIGURES
 from otel_ml_collector.web import view
+from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.windows import Buckets
 
@@ -110,7 +111,7 @@ def show_progress(
     return show_page(request, "monitor_progress.html", {"checked_days": checked, "last": last})
 
 
-@pages.get("/projects/{project:path}/monitor/slice")
+@pages.get("/projects/{project:path}/monitor/slice", response_class=FramedPage)
 def show_slice(
     request: Request,
     project: str,
@@ -190,7 +191,7 @@ def show_releases(
     return show_page(request, "newest_verdict.html", context)
 
 
-@pages.get("/projects/{project:path}/monitor")
+@pages.get("/projects/{project:path}/monitor", response_class=FramedPage)
 def show_monitor(
     request: Request, project: str, reader: FromReader, last: FromLast = "24h"
 ) -> Response:

@@ -69,6 +69,7 @@ from otel_ml_collector.versions.find import find_definitions
 from otel_ml_collector.web import view
 from otel_ml_collector.web.amounts import write_amount
 from otel_ml_collector.web.axis import AxisLabel, round_values
+from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.windows import Window
 
@@ -170,7 +171,7 @@ class SinceChart:
     step_hours: int
 
 
-@pages.get("/projects/{project:path}/problems/{key}")
+@pages.get("/projects/{project:path}/problems/{key}", response_class=FramedPage)
 def show_problem(
     request: Request,
     project: str,

@@ -33,6 +33,7 @@ from otel_ml_collector.times import HOUR_NS
 from otel_ml_collector.unread import UnreadSpans, find_all_unread
 from otel_ml_collector.verdicts.claims import MEASURES
 from otel_ml_collector.web import view
+from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import cut_slice, read_state
 from otel_ml_collector.windows import Buckets, Window
@@ -96,7 +97,7 @@ class ShownProject:
     unfinished: str
 
 
-@router.get("/")
+@router.get("/", response_class=FramedPage)
 def show_home(
     request: Request,
     reader: FromReader,

@@ -40,6 +40,7 @@ from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.times import from_rfc3339
 from otel_ml_collector.unread import find_unread
 from otel_ml_collector.web import view
+from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
 _TAGS: Final = 3  # number of tags that runs can be grouped by
@@ -105,7 +106,7 @@ def _list_tags(found: FoundProblems) -> list[tuple[str, str]]:
     return [tag for tag, _ in sizes.most_common(_TAGS)]
 
 
-@pages.get("/projects/{project:path}")
+@pages.get("/projects/{project:path}", response_class=FramedPage)
 def show_overview(request: Request, project: str, asked: FromAsked, reader: FromReader) -> Response:
     """Show the overview of a project, or Home without a project."""
     if not project:

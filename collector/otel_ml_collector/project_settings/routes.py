@@ -50,6 +50,7 @@ from otel_ml_collector.store.retention import Retention, Wish
 from otel_ml_collector.store.tombstones import PROJECT
 from otel_ml_collector.web import view
 from otel_ml_collector.web.form import read_form
+from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
 _SHOWN_CHANGES: Final = 50
@@ -89,7 +90,7 @@ def get_settings(request: Request, project: str) -> ProjectSettings:
     )
 
 
-@pages.get("/projects/{project:path}/settings", dependencies=_READS)
+@pages.get("/projects/{project:path}/settings", dependencies=_READS, response_class=FramedPage)
 def show_settings(
     request: Request, project: str, record_days: DaysText = None, payload_days: DaysText = None
 ) -> Response:

@@ -22,6 +22,7 @@ from otel_ml_collector.verdicts.claims import write_ratio
 from otel_ml_collector.verdicts.verdicts import Interval
 from otel_ml_collector.web import view
 from otel_ml_collector.web.axis import AxisLabel, round_values
+from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.wording import rounded
 
@@ -272,7 +273,7 @@ def _width(quality: TargetQuality, point: QualityPoint) -> float:
     return min(step, 100 - _place(quality, point))
 
 
-@pages.get("/projects/{project:path}/targets")
+@pages.get("/projects/{project:path}/targets", response_class=FramedPage)
 def show_targets(request: Request, project: str, reader: FromReader) -> Response:
     """Show the prediction targets of a project, and ground truth that has none."""
     context = {
@@ -283,7 +284,7 @@ def show_targets(request: Request, project: str, reader: FromReader) -> Response
     return show_page(request, "targets.html", context)
 
 
-@pages.get("/projects/{project:path}/targets/{target}")
+@pages.get("/projects/{project:path}/targets/{target}", response_class=FramedPage)
 def show_target(
     request: Request,
     project: str,

@@ -32,6 +32,7 @@ from otel_ml_collector.services import find_service
 from otel_ml_collector.store.documents import list_all_documents
 from otel_ml_collector.web import view
 from otel_ml_collector.web.form import read_form, take_last
+from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
 _MOST_SKIPPED: Final = 100
@@ -54,7 +55,7 @@ def _frame(request: Request, access: Access, person: str) -> Mapping[str, Any]:
     }
 
 
-@pages.get("/queues")
+@pages.get("/queues", response_class=FramedPage)
 def show_labelling(request: Request, reader: FromSeer, access: ToSee) -> Response:
     """Show the queues of all projects of a key, for reviewers of several projects."""
     documents = list_all_documents(reader, QUEUE)
@@ -65,7 +66,7 @@ def show_labelling(request: Request, reader: FromSeer, access: ToSee) -> Respons
     return show_page(request, "labelling.html", context)
 
 
-@pages.get("/projects/{project:path}/queues")
+@pages.get("/projects/{project:path}/queues", response_class=FramedPage)
 def show_queues(
     request: Request, project: str, reader: FromSeer, access: ToSee, person: Person = ""
 ) -> Response:
@@ -81,7 +82,7 @@ def show_queues(
     return show_page(request, "queues.html", context)
 
 
-@pages.get("/projects/{project:path}/queue-form")
+@pages.get("/projects/{project:path}/queue-form", response_class=FramedPage)
 def show_queue_form(
     request: Request,
     project: str,
@@ -145,7 +146,7 @@ class WantedScreen(BaseModel):
     skip: list[str] = Field([], max_length=_MOST_SKIPPED)
 
 
-@pages.get("/projects/{project:path}/queues/{queue}")
+@pages.get("/projects/{project:path}/queues/{queue}", response_class=FramedPage)
 def show_queue(
     *,
     request: Request,
@@ -204,7 +205,7 @@ def show_queue(
     return show_page(request, "queue.html", context)
 
 
-@pages.get("/projects/{project:path}/queues/{queue}/agreement")
+@pages.get("/projects/{project:path}/queues/{queue}/agreement", response_class=FramedPage)
 def show_agreement(
     request: Request, project: str, queue: DocumentName, reader: FromReader
 ) -> Response:

@@ -53,6 +53,7 @@ from otel_ml_collector.traces.trace_pane import TracePane, find_tree, make_pane,
 from otel_ml_collector.traces.tree import SpanTree, TreeSpan, list_below
 from otel_ml_collector.traces.tree_rows import TreeState, find_next_error
 from otel_ml_collector.web import view
+from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import State, read_state
 
@@ -194,7 +195,7 @@ class PageForms(TreeState):
     tab: Literal["steps", "io", "attributes"] | None = None
 
 
-@router.get("/projects/{project:path}/runs/{run_id}")
+@router.get("/projects/{project:path}/runs/{run_id}", response_class=FramedPage)
 def show_run(
     *,
     request: Request,

@@ -64,6 +64,7 @@ from otel_ml_collector.traces.sums import GROUPS, ListSums, find_sums
 from otel_ml_collector.traces.views import View, find_views
 from otel_ml_collector.unread import find_unread
 from otel_ml_collector.web import view
+from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.previews import find_shared
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.windows import Buckets, Window
@@ -524,7 +525,7 @@ def _words(seconds: int) -> str:
     return f"{seconds} s"
 
 
-@pages.get("/projects/{project:path}/runs")
+@pages.get("/projects/{project:path}/runs", response_class=FramedPage)
 def list_runs(request: Request, reader: FromReader, query: ListQuery, keys: Keys) -> Response:
     """Show the runs of a project that match a filter."""
     now_ns = time.time_ns()

@@ -62,6 +62,7 @@ from otel_ml_collector.store.sql import EMPTY, Condition, Sql
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, to_rfc3339
 from otel_ml_collector.traces.conversation import find_answers, find_sent
 from otel_ml_collector.web import view
+from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.windows import Window
 
@@ -537,7 +538,7 @@ def get_session(project: str, session: str, reader: FromReader, cursor: Cursor =
     return find_session(reader, project, session, time.time_ns(), cursor)
 
 
-@pages.get("/projects/{project:path}/sessions")
+@pages.get("/projects/{project:path}/sessions", response_class=FramedPage)
 def list_sessions(request: Request, query: _Query, reader: FromReader) -> Response:
     """Show the sessions of a project."""
     sessions = find_sessions(reader, query, time.time_ns())
@@ -560,7 +561,7 @@ def list_sessions(request: Request, query: _Query, reader: FromReader) -> Respon
     return show_page(request, "sessions.html", context)
 
 
-@pages.get("/projects/{project:path}/sessions/{session:path}")
+@pages.get("/projects/{project:path}/sessions/{session:path}", response_class=FramedPage)
 def show_session(
     *,
     request: Request,

@@ -20,6 +20,7 @@ from otel_ml_collector.traces.trace_pane import TraceAmounts, choose_amounts, re
 from otel_ml_collector.traces.trace_sentence import SentenceFacts, find_trace_facts
 from otel_ml_collector.traces.tree import SpanTree, TreeSpan, list_below
 from otel_ml_collector.web import view
+from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.previews import write_differences
 from otel_ml_collector.web.render import PageRoute, show_page
 
@@ -124,7 +125,7 @@ def _is_apart(one: float, other: float, times: float, least: float) -> bool:
     return high > times * low and high - low > least
 
 
-@router.get("/projects/{project:path}/trace-pair")
+@router.get("/projects/{project:path}/trace-pair", response_class=FramedPage)
 def show_trace_pair(
     request: Request,
     reader: FromReader,

@@ -38,6 +38,7 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import ago, to_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.amounts import write_amount
+from otel_ml_collector.web.frame import FramedPage, answer_framed, opens_page
 from otel_ml_collector.web.payload import make_payload
 from otel_ml_collector.web.previews import write_preview
 from otel_ml_collector.web.view import (
@@ -193,7 +194,10 @@ _HANDLED: Final = (RequestValidationError, HTTPException, ClientDisconnect)
 
 
 class PageRoute(DeferredRoute):
-    """Answers errors with a page that explains the error and how to fix it."""
+    """Answers errors with a page that explains the error and how to fix it.
+
+    If its `response_class` is `FramedPage`, a page that takes time arrives after its frame.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the handler of the page."""
@@ -203,23 +207,48 @@ class PageRoute(DeferredRoute):
             try:
                 part = "this part" if "hx-request" in request.headers else "this page"
                 with contained(part, *_HANDLED):
-                    await run_sync(_check_project, request)
                     return await handler(request)
-            except MissingProject as error:
-                status, problem = problem_of(error)
-                return show_problem(request, status, problem, project=error.parent)
             except CollectorError as error:
                 if isinstance(error, NotPermitted) and (queues := _queues_of(request)):
                     return RedirectResponse(queues, 303)
-                status, problem = problem_of(error)
-                return show_problem(request, status, problem)
+                return _show_error(request, error)
             except RequestValidationError as error:
                 first = error.errors()[0]
                 field = str(first["loc"][-1])
                 status, problem = problem_of(BadInput(f"{field}: {first['msg']}", field))
                 return show_problem(request, status, problem)
 
-        return answer
+        async def answer_in_project(request: Request) -> Response:
+            try:
+                with contained("this page"):
+                    await run_sync(_check_project, request)
+            except CollectorError as error:
+                return _show_error(request, error)
+            if self.response_class is FramedPage and opens_page(request) and _may_read(request):
+                return await answer_framed(request, answer, _make_frame)
+            return await answer(request)
+
+        return answer_in_project
+
+
+def _may_read(request: Request) -> bool:
+    """Return whether a request may read. Otherwise pages have no navigation, or another one."""
+    access = find_access_of(request.scope)
+    return access is None or access.has(READ)
+
+
+def _show_error(request: Request, error: CollectorError) -> Response:
+    """Show one of the collector's own errors; that of a missing project below its parent."""
+    status, problem = problem_of(error)
+    parent = error.parent if isinstance(error, MissingProject) else None
+    return show_problem(request, status, problem, project=parent)
+
+
+def _make_frame(request: Request) -> str:
+    """Render a page without content."""
+    return TEMPLATES.get_template("base.html").render(
+        complete_context(request, {"request": request})
+    )
 
 
 def labelling_address(access: Access, project: str = "") -> str:
