@@ -49,6 +49,21 @@ def test_a_click_opens_a_preview(tab: Tab) -> None:
     expect(page.locator("#preview #span")).to_have_attribute("data-run", runs[1])
 
 
+def test_one_request(tab: Tab) -> None:
+    """A click on a row requests its preview once, and then another row's once."""
+    page = tab.open(REQUESTS)
+    runs = shown(page)
+    requested: list[str] = []
+    page.on("request", lambda request: requested.append(request.url))
+    for place in (1, 2):
+        page.locator(ROWS).nth(place).click()
+        expect(page.locator("#preview #span")).to_have_attribute("data-run", runs[place])
+        # A key loads a preview after a pause of 120 ms.
+        shown_ms = page.evaluate("performance.now()")
+        page.wait_for_function("(shown) => performance.now() > shown + 200", arg=shown_ms)
+    assert [url.split("/")[-2] for url in requested if url.endswith("/preview")] == runs[1:3]
+
+
 def test_preview_by_keyboard(tab: Tab) -> None:
     """Space opens the preview, j and k move it, Escape closes it, Enter opens the page."""
     page = tab.open(REQUESTS)

@@ -8,6 +8,7 @@ const NARROW = matchMedia("(max-width: 900px)");
 const pane = document.querySelector("#preview");
 let turn = 0;
 let waiting = 0;
+let wanted = "";
 
 /** Return the address of the list alone. */
 function listOf({ href }) {
@@ -24,6 +25,7 @@ const rowOf = (run) => findBody()?.querySelector(`tr[data-run="${CSS.escape(run)
 /** Load the preview of a run. A newer request replaces an older one. */
 async function load(run) {
   const own = ++turn;
+  wanted = run;
   const path = rowOf(run)?.querySelector(".open").pathname;
   if (!path) return;
   const headers = { "hx-request": "true", "Otel-Ml-Tz": document.documentElement.dataset.zone };
@@ -61,13 +63,14 @@ export function preview(row) {
 function open(row) {
   pane.hidden = false;
   document.documentElement.classList.add("previewed");
-  mark(row);
   if (!pane.dataset.run) pane.textContent = "Loading …";
   load(row.dataset.run);
+  mark(row);
 }
 
 function hide() {
   turn++;
+  wanted = "";
   pane.hidden = true;
   delete pane.dataset.run;
   pane.replaceChildren();
@@ -134,8 +137,8 @@ document.addEventListener("keydown", (event) => {
 });
 // After a pause, so that a held key does not load every run.
 document.addEventListener("otel-ml:marked", (event) => {
-  if (!isOpen() || pane.dataset.run === event.detail) return;
   clearTimeout(waiting);
+  if (!isOpen() || wanted === event.detail) return;
   waiting = setTimeout(() => {
     remember(event.detail, false);
     load(event.detail);
