@@ -66,6 +66,12 @@ def model_of(owner: str) -> str:
     return owner.partition(":")[2].partition(":")[2] if owner.startswith(_MODEL) else ""
 
 
+def split_run_id(run_id: str) -> tuple[str, str]:
+    """Return the trace ID and the span ID of a run ID, both in hex."""
+    trace_id, _, span_id = run_id.partition("-")
+    return trace_id, span_id
+
+
 def is_run(owner: str) -> bool:
     """Return whether an owner is a run ID."""
     return owner < FIRST

@@ -102,6 +102,22 @@ NO_CONTENT: Final = InheritedContent()
 
 
 @dataclass(frozen=True, slots=True)
+class NewestScores:
+    """The newest score of each judge and reviewer that names a run directly, by judge.
+
+    Attributes:
+        scores: Finite numbers. A judge that raised an error last has none.
+        passed: Whether the run passed.
+    """
+
+    scores: Mapping[str, float]
+    passed: Mapping[str, bool]
+
+
+NO_SCORES: Final = NewestScores({}, {})
+
+
+@dataclass(frozen=True, slots=True)
 class ResolvedRun:
     """A row of the store: the values that one run gets from other runs and records.
 
@@ -113,6 +129,7 @@ class ResolvedRun:
         rank: Time when the values were computed, by the store's clock, in nanoseconds since 1970. 0
             if they were computed before the run was stored. If there are several rows for a run,
             the row with the highest rank is used.
+        scores: The newest scores of the run, for its row in `runs`. The table `settled` has none.
     """
 
     project: str
@@ -121,6 +138,7 @@ class ResolvedRun:
     start_ns: int
     resolution: Resolution
     rank: int = 0
+    scores: NewestScores = NO_SCORES
 
     @property
     def counts(self) -> bool:

@@ -19,7 +19,7 @@ from itertools import chain
 from typing import Any, Final
 
 from otel_ml_collector.errors import Unavailable
-from otel_ml_collector.owners import FIRST, is_run
+from otel_ml_collector.owners import FIRST, is_run, split_run_id
 from otel_ml_collector.records import Records
 from otel_ml_collector.resolution import NOTHING
 from otel_ml_collector.same_calls import CallShare
@@ -54,6 +54,7 @@ from otel_ml_collector.store.resolutions import (
     write_resolutions,
     write_rows,
 )
+from otel_ml_collector.store.scores import find_arrived_scores, find_scored_on
 from otel_ml_collector.store.sql import Sql, join_sql
 from otel_ml_collector.store.tombstones import Tombstones
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
@@ -435,10 +436,21 @@ class CallResolver:
                 part = [(row["project"], row["trace_id"]) for row in rows]
                 runs += resolve(self._client, self._memory, part, again=True)
                 write_rows(self._client, self._memory, self._tombstones)
+                if len(part) < _REBUILT_AT_ONCE:
+                    self._rebuild_scores(day_ns)
             traces += len(part)
             if len(part) < _REBUILT_AT_ONCE:
                 return RebuiltDay(traces, runs)
             values |= {"project": part[-1][0], "trace": part[-1][1]}
+
+    def _rebuild_scores(self, day_ns: int) -> None:
+        """Write the rows of all runs of a day again that have scores."""
+        scored = find_scored_on(self._client, day_ns)
+        self._memory.updates.put_scored(
+            (project, *split_run_id(owner)) for project, owner in scored
+        )
+        while self._memory.updates.has_pending:
+            write_rows(self._client, self._memory, self._tombstones)
 
     @property
     def behind_s(self) -> float:
@@ -525,7 +537,9 @@ class CallResolver:
         while True:
             values = {"after": after_ns, "until": until_ns}
             rows = read_rows(self._client, _NEW, values)
-            if len(rows) < _NEW_RUNS or until_ns - after_ns <= _LEAST_WINDOW_NS:
+            scored = find_arrived_scores(self._client, after_ns, until_ns, _NEW_RUNS)
+            number = max(len(rows), len(scored))
+            if number < _NEW_RUNS or until_ns - after_ns <= _LEAST_WINDOW_NS:
                 break
             until_ns = after_ns + (until_ns - after_ns) // 4
             self._window_ns = max(until_ns - after_ns, _LEAST_WINDOW_NS)
@@ -537,7 +551,10 @@ class CallResolver:
                 self._memory.note(row["project"], [ANNOTATED])
         traces.update(find_named_traces(self._client, annotated))
         resolve(self._client, self._memory, sorted(traces))
-        if len(rows) < _NEW_RUNS // 4:
+        self._memory.updates.put_scored(
+            (project, *split_run_id(owner)) for project, owner in scored
+        )
+        if number < _NEW_RUNS // 4:
             self._window_ns = min(2 * self._window_ns, _WIDEST_NS)
         return until_ns
 

@@ -108,6 +108,8 @@ STEPS: Final[Sequence[Sequence[Sql]]] = (
     # the background, as if they had arrived now.
     (Sql("ALTER TABLE store_meta DELETE WHERE startsWith(name, 'settled ')"),),
     (),  # 34: who changed what, docs/design/071-activity.md
+    # 35: newest scores in rows of `runs`. Rows of scored runs are written again in the background.
+    (Sql("ALTER TABLE store_meta DELETE WHERE startsWith(name, 'settled ')"),),
     # Add new steps here. A step for declared tables, columns or indexes is empty.
 )
 

@@ -61,11 +61,15 @@ from otel_ml_collector.store.recent_calls import RecentTrace
 from otel_ml_collector.store.rollup import mark_days
 from otel_ml_collector.store.rows import (
     ROWS_AT_ONCE,
+    ScoredRun,
+    TakenRuns,
     divide_by_start,
     fold_rows,
     key_of_row,
+    read_clock,
     read_own_rows,
 )
+from otel_ml_collector.store.scores import add_scores
 from otel_ml_collector.store.sql import Sql, StoreClient
 from otel_ml_collector.store.tables import RESOLVED_RUNS, RUNS
 from otel_ml_collector.store.tombstones import Tombstones
@@ -83,6 +87,8 @@ KEYED_RUNS: Final = "keyed_runs"
 _FOLDED_BITS: Final = 2**64 - 1
 # Maximum number of traces that one query reads.
 _TRACES: Final = 500
+# Seconds after which another collector has stored a run that it was about to store.
+_STORED_WITHIN_S: Final = 60.0
 # How often traces are added that share a response ID with those added before.
 _ROUNDS: Final = 8
 # Maximum time span of an insert, because an insert creates a part for each month that it touches.
@@ -231,27 +237,79 @@ def write_rows(
     updates = memory.updates
     if not updates.has_pending:
         return
-    resolved: list[ResolvedRun] = []
+    taken: list[ResolvedRun] = []
+    scored: dict[ScoredRun, float] = {}
     with tombstones.hold():
         try:
             unfinished = tombstones.find_unfinished(client, updates.list_projects())
-            tables: list[pa.Table] = []
+            now_ns = read_clock(client)
+            recent = TakenRuns((), ())
             if not (waits and updates.is_busy):
-                resolved, tables = updates.take_recent(tombstones.generation)
-            others = updates.take_others(unfinished)
-            resolved = [*resolved, *others]
-            for first in range(0, len(others), ROWS_AT_ONCE):
-                part = others[first : first + ROWS_AT_ONCE]
+                recent = updates.take_recent(tombstones.generation, now_ns)
+                taken += recent.runs
+            others = updates.take_others(unfinished, now_ns)
+            taken += others.runs
+            scored, rank = updates.take_scored(unfinished, now_ns)
+            runs, missing = _find_scored(client, scored, rank)
+            stored = add_scores(client, memory, [*others.stamped, *runs])
+            tables = recent.fold(add_scores(client, memory, recent.stamped))
+            for first in range(0, len(stored), ROWS_AT_ONCE):
+                part = stored[first : first + ROWS_AT_ONCE]
                 rows, keys = read_own_rows(client, part)
-                wanted = {key_of_row(run): run for run in part}
+                # Of two rows of a run, the one with the higher rank has the newest facts.
+                wanted = {key_of_row(run): run for run in sorted(part, key=attrgetter("rank"))}
                 places = [place for place, key in enumerate(keys) if key in wanted]
                 folded = {at: wanted[keys[place]] for at, place in enumerate(places)}
                 tables.append(fold_rows(rows.take(pa.array(places, pa.int64())), folded))
             for portions in divide_by_start(tables):
                 client.insert_portions(RUNS.name, iter(portions), settings=dict(SINGLE_THREAD))
         except BaseException:
-            updates.put(resolved)
+            updates.put(taken)
+            updates.put_scored(scored)
             raise
+    if not memory.is_alone:
+        # Another collector may store these runs at this moment, without these scores.
+        again = [run for run in missing if not scored[run]]
+        updates.put_scored(again, time.monotonic() + _STORED_WITHIN_S)
+
+
+def _find_scored(
+    client: StoreClient, scored: Collection[ScoredRun], rank: int
+) -> tuple[list[ResolvedRun], set[ScoredRun]]:
+    """Find the stored runs that scores name, with their stored resolutions.
+
+    Returns:
+        The runs, and those of `scored` that are not stored.
+    """
+    runs: list[ResolvedRun] = []
+    missing = {*scored}
+    by_trace: defaultdict[Trace, list[str]] = defaultdict(list)
+    for project, trace_id, span_id in scored:
+        by_trace[project, trace_id].append(span_id)
+    for part in divide(sorted(by_trace)):
+        places = read_places(client, part)
+        for near in _gather_near(places[trace] for trace in part if trace in places):
+            traces = [(row["project"], row["trace_id"]) for row in near]
+            values = {
+                **ids_of(traces),
+                "start": min(row["start"] for row in near),
+                "end": max(row["end"] for row in near),
+            }
+            known = {
+                (*trace, row["span_id"], row["start_ns"]): make_resolution(row)
+                for trace, rows in read_resolutions(client, values).items()
+                for row in rows
+            }
+            span_ids = {span_id for trace in traces for span_id in by_trace[trace]}
+            for trace, rows in read_ranks(client, values, span_ids).items():
+                for row in rows:
+                    key = (*trace, row["span_id"])
+                    if key in scored:
+                        missing.discard(key)
+                        ids = bytes.fromhex(trace[1]), bytes.fromhex(row["span_id"])
+                        resolution = known.get((*key, row["start_ns"]), NOTHING)
+                        runs.append(ResolvedRun(trace[0], *ids, row["start_ns"], resolution, rank))
+    return runs, missing
 
 
 def _signs_of(run: ResolvedRun) -> set[str]:

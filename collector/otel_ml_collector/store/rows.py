@@ -9,8 +9,9 @@ record: docs/design/068-rank-of-a-row.md.
 import threading
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
 from typing import Final
 
 import pyarrow as pa
@@ -20,10 +21,12 @@ from otel_ml_collector.resolution import ResolvedRun
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql, split_long_values
 from otel_ml_collector.store.tables import CALL_VALUES, FOLDED, RUNS, rank_of_row
-from otel_ml_collector.times import DAY_NS
+from otel_ml_collector.times import DAY_NS, HOUR_NS
 
 # Key of a run: project, start, trace ID and span ID.
 RunKey = tuple[str, int, bytes, bytes]
+# Project, trace ID and span ID of a run, as a score names it. Several runs can have the same.
+ScoredRun = tuple[str, str, str]
 # Stored runs, with their rows without the columns of `FOLDED` if these are to be kept in memory.
 StoredRows = tuple[pa.Table | None, Sequence[Run]]
 
@@ -32,6 +35,8 @@ _RECENT_ROWS: Final = 30_000
 _RECENT_BYTES: Final = 48 * 1024 * 1024
 # Rows that are read or written at once.
 ROWS_AT_ONCE: Final = 1_000
+# Runs with new scores that are looked at together.
+_SCORED_AT_ONCE: Final = 5_000
 # Longest time between two inserts of a writer under load, in seconds.
 _WRITING_S: Final = 0.25
 # How far the start of a row may be from the runs of an insert: another month is another part.
@@ -55,12 +60,25 @@ _OWN_ROWS: Final = Sql("""
         [Sql("`{n}`").fill(n=identifier(name, _OWN_SCHEMA.names)) for name in _OWN_SCHEMA.names],
     ),
 )
+# Runs with a row. Two spans of a trace that share an ID start at most an hour apart.
+_STORED: Final = Sql("""
+    SELECT DISTINCT toString(project) AS project, lower(hex(trace_id)) AS trace_id,
+      lower(hex(span_id)) AS span_id
+    FROM {deliveries} WHERE project IN {projects:Array(String)}
+      AND start_ns >= {first:Int64} - {hour} AND start_ns <= {last:Int64} + {hour}
+      AND lower(hex(span_id)) IN {spans:Array(String)}""").fill(deliveries=DELIVERIES, hour=HOUR_NS)
+_CLOCK: Final = Sql("SELECT toUnixTimestamp64Nano(now64(9)) AS now_ns")
 _READ_SETTINGS: Final = {"max_execution_time": 60}
 
 
 def key_of_row(run: Run | ResolvedRun) -> RunKey:
     """Return the key under which a run is stored."""
     return run.project, run.start_ns, run.trace_id, run.span_id
+
+
+def name_of_row(run: Run | ResolvedRun) -> ScoredRun:
+    """Return the project and the IDs of a run, as its scores name it."""
+    return run.project, run.trace_id.hex(), run.span_id.hex()
 
 
 def fold_rows(rows: pa.Table, resolved: Mapping[int, ResolvedRun]) -> pa.Table:
@@ -108,6 +126,8 @@ def _empty_of(kind: pa.DataType) -> object:
     """Return the value that the engine fills in for a run that depends on no other."""
     if pa.types.is_fixed_size_binary(kind):
         return bytes(kind.byte_width)
+    if pa.types.is_map(kind):
+        return []
     return {pa.string(): "", pa.bool_(): False, pa.list_(pa.string()): []}.get(kind)
 
 
@@ -185,25 +205,58 @@ class RecentRows:
         self._rows = self._bytes = 0
 
 
+@dataclass(frozen=True, slots=True)
+class TakenRuns:
+    """Runs that are about to be written again.
+
+    Attributes:
+        runs: The runs as they were pending. If they cannot be stored, give them back with `put`.
+        stamped: The same runs, each with the rank of its new row.
+        rows: Rows of `runs` without the columns of `FOLDED`, with the keys of the runs.
+    """
+
+    runs: Sequence[ResolvedRun]
+    stamped: Sequence[ResolvedRun]
+    rows: Sequence[tuple[pa.Table, Sequence[RunKey]]] = ()
+
+    def fold(self, folded: Sequence[ResolvedRun]) -> list[pa.Table]:
+        """Make the new rows, from the values of `stamped` with those that were read since then."""
+        by_key = {key_of_row(run): run for run in folded}
+        return [
+            fold_rows(rows, {place: by_key[key] for place, key in enumerate(keys)})
+            for rows, keys in self.rows
+        ]
+
+
 class RowUpdates:
     """The runs whose rows must be written again, with their newest resolutions.
 
     Under load, the writer stores them together with its next runs. Otherwise `write_rows` does.
-    All methods are thread-safe. The caller of `add` and `take` must hold the tombstones: a
+    All methods are thread-safe. The caller of `add` and `take_recent` must hold the tombstones: a
     deletion begins between two of these calls, and `generation` then differs.
+
+    A taken run gets the rank of its new row. Of two rows of a run, the one that was taken later has
+    the higher rank, and its facts are read later. So the row with the newest facts counts.
     """
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._pending: dict[RunKey, ResolvedRun] = {}
+        # Runs with new scores, and when to look at them: 0 for at once.
+        self._scored: dict[ScoredRun, float] = {}
         self._recent = RecentRows()
         self._generation = -1
         self._inserted_s = 0.0
+        self._stamp_ns = 0
 
     @property
     def has_pending(self) -> bool:
         """Whether any row must be written again."""
-        return bool(self._pending)
+        if self._pending:
+            return True
+        now_s = time.monotonic()
+        with self._guard:
+            return any(due_s <= now_s for due_s in self._scored.values())
 
     @property
     def is_busy(self) -> bool:
@@ -219,6 +272,35 @@ class RowUpdates:
                 if known is None or known.rank <= run.rank:
                     self._pending[key] = run
 
+    def put_scored(self, runs: Iterable[ScoredRun], due_s: float = 0.0) -> None:
+        """Add runs with new or deleted scores, after the change is stored.
+
+        Args:
+            runs: The runs. They need not be stored yet.
+            due_s: When to look at them, by the monotonic clock; 0 for at once.
+        """
+        with self._guard:
+            for run in runs:
+                self._scored[run] = min(due_s, self._scored.get(run, due_s))
+
+    def take_scored(
+        self, projects: Collection[str], now_ns: int
+    ) -> tuple[dict[ScoredRun, float], int]:
+        """Take runs with new scores, at most 5,000, except those of some projects.
+
+        Returns:
+            The runs with the times that `put_scored` got, and the rank of their new rows.
+        """
+        now_s = time.monotonic()
+        with self._guard:
+            due = (
+                run
+                for run, due_s in self._scored.items()
+                if due_s <= now_s and run[0] not in projects
+            )
+            taken = [*islice(due, _SCORED_AT_ONCE)]
+            return {run: self._scored.pop(run) for run in taken}, self._stamp(now_ns)
+
     def add(self, groups: Sequence[StoredRows], generation: int) -> None:
         """Keep rows that the writer has stored, and remember when it was."""
         with self._guard:
@@ -228,16 +310,14 @@ class RowUpdates:
                 self._recent.add(rows, runs)
 
     def take_recent(
-        self, generation: int, near: tuple[int, int] | None = None
-    ) -> tuple[list[ResolvedRun], list[pa.Table]]:
+        self, generation: int, now_ns: int, near: tuple[int, int] | None = None
+    ) -> TakenRuns:
         """Take the pending runs whose rows are in memory.
 
         Args:
             generation: That of the tombstones.
+            now_ns: The time, by the store's clock.
             near: First and last start of the runs of an insert; None for runs of any time.
-
-        Returns:
-            The runs and their new rows. If these cannot be stored, call `put` with the runs.
         """
         with self._guard:
             self._check(generation)
@@ -247,25 +327,32 @@ class RowUpdates:
                 if key in self._recent
                 and (near is None or near[0] - _NEAR_START_NS < key[1] < near[1] + _NEAR_START_NS)
             ]
-            taken = {key: self._pending.pop(key) for key in keys}
-            tables = [
-                fold_rows(rows, {place: taken[key] for place, key in enumerate(ordered)})
-                for rows, ordered in self._recent.find(keys)
-            ]
-        return [*taken.values()], tables
+            runs, stamped = self._take(keys, now_ns)
+            return TakenRuns(runs, stamped, [*self._recent.find(keys)])
 
-    def take_others(self, projects: Collection[str]) -> list[ResolvedRun]:
+    def take_others(self, projects: Collection[str], now_ns: int) -> TakenRuns:
         """Take the pending runs whose rows are not in memory, except those of some projects."""
         with self._guard:
             keys = [
                 key for key in self._pending if key[0] not in projects and key not in self._recent
             ]
-            return [self._pending.pop(key) for key in keys]
+            return TakenRuns(*self._take(keys, now_ns))
+
+    def _take(
+        self, keys: Sequence[RunKey], now_ns: int
+    ) -> tuple[list[ResolvedRun], list[ResolvedRun]]:
+        rank = self._stamp(now_ns)
+        runs = [self._pending.pop(key) for key in keys]
+        return runs, [replace(run, rank=max(rank, run.rank)) for run in runs]
+
+    def _stamp(self, now_ns: int) -> int:
+        self._stamp_ns = max(now_ns, self._stamp_ns + 1)
+        return self._stamp_ns
 
     def list_projects(self) -> set[str]:
         """List the projects with pending runs."""
         with self._guard:
-            return {key[0] for key in self._pending}
+            return {key[0] for key in (*self._pending, *self._scored)}
 
     def forget(self) -> None:
         """Forget all rows in memory, because an insert failed or runs are being deleted."""
@@ -276,6 +363,25 @@ class RowUpdates:
         if generation != self._generation:
             self._recent.clear()
             self._generation = generation
+
+
+def find_stored(client: StoreClient, runs: Sequence[ResolvedRun]) -> set[ScoredRun]:
+    """Return those of the runs that have a row already, also one with a different start."""
+    values = {
+        "projects": sorted({run.project for run in runs}),
+        "first": min(run.start_ns for run in runs),
+        "last": max(run.start_ns for run in runs),
+        "spans": sorted({run.span_id.hex() for run in runs}),
+    }
+    sql, split = split_long_values(_STORED, values)
+    rows = client.query(sql, split, settings=dict(_READ_SETTINGS)).result_rows
+    known: set[ScoredRun] = {(str(project), str(trace), str(span)) for project, trace, span in rows}
+    return known.intersection(map(name_of_row, runs))
+
+
+def read_clock(client: StoreClient) -> int:
+    """Read the time of the store's clock, in nanoseconds since 1970."""
+    return int(client.query(_CLOCK).result_rows[0][0])
 
 
 def read_own_rows(

@@ -5,16 +5,21 @@ time, then by the digest of the judge version, then by the ID of the record. Two
 same values of all three are the same score.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from otel_ml_collector.owners import FIRST
+from otel_ml_collector.resolution import NewestScores, ResolvedRun
+from otel_ml_collector.store.call_runs import IN_PROJECTS, divide, read_rows
+from otel_ml_collector.store.connection import Memory
 from otel_ml_collector.store.counted import DELIVERIES, RECORDED
 from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.sql import Sql, identifier, join_sql
+from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
 from otel_ml_collector.store.tables import IS_SCORE
 from otel_ml_collector.store.targets import join_keyed
-from otel_ml_collector.times import DAY_NS
+from otel_ml_collector.times import DAY_NS, SECOND_NS
 from otel_ml_collector.windows import Window
 
 LAST: Final = Sql("(scored.time_ns, scored.judge_version, scored.record_id)")
@@ -348,3 +353,112 @@ _NEAR_RUNS: Final = all_scores(
 _IN_ORDER: Final = Sql(" ORDER BY judge, judge_version, trace_id, span_id")
 SCORED_LAST: Final = newest_scores(_NEAR_RUNS) + _IN_ORDER
 JUDGED_LAST: Final = newest_scores(_NEAR_RUNS, where=OF_JUDGE) + _IN_ORDER
+
+# Record kinds in `Memory`: the project has scores of runs; it had none at the last check.
+_HAS_SCORES: Final = "scores"
+_UNSCORED: Final = "unscored"
+# Runs whose scores are read at once.
+_RUNS_AT_ONCE: Final = 2_000
+_SCORED_PROJECTS: Final = Sql(
+    "SELECT DISTINCT toString(project) AS project FROM {scores} WHERE {wanted}"
+).fill(scores=SCORES, wanted=IN_PROJECTS)
+# The newest score of each judge for some runs.
+_OF_JUDGES: Final = Sql("""
+    SELECT lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id,
+      toString(judge) AS judge, if(failed OR NOT isFinite(score), NULL, score) AS number,
+      if(failed, NULL, passed) AS has_passed
+    FROM ({newest}) ORDER BY judge""").fill(newest=newest_scores(_NEAR_RUNS, by=BY_JUDGE))
+_ARRIVED_SCORES: Final = Sql("""
+    SELECT DISTINCT toString(project) AS project, owner FROM metrics
+    WHERE arrived_ns > {after:Int64} AND arrived_ns <= {until:Int64} AND {is_score}
+      AND owner < '{first}' LIMIT {most:UInt32}""").fill(is_score=IS_SCORE, first=Sql(FIRST))
+_SCORED_ON_DAY: Final = Sql("""
+    SELECT DISTINCT toString(project) AS project,
+      concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS owner
+    FROM {scores} WHERE start_ns = 0 OR (start_ns >= {start:Int64} AND start_ns < {end:Int64})
+    """).fill(scores=SCORES)
+
+
+def find_scored_projects(
+    client: StoreClient, memory: Memory, projects: Iterable[str]
+) -> Collection[str]:
+    """Return those of the projects that have scores of runs, with at most one query."""
+    scored, unknown = set(), set()
+    for project in projects:
+        kinds, _ = memory.recall(project)
+        if _HAS_SCORES in kinds:
+            scored.add(project)
+        elif _UNSCORED not in kinds or not memory.is_alone:
+            unknown.add(project)
+    for part in divide(sorted(unknown)):
+        for row in read_rows(client, _SCORED_PROJECTS, {"projects": part}):
+            scored.add(row["project"])
+            memory.note(row["project"], [_HAS_SCORES])
+        for project in {*part} - scored:
+            memory.note(project, [_UNSCORED])
+    return scored
+
+
+def add_scores(
+    client: StoreClient, memory: Memory, runs: Sequence[ResolvedRun]
+) -> list[ResolvedRun]:
+    """Add the newest scores that the store has to runs, in the same order.
+
+    Only scores count that name the run, and not those of its trace key or of one of its tags.
+    """
+    added = [*runs]
+    places: defaultdict[str, list[int]] = defaultdict(list)
+    scored = find_scored_projects(client, memory, {run.project for run in runs})
+    for place, run in enumerate(runs):
+        if run.project in scored:
+            places[run.project].append(place)
+    for project, of_project in places.items():
+        of_project.sort(key=lambda place: runs[place].start_ns)
+        for first in range(0, len(of_project), _RUNS_AT_ONCE):
+            part = of_project[first : first + _RUNS_AT_ONCE]
+            newest = _read_newest(client, project, [runs[place] for place in part])
+            for place in part:
+                run = runs[place]
+                if (scores := newest.get((run.trace_id.hex(), run.span_id.hex()))) is not None:
+                    added[place] = replace(run, scores=scores)
+    return added
+
+
+def _read_newest(
+    client: StoreClient, project: str, runs: Sequence[ResolvedRun]
+) -> dict[tuple[str, str], NewestScores]:
+    """Read the newest scores of runs, which are sorted by start, by trace and span ID."""
+    # The start of a run in its scores differs from its own start only by rounding.
+    values = {
+        "project": project,
+        "first": runs[0].start_ns - SECOND_NS,
+        "last": runs[-1].start_ns + SECOND_NS,
+        "spans": [int.from_bytes(run.span_id, "little") for run in runs],
+    }
+    numbers: defaultdict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+    passes: defaultdict[tuple[str, str], dict[str, bool]] = defaultdict(dict)
+    for row in read_rows(client, _OF_JUDGES, values):
+        key = row["trace_id"], row["span_id"]
+        if row["number"] is not None:
+            numbers[key][row["judge"]] = row["number"]
+        if row["has_passed"] is not None:
+            passes[key][row["judge"]] = bool(row["has_passed"])
+    return {
+        key: NewestScores(numbers.get(key, {}), passes.get(key, {}))
+        for key in numbers.keys() | passes.keys()
+    }
+
+
+def find_arrived_scores(
+    client: StoreClient, after_ns: int, until_ns: int, most: int
+) -> list[tuple[str, str]]:
+    """Find the runs with scores that arrived in an interval: project and run ID; at most `most`."""
+    values = {"after": after_ns, "until": until_ns, "most": most}
+    rows = read_rows(client, _ARRIVED_SCORES, values)
+    return [(row["project"], row["owner"]) for row in rows]
+
+
+def find_scored_on(client: StoreClient, day_ns: int) -> list[tuple[str, str]]:
+    """Find the runs of a day that have scores, and those whose scores came without a start."""
+    rows = read_rows(client, _SCORED_ON_DAY, {"start": day_ns, "end": day_ns + DAY_NS})
+    return [(row["project"], row["owner"]) for row in rows]

@@ -485,6 +485,18 @@ FOLDED: Final[Sequence[Stored]] = (
         attrgetter("resolution.owners"),
         "the keys and tags with late records that name it",
     ),
+    Stored(
+        "final_scores",
+        "Map(String, Float64)",
+        lambda settled: [*settled.scores.scores.items()],
+        "newest score of each judge and reviewer that names the run; not those of keys and tags",
+    ),
+    Stored(
+        "final_passed",
+        "Map(String, Bool)",
+        lambda settled: [*settled.scores.passed.items()],
+        "the same for pass and fail",
+    ),
     # Computed when they are read.
     Stored("folded_ns", "UInt64 ALIAS toUInt64(rank)", comment="when the facts in it were read"),
     Stored(

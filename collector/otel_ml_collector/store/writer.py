@@ -14,8 +14,9 @@ import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.errors import Rejected, Unavailable
+from otel_ml_collector.owners import split_run_id
 from otel_ml_collector.records import Arrivals, ModelVersion, ProcessSign, Records, Run
-from otel_ml_collector.resolution import ResolvedRun, resolve_together
+from otel_ml_collector.resolution import NO_SCORES, NOTHING, ResolvedRun, resolve_together
 from otel_ml_collector.store import tables
 from otel_ml_collector.store.connection import (
     EVERY_NAME,
@@ -29,7 +30,16 @@ from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.record_kinds import note_record_kinds
 from otel_ml_collector.store.resolutions import write_resolutions
 from otel_ml_collector.store.rollup import Marks
-from otel_ml_collector.store.rows import RunKey, fold_rows, key_of_row
+from otel_ml_collector.store.rows import (
+    RunKey,
+    ScoredRun,
+    find_stored,
+    fold_rows,
+    key_of_row,
+    name_of_row,
+    read_clock,
+)
+from otel_ml_collector.store.scores import add_scores, find_scored_projects
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
 from otel_ml_collector.store.tombstones import Left, Tombstones
 from otel_ml_collector.times import DAY_NS, MINUTE_NS, SECOND_NS
@@ -188,6 +198,7 @@ class Writer:
         for run in resolved.runs:
             if (known := folded.get(key_of_row(run))) is None or known.rank <= run.rank:
                 folded[key_of_row(run)] = run
+        scored = self._add_scores(records, folded)
         again: list[ResolvedRun] = []
         try:
             groups = self._insert_runs(records.runs, folded, again)
@@ -202,6 +213,37 @@ class Writer:
             [(rows if self._is_followed(runs) else None, runs) for rows, runs in groups],
             self._tombstones.generation,
         )
+        self._memory.updates.put_scored(scored)
+
+    def _add_scores(self, records: Records, folded: dict[RunKey, ResolvedRun]) -> set[ScoredRun]:
+        """Add the scores that are stored already, in this batch or before it.
+
+        Returns:
+            The runs with scores in this batch whose rows may lack them.
+        """
+        scored: set[ScoredRun] = {
+            (metric.project, *split_run_id(metric.owner))
+            for metric in records.metrics
+            if tables.is_score(metric)
+        }
+        projects = find_scored_projects(
+            self._client, self._memory, {run.project for run in records.runs}
+        )
+        asked = [
+            folded.get(key_of_row(run))
+            or ResolvedRun(run.project, run.trace_id, run.span_id, run.start_ns, NOTHING)
+            for run in records.runs
+            if run.project in projects
+        ]
+        if not asked:
+            return scored
+        for run in add_scores(self._client, self._memory, asked):
+            if run.scores is not NO_SCORES:
+                folded[key_of_row(run)] = run
+        named = [run for run in asked if name_of_row(run) in scored]
+        # A row that is stored already can have a higher rank than the new one.
+        stored = find_stored(self._client, named) if named else set()
+        return scored - {name_of_row(run) for run in named} | stored
 
     def _is_followed(self, runs: Sequence[Run]) -> bool:
         """Return whether the runs of any of their projects are kept in memory."""
@@ -229,8 +271,12 @@ class Writer:
         for rows, stamps in self._slices(tables.RUNS, runs):
             starts = [run.start_ns for run in rows]
             near = min(starts), max(starts)
-            others, more = self._memory.updates.take_recent(self._tombstones.generation, near)
-            again += others
+            more: list[pa.Table] = []
+            if self._memory.updates.has_pending:
+                now_ns = time.time_ns() if self._memory.is_alone else read_clock(self._client)
+                others = self._memory.updates.take_recent(self._tombstones.generation, now_ns, near)
+                again += others.runs
+                more = others.fold(add_scores(self._client, self._memory, others.stamped))
             portions = self._make_rows(rows, stamps, folded if folded or more else None, kept)
             self._client.insert_portions(
                 tables.RUNS.name, chain(portions, more), settings=dict(SINGLE_THREAD)

@@ -31,6 +31,7 @@ from tests.store.otel_ml_collector.store.test_versions import arrive, numbers
 from tests.support.folders import SCHEMAS
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.folded import count_rows, find_differing, finish
+from tests.support.otel_ml_collector.scored import count_scored, find_wrong_scores
 from tests.support.otel_ml_collector.spans import (
     DAY_NS,
     MS_NS,
@@ -303,6 +304,8 @@ def test_older_store(tmp_path: Path, olds: Olds, version: int) -> None:
         finish(service.store, CallResolver(service.store.connections))
         assert count_rows(service.store).folded > 0
         assert find_differing(service.store) == []
+        assert count_scored(service.store) > 0
+        assert find_wrong_scores(service.store) == []
     assert rows == [{"version": SCHEMA_VERSION}]
     assert kept_long == []
 

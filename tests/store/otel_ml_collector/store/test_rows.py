@@ -172,8 +172,8 @@ def test_lost_update(service: Service) -> None:
     for span in reversed(make_answer(next(NUMBERS), time.time_ns())):
         take(store, watch, project, span)
     watch.run_pass()
-    store.connections.memory.updates.take_recent(-2)  # they were only in memory
-    store.connections.memory.updates.take_others(set())
+    store.connections.memory.updates.take_recent(-2, 0)  # they were only in memory
+    store.connections.memory.updates.take_others(set(), 0)
     store.connections.memory.calls.doubt(store.writer.stamped_ns or 0)
     finish(store, CallResolver(store.connections))
     assert find_differing(store) == []

@@ -1,0 +1,217 @@
+"""Tests of the newest scores of judges and reviewers in the rows of `runs`."""
+
+import random
+import time
+from itertools import count as numbers
+from typing import Final
+
+from otel_ml_collector.decode.protobuf import decode_traces
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
+from otel_ml_collector.span import Span, Value
+from otel_ml_collector.store.calls import CallResolver
+from otel_ml_collector.store.deletion import Deleter
+from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.tombstones import RUN, Tombstones
+from otel_ml_collector.store.writer import Writer
+from tests.bench.dataset import Plan
+from tests.bench.dataset_full import FullDataset
+from tests.store.otel_ml_collector.query.test_judges import say
+from tests.support.otel_ml_collector.folded import find_differing, finish
+from tests.support.otel_ml_collector.scored import count_scored, find_wrong_scores
+from tests.support.otel_ml_collector.spans import (
+    DAY_NS,
+    NOW_NS,
+    id_of,
+    make_call,
+    make_record,
+    span_id,
+    trace_id,
+)
+from tests.support.otel_ml_collector.stores import Service, Store
+
+NUMBERS: Final = numbers(8_000_000)
+COLUMNS: Final = Sql("""SELECT name, final_scores AS scores, final_passed AS passed FROM runs FINAL
+  WHERE project = {project:String} ORDER BY start_ns, name""")
+
+
+def take(store: Store, watch: CallResolver, project: str, *spans: Span) -> None:
+    """Store spans as one group, and notify the job as a collector does."""
+    records = map_spans(spans, Filing(project, time.time_ns()))
+    store.writer.write(records)
+    watch.note(records, store.writer.stamped_ns or 0)
+
+
+def scores_of(store: Store, project: str) -> list[dict[str, float]]:
+    return [row["scores"] for row in store.reader.rows(COLUMNS, {"project": project})]
+
+
+def test_every_row(service: Service) -> None:
+    """Rows have the newest scores, if records arrive in any order and partly twice."""
+    store, draw = service.store, random.Random(9)  # noqa: S311 - an order, no secret
+    watch = CallResolver(store.connections)
+    requests = [body for body, _ in FullDataset(Plan(250, time.time_ns(), seed=79)).requests(16)]
+    requests += draw.sample(requests, 4)
+    draw.shuffle(requests)
+    for body in requests:
+        records = map_spans(decode_traces(body), Filing("default", time.time_ns()))
+        store.writer.write(records)
+        watch.note(records, store.writer.stamped_ns or 0)
+        if draw.random() < 0.3:
+            watch.run_pass()
+    finish(store, watch)
+    assert count_scored(store) > 50
+    assert find_wrong_scores(store) == []
+    assert find_differing(store) == []
+
+
+def test_late_score(service: Service) -> None:
+    """A late score is in the row after the next pass, also one that arrived before its run."""
+    store, project = service.store, f"late {next(NUMBERS)}"
+    watch = CallResolver(store.connections)
+    call = make_call(trace_id=trace_id(next(NUMBERS)))
+    take(store, watch, project, say(call, "aa", 0.25))
+    finish(store, watch)
+    take(store, watch, project, call)
+    assert scores_of(store, project) == [{"grounded": 0.25}]
+    take(store, watch, project, say(call, "aa", 0.75, after_s=1))
+    finish(store, watch)
+    assert scores_of(store, project) == [{"grounded": 0.75}]
+    assert find_wrong_scores(store) == []
+
+
+def test_alike_ids(service: Service) -> None:
+    """A score reaches all runs that it names, and none of another trace or project with this ID."""
+    store, project = service.store, f"alike {next(NUMBERS)}"
+    watch = CallResolver(store.connections)
+    traces = [trace_id(next(NUMBERS)) for _ in range(2)]
+    old = make_call("old", trace_id=traces[0], span_id=span_id(7), start_ns=NOW_NS - 30 * DAY_NS)
+    new = make_call("new", trace_id=traces[1], span_id=span_id(7))
+    twin = make_call("twin", trace_id=traces[1], span_id=span_id(7), start_ns=new.start_ns + 9)
+    take(store, watch, project, old)
+    take(store, watch, f"{project}, other", new)
+    store.connections.memory.updates.forget()
+    take(store, watch, project, new)
+    take(store, watch, project, twin)
+    finish(store, watch)
+    take(store, watch, project, say(old, "aa", 0.5), say(new, "aa", 0.75))
+    finish(store, watch)
+    assert scores_of(store, project) == [{"grounded": 0.5}, {"grounded": 0.75}, {"grounded": 0.75}]
+    assert scores_of(store, f"{project}, other") == [{}]
+    assert find_wrong_scores(store) == []
+
+
+def test_copies_keep_scores(service: Service) -> None:
+    """Repeated, shorter and longer deliveries keep late scores, and bring those they carry."""
+    store, project = service.store, f"copies {next(NUMBERS)}"
+    watch = CallResolver(store.connections)
+    number = next(NUMBERS)
+
+    def make_copy(output: str) -> Span:
+        ids = {"trace_id": trace_id(number), "span_id": span_id(number)}
+        return make_call("answer", {"otel_ml.outputs": output}, start_ns=NOW_NS, **ids)
+
+    call = make_copy('"b"')
+    for copy in (call, call):
+        take(store, watch, project, copy)
+        finish(store, watch)
+    take(store, watch, project, say(call, "aa", 0.5))
+    finish(store, watch)
+    take(store, watch, project, make_copy('"a longer answer"'))
+    assert scores_of(store, project) == [{"grounded": 0.5}]
+    take(store, watch, project, call, say(call, "aa", 0.25, after_s=2))
+    finish(store, watch)
+    assert scores_of(store, project) == [{"grounded": 0.25}]
+    assert find_wrong_scores(store) == []
+
+
+def test_deleted_run(service: Service) -> None:
+    """A run that was deleted while a score waited for its row does not come back."""
+    store, project = service.store, f"deleted {next(NUMBERS)}"
+    watch = CallResolver(store.connections)
+    call = make_call(trace_id=trace_id(next(NUMBERS)))
+    tombstones = Tombstones(store.connections)
+    take(store, watch, project, call)
+    finish(store, watch)
+    take(store, watch, project, say(call, "aa", 0.5))
+    Deleter(store.connections, tombstones).delete(project, RUN, id_of(call))
+    finish(store, watch)
+    assert scores_of(store, project) == []
+
+
+def test_label_taken_back(service: Service) -> None:
+    """A label that its reviewer takes back leaves the row."""
+    store, project = service.store, f"taken back {next(NUMBERS)}"
+    watch = CallResolver(store.connections)
+    call = make_call(trace_id=trace_id(next(NUMBERS)))
+    take(store, watch, project, call, say(call, "aa", 0.5))
+    label: dict[str, Value] = {"otel_ml.judge.name": "liked", "otel_ml.source": "human"}
+    of = span_id(77)
+    given = make_record("evaluation", call, {**label, "otel_ml.score.value": 4.0}, span_id=of)
+    take(store, watch, project, given)
+    finish(store, watch)
+    assert scores_of(store, project) == [{"grounded": 0.5, "liked": 4.0}]
+    [row] = store.reader.rows(
+        Sql("SELECT record_id FROM metrics WHERE project = {project:String} AND name = 'liked'"),
+        {"project": project},
+    )
+    Deleter(store.connections, Tombstones(store.connections)).forget_score(
+        project, "liked", id_of(call), row["record_id"]
+    )
+    finish(store, watch)
+    assert scores_of(store, project) == [{"grounded": 0.5}]
+    assert find_wrong_scores(store) == []
+
+
+def test_score_of_killed_collector(service: Service) -> None:
+    """If a collector is killed between a score and its row, the next one writes the row."""
+    store, project = service.store, f"killed {next(NUMBERS)}"
+    watch = CallResolver(store.connections)
+    call = make_call(trace_id=trace_id(next(NUMBERS)))
+    take(store, watch, project, call)
+    finish(store, watch)
+    take(store, watch, project, say(call, "aa", 0.5))
+    updates = store.connections.memory.updates
+    updates.take_scored(set(), 0)  # it was only in memory
+    assert scores_of(store, project) == [{}]
+    store.connections.memory.calls.doubt(store.writer.stamped_ns or 0)
+    finish(store, CallResolver(store.connections))
+    assert scores_of(store, project) == [{"grounded": 0.5}]
+
+
+def test_rebuild(service: Service) -> None:
+    """A rebuilt day has the same scores, and loses those that were never sent."""
+    store, project = service.store, f"rebuilt {next(NUMBERS)}"
+    watch = CallResolver(store.connections)
+    call = make_call(trace_id=trace_id(next(NUMBERS)))
+    take(store, watch, project, call)
+    take(store, watch, project, say(call, "aa", 0.5))
+    finish(store, watch)
+    store.connections.open().command(
+        Sql("""INSERT INTO runs SELECT * REPLACE (rank + 1 AS rank, map('odd', 7) AS final_scores)
+          FROM runs FINAL WHERE project = {project:String}"""),
+        {"project": project},
+    )
+    assert scores_of(store, project) == [{"odd": 7}]
+    watch.rebuild(call.start_ns // DAY_NS * DAY_NS)
+    assert scores_of(store, project) == [{"grounded": 0.5}]
+
+
+def test_two_collectors(service: Service) -> None:
+    """A score that one collector stores reaches a run that another one stored."""
+    store, project = service.store, f"two {next(NUMBERS)}"
+    pairs = [
+        (
+            Store(store.connections, Writer(store.connections), store.reader),
+            CallResolver(store.connections),
+        )
+        for _ in range(2)
+    ]
+    call = make_call(trace_id=trace_id(next(NUMBERS)))
+    (first, first_watch), (second, second_watch) = pairs
+    take(first, first_watch, project, call, say(call, "aa", 0.5))
+    take(second, second_watch, project, say(call, "bb", 0.75, after_s=1))
+    finish(second, second_watch)
+    finish(first, first_watch)
+    assert scores_of(store, project) == [{"grounded": 0.75}]
+    assert find_wrong_scores(store) == []

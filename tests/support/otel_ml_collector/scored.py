@@ -1,0 +1,44 @@
+"""Compares the scores in the rows of `runs` with the newest scores that the store has."""
+
+from typing import Final
+
+from otel_ml_collector.store.reader import Row
+from otel_ml_collector.store.scores import BY_JUDGE, all_scores, newest_scores
+from otel_ml_collector.store.sql import Sql
+from tests.support.otel_ml_collector.stores import Store
+
+# Only scores that name a run, because a row has no others.
+_DIFFERS: Final = Sql("""
+    SELECT lower(hex(run.trace_id)) AS trace, lower(hex(run.span_id)) AS span,
+      run.start_ns AS start, final_scores, final_passed, newest_scores, newest_passed
+    FROM (SELECT * FROM runs FINAL WHERE project = {project:String}) AS run
+    LEFT JOIN (
+      SELECT trace_id, span_id,
+        mapSort(mapFromArrays(groupArrayIf(judge, isFinite(score)),
+          groupArrayIf(assumeNotNull(score), isFinite(score)))) AS newest_scores,
+        mapSort(mapFromArrays(groupArrayIf(judge, isNotNull(passed)),
+          groupArrayIf(assumeNotNull(passed), isNotNull(passed)))) AS newest_passed
+      FROM (SELECT toString(judge) AS judge, * EXCEPT judge FROM ({newest}) WHERE NOT failed)
+      GROUP BY trace_id, span_id
+    ) AS scored ON scored.trace_id = run.trace_id AND scored.span_id = run.span_id
+    WHERE mapSort(final_scores) != newest_scores OR mapSort(final_passed) != newest_passed""").fill(
+    newest=newest_scores(all_scores(), by=BY_JUDGE)
+)
+_PROJECTS: Final = Sql("SELECT DISTINCT toString(project) AS project FROM runs")
+_COUNT: Final = Sql("""
+    SELECT countIf(notEmpty(final_scores) OR notEmpty(final_passed)) AS scored FROM runs FINAL""")
+
+
+def find_wrong_scores(store: Store) -> list[Row]:
+    """Return the runs whose row has other scores than the store."""
+    return [
+        row
+        for item in store.reader.rows(_PROJECTS, {})
+        for row in store.reader.rows(_DIFFERS, {"project": item["project"]})
+    ]
+
+
+def count_scored(store: Store) -> int:
+    """Count the runs with scores in their rows."""
+    [row] = store.reader.rows(_COUNT, {})
+    return int(row["scored"])
