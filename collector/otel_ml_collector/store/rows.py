@@ -352,7 +352,7 @@ class RowUpdates:
     def list_projects(self) -> set[str]:
         """List the projects with pending runs."""
         with self._guard:
-            return {key[0] for key in (*self._pending, *self._scored)}
+            return {key[0] for key in self._pending} | {run[0] for run in self._scored}
 
     def forget(self) -> None:
         """Forget all rows in memory, because an insert failed or runs are being deleted."""

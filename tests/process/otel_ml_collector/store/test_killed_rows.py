@@ -11,6 +11,7 @@ from tests.bench.dataset import Plan
 from tests.bench.dataset_full import FullDataset
 from tests.support.collector import CollectorProcess
 from tests.support.otel_ml_collector.folded import count_rows, find_differing
+from tests.support.otel_ml_collector.scored import count_scored, find_wrong_scores
 from tests.support.otel_ml_collector.stores import open_store
 from tests.support.sampling import at_night
 from tests.support.waiting import elapsed, wait_until
@@ -56,3 +57,5 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
         assert rows.runs >= RUNS
         assert rows.folded > RUNS // 10
         assert find_differing(store) == []
+        assert count_scored(store) > RUNS // 10
+        assert find_wrong_scores(store) == []

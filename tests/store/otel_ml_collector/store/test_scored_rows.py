@@ -5,6 +5,8 @@ import time
 from itertools import count as numbers
 from typing import Final
 
+import pytest
+
 from otel_ml_collector.decode.protobuf import decode_traces
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
@@ -31,6 +33,14 @@ from tests.support.otel_ml_collector.spans import (
 from tests.support.otel_ml_collector.stores import Service, Store
 
 NUMBERS: Final = numbers(8_000_000)
+
+
+@pytest.fixture(scope="module")
+def service(own_service: Service) -> Service:
+    """Return a separate service, because the runs of all projects are compared."""
+    return own_service
+
+
 COLUMNS: Final = Sql("""SELECT name, final_scores AS scores, final_passed AS passed FROM runs FINAL
   WHERE project = {project:String} ORDER BY start_ns, name""")
 

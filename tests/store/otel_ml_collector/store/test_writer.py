@@ -239,7 +239,7 @@ def test_empty_group(store: Store, project: str) -> None:
 
 
 STAMPS: Final = Sql("""
-    SELECT arrived_ns AS stamp FROM runs UNION ALL SELECT arrived_ns FROM metrics
+    SELECT arrived_ns AS stamp FROM runs FINAL UNION ALL SELECT arrived_ns FROM metrics
     UNION ALL SELECT arrived_ns FROM late_tags UNION ALL SELECT arrived_ns FROM late_logs
     UNION ALL SELECT arrived_ns FROM payloads UNION ALL SELECT arrived_ns FROM objects
     UNION ALL SELECT first_arrived_ns FROM model_versions""")

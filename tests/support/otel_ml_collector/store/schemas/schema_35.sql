@@ -3,9 +3,6 @@
 CREATE TABLE IF NOT EXISTS store_meta (name String, value UInt64)
 ENGINE = ReplacingMergeTree(value) ORDER BY name SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
 
-CREATE TABLE IF NOT EXISTS store_meta (name String, value UInt64)
-ENGINE = ReplacingMergeTree(value) ORDER BY name SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;
-
 CREATE TABLE IF NOT EXISTS late_logs (
   project LowCardinality(String),
   owner String,
