@@ -550,7 +550,7 @@ class CallResolver:
                 annotated[row["project"]].add(row["owner"])
                 self._memory.note(row["project"], [ANNOTATED])
         traces.update(find_named_traces(self._client, annotated))
-        resolve(self._client, self._memory, sorted(traces))
+        resolve(self._client, self._memory, sorted(traces), slack_ns=MINUTE_NS)
         self._memory.updates.put_scored(
             (project, *split_run_id(owner)) for project, owner in scored
         )

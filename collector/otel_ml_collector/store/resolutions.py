@@ -125,7 +125,12 @@ def resolve_deleted(client: StoreClient, memory: Memory, project: str, deleted_n
 
 
 def resolve(
-    client: StoreClient, memory: Memory, traces: Sequence[Trace], *, again: bool = False
+    client: StoreClient,
+    memory: Memory,
+    traces: Sequence[Trace],
+    *,
+    again: bool = False,
+    slack_ns: int = 0,
 ) -> int:
     """Find and store the values of runs that depend on other runs of their trace.
 
@@ -139,6 +144,9 @@ def resolve(
         traces: The traces to check. They can belong to different projects; none may occur twice.
         again: Whether to store the values of all runs that depend on others, even if they have not
             changed.
+        slack_ns: A row that was written less than this time after the values of its run were
+            computed may lack them, and is written again. A killed collector leaves such rows: the
+            values are stored a moment after they are computed, and scores are written in between.
 
     Returns:
         Number of runs whose values were stored.
@@ -147,7 +155,9 @@ def resolve(
     for part in divide(traces):
         places = read_places(client, part)
         for near in _gather_near(places[trace] for trace in part if trace in places):
-            changed = _find_changed(client, memory, _add_answered(client, near), again=again)
+            changed = _find_changed(
+                client, memory, _add_answered(client, near), again=again, slack_ns=slack_ns
+            )
             write_resolutions(client, memory, changed, mark=True)
             written += len(changed)
     return written
@@ -326,7 +336,12 @@ def _signs_of(run: ResolvedRun) -> set[str]:
 
 
 def _find_changed(
-    client: StoreClient, memory: Memory, places: Sequence[Row], *, again: bool
+    client: StoreClient,
+    memory: Memory,
+    places: Sequence[Row],
+    *,
+    again: bool,
+    slack_ns: int,
 ) -> list[ResolvedRun]:
     """Find the runs of some traces whose resolution has changed, or all that have one."""
     wanted = {(row["project"], row["trace_id"]): row for row in places}
@@ -336,7 +351,7 @@ def _find_changed(
         "end": max(row["end"] for row in places),
     }
     known = read_resolutions(client, values)
-    outdated = _find_outdated(client, values, known, again=again)
+    outdated = _find_outdated(client, values, known, again=again, slack_ns=slack_ns)
     with_facts = read_calls(client, values)
     shared = _find_shared(
         {
@@ -427,11 +442,13 @@ def _find_outdated(
     known: Mapping[Trace, Sequence[Row]],
     *,
     again: bool,
+    slack_ns: int,
 ) -> dict[Trace, list[CallRun]]:
     """Find the ended runs whose row in `runs` lacks their stored resolution, by trace.
 
     This happens if a longer copy of the run arrived, or if the collector was killed between the two
-    inserts. With `again`, all runs that have a resolution, or a row with one.
+    inserts. With `again`, all runs that have a resolution, or a row with one. With `slack_ns`, also
+    those whose row was written soon after the resolution was computed.
     """
     ranks = {
         (trace, row["span_id"], row["start_ns"]): max(row["rank"], 1)
@@ -444,7 +461,8 @@ def _find_outdated(
         for row in rows:
             rank = ranks.get((trace, row["span_id"], row["start_ns"]), 0)
             folded = row["rank"] & _FOLDED_BITS
-            if folded < rank or (again and (folded or rank)):
+            is_doubtful = 1 < rank < folded < rank + slack_ns
+            if folded < rank or is_doubtful or (again and (folded or rank)):
                 outdated[trace].append(make_link(row))
     return dict(outdated)
 

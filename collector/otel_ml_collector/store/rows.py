@@ -36,7 +36,7 @@ _RECENT_BYTES: Final = 48 * 1024 * 1024
 # Rows that are read or written at once.
 ROWS_AT_ONCE: Final = 1_000
 # Runs with new scores that are looked at together.
-_SCORED_AT_ONCE: Final = 5_000
+_SCORED_AT_ONCE: Final = 20_000
 # Longest time between two inserts of a writer under load, in seconds.
 _WRITING_S: Final = 0.25
 # How far the start of a row may be from the runs of an insert: another month is another part.
@@ -286,7 +286,7 @@ class RowUpdates:
     def take_scored(
         self, projects: Collection[str], now_ns: int
     ) -> tuple[dict[ScoredRun, float], int]:
-        """Take runs with new scores, at most 5,000, except those of some projects.
+        """Take runs with new scores, at most 20,000, except those of some projects.
 
         Returns:
             The runs with the times that `put_scored` got, and the rank of their new rows.

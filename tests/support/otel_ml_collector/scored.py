@@ -29,13 +29,10 @@ _COUNT: Final = Sql("""
     SELECT countIf(notEmpty(final_scores) OR notEmpty(final_passed)) AS scored FROM runs FINAL""")
 
 
-def find_wrong_scores(store: Store) -> list[Row]:
-    """Return the runs whose row has other scores than the store."""
-    return [
-        row
-        for item in store.reader.rows(_PROJECTS, {})
-        for row in store.reader.rows(_DIFFERS, {"project": item["project"]})
-    ]
+def find_wrong_scores(store: Store, *projects: str) -> list[Row]:
+    """Return the runs, of these or all projects, whose row has other scores than the store."""
+    names = projects or [row["project"] for row in store.reader.rows(_PROJECTS, {})]
+    return [row for name in names for row in store.reader.rows(_DIFFERS, {"project": name})]
 
 
 def count_scored(store: Store) -> int:

@@ -6,6 +6,8 @@ from itertools import count as numbers
 from typing import Final
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from otel_ml_collector.decode.protobuf import decode_traces
 from otel_ml_collector.mapping.filing import Filing
@@ -19,6 +21,7 @@ from otel_ml_collector.store.writer import Writer
 from tests.bench.dataset import Plan
 from tests.bench.dataset_full import FullDataset
 from tests.store.otel_ml_collector.query.test_judges import say
+from tests.support.examples import examples
 from tests.support.otel_ml_collector.folded import find_differing, finish
 from tests.support.otel_ml_collector.scored import count_scored, find_wrong_scores
 from tests.support.otel_ml_collector.spans import (
@@ -56,6 +59,12 @@ def scores_of(store: Store, project: str) -> list[dict[str, float]]:
     return [row["scores"] for row in store.reader.rows(COLUMNS, {"project": project})]
 
 
+def make_copy(number: int, output: str) -> Span:
+    """Make a delivery of a run; a longer output outranks a shorter one."""
+    ids = {"trace_id": trace_id(number), "span_id": span_id(number)}
+    return make_call("answer", {"otel_ml.outputs": output}, start_ns=NOW_NS, **ids)
+
+
 def test_every_row(service: Service) -> None:
     """Rows have the newest scores, if records arrive in any order and partly twice."""
     store, draw = service.store, random.Random(9)  # noqa: S311 - an order, no secret
@@ -73,6 +82,43 @@ def test_every_row(service: Service) -> None:
     assert count_scored(store) > 50
     assert find_wrong_scores(store) == []
     assert find_differing(store) == []
+
+
+@given(st.data())
+@settings(max_examples=examples(on_commit=12, at_night=100))
+def test_any_order(service: Service, data: st.DataObject) -> None:
+    """Rows do not depend on the order, repetition and grouping of records, or on the collector."""
+    store, project = service.store, f"any {next(NUMBERS)}"
+    pairs = [
+        (
+            Store(store.connections, Writer(store.connections), store.reader),
+            CallResolver(store.connections),
+        )
+        for _ in range(2)
+    ]
+    number = next(NUMBERS) * 10
+    runs = [
+        make_copy(number + place, output)
+        for place, output in ((0, '"b"'), (0, '"a longer answer"'), (1, '"c"'))
+    ]
+    scores = [
+        say(run, version, score, after_s=after_s)
+        for run in runs[1:]
+        for version, score, after_s in (("aa", 0.25, 0), ("bb", 0.75, 0), ("aa", 0.5, 1))
+    ]
+    records = data.draw(st.permutations([*runs, *scores]))
+    records += data.draw(st.lists(st.sampled_from(records), max_size=3))
+    while records:
+        size = data.draw(st.integers(1, len(records)))
+        group, records = records[:size], records[size:]
+        one, watch = data.draw(st.sampled_from(pairs))
+        take(one, watch, project, *group)
+        if data.draw(st.booleans()):
+            watch.run_pass()
+    for one, watch in pairs:
+        finish(one, watch)
+    assert scores_of(store, project) == [{"grounded": 0.5}, {"grounded": 0.5}]
+    assert find_wrong_scores(store, project) == []
 
 
 def test_late_score(service: Service) -> None:
@@ -116,18 +162,13 @@ def test_copies_keep_scores(service: Service) -> None:
     store, project = service.store, f"copies {next(NUMBERS)}"
     watch = CallResolver(store.connections)
     number = next(NUMBERS)
-
-    def make_copy(output: str) -> Span:
-        ids = {"trace_id": trace_id(number), "span_id": span_id(number)}
-        return make_call("answer", {"otel_ml.outputs": output}, start_ns=NOW_NS, **ids)
-
-    call = make_copy('"b"')
+    call = make_copy(number, '"b"')
     for copy in (call, call):
         take(store, watch, project, copy)
         finish(store, watch)
     take(store, watch, project, say(call, "aa", 0.5))
     finish(store, watch)
-    take(store, watch, project, make_copy('"a longer answer"'))
+    take(store, watch, project, make_copy(number, '"a longer answer"'))
     assert scores_of(store, project) == [{"grounded": 0.5}]
     take(store, watch, project, call, say(call, "aa", 0.25, after_s=2))
     finish(store, watch)
