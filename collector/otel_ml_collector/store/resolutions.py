@@ -61,6 +61,7 @@ from otel_ml_collector.store.recent_calls import RecentTrace
 from otel_ml_collector.store.rollup import mark_days
 from otel_ml_collector.store.rows import (
     ROWS_AT_ONCE,
+    RunKey,
     ScoredRun,
     TakenRuns,
     divide_by_start,
@@ -260,9 +261,14 @@ def write_rows(
             others = updates.take_others(unfinished, now_ns)
             taken += others.runs
             scored, rank = updates.take_scored(unfinished, now_ns)
-            runs, missing = _find_scored(client, scored, rank)
-            stored = add_scores(client, memory, [*others.stamped, *runs])
-            tables = recent.fold(add_scores(client, memory, recent.stamped))
+            runs, copies, missing = _find_scored(client, scored, rank)
+            kept = TakenRuns((), (), updates.find_recent(tombstones.generation, copies))
+            near = {key for _, keys in kept.rows for key in keys}
+            runs = add_scores(client, memory, runs)
+            tables = kept.fold([run for run in runs if key_of_row(run) in near])
+            tables += recent.fold(add_scores(client, memory, recent.stamped))
+            stored = add_scores(client, memory, others.stamped)
+            stored += [run for run in runs if key_of_row(run) not in near]
             for first in range(0, len(stored), ROWS_AT_ONCE):
                 part = stored[first : first + ROWS_AT_ONCE]
                 rows, keys = read_own_rows(client, part)
@@ -285,13 +291,14 @@ def write_rows(
 
 def _find_scored(
     client: StoreClient, scored: Collection[ScoredRun], rank: int
-) -> tuple[list[ResolvedRun], set[ScoredRun]]:
+) -> tuple[list[ResolvedRun], dict[RunKey, int], set[ScoredRun]]:
     """Find the stored runs that scores name, with their stored resolutions.
 
     Returns:
-        The runs, and those of `scored` that are not stored.
+        The runs; the ranks of their best records by key; and those of `scored` that are not stored.
     """
     runs: list[ResolvedRun] = []
+    copies: dict[RunKey, int] = {}
     missing = {*scored}
     by_trace: defaultdict[Trace, list[str]] = defaultdict(list)
     for project, trace_id, span_id in scored:
@@ -318,8 +325,10 @@ def _find_scored(
                         missing.discard(key)
                         ids = bytes.fromhex(trace[1]), bytes.fromhex(row["span_id"])
                         resolution = known.get((*key, row["start_ns"]), NOTHING)
-                        runs.append(ResolvedRun(trace[0], *ids, row["start_ns"], resolution, rank))
-    return runs, missing
+                        run = ResolvedRun(trace[0], *ids, row["start_ns"], resolution, rank)
+                        copies[key_of_row(run)] = row["rank"] >> _FOLDED_BITS.bit_length()
+                        runs.append(run)
+    return runs, copies, missing
 
 
 def _signs_of(run: ResolvedRun) -> set[str]:

@@ -188,6 +188,11 @@ class RecentRows:
     def __contains__(self, key: RunKey) -> bool:
         return key in self._places
 
+    def rank_of(self, key: RunKey) -> int:
+        """Return the rank of the record of a row in memory; -1 if there is none."""
+        known = self._places.get(key)
+        return -1 if known is None else known[2]
+
     def find(self, keys: Sequence[RunKey]) -> Iterator[tuple[pa.Table, list[RunKey]]]:
         """Yield the rows of the runs that are in memory, with their keys in the same order."""
         by_group: defaultdict[int, list[tuple[int, RunKey]]] = defaultdict(list)
@@ -337,6 +342,26 @@ class RowUpdates:
                 key for key in self._pending if key[0] not in projects and key not in self._recent
             ]
             return TakenRuns(*self._take(keys, now_ns))
+
+    def find_recent(
+        self, generation: int, runs: Mapping[RunKey, int]
+    ) -> list[tuple[pa.Table, list[RunKey]]]:
+        """Find the rows in memory that were made from the best records of runs.
+
+        Args:
+            generation: That of the tombstones.
+            runs: The rank of the best stored record, by run.
+
+        Returns:
+            Rows without the columns of `FOLDED`, with the keys of the runs.
+        """
+        with self._guard:
+            self._check(generation)
+            return [
+                *self._recent.find(
+                    [key for key, rank in runs.items() if self._recent.rank_of(key) == rank]
+                )
+            ]
 
     def _take(
         self, keys: Sequence[RunKey], now_ns: int

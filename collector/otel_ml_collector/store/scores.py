@@ -379,6 +379,11 @@ _SCORED_ON_DAY: Final = Sql("""
     """).fill(scores=SCORES)
 
 
+def has_scores(memory: Memory, project: str) -> bool:
+    """Return whether a project is known to have scores of runs."""
+    return _HAS_SCORES in memory.recall(project)[0]
+
+
 def find_scored_projects(
     client: StoreClient, memory: Memory, projects: Iterable[str]
 ) -> Collection[str]:

@@ -39,7 +39,7 @@ from otel_ml_collector.store.rows import (
     name_of_row,
     read_clock,
 )
-from otel_ml_collector.store.scores import add_scores, find_scored_projects
+from otel_ml_collector.store.scores import add_scores, find_scored_projects, has_scores
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
 from otel_ml_collector.store.tombstones import Left, Tombstones
 from otel_ml_collector.times import DAY_NS, MINUTE_NS, SECOND_NS
@@ -246,9 +246,10 @@ class Writer:
         return scored - {name_of_row(run) for run in named} | stored
 
     def _is_followed(self, runs: Sequence[Run]) -> bool:
-        """Return whether the runs of any of their projects are kept in memory."""
+        """Return whether rows of any of their projects may have to be written again."""
         return any(
-            self._memory.calls.is_followed(project) for project in {run.project for run in runs}
+            self._memory.calls.is_followed(project) or has_scores(self._memory, project)
+            for project in {run.project for run in runs}
         )
 
     def _insert_runs(
