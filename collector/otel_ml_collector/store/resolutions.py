@@ -264,11 +264,13 @@ def write_rows(
             runs, copies, missing = _find_scored(client, scored, rank)
             kept = TakenRuns((), (), updates.find_recent(tombstones.generation, copies))
             near = {key for _, keys in kept.rows for key in keys}
-            runs = add_scores(client, memory, runs)
-            tables = kept.fold([run for run in runs if key_of_row(run) in near])
-            tables += recent.fold(add_scores(client, memory, recent.stamped))
-            stored = add_scores(client, memory, others.stamped)
-            stored += [run for run in runs if key_of_row(run) not in near]
+            final = add_scores(client, memory, [*recent.stamped, *others.stamped, *runs])
+            first_other = len(recent.stamped)
+            first_scored = first_other + len(others.stamped)
+            tables = recent.fold(final[:first_other])
+            tables += kept.fold([run for run in final[first_scored:] if key_of_row(run) in near])
+            stored = final[first_other:first_scored]
+            stored += [run for run in final[first_scored:] if key_of_row(run) not in near]
             for first in range(0, len(stored), ROWS_AT_ONCE):
                 part = stored[first : first + ROWS_AT_ONCE]
                 rows, keys = read_own_rows(client, part)

@@ -362,12 +362,19 @@ _RUNS_AT_ONCE: Final = 2_000
 _SCORED_PROJECTS: Final = Sql(
     "SELECT DISTINCT toString(project) AS project FROM {scores} WHERE {wanted}"
 ).fill(scores=SCORES, wanted=IN_PROJECTS)
-# The newest score of each judge for some runs.
+# The newest score of each judge for some runs of several projects.
 _OF_JUDGES: Final = Sql("""
-    SELECT lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id,
-      toString(judge) AS judge, if(failed OR NOT isFinite(score), NULL, score) AS number,
-      if(failed, NULL, passed) AS has_passed
-    FROM ({newest}) ORDER BY judge""").fill(newest=newest_scores(_NEAR_RUNS, by=BY_JUDGE))
+    SELECT project, lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id,
+      judge, if(result.3 OR NOT isFinite(result.1), NULL, result.1) AS number,
+      if(result.3, NULL, result.2) AS has_passed
+    FROM (
+      SELECT toString(project) AS project, trace_id, span_id, toString(judge) AS judge,
+        {newest} AS result
+      FROM {scores} AS scored
+      WHERE {wanted} AND (start_ns = 0 OR (start_ns >= {first:Int64} AND start_ns <= {last:Int64}))
+        AND reinterpretAsUInt64(span_id) IN {spans:Array(UInt64)}
+      GROUP BY project, trace_id, span_id, judge)
+    ORDER BY judge""").fill(newest=_newest(RESULT), scores=SCORES, wanted=IN_PROJECTS)
 _ARRIVED_SCORES: Final = Sql("""
     SELECT DISTINCT toString(project) AS project, owner FROM metrics
     WHERE arrived_ns > {after:Int64} AND arrived_ns <= {until:Int64} AND {is_score}
@@ -412,38 +419,35 @@ def add_scores(
     Only scores count that name the run, and not those of its trace key or of one of its tags.
     """
     added = [*runs]
-    places: defaultdict[str, list[int]] = defaultdict(list)
     scored = find_scored_projects(client, memory, {run.project for run in runs})
-    for place, run in enumerate(runs):
-        if run.project in scored:
-            places[run.project].append(place)
-    for project, of_project in places.items():
-        of_project.sort(key=lambda place: runs[place].start_ns)
-        for first in range(0, len(of_project), _RUNS_AT_ONCE):
-            part = of_project[first : first + _RUNS_AT_ONCE]
-            newest = _read_newest(client, project, [runs[place] for place in part])
-            for place in part:
-                run = runs[place]
-                if (scores := newest.get((run.trace_id.hex(), run.span_id.hex()))) is not None:
-                    added[place] = replace(run, scores=scores)
+    places = [place for place, run in enumerate(runs) if run.project in scored]
+    places.sort(key=lambda place: runs[place].start_ns)
+    for first in range(0, len(places), _RUNS_AT_ONCE):
+        part = places[first : first + _RUNS_AT_ONCE]
+        newest = _read_newest(client, [runs[place] for place in part])
+        for place in part:
+            run = runs[place]
+            key = run.project, run.trace_id.hex(), run.span_id.hex()
+            if (scores := newest.get(key)) is not None:
+                added[place] = replace(run, scores=scores)
     return added
 
 
 def _read_newest(
-    client: StoreClient, project: str, runs: Sequence[ResolvedRun]
-) -> dict[tuple[str, str], NewestScores]:
-    """Read the newest scores of runs, which are sorted by start, by trace and span ID."""
+    client: StoreClient, runs: Sequence[ResolvedRun]
+) -> dict[tuple[str, str, str], NewestScores]:
+    """Read the newest scores of runs, which are sorted by start: by project, trace and span ID."""
     # The start of a run in its scores differs from its own start only by rounding.
     values = {
-        "project": project,
+        "projects": sorted({run.project for run in runs}),
         "first": runs[0].start_ns - SECOND_NS,
         "last": runs[-1].start_ns + SECOND_NS,
         "spans": [int.from_bytes(run.span_id, "little") for run in runs],
     }
-    numbers: defaultdict[tuple[str, str], dict[str, float]] = defaultdict(dict)
-    passes: defaultdict[tuple[str, str], dict[str, bool]] = defaultdict(dict)
+    numbers: defaultdict[tuple[str, str, str], dict[str, float]] = defaultdict(dict)
+    passes: defaultdict[tuple[str, str, str], dict[str, bool]] = defaultdict(dict)
     for row in read_rows(client, _OF_JUDGES, values):
-        key = row["trace_id"], row["span_id"]
+        key = row["project"], row["trace_id"], row["span_id"]
         if row["number"] is not None:
             numbers[key][row["judge"]] = row["number"]
         if row["has_passed"] is not None:
