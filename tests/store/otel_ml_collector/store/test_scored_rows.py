@@ -130,7 +130,7 @@ def test_late_score(service: Service) -> None:
     finish(store, watch)
     take(store, watch, project, call)
     assert scores_of(store, project) == [{"grounded": 0.25}]
-    take(store, watch, project, say(call, "aa", 0.75, after_s=1))
+    take(store, watch, project, say(call, "aa", 0.75, after_s=2))
     finish(store, watch)
     assert scores_of(store, project) == [{"grounded": 0.75}]
     assert find_wrong_scores(store) == []
