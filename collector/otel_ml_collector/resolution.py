@@ -106,12 +106,14 @@ class NewestScores:
     """The newest score of each judge and reviewer that names a run directly, by judge.
 
     Attributes:
-        scores: Finite numbers. A judge that raised an error last has none.
-        passed: Whether the run passed.
+        scores: Numbers, of those that gave one.
+        passed: Whether the run passed, of those that said so.
+        failed: The judges that raised an error.
     """
 
     scores: Mapping[str, float]
     passed: Mapping[str, bool]
+    failed: Sequence[str] = ()
 
 
 NO_SCORES: Final = NewestScores({}, {})

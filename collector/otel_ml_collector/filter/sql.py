@@ -59,6 +59,7 @@ from otel_ml_collector.store.record_kinds import (
     own_tags,
     points,
     scores,
+    with_rows,
     words,
 )
 from otel_ml_collector.store.scores import ANYTHING, newest_of, pass_newest
@@ -150,6 +151,8 @@ _SCORE_COLUMNS: Final = {
     "failed": "failed",
     "judge_version": "judge_version",
 }
+# Columns of `runs` with the newest score of each judge.
+_ROW_COLUMNS: Final = {"scores": Sql("final_scores"), "passed": Sql("final_passed")}
 # Maximum length of a path: a judge and one of its versions, as in ``scores["grounded"][2]``.
 _JUDGE_STEPS: Final = 2
 _JUDGE_DIGESTS: Final = Sql("""(SELECT digest FROM ({versions})
@@ -350,6 +353,7 @@ def compile_own(
     kinds: RecordKinds | None = None,
     hides: bool = True,
     also: Tree | None = None,
+    reads_rows: bool = False,
 ) -> tuple[Condition, CountedRuns, bool]:
     """Compile a filter to an SQL condition that also selects some runs that you must leave out.
 
@@ -361,6 +365,9 @@ def compile_own(
     To leave out such runs, use the returned `CountedRuns` object. Either add its
     `resolved_conditions` to your SQL, or call its method `leaves_out` for each run that you have
     read.
+
+    With `reads_rows`, scores are read from the columns of `runs` if possible; `with_rows` says what
+    your query must do then.
 
     Returns:
         The condition; the `CountedRuns` object; and whether there is any filter (`tree` or `also`).
@@ -374,6 +381,7 @@ def compile_own(
     if parts:
         whole = parts[0] if len(parts) == 1 else Both(parts)
         kinds = kinds or find_record_kinds(reader, project)
+        kinds = with_rows(reader, project, kinds) if reads_rows else kinds
         kinds = of_tag_names(reader, project, kinds, tag_names_of(whole))
         conditions.append(_compile(whole, kinds, reader.zone))
         check_patterns(reader, project, tree, is_bounded=is_bounded)
@@ -835,6 +843,8 @@ class _Compiler:
 
     def _write_score(self, tree: FieldComparison) -> Sql:
         """Write a condition on the newest score of a judge, of a judge version or of a reviewer."""
+        if self._kinds.in_rows and (sql := self._write_row_score(tree)):
+            return sql
         kind, path = _kind(tree), tree.field.path
         score_column = _SCORE_COLUMNS[tree.field.name]
         newest = newest_of(score_column)
@@ -849,6 +859,27 @@ class _Compiler:
         test = self._test_number(tree) if kind is Kind.SCORE else self._test_passed(tree)
         version = ANYTHING if len(path) == 1 else self._of_version(path[1], label)
         return self._scored(label, score_column, newest + Sql(" ") + test, version)
+
+    def _write_row_score(self, tree: FieldComparison) -> Sql | None:
+        """Write the condition on the columns of `runs`; None if they lack what it compares."""
+        name, path = tree.field.name, tree.field.path
+        if name == "failed":
+            if tree.operator != "==" or tree.value is not True or len(path) != 1:
+                return None
+            judge = self._value("String", path[0])
+            return Sql("has(final_failed, {judge})").fill(judge=judge)
+        column = _ROW_COLUMNS.get(name)
+        if column is None or len(path) > 1 or not all(isinstance(step, str) for step in path):
+            return None
+        if not path:
+            judge = self._value("String", _key_of(tree))
+            has_judge = Sql("mapContains({column}, {judge})").fill(column=column, judge=judge)
+            return _negate(tree, has_judge)
+        judge = self._value("String", path[0])
+        test = self._test_number(tree) if name == "scores" else self._test_passed(tree)
+        return Sql("(mapContains({column}, {judge}) AND {column}[{judge}] {test})").fill(
+            column=column, judge=judge, test=test
+        )
 
     def _scored(self, label: Sql, text: str, test: Sql, version: Sql = ANYTHING) -> Sql:
         """Write a test of the newest score of a judge, or of one judge version."""

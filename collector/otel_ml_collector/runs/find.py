@@ -92,7 +92,7 @@ from otel_ml_collector.store.runs import (
     read_runs,
     read_spans,
 )
-from otel_ml_collector.store.sql import Condition, Search, Sql, all_of
+from otel_ml_collector.store.sql import ALWAYS, Condition, Search, Sql, all_of
 from otel_ml_collector.store.tables import COPY, INHERITED_PAYLOAD, LIGHT
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, to_rfc3339
 from otel_ml_collector.windows import Window
@@ -300,13 +300,22 @@ def compile_query(reader: Reader, query: RunsQuery) -> tuple[Condition, bool]:
     return counted.with_resolved(condition), is_filtered
 
 
-def _compile_own(reader: Reader, query: RunsQuery) -> tuple[Condition, CountedRuns, bool]:
+def _compile_own(
+    reader: Reader, query: RunsQuery, *, reads_rows: bool = False
+) -> tuple[Condition, CountedRuns, bool]:
     """Compile the conditions of a list, except for those on resolutions (`CountedRuns`)."""
     tree = parse_filter(query.where)
     also = None
     if query.traces:
         also = _PRODUCTION_TOPS if fields_of(tree).isdisjoint(OF_ITEMS) else _TOPS
-    return compile_own(reader, query.project, tree, is_bounded=query.start_ns > 0, also=also)
+    return compile_own(
+        reader,
+        query.project,
+        tree,
+        is_bounded=query.start_ns > 0,
+        also=also,
+        reads_rows=reads_rows,
+    )
 
 
 def _list_rows(
@@ -318,8 +327,7 @@ def _list_rows(
     columns: Sql = LIGHT,
 ) -> list[Row]:
     """List the rows of a page, and the first row of the next page."""
-    listing = make_listing(reader, query, columns)
-    condition = listing.condition
+    listing = _make_listing(reader, query, columns, reads_rows=True)
     whole = query.window(now_ns)
     want = query.limit + 1
     if listing.ordering is not None:
@@ -329,6 +337,8 @@ def _list_rows(
     keys = list_open_keys(reader, listing, whole)
     ended = _fill(reader, listing, whole, want, query=query, asked=asked)
     near = _near(keys, ended, listing, want)
+    # Scores of open runs are not in their rows.
+    condition = compile_query(reader, query)[0] if near else ALWAYS
     still_open = read_open_runs(reader, query.project, near, now_ns, condition)
     still_open = _keep(reader, query, still_open)
     rows = [*ended, *still_open]
@@ -342,8 +352,17 @@ def make_listing(reader: Reader, query: RunsQuery, columns: Sql = LIGHT) -> List
     Raises:
         BadInput: Filter, order or cursor is wrong.
     """
-    own, counted, is_filtered = _compile_own(reader, query)
-    ordering = make_ordering(reader, query.project, query.order, is_of_tops=query.is_of_tops)
+    return _make_listing(reader, query, columns)
+
+
+def _make_listing(
+    reader: Reader, query: RunsQuery, columns: Sql, *, reads_rows: bool = False
+) -> Listing:
+    """Do the same; with `reads_rows`, for `_fill`, which leaves out replaced rows of runs."""
+    own, counted, is_filtered = _compile_own(reader, query, reads_rows=reads_rows)
+    ordering = make_ordering(
+        reader, query.project, query.order, is_of_tops=query.is_of_tops, reads_rows=reads_rows
+    )
     if ordering is not None and query.is_of_tops:
         own = all_of([own, OUTERMOST])
     after = None if query.cursor is None else read_cursor(query.cursor, query.order)

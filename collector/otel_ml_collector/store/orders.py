@@ -6,7 +6,7 @@ from otel_ml.orders import BY_TIME, BY_WORTH, LOWEST, resolve_order
 from otel_ml_collector.store.amounts import NEAR_WINDOW, RunAmounts, sum_tokens
 from otel_ml_collector.store.counted import DELIVERIES, IS_CALL, repeats, shares
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.record_kinds import find_record_kinds, scores
+from otel_ml_collector.store.record_kinds import find_record_kinds, scores, with_rows
 from otel_ml_collector.store.runs import Ordering
 from otel_ml_collector.store.scores import BY_RUN, find_lower_judges, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql
@@ -21,6 +21,9 @@ _SCORE_INSIDE: Final = Sql("""
       SELECT trace_id AS scored_trace, {worst}(score) AS newest_score FROM ({newest})
       WHERE isFinite(score) GROUP BY trace_id
     ) AS evaluation ON scored_trace = runs.trace_id""")
+_ROW_SCORE: Final = Sql("if(mapContains(final_scores, {judge}), final_scores[{judge}], NULL)").fill(
+    judge=_JUDGE
+)
 _LOWEST_SCORE: Final = Sql("minOrNull")
 _HIGHEST_SCORE: Final = Sql("maxOrNull")
 _BELOW_CALLS: Final = Sql("""(trace_id, parent_span_id) IN (
@@ -33,7 +36,12 @@ OUTERMOST: Final = Condition(Sql("NOT ") + _BELOW_CALLS)
 
 
 def make_ordering(
-    reader: Reader, project: str, order: str, *, is_of_tops: bool = False
+    reader: Reader,
+    project: str,
+    order: str,
+    *,
+    is_of_tops: bool = False,
+    reads_rows: bool = False,
 ) -> Ordering | None:
     """Return the SQL that sorts a list of runs; None if the list is sorted by time.
 
@@ -45,6 +53,8 @@ def make_ordering(
         is_of_tops: Whether each row of the list represents a request, with all runs inside it. Then
             the list is sorted by the tokens or cost of the whole trace, or by the worst score of
             any run in the trace.
+        reads_rows: Whether to read scores from the rows of runs if possible; `with_rows` says what
+            your query must do then.
     """
     if order in BY_TIME:
         return None
@@ -54,9 +64,11 @@ def make_ordering(
         return _order_by_use(reader, project, order, is_of_tops=is_of_tops)
     order = resolve_worth(reader, project, order)
     way, _, judge = order.partition(":")
-    newest = newest_scores(
-        scores(_JUDGE, find_record_kinds(reader, project), "score"), by=BY_RUN, columns=("score",)
-    )
+    kinds = find_record_kinds(reader, project)
+    if reads_rows and not is_of_tops and with_rows(reader, project, kinds).in_rows:
+        value = _ROW_SCORE if way != LOWEST else Sql("-") + _ROW_SCORE
+        return Ordering(order, value, parameters={"order_judge": judge})
+    newest = newest_scores(scores(_JUDGE, kinds, "score"), by=BY_RUN, columns=("score",))
     join = _JOIN_SCORE.fill(newest=newest)
     if is_of_tops:
         is_lower = bool(find_lower_judges(reader, project, [judge]))

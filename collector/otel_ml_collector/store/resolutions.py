@@ -284,11 +284,13 @@ def write_rows(
         except BaseException:
             updates.put(taken)
             updates.put_scored(scored)
+            updates.finish_scored(scored)
             raise
     if not memory.is_alone:
         # Another collector may store these runs at this moment, without these scores.
         again = [run for run in missing if not scored[run]]
         updates.put_scored(again, time.monotonic() + _STORED_WITHIN_S)
+    updates.finish_scored(scored)
 
 
 def _find_scored(

@@ -8,7 +8,7 @@ record: docs/design/068-rank-of-a-row.md.
 
 import threading
 import time
-from collections import OrderedDict, defaultdict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
@@ -249,6 +249,10 @@ class RowUpdates:
         self._pending: dict[RunKey, ResolvedRun] = {}
         # Runs with new scores, and when to look at them: 0 for at once.
         self._scored: dict[ScoredRun, float] = {}
+        # Number of runs with scores that may not be in their rows yet, by project.
+        self._unwritten: Counter[str] = Counter()
+        # Whether the rows of all runs that were stored earlier have their scores.
+        self._is_caught_up = False
         self._recent = RecentRows()
         self._generation = -1
         self._inserted_s = 0.0
@@ -286,12 +290,16 @@ class RowUpdates:
         """
         with self._guard:
             for run in runs:
+                if run not in self._scored:
+                    self._unwritten[run[0]] += 1
                 self._scored[run] = min(due_s, self._scored.get(run, due_s))
 
     def take_scored(
         self, projects: Collection[str], now_ns: int
     ) -> tuple[dict[ScoredRun, float], int]:
         """Take runs with new scores, at most 20,000, except those of some projects.
+
+        Call `finish_scored` when their rows are stored, or `put_scored` got them again.
 
         Returns:
             The runs with the times that `put_scored` got, and the rank of their new rows.
@@ -305,6 +313,26 @@ class RowUpdates:
             )
             taken = [*islice(due, _SCORED_AT_ONCE)]
             return {run: self._scored.pop(run) for run in taken}, self._stamp(now_ns)
+
+    def finish_scored(self, runs: Iterable[ScoredRun]) -> None:
+        """Note that runs from `take_scored` need not be written any more."""
+        with self._guard:
+            for project, _, _ in runs:
+                self._unwritten[project] -= 1
+                if not self._unwritten[project]:
+                    del self._unwritten[project]
+
+    def note_caught_up(self) -> None:
+        """Note that all records from before the start of this collector are in their rows."""
+        self._is_caught_up = True
+
+    def has_every_score(self, project: str) -> bool:
+        """Return whether all runs of a project have their newest scores in their rows.
+
+        Only scores that name a run count. If another collector writes to the store, its scores may
+        not be in the rows.
+        """
+        return self._is_caught_up and not self._unwritten[project]
 
     def add(self, groups: Sequence[StoredRows], generation: int) -> None:
         """Keep rows that the writer has stored, and remember when it was."""

@@ -365,8 +365,7 @@ _SCORED_PROJECTS: Final = Sql(
 # The newest score of each judge for some runs of several projects.
 _OF_JUDGES: Final = Sql("""
     SELECT project, lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id,
-      judge, if(result.3 OR NOT isFinite(result.1), NULL, result.1) AS number,
-      if(result.3, NULL, result.2) AS has_passed
+      judge, result.1 AS number, result.2 AS has_passed, result.3 AS has_failed
     FROM (
       SELECT toString(project) AS project, trace_id, span_id, toString(judge) AS judge,
         {newest} AS result
@@ -446,15 +445,18 @@ def _read_newest(
     }
     numbers: defaultdict[tuple[str, str, str], dict[str, float]] = defaultdict(dict)
     passes: defaultdict[tuple[str, str, str], dict[str, bool]] = defaultdict(dict)
+    failed: defaultdict[tuple[str, str, str], list[str]] = defaultdict(list)
     for row in read_rows(client, _OF_JUDGES, values):
         key = row["project"], row["trace_id"], row["span_id"]
         if row["number"] is not None:
             numbers[key][row["judge"]] = row["number"]
         if row["has_passed"] is not None:
             passes[key][row["judge"]] = bool(row["has_passed"])
+        if row["has_failed"]:
+            failed[key].append(row["judge"])
     return {
-        key: NewestScores(numbers.get(key, {}), passes.get(key, {}))
-        for key in numbers.keys() | passes.keys()
+        key: NewestScores(numbers.get(key, {}), passes.get(key, {}), failed.get(key, ()))
+        for key in numbers.keys() | passes.keys() | failed.keys()
     }
 
 

@@ -497,6 +497,12 @@ FOLDED: Final[Sequence[Stored]] = (
         lambda settled: [*settled.scores.passed.items()],
         "the same for pass and fail",
     ),
+    Stored(
+        "final_failed",
+        "Array(String)",
+        attrgetter("scores.failed"),
+        "the judges whose newest score is an error",
+    ),
     # Computed when they are read.
     Stored("folded_ns", "UInt64 ALIAS toUInt64(rank)", comment="when the facts in it were read"),
     Stored(

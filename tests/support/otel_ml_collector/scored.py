@@ -10,18 +10,21 @@ from tests.support.otel_ml_collector.stores import Store
 # Only scores that name a run, because a row has no others.
 _DIFFERS: Final = Sql("""
     SELECT lower(hex(run.trace_id)) AS trace, lower(hex(run.span_id)) AS span,
-      run.start_ns AS start, final_scores, final_passed, newest_scores, newest_passed
+      run.start_ns AS start, final_scores, final_passed, final_failed, newest_scores,
+      newest_passed, newest_failed
     FROM (SELECT * FROM runs FINAL WHERE project = {project:String}) AS run
     LEFT JOIN (
       SELECT trace_id, span_id,
-        mapSort(mapFromArrays(groupArrayIf(judge, isFinite(score)),
-          groupArrayIf(assumeNotNull(score), isFinite(score)))) AS newest_scores,
+        mapSort(mapFromArrays(groupArrayIf(judge, isNotNull(score)),
+          groupArrayIf(assumeNotNull(score), isNotNull(score)))) AS newest_scores,
         mapSort(mapFromArrays(groupArrayIf(judge, isNotNull(passed)),
-          groupArrayIf(assumeNotNull(passed), isNotNull(passed)))) AS newest_passed
-      FROM (SELECT toString(judge) AS judge, * EXCEPT judge FROM ({newest}) WHERE NOT failed)
+          groupArrayIf(assumeNotNull(passed), isNotNull(passed)))) AS newest_passed,
+        arraySort(groupArrayIf(judge, failed)) AS newest_failed
+      FROM (SELECT toString(judge) AS judge, * EXCEPT judge FROM ({newest}))
       GROUP BY trace_id, span_id
     ) AS scored ON scored.trace_id = run.trace_id AND scored.span_id = run.span_id
-    WHERE mapSort(final_scores) != newest_scores OR mapSort(final_passed) != newest_passed""").fill(
+    WHERE mapSort(final_scores) != newest_scores OR mapSort(final_passed) != newest_passed
+      OR arraySort(final_failed) != newest_failed""").fill(
     newest=newest_scores(all_scores(), by=BY_JUDGE)
 )
 _PROJECTS: Final = Sql("SELECT DISTINCT toString(project) AS project FROM runs")

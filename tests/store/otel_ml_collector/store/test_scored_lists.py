@@ -1,0 +1,172 @@
+"""Tests of lists that read scores from the rows of runs, compared with the table of scores."""
+
+import copy
+import random
+import time
+from collections.abc import Callable, Sequence
+from itertools import count as numbers
+from typing import Final
+
+import pytest
+
+from otel_ml_collector.decode.protobuf import decode_traces
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
+from otel_ml_collector.runs.answers import RunSummary
+from otel_ml_collector.runs.find import RunsQuery, find_run, find_runs
+from otel_ml_collector.store.calls import CallResolver
+from otel_ml_collector.store.connection import Memory
+from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.record_kinds import find_record_kinds, with_rows
+from otel_ml_collector.store.sql import Sql
+from tests.bench.dataset import Plan
+from tests.bench.dataset_full import FullDataset
+from tests.store.otel_ml_collector.monitor.test_findings import count_statements
+from tests.store.otel_ml_collector.query.test_judges import say
+from tests.store.otel_ml_collector.store.test_scored_rows import take
+from tests.support.otel_ml_collector.folded import finish
+from tests.support.otel_ml_collector.spans import DAY_NS, id_of, make_call, make_start, trace_id
+from tests.support.otel_ml_collector.stores import Service, Store
+
+NUMBERS: Final = numbers(9_000_000)
+# Filters by one judge, and the same tests of a run as lists show it.
+FILTERS: Final[Sequence[tuple[str, Callable[[RunSummary, str], bool]]]] = (
+    ('scores["{j}"] < 0.6', lambda run, j: run.scores.get(j, 1.0) < 0.6),
+    ('scores["{j}"] in (0.25, 1)', lambda run, j: run.scores.get(j) in (0.25, 1)),
+    ('scores["{j}"] != 0.25', lambda run, j: run.scores.get(j, 0.25) != 0.25),
+    ('"{j}" in scores', lambda run, j: j in run.scores),
+    ('"{j}" not in scores', lambda run, j: j not in run.scores),
+    ('not scores["{j}"] >= 0.5', lambda run, j: not run.scores.get(j, 0) >= 0.5),
+    ('passed["{j}"] == True', lambda run, j: run.passed.get(j, False)),
+    ('passed["{j}"] != True', lambda run, j: run.passed.get(j) is False),
+    ('"{j}" not in passed', lambda run, j: j not in run.passed),
+    ('failed["{j}"] == True', lambda run, j: j in run.failed_judges),
+    (
+        '(failed["{j}"] == True or scores["{j}"] > 0.5) and latency_ms > 0',
+        lambda run, j: j in run.failed_judges or run.scores.get(j, 0) > 0.5,
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def service(own_service: Service) -> Service:
+    """Return a separate service, whose projects are all compared."""
+    return own_service
+
+
+def in_rows(store: Store, project: str) -> bool:
+    """Return whether lists of a project read scores from the rows of runs."""
+    kinds = find_record_kinds(store.reader, project)
+    return with_rows(store.reader, project, kinds).in_rows
+
+
+def of_table(reader: Reader) -> Reader:
+    """Return a reader that does not know whether the rows have all scores."""
+    other = copy.copy(reader)
+    other.memory = Memory(is_alone=False)
+    return other
+
+
+def list_runs(reader: Reader, project: str, where: str = "", order: str = "newest") -> list[str]:
+    query = RunsQuery(project, where=where, limit=1_000, order=order)
+    return [run.run_id for run in find_runs(reader, query, time.time_ns()).runs]
+
+
+def list_judges(store: Store, project: str) -> list[str]:
+    rows = store.reader.rows(
+        Sql("SELECT DISTINCT toString(judge) AS judge FROM scores WHERE project = {p:String}"),
+        {"p": project},
+    )
+    return sorted(row["judge"] for row in rows)
+
+
+def compare(store: Store, project: str) -> int:
+    """Compare all filters and orders by the judges of a project. Return how many runs matched."""
+    rest = of_table(store.reader)
+    runs = find_runs(store.reader, RunsQuery(project, limit=1_000), time.time_ns()).runs
+    matched = 0
+    for judge in list_judges(store, project):
+        for where, is_match in FILTERS:
+            text = where.format(j=judge)
+            listed = list_runs(store.reader, project, text)
+            assert listed == list_runs(rest, project, text), text
+            assert listed == [run.run_id for run in runs if is_match(run, judge)], text
+            matched += len(listed)
+        for order in (f"lowest:{judge}", f"highest:{judge}"):
+            listed = list_runs(store.reader, project, order=order)
+            assert listed == list_runs(rest, project, order=order), order
+            matched += len(listed)
+    return matched
+
+
+def test_every_list(service: Service) -> None:
+    """Lists from rows have the same runs as those from the table of scores, in every order."""
+    store, draw = service.store, random.Random(5)  # noqa: S311 - an order, no secret
+    watch = CallResolver(store.connections)
+    requests = [body for body, _ in FullDataset(Plan(250, time.time_ns(), seed=80)).requests(16)]
+    requests += draw.sample(requests, 4)
+    draw.shuffle(requests)
+    for body in requests:
+        records = map_spans(decode_traces(body), Filing("default", time.time_ns()))
+        store.writer.write(records)
+        watch.note(records, store.writer.stamped_ns or 0)
+        if draw.random() < 0.3:
+            watch.run_pass()
+    finish(store, watch)
+    rows = store.reader.rows(Sql("SELECT DISTINCT toString(project) AS project FROM runs"), {})
+    projects = [row["project"] for row in rows if in_rows(store, row["project"])]
+    assert sum(compare(store, project) for project in sorted(projects)) > 100
+
+
+def test_score_counts_at_once(service: Service) -> None:
+    """A list has the scores of all stored requests, whether they are in the rows or not yet."""
+    store, project = service.store, f"at once {next(NUMBERS)}"
+    watch = CallResolver(store.connections)
+    call = make_call(trace_id=trace_id(next(NUMBERS)))
+    take(store, watch, project, call)
+    finish(store, watch)
+    for number, score in enumerate((0.25, 0.75, 0.5)):
+        take(store, watch, project, say(call, "aa", score, after_s=number))
+        assert list_runs(store.reader, project, f'scores["grounded"] == {score}') == [id_of(call)]
+        finish(store, watch)
+        assert in_rows(store, project)
+        assert list_runs(store.reader, project, f'scores["grounded"] == {score}') == [id_of(call)]
+        assert list_runs(store.reader, project, 'scores["grounded"] == 0.1') == []
+    take(store, watch, project, say(call, "aa", "TimeoutError", after_s=9))
+    finish(store, watch)
+    run = find_run(store.reader, id_of(call), project, now_ns=time.time_ns())
+    assert (dict(run.scores), run.failed_judges) == ({}, ["grounded"])
+    assert compare(store, project) > 0
+
+
+def test_open_run(service: Service) -> None:
+    """A list finds an unfinished run by its scores, next to finished runs."""
+    store, project = service.store, f"open {next(NUMBERS)}"
+    watch = CallResolver(store.connections)
+    ended = make_call("ended", trace_id=trace_id(next(NUMBERS)))
+    opened = make_call("opened", trace_id=trace_id(next(NUMBERS)))
+    take(store, watch, project, ended, make_start(opened))
+    take(store, watch, project, say(ended, "aa", 0.5), say(opened, "aa", 0.5))
+    finish(store, watch)
+    assert in_rows(store, project)
+    where = 'scores["grounded"] == 0.5'
+    assert sorted(list_runs(store.reader, project, where)) == sorted([id_of(ended), id_of(opened)])
+
+
+def test_statements(service: Service) -> None:
+    """A list that reads scores from rows sends no more statements than one that joins them."""
+    store, project = service.store, f"statements {next(NUMBERS)}"
+    watch = CallResolver(store.connections)
+    call = make_call(trace_id=trace_id(next(NUMBERS)), start_ns=time.time_ns() - DAY_NS)
+    take(store, watch, project, call, say(call, "aa", 0.5))
+    finish(store, watch)
+    where = 'scores["grounded"] < 0.6'
+    list_runs(store.reader, project, where)
+    new = count_statements(store, lambda: list_runs(store.reader, project, where))
+    updates = store.connections.memory.updates
+    updates.put_scored([(project, "0" * 32, "0" * 16)])
+    assert not in_rows(store, project)
+    old = count_statements(store, lambda: list_runs(store.reader, project, where))
+    finish(store, watch)
+    assert in_rows(store, project)
+    assert 0 < new <= old
