@@ -527,6 +527,7 @@ class CallResolver:
         if self._memory.is_alone:
             stored = read_rows(self._client, _STORED_PROJECTS, {})
             self._memory.calls.note_stored([row["project"] for row in stored])
+            self._memory.updates.begin(last_ns)
         self._began_ns = self._done_ns = last_ns
         self._marked = (time.monotonic(), self._past_ns)
 

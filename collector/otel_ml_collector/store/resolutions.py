@@ -248,49 +248,66 @@ def write_rows(
     updates = memory.updates
     if not updates.has_pending:
         return
-    taken: list[ResolvedRun] = []
-    scored: dict[ScoredRun, float] = {}
     with tombstones.hold():
-        try:
-            unfinished = tombstones.find_unfinished(client, updates.list_projects())
-            now_ns = read_clock(client)
-            recent = TakenRuns((), ())
-            if not (waits and updates.is_busy):
-                recent = updates.take_recent(tombstones.generation, now_ns)
-                taken += recent.runs
+        write_held_rows(client, memory, tombstones, waits=waits)
+
+
+def write_held_rows(
+    client: StoreClient,
+    memory: Memory,
+    tombstones: Tombstones,
+    *,
+    waits: bool = False,
+    scored: Collection[ScoredRun] | None = None,
+) -> None:
+    """Do the same for a caller that holds the tombstones.
+
+    With `scored`, only the rows of these runs are written, which `put_scored` got.
+    """
+    updates = memory.updates
+    taken: list[ResolvedRun] = []
+    named: dict[ScoredRun, float] = {}
+    try:
+        unfinished = tombstones.find_unfinished(client, updates.list_projects())
+        now_ns = read_clock(client)
+        recent = others = TakenRuns((), ())
+        if scored is None and not (waits and updates.is_busy):
+            recent = updates.take_recent(tombstones.generation, now_ns)
+            taken += recent.runs
+        if scored is None:
             others = updates.take_others(unfinished, now_ns)
             taken += others.runs
-            scored, rank = updates.take_scored(unfinished, now_ns)
-            runs, copies, missing = _find_scored(client, scored, rank)
-            kept = TakenRuns((), (), updates.find_recent(tombstones.generation, copies))
-            near = {key for _, keys in kept.rows for key in keys}
-            final = add_scores(client, memory, [*recent.stamped, *others.stamped, *runs])
-            first_other = len(recent.stamped)
-            first_scored = first_other + len(others.stamped)
-            tables = recent.fold(final[:first_other])
-            tables += kept.fold([run for run in final[first_scored:] if key_of_row(run) in near])
-            stored = final[first_other:first_scored]
-            stored += [run for run in final[first_scored:] if key_of_row(run) not in near]
-            for first in range(0, len(stored), ROWS_AT_ONCE):
-                part = stored[first : first + ROWS_AT_ONCE]
-                rows, keys = read_own_rows(client, part)
-                # Of two rows of a run, the one with the higher rank has the newest facts.
-                wanted = {key_of_row(run): run for run in sorted(part, key=attrgetter("rank"))}
-                places = [place for place, key in enumerate(keys) if key in wanted]
-                folded = {at: wanted[keys[place]] for at, place in enumerate(places)}
-                tables.append(fold_rows(rows.take(pa.array(places, pa.int64())), folded))
-            for portions in divide_by_start(tables):
-                client.insert_portions(RUNS.name, iter(portions), settings=dict(SINGLE_THREAD))
-        except BaseException:
-            updates.put(taken)
-            updates.put_scored(scored)
-            updates.finish_scored(scored)
-            raise
+        named, rank = updates.take_scored(unfinished, now_ns, scored)
+        runs, copies, missing = _find_scored(client, named, rank)
+        kept = TakenRuns((), (), updates.find_recent(tombstones.generation, copies))
+        near = {key for _, keys in kept.rows for key in keys}
+        final = add_scores(client, memory, [*recent.stamped, *others.stamped, *runs])
+        first_other = len(recent.stamped)
+        first_scored = first_other + len(others.stamped)
+        tables = recent.fold(final[:first_other])
+        tables += kept.fold([run for run in final[first_scored:] if key_of_row(run) in near])
+        stored = final[first_other:first_scored]
+        stored += [run for run in final[first_scored:] if key_of_row(run) not in near]
+        for first in range(0, len(stored), ROWS_AT_ONCE):
+            part = stored[first : first + ROWS_AT_ONCE]
+            rows, keys = read_own_rows(client, part)
+            # Of two rows of a run, the one with the higher rank has the newest facts.
+            wanted = {key_of_row(run): run for run in sorted(part, key=attrgetter("rank"))}
+            places = [place for place, key in enumerate(keys) if key in wanted]
+            folded = {at: wanted[keys[place]] for at, place in enumerate(places)}
+            tables.append(fold_rows(rows.take(pa.array(places, pa.int64())), folded))
+        for portions in divide_by_start(tables):
+            client.insert_portions(RUNS.name, iter(portions), settings=dict(SINGLE_THREAD))
+    except BaseException:
+        updates.put(taken)
+        updates.put_scored(named)
+        updates.finish_scored(named)
+        raise
     if not memory.is_alone:
         # Another collector may store these runs at this moment, without these scores.
-        again = [run for run in missing if not scored[run]]
+        again = [run for run in missing if not named[run]]
         updates.put_scored(again, time.monotonic() + _STORED_WITHIN_S)
-    updates.finish_scored(scored)
+    updates.finish_scored(named)
 
 
 def _find_scored(

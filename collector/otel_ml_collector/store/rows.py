@@ -12,16 +12,18 @@ from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
+from types import MappingProxyType
 from typing import Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from otel_ml.records import Run
-from otel_ml_collector.resolution import ResolvedRun
+from otel_ml_collector.resolution import NO_SCORES, NOTHING, ResolvedRun
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql, split_long_values
 from otel_ml_collector.store.tables import CALL_VALUES, FOLDED, RUNS, rank_of_row
-from otel_ml_collector.times import DAY_NS, HOUR_NS
+from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS
 
 # Key of a run: project, start, trace ID and span ID.
 RunKey = tuple[str, int, bytes, bytes]
@@ -37,6 +39,10 @@ _RECENT_BYTES: Final = 48 * 1024 * 1024
 ROWS_AT_ONCE: Final = 1_000
 # Runs with new scores that are looked at together.
 _SCORED_AT_ONCE: Final = 20_000
+# Maximum number of runs with scores in each half of the memory, about 250 bytes each.
+_WITH_SCORES: Final = 30_000
+# How far the clocks of senders may be ahead of that of the collector.
+_AHEAD_NS: Final = MINUTE_NS
 # Longest time between two inserts of a writer under load, in seconds.
 _WRITING_S: Final = 0.25
 # How far the start of a row may be from the runs of an insert: another month is another part.
@@ -157,16 +163,33 @@ class RecentRows:
         self._groups: OrderedDict[int, tuple[pa.Table, Sequence[RunKey]]] = OrderedDict()
         # Group, place in it and rank of the record, by run.
         self._places: dict[RunKey, tuple[int, int, int]] = {}
+        # The runs by project, trace ID and span ID. None: several runs have these.
+        self._named: dict[tuple[str, bytes, bytes], RunKey | None] = {}
+        # The newest resolution of each run that has one.
+        self._resolved: dict[RunKey, ResolvedRun] = {}
         self._number = self._rows = self._bytes = 0
 
-    def add(self, rows: pa.Table | None, runs: Sequence[Run]) -> None:
+    def add(
+        self,
+        rows: pa.Table | None,
+        runs: Sequence[Run],
+        resolved: Mapping[RunKey, ResolvedRun] = MappingProxyType({}),
+    ) -> None:
         """Keep stored rows. A row with a better record of the same run stays.
 
         Without rows, older rows of these runs are forgotten: there may be better ones now.
+
+        Args:
+            rows: The rows, without the columns of `FOLDED`.
+            runs: The run of each row.
+            resolved: What other runs change about some of the runs.
         """
         if rows is None:
             for run in runs if self._places else ():
-                self._places.pop(key_of_row(run), None)
+                self._forget(key_of_row(run))
+                name = run.project, run.trace_id, run.span_id
+                if name in self._named:
+                    self._named[name] = None
             return
         self._number += 1
         keys = [key_of_row(run) for run in runs]
@@ -177,13 +200,45 @@ class RecentRows:
             known = self._places.get(key)
             if known is None or known[2] <= run.rank:
                 self._places[key] = self._number, place, run.rank
+            name = key[0], key[2], key[3]
+            self._named[name] = key if self._named.get(name, key) == key else None
+            if (run_now := resolved.get(key)) is not None:
+                self.resolve(run_now)
         while self._groups and (self._rows > _RECENT_ROWS or self._bytes > _RECENT_BYTES):
             number, (old, gone) = self._groups.popitem(last=False)
             self._rows -= len(gone)
             self._bytes -= old.nbytes
             for key in gone:
                 if (known := self._places.get(key)) is not None and known[0] == number:
-                    del self._places[key]
+                    self._forget(key)
+
+    def _forget(self, key: RunKey) -> None:
+        if self._places.pop(key, None) is not None:
+            self._named.pop((key[0], key[2], key[3]), None)
+            self._resolved.pop(key, None)
+
+    def resolve(self, run: ResolvedRun) -> None:
+        """Keep the newest resolution of a run that is in memory."""
+        key = key_of_row(run)
+        known = self._resolved.get(key)
+        if key in self._places and (known is None or known.rank <= run.rank):
+            self._resolved[key] = run
+
+    def find_named(self, name: ScoredRun) -> ResolvedRun | None:
+        """Find the run of a score, with its newest resolution.
+
+        Returns:
+            None if the run is not in memory, or if several runs have these IDs.
+        """
+        project, trace_id, span_id = name
+        try:
+            key = self._named.get((project, bytes.fromhex(trace_id), bytes.fromhex(span_id)))
+        except ValueError:
+            return None
+        if key is None:
+            return None
+        plain = ResolvedRun(project, key[2], key[3], key[1], NOTHING)
+        return self._resolved.get(key, plain)
 
     def __contains__(self, key: RunKey) -> bool:
         return key in self._places
@@ -207,6 +262,8 @@ class RecentRows:
         """Forget all rows."""
         self._groups.clear()
         self._places.clear()
+        self._named.clear()
+        self._resolved.clear()
         self._rows = self._bytes = 0
 
 
@@ -257,6 +314,12 @@ class RowUpdates:
         self._generation = -1
         self._inserted_s = 0.0
         self._stamp_ns = 0
+        # The runs that got scores, in two halves: those since `_half_ns`, and those before. All
+        # runs that started after `_floor_ns` and have scores are among them.
+        self._with_scores: set[ScoredRun] = set()
+        self._scored_before: set[ScoredRun] = set()
+        self._half_ns = self._floor_ns = 0
+        self._has_begun = False
 
     @property
     def has_pending(self) -> bool:
@@ -280,6 +343,7 @@ class RowUpdates:
                 known = self._pending.get(key)
                 if known is None or known.rank <= run.rank:
                     self._pending[key] = run
+                self._recent.resolve(run)
 
     def put_scored(self, runs: Iterable[ScoredRun], due_s: float = 0.0) -> None:
         """Add runs with new or deleted scores, after the change is stored.
@@ -295,9 +359,14 @@ class RowUpdates:
                 self._scored[run] = min(due_s, self._scored.get(run, due_s))
 
     def take_scored(
-        self, projects: Collection[str], now_ns: int
+        self,
+        projects: Collection[str],
+        now_ns: int,
+        wanted: Collection[ScoredRun] | None = None,
     ) -> tuple[dict[ScoredRun, float], int]:
         """Take runs with new scores, at most 20,000, except those of some projects.
+
+        With `wanted`, only these runs are taken.
 
         Call `finish_scored` when their rows are stored, or `put_scored` got them again.
 
@@ -308,11 +377,72 @@ class RowUpdates:
         with self._guard:
             due = (
                 run
-                for run, due_s in self._scored.items()
-                if due_s <= now_s and run[0] not in projects
+                for run in (self._scored if wanted is None else wanted)
+                if (due_s := self._scored.get(run)) is not None
+                and due_s <= now_s
+                and run[0] not in projects
             )
             taken = [*islice(due, _SCORED_AT_ONCE)]
             return {run: self._scored.pop(run) for run in taken}, self._stamp(now_ns)
+
+    def begin(self, stored_ns: int) -> None:
+        """Note when the last record before the start of this collector was stored.
+
+        If no other collector writes to the store, all scores of runs that start later pass through
+        `note_scored`. So their scores are known without a query.
+        """
+        with self._guard:
+            self._floor_ns = max(self._floor_ns, stored_ns)
+            self._has_begun = True
+
+    def note_scored(self, runs: Iterable[ScoredRun]) -> set[ScoredRun]:
+        """Note runs with scores that are about to be stored.
+
+        Returns:
+            Those that had no score before, if they are followed.
+        """
+        named = {*runs}
+        with self._guard:
+            first = named - self._with_scores - self._scored_before
+            self._with_scores |= named
+            if len(self._with_scores) > _WITH_SCORES:
+                self._floor_ns = max(self._floor_ns, self._half_ns)
+                self._scored_before, self._with_scores = self._with_scores, set()
+                self._half_ns = time.time_ns()
+        return first
+
+    def is_followed(self, start_ns: int) -> bool:
+        """Return whether all scores of a run with this start passed through `note_scored`."""
+        return self._has_begun and (not self._floor_ns or start_ns > self._floor_ns + _AHEAD_NS)
+
+    def has_scores(self, run: ScoredRun) -> bool:
+        """Return whether a run that is followed has scores."""
+        return run in self._with_scores or run in self._scored_before
+
+    def take_named(
+        self, generation: int, now_ns: int, names: Iterable[ScoredRun]
+    ) -> tuple[TakenRuns, set[ScoredRun]]:
+        """Take runs that scores name and whose row is in memory, to be written again.
+
+        The scores must be stored already. A run is left out if it is not followed, because its
+        resolution may not be in memory.
+
+        Returns:
+            The runs, and the names of those that were left out.
+        """
+        left: set[ScoredRun] = set()
+        with self._guard:
+            self._check(generation)
+            runs: list[ResolvedRun] = []
+            rank = self._stamp(now_ns)
+            for name in names:
+                run = self._recent.find_named(name)
+                if run is None or not self.is_followed(run.start_ns):
+                    left.add(name)
+                else:
+                    runs.append(replace(run, rank=max(rank, run.rank), scores=NO_SCORES))
+            rows = [*self._recent.find([key_of_row(run) for run in runs])]
+            return TakenRuns((), runs, rows), left
 
     def finish_scored(self, runs: Iterable[ScoredRun]) -> None:
         """Note that runs from `take_scored` need not be written any more."""
@@ -334,13 +464,24 @@ class RowUpdates:
         """
         return self._is_caught_up and not self._unwritten[project]
 
-    def add(self, groups: Sequence[StoredRows], generation: int) -> None:
-        """Keep rows that the writer has stored, and remember when it was."""
+    def add(
+        self,
+        groups: Sequence[StoredRows],
+        generation: int,
+        resolved: Mapping[RunKey, ResolvedRun],
+    ) -> None:
+        """Keep rows that the writer has stored, and remember when it was.
+
+        Args:
+            groups: The rows.
+            generation: That of the tombstones.
+            resolved: What other runs change about some of the runs.
+        """
         with self._guard:
             self._inserted_s = time.monotonic()
             self._check(generation)
             for rows, runs in groups:
-                self._recent.add(rows, runs)
+                self._recent.add(rows, runs, resolved)
 
     def take_recent(
         self, generation: int, now_ns: int, near: tuple[int, int] | None = None
@@ -450,6 +591,21 @@ def read_own_rows(
     rows = client.query_arrow(sql, split, settings=dict(_READ_SETTINGS), use_strings=True)
     rows = rows.select(_OWN_SCHEMA.names).cast(_OWN_SCHEMA)
     return rows, [*zip(*(rows.column(name).to_pylist() for name in _KEY_COLUMNS), strict=True)]
+
+
+def take_near(
+    rows: Iterable[pa.Table], near: tuple[int, int]
+) -> tuple[list[pa.Table], list[pa.Table]]:
+    """Divide rows into those of the same time as the runs of an insert, and all others."""
+    taken: list[pa.Table] = []
+    left: list[pa.Table] = []
+    for table in rows:
+        starts = pc.min_max(table.column("start_ns")).as_py()
+        is_near = near[0] - _NEAR_START_NS < starts["min"] and (
+            starts["max"] < near[1] + _NEAR_START_NS
+        )
+        (taken if is_near else left).append(table)
+    return taken, left
 
 
 def divide_by_start(rows: Sequence[pa.Table]) -> Iterator[list[pa.Table]]:

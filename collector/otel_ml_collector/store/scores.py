@@ -8,16 +8,19 @@ same values of all three are the same score.
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any, Final
 
-from otel_ml_collector.owners import FIRST
+from otel_ml.records import Metric
+from otel_ml_collector.owners import FIRST, split_run_id
 from otel_ml_collector.resolution import NewestScores, ResolvedRun
 from otel_ml_collector.store.call_runs import IN_PROJECTS, divide, read_rows
 from otel_ml_collector.store.connection import Memory
 from otel_ml_collector.store.counted import DELIVERIES, RECORDED
 from otel_ml_collector.store.reader import Reader, Row
+from otel_ml_collector.store.rows import ScoredRun
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
-from otel_ml_collector.store.tables import IS_SCORE
+from otel_ml_collector.store.tables import IS_SCORE, is_score
 from otel_ml_collector.store.targets import join_keyed
 from otel_ml_collector.times import DAY_NS, SECOND_NS
 from otel_ml_collector.windows import Window
@@ -458,6 +461,30 @@ def _read_newest(
         key: NewestScores(numbers.get(key, {}), passes.get(key, {}), failed.get(key, ()))
         for key in numbers.keys() | passes.keys() | failed.keys()
     }
+
+
+def group_scores(metrics: Iterable[Metric]) -> dict[ScoredRun, list[Metric]]:
+    """Group the scores among some records by the run that they name."""
+    scores: defaultdict[ScoredRun, list[Metric]] = defaultdict(list)
+    for metric in metrics:
+        if is_score(metric):
+            trace_id, span_id = split_run_id(metric.owner)
+            scores[metric.project, trace_id, span_id].append(metric)
+    return dict(scores)
+
+
+def find_newest(scores: Iterable[Metric]) -> NewestScores:
+    """Find the newest score of each judge among all scores of a run, by the rule `LAST`."""
+    last = {
+        score.name: score
+        for score in sorted(scores, key=attrgetter("time_ns", "judge_version", "record_id"))
+    }
+    by_judge = sorted(last.items())
+    return NewestScores(
+        {judge: score.value for judge, score in by_judge if score.value is not None},
+        {judge: score.passed for judge, score in by_judge if score.passed is not None},
+        [judge for judge, score in by_judge if score.error != ""],
+    )
 
 
 def find_arrived_scores(

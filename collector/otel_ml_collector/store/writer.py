@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,8 +14,7 @@ import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.errors import Rejected, Unavailable
-from otel_ml_collector.owners import split_run_id
-from otel_ml_collector.records import Arrivals, ModelVersion, ProcessSign, Records, Run
+from otel_ml_collector.records import Arrivals, Metric, ModelVersion, ProcessSign, Records, Run
 from otel_ml_collector.resolution import NO_SCORES, NOTHING, ResolvedRun, resolve_together
 from otel_ml_collector.store import tables
 from otel_ml_collector.store.connection import (
@@ -28,18 +27,26 @@ from otel_ml_collector.store.connection import (
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.record_kinds import note_record_kinds
-from otel_ml_collector.store.resolutions import write_resolutions
+from otel_ml_collector.store.resolutions import write_held_rows, write_resolutions
 from otel_ml_collector.store.rollup import Marks
 from otel_ml_collector.store.rows import (
     RunKey,
     ScoredRun,
+    divide_by_start,
     find_stored,
     fold_rows,
     key_of_row,
     name_of_row,
     read_clock,
+    take_near,
 )
-from otel_ml_collector.store.scores import add_scores, find_scored_projects, has_scores
+from otel_ml_collector.store.scores import (
+    add_scores,
+    find_newest,
+    find_scored_projects,
+    group_scores,
+    has_scores,
+)
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
 from otel_ml_collector.store.tombstones import Left, Tombstones
 from otel_ml_collector.times import DAY_NS, MINUTE_NS, SECOND_NS
@@ -65,6 +72,9 @@ _KNOWN_VERSIONS: Final = 10_000
 _HEARD_EVERY_NS: Final = MINUTE_NS
 _KNOWN_PROCESSES: Final = 10_000
 _SWEEP_ROWS: Final = 2_000
+# Maximum number of runs whose rows are looked up for scores before the batch is acknowledged. If
+# there are more, a pass writes all of them.
+_SCORED_AT_ONCE: Final = 1_000
 # Maximum number of months in an insert, which creates a part in each partition that it touches.
 _MONTHS: Final = 50
 _SHORTEST_MONTH_NS: Final = 28 * DAY_NS
@@ -176,6 +186,27 @@ class Writer:
         return left
 
     def _insert_all(self, records: Records) -> None:
+        scores = group_scores(records.metrics)
+        first = self._memory.updates.note_scored(scores)
+        try:
+            self._insert_noted(records, scores, first)
+        except BaseException:
+            self._memory.updates.put_scored(scores)  # some may be stored
+            raise
+
+    def _insert_noted(
+        self,
+        records: Records,
+        scores: Mapping[ScoredRun, Sequence[Metric]],
+        first: Collection[ScoredRun],
+    ) -> None:
+        """Insert records whose scores are noted.
+
+        Args:
+            records: The records.
+            scores: The scores among them, by run.
+            first: The runs that had no score before, if all of their scores are known.
+        """
         note_record_kinds(self._memory, records)
         self._marks.mark(records)
         payloads = self._begin_payloads(records.runs)
@@ -198,52 +229,87 @@ class Writer:
         for run in resolved.runs:
             if (known := folded.get(key_of_row(run))) is None or known.rank <= run.rank:
                 folded[key_of_row(run)] = run
-        scored = self._add_scores(records, folded)
+        late = self._add_scores(records, folded, scores, first)
+        more, waiting = self._rewrite_scored(late, scores, first)
         again: list[ResolvedRun] = []
         try:
-            groups = self._insert_runs(records.runs, folded, again)
+            groups = self._insert_runs(records.runs, folded, again, more)
             self._client.confirm()
         except BaseException as error:
             self._memory.updates.put(again)
             if isinstance(error, Unavailable):
                 self._doubt()
             raise
-        self._memory.calls.add(records.runs, records.open_runs, resolved, folded)
+        # First the rows: a pass that finds these runs by their trace writes their rows again.
         self._memory.updates.add(
             [(rows if self._is_followed(runs) else None, runs) for rows, runs in groups],
             self._tombstones.generation,
+            folded,
         )
-        self._memory.updates.put_scored(scored)
+        self._memory.calls.add(records.runs, records.open_runs, resolved, folded)
+        self._memory.updates.put_scored(waiting)
+        if 0 < len(waiting) <= _SCORED_AT_ONCE:
+            write_held_rows(self._client, self._memory, self._tombstones, scored=waiting)
 
-    def _add_scores(self, records: Records, folded: dict[RunKey, ResolvedRun]) -> set[ScoredRun]:
+    def _add_scores(
+        self,
+        records: Records,
+        folded: dict[RunKey, ResolvedRun],
+        scores: Mapping[ScoredRun, Sequence[Metric]],
+        first: Collection[ScoredRun],
+    ) -> set[ScoredRun]:
         """Add the scores that are stored already, in this batch or before it.
 
         Returns:
             The runs with scores in this batch whose rows may lack them.
         """
-        scored: set[ScoredRun] = {
-            (metric.project, *split_run_id(metric.owner))
-            for metric in records.metrics
-            if tables.is_score(metric)
-        }
+        updates = self._memory.updates
         projects = find_scored_projects(
             self._client, self._memory, {run.project for run in records.runs}
         )
-        asked = [
-            folded.get(key_of_row(run))
-            or ResolvedRun(run.project, run.trace_id, run.span_id, run.start_ns, NOTHING)
-            for run in records.runs
-            if run.project in projects
-        ]
-        if not asked:
-            return scored
-        for run in add_scores(self._client, self._memory, asked):
-            if run.scores is not NO_SCORES:
-                folded[key_of_row(run)] = run
-        named = [run for run in asked if name_of_row(run) in scored]
+        named: list[ResolvedRun] = []
+        asked: list[ResolvedRun] = []
+        for run in records.runs:
+            if run.project not in projects:
+                continue
+            key, name = key_of_row(run), name_of_row(run)
+            is_followed = self._memory.is_alone and updates.is_followed(run.start_ns)
+            if is_followed and not updates.has_scores(name):
+                continue
+            resolved = folded.get(key) or _resolve_nothing(run)
+            if name in scores:
+                named.append(resolved)
+            if is_followed and name in first:
+                folded[key] = replace(resolved, scores=find_newest(scores[name]))
+            else:
+                asked.append(resolved)
+        for scored in add_scores(self._client, self._memory, asked):
+            if scored.scores is not NO_SCORES:
+                folded[key_of_row(scored)] = scored
         # A row that is stored already can have a higher rank than the new one.
         stored = find_stored(self._client, named) if named else set()
-        return scored - {name_of_row(run) for run in named} | stored
+        return scores.keys() - {name_of_row(run) for run in named} | stored
+
+    def _rewrite_scored(
+        self,
+        late: Collection[ScoredRun],
+        scores: Mapping[ScoredRun, Sequence[Metric]],
+        first: Collection[ScoredRun],
+    ) -> tuple[list[pa.Table], Collection[ScoredRun]]:
+        """Make new rows of stored runs that got scores, if their rows are in memory.
+
+        Returns:
+            The rows, and the runs that must be looked up in the store.
+        """
+        if not late or not self._memory.is_alone:
+            return [], late
+        taken, left = self._memory.updates.take_named(
+            self._tombstones.generation, time.time_ns(), late
+        )
+        known = [run for run in taken.stamped if name_of_row(run) in first]
+        others = [run for run in taken.stamped if name_of_row(run) not in first]
+        scored = [replace(run, scores=find_newest(scores[name_of_row(run)])) for run in known]
+        return taken.fold(scored + add_scores(self._client, self._memory, others)), left
 
     def _is_followed(self, runs: Sequence[Run]) -> bool:
         """Return whether rows of any of their projects may have to be written again."""
@@ -257,6 +323,7 @@ class Writer:
         runs: Sequence[Run],
         folded: Mapping[RunKey, ResolvedRun],
         again: list[ResolvedRun],
+        scored: Sequence[pa.Table],
     ) -> list[tuple[pa.Table, Sequence[Run]]]:
         """Insert runs, together with the rows of other runs that must be written again.
 
@@ -264,6 +331,7 @@ class Writer:
             runs: The runs.
             folded: What other runs change about them.
             again: Receives the other runs.
+            scored: Rows of other runs that got scores.
 
         Returns:
             The rows without what other runs change, with their runs.
@@ -272,16 +340,18 @@ class Writer:
         for rows, stamps in self._slices(tables.RUNS, runs):
             starts = [run.start_ns for run in rows]
             near = min(starts), max(starts)
-            more: list[pa.Table] = []
+            more, scored = take_near(scored, near)
             if self._memory.updates.has_pending:
                 now_ns = time.time_ns() if self._memory.is_alone else read_clock(self._client)
                 others = self._memory.updates.take_recent(self._tombstones.generation, now_ns, near)
                 again += others.runs
-                more = others.fold(add_scores(self._client, self._memory, others.stamped))
+                more += others.fold(add_scores(self._client, self._memory, others.stamped))
             portions = self._make_rows(rows, stamps, folded if folded or more else None, kept)
             self._client.insert_portions(
                 tables.RUNS.name, chain(portions, more), settings=dict(SINGLE_THREAD)
             )
+        for rest in divide_by_start(scored):
+            self._client.insert_portions(tables.RUNS.name, iter(rest), settings=dict(SINGLE_THREAD))
         return kept
 
     def _make_rows(
@@ -423,6 +493,10 @@ class Writer:
         first = max(self._last_ns + 1, self._clock())
         self._last_ns = first + count - 1
         return range(first, first + count)
+
+
+def _resolve_nothing(run: Run) -> ResolvedRun:
+    return ResolvedRun(run.project, run.trace_id, run.span_id, run.start_ns, NOTHING)
 
 
 def _insert(
