@@ -23,7 +23,7 @@ from otel_ml_collector.resolution import NO_SCORES, NOTHING, ResolvedRun
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql, split_long_values
 from otel_ml_collector.store.tables import CALL_VALUES, FOLDED, RUNS, rank_of_row
-from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS
+from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 
 # Key of a run: project, start, trace ID and span ID.
 RunKey = tuple[str, int, bytes, bytes]
@@ -85,6 +85,14 @@ def key_of_row(run: Run | ResolvedRun) -> RunKey:
 def name_of_row(run: Run | ResolvedRun) -> ScoredRun:
     """Return the project and the IDs of a run, as its scores name it."""
     return run.project, run.trace_id.hex(), run.span_id.hex()
+
+
+def _name_bytes(name: ScoredRun) -> tuple[str, bytes, bytes]:
+    project, trace_id, span_id = name
+    try:
+        return project, bytes.fromhex(trace_id), bytes.fromhex(span_id)
+    except ValueError:  # a sender named something that is not a run
+        return project, b"", b""
 
 
 def fold_rows(rows: pa.Table, resolved: Mapping[int, ResolvedRun]) -> pa.Table:
@@ -167,6 +175,9 @@ class RecentRows:
         self._named: dict[tuple[str, bytes, bytes], RunKey | None] = {}
         # The newest resolution of each run that has one.
         self._resolved: dict[RunKey, ResolvedRun] = {}
+        # The latest start of the stored runs that are not in memory: by project, and of all.
+        self._gone: defaultdict[str, int] = defaultdict(int)
+        self._gone_ns = 0
         self._number = self._rows = self._bytes = 0
 
     def add(
@@ -185,8 +196,9 @@ class RecentRows:
             resolved: What other runs change about some of the runs.
         """
         if rows is None:
-            for run in runs if self._places else ():
+            for run in runs:
                 self._forget(key_of_row(run))
+                self._gone[run.project] = max(self._gone[run.project], run.start_ns)
                 name = run.project, run.trace_id, run.span_id
                 if name in self._named:
                     self._named[name] = None
@@ -216,6 +228,11 @@ class RecentRows:
         if self._places.pop(key, None) is not None:
             self._named.pop((key[0], key[2], key[3]), None)
             self._resolved.pop(key, None)
+            self._gone[key[0]] = max(self._gone[key[0]], key[1])
+
+    def has_all_from(self, project: str, start_ns: int) -> bool:
+        """Return whether a run with this start is in memory if it was stored since the start."""
+        return start_ns > max(self._gone.get(project, 0), self._gone_ns) + SECOND_NS
 
     def resolve(self, run: ResolvedRun) -> None:
         """Keep the newest resolution of a run that is in memory."""
@@ -230,15 +247,15 @@ class RecentRows:
         Returns:
             None if the run is not in memory, or if several runs have these IDs.
         """
-        project, trace_id, span_id = name
-        try:
-            key = self._named.get((project, bytes.fromhex(trace_id), bytes.fromhex(span_id)))
-        except ValueError:
-            return None
+        key = self._named.get(_name_bytes(name))
         if key is None:
             return None
-        plain = ResolvedRun(project, key[2], key[3], key[1], NOTHING)
+        plain = ResolvedRun(key[0], key[2], key[3], key[1], NOTHING)
         return self._resolved.get(key, plain)
+
+    def has_named(self, name: ScoredRun) -> bool:
+        """Return whether any run that a score names is in memory."""
+        return _name_bytes(name) in self._named
 
     def __contains__(self, key: RunKey) -> bool:
         return key in self._places
@@ -260,6 +277,7 @@ class RecentRows:
 
     def clear(self) -> None:
         """Forget all rows."""
+        self._gone_ns = max(self._gone_ns, *(key[1] for key in self._places), 0)
         self._groups.clear()
         self._places.clear()
         self._named.clear()
@@ -418,6 +436,23 @@ class RowUpdates:
     def has_scores(self, run: ScoredRun) -> bool:
         """Return whether a run that is followed has scores."""
         return run in self._with_scores or run in self._scored_before
+
+    def find_new(self, generation: int, runs: Iterable[tuple[ScoredRun, int]]) -> set[ScoredRun]:
+        """Find runs that are certainly not stored, with at most one second between their starts.
+
+        Args:
+            generation: That of the tombstones.
+            runs: Runs with their starts.
+        """
+        with self._guard:
+            self._check(generation)
+            return {
+                name
+                for name, start_ns in runs
+                if self.is_followed(start_ns)
+                and self._recent.has_all_from(name[0], start_ns)
+                and not self._recent.has_named(name)
+            }
 
     def take_named(
         self, generation: int, now_ns: int, names: Iterable[ScoredRun]

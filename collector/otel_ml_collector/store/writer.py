@@ -248,7 +248,7 @@ class Writer:
         )
         self._memory.calls.add(records.runs, records.open_runs, resolved, folded)
         self._memory.updates.put_scored(waiting)
-        if 0 < len(waiting) <= _SCORED_AT_ONCE:
+        if self._memory.is_alone and 0 < len(waiting) <= _SCORED_AT_ONCE:
             write_held_rows(self._client, self._memory, self._tombstones, scored=waiting)
 
     def _add_scores(
@@ -287,8 +287,17 @@ class Writer:
             if scored.scores is not NO_SCORES:
                 folded[key_of_row(scored)] = scored
         # A row that is stored already can have a higher rank than the new one.
-        stored = find_stored(self._client, named) if named else set()
-        return scores.keys() - {name_of_row(run) for run in named} | stored
+        starts = {name_of_row(run): run.start_ns for run in named}
+        new = self._find_new(starts)
+        others = [run for run in named if name_of_row(run) not in new]
+        stored = find_stored(self._client, others) if others else set()
+        return scores.keys() - starts.keys() | stored
+
+    def _find_new(self, runs: Mapping[ScoredRun, int]) -> set[ScoredRun]:
+        """Return those of some runs, with their starts, that are certainly not stored."""
+        if not self._memory.is_alone:
+            return set()
+        return self._memory.updates.find_new(self._tombstones.generation, runs.items())
 
     def _rewrite_scored(
         self,
@@ -305,6 +314,9 @@ class Writer:
             return [], late
         taken, left = self._memory.updates.take_named(
             self._tombstones.generation, time.time_ns(), late
+        )
+        left -= self._find_new(
+            {name: min(score.owner_start_ns for score in scores[name]) for name in left}
         )
         known = [run for run in taken.stamped if name_of_row(run) in first]
         others = [run for run in taken.stamped if name_of_row(run) not in first]
