@@ -21,7 +21,7 @@ from tests.bench.dataset_full import FullDataset
 from tests.bench.payload import ScoredTemplate, Template
 from tests.support.otel_ml_collector.stores import open_store
 
-_WARM: int = 2
+_SKIPPED: int = 2
 
 
 def make_groups(kind: str, groups: int) -> Iterator[Records]:
@@ -51,7 +51,7 @@ def main(kind: str, groups: int) -> None:
         write_s = pass_s = 0.0
         runs = 0
         for number, records in enumerate(make_groups(kind, groups)):
-            if number == _WARM:
+            if number == _SKIPPED:
                 write_s, pass_s, runs = 0.0, 0.0, 0
             begin_s = read_cpu()
             store.writer.write(records)

@@ -67,7 +67,7 @@ _OWN_ROWS: Final = Sql("""
     ),
 )
 # Runs with a row. Two spans of a trace that share an ID start at most an hour apart.
-_STORED: Final = Sql("""
+_WITH_A_ROW: Final = Sql("""
     SELECT DISTINCT toString(project) AS project, lower(hex(trace_id)) AS trace_id,
       lower(hex(span_id)) AS span_id
     FROM {deliveries} WHERE project IN {projects:Array(String)}
@@ -602,7 +602,7 @@ def find_stored(client: StoreClient, runs: Sequence[ResolvedRun]) -> set[ScoredR
         "last": max(run.start_ns for run in runs),
         "spans": sorted({run.span_id.hex() for run in runs}),
     }
-    sql, split = split_long_values(_STORED, values)
+    sql, split = split_long_values(_WITH_A_ROW, values)
     rows = client.query(sql, split, settings=dict(_READ_SETTINGS)).result_rows
     known: set[ScoredRun] = {(str(project), str(trace), str(span)) for project, trace, span in rows}
     return known.intersection(map(name_of_row, runs))

@@ -27,18 +27,18 @@ _DIFFERS: Final = Sql("""
       OR arraySort(final_failed) != newest_failed""").fill(
     newest=newest_scores(all_scores(), by=BY_JUDGE)
 )
-_PROJECTS: Final = Sql("SELECT DISTINCT toString(project) AS project FROM runs")
-_COUNT: Final = Sql("""
+_EVERY_PROJECT: Final = Sql("SELECT DISTINCT toString(project) AS project FROM runs")
+_SCORED: Final = Sql("""
     SELECT countIf(notEmpty(final_scores) OR notEmpty(final_passed)) AS scored FROM runs FINAL""")
 
 
 def find_wrong_scores(store: Store, *projects: str) -> list[Row]:
     """Return the runs, of these or all projects, whose row has other scores than the store."""
-    names = projects or [row["project"] for row in store.reader.rows(_PROJECTS, {})]
+    names = projects or [row["project"] for row in store.reader.rows(_EVERY_PROJECT, {})]
     return [row for name in names for row in store.reader.rows(_DIFFERS, {"project": name})]
 
 
 def count_scored(store: Store) -> int:
     """Count the runs with scores in their rows."""
-    [row] = store.reader.rows(_COUNT, {})
+    [row] = store.reader.rows(_SCORED, {})
     return int(row["scored"])
