@@ -322,7 +322,6 @@ def test_tag_types(tab: Tab, story: Story) -> None:
     expect(groups).to_have_text(["no group", "quality", "request"])
 
 
-@at_night
 def test_neighbours_by_key(tab: Tab, story: Story) -> None:
     """`j` opens the older run, `k` the newer one."""
     page = tab.open(story.address(story.agent))
