@@ -119,6 +119,9 @@ docs: $(VENV)/dev.stamp ## Write docs/reference.md from the docstrings, docs/dia
 	$(BIN)/python -m docs.make_reference
 	$(BIN)/python -m docs.make_dialects
 
+texts: $(VENV)/dev.stamp ## Write the texts of all pages and commands that tests/process/texts compares
+	$(BIN)/python -m tests.support.texts
+
 site: .venv-site/stamp ## Build docs/ as a web site with search; broken links are errors
 	.venv-site/bin/python -m docs.site
 

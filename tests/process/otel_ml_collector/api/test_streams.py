@@ -3,39 +3,19 @@
 import gzip
 import http.client
 import json
-import socket
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
-import uvicorn
 
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.web.render import TEMPLATES
-from tests.support.otel_ml_collector.asgi import ask
+from tests.support.otel_ml_collector.asgi import ask, served
 from tests.support.otel_ml_collector.spans import NOW_NS, make_call
 from tests.support.otel_ml_collector.stores import Service
 from tests.support.waiting import wait_until
 
 LARGE = "/api/v1/projects/long-answers/export?columns=run_id,inputs"
-
-
-@contextmanager
-def served(service: Service) -> Iterator[str]:
-    """Serve an application at a local address."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(service.app, log_config=None, lifespan="off"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(20)
-        listener.close()
-        assert not thread.is_alive()
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +28,7 @@ def address(service: Service) -> Iterator[str]:
             for number in range(500)
         ]
         service.store.take("long-answers", *calls)
-    with served(service) as address:
+    with served(service.app) as address:
         yield address
 
 

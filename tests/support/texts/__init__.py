@@ -1,0 +1,1 @@
+"""What a reader sees on each page and in each command's output, for one store with fixed data."""
