@@ -44,6 +44,7 @@ from otel_ml.reader.listing import Runs
 from otel_ml.recorder import Recorder
 from otel_ml.records import ACTUAL_NAME
 from otel_ml.statistics.judge_change import JudgeVersionChange
+from otel_ml.statistics.sentences import write_judge_change
 from otel_ml.statistics.verdict import JudgeScore
 
 if TYPE_CHECKING:
@@ -183,12 +184,12 @@ class Backfill:
             "left_out": self.left_out,
             "is_interrupted": self.is_interrupted,
             "word": None if change is None else change.word,
-            "sentence": None if change is None else change.write("it", self.against),
+            "sentence": None if change is None else write_judge_change(change, "it", self.against),
             "agreement": None if change is None else change.agreement,
             "kappa": None if change is None else change.kappa,
-            "before": None if change is None else change.verdict.baseline,
-            "after": None if change is None else change.verdict.candidate,
-            "difference": None if change is None else change.verdict.difference,
+            "before": None if change is None else change.comparison.baseline.estimate,
+            "after": None if change is None else change.comparison.candidate.estimate,
+            "difference": None if change is None else change.comparison.difference,
         }
         yield orjson.dumps(facts, option=orjson.OPT_INDENT_2).decode().removesuffix("\n}")
         flips = ({"run_id": run.run_id, "turn": run.turn} for run in self.flips)
@@ -208,7 +209,7 @@ class Backfill:
         if counts.errors:
             yield f"  it failed on {counts.errors:,}, first: {self.runs.first_error}"
         if self.change is not None:
-            yield f"  {self.change.write('it', self.against)}"
+            yield f"  {write_judge_change(self.change, 'it', self.against)}"
         elif counts.decided:
             yield f"  {100 * counts.passed / counts.decided:.1f} % of {counts.decided:,} pass"
         if self.against and self.change is None:

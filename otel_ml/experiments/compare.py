@@ -6,13 +6,13 @@ from typing import Any, Final, get_args
 
 from otel_ml.arguments import invalid
 from otel_ml.experiments.rows import ItemRun, by_item
+from otel_ml.statistics.comparison import Word
 from otel_ml.statistics.verdict import (
     DEFAULT_CLUSTER,
-    JudgeOutcome,
+    JudgeEstimate,
     JudgeScore,
     ScoredRun,
     Verdict,
-    Word,
     compare_items,
     estimate_judges,
     is_flaky,
@@ -139,7 +139,7 @@ def has_clusters(runs: Sequence[ItemRun], comparison: ComparisonOptions) -> bool
 
 def estimate_alone(
     runs: Sequence[ItemRun], comparison: ComparisonOptions
-) -> Mapping[str, JudgeOutcome]:
+) -> Mapping[str, JudgeEstimate]:
     """Return each judge's pass rate or mean score with its interval, if there is no baseline."""
     scored = [_scored(run, comparison) for run in runs]
     return estimate_judges(scored, lower_is_better=comparison.lower_is_better)

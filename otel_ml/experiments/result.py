@@ -26,24 +26,25 @@ from otel_ml.experiments.value_text import describe_value, write_value
 from otel_ml.notebook import Card, HasCard, show_unseen, table
 from otel_ml.reader import Reader
 from otel_ml.reader.display import FileSource, show_file
+from otel_ml.statistics.comparison import FigureComparison
 from otel_ml.statistics.report import (
     NAMED,
     NAMED_IN_MARKDOWN,
+    JudgeResult,
     Report,
     WorseItem,
     cut_cell,
     furthest_fall,
+    judge_results,
     label_item,
     write_change,
     write_figure,
     write_label,
 )
+from otel_ml.statistics.sentences import list_reasons, write_sentence
 from otel_ml.statistics.verdict import (
-    FailureVerdict,
     ItemChange,
-    JudgeOutcome,
     Verdict,
-    judge_outcomes,
 )
 
 if TYPE_CHECKING:
@@ -184,11 +185,11 @@ class Result(HasCard):
         return verdict_of(self.runs, self.baseline.runs, self._comparison)
 
     @cached_property
-    def judges(self) -> Mapping[str, JudgeOutcome]:
+    def judges(self) -> Mapping[str, JudgeResult]:
         """Pass rate or mean score of each judge, with confidence interval and baseline value."""
         alone = estimate_alone(self.runs, self._comparison)
         lower = self._comparison.lower_is_better
-        return judge_outcomes(self.experiment.judges, alone, self.comparison, lower)
+        return judge_results(self.experiment.judges, alone, self.comparison, lower)
 
     @cached_property
     def verdict(self) -> str:
@@ -202,10 +203,14 @@ class Result(HasCard):
         Empty without a baseline, or if there are no judges and the share of failed calls did not
         change.
         """
-        return "" if self.comparison is None else self.comparison.word_of(self.judges.values())
+        return (
+            ""
+            if self.comparison is None
+            else self.comparison.word_of([judge.word for judge in self.judges.values()])
+        )
 
     @property
-    def failures(self) -> FailureVerdict | None:
+    def failures(self) -> FigureComparison | None:
         """Change of the share of failed calls. None without a baseline, or if no call failed."""
         return None if self.comparison is None else self.comparison.failures
 
@@ -330,10 +335,8 @@ class Result(HasCard):
             "errors": self.errors,
             "left_out": dict(self.left_out),
             "flaky": self.flaky,
-            "judges": {name: asdict(judge) for name, judge in self.judges.items()},
-            "failures": None
-            if self.failures is None
-            else {**asdict(self.failures), "sentence": self.failures.sentence},
+            "judges": {name: _describe_judge(judge) for name, judge in self.judges.items()},
+            "failures": None if self.failures is None else _describe(self.failures),
             "regressions": [
                 {
                     **{
@@ -467,6 +470,34 @@ class Result(HasCard):
     def _address(self, run_id: str) -> str:
         base = self.url.rpartition("/experiments/")[0]
         return f"{base}/runs/{run_id}" if base and run_id else ""
+
+
+def _describe_judge(judge: JudgeResult) -> dict[str, Any]:
+    """Return the result of a judge as JSON, with the comparison if there is a baseline."""
+    return {
+        "version": judge.version,
+        "is_rate": judge.is_rate,
+        "lower_is_better": judge.lower_is_better,
+        "value": judge.value,
+        "failed": judge.failed,
+        "word": "",
+        **({} if judge.comparison is None else _describe(judge.comparison)),
+    }
+
+
+def _describe(comparison: FigureComparison) -> dict[str, Any]:
+    """Return a comparison with the baseline as JSON."""
+    return {
+        "word": comparison.word,
+        "sentence": write_sentence(comparison),
+        "baseline": comparison.baseline.estimate,
+        "candidate": comparison.candidate.estimate,
+        "difference": comparison.difference,
+        "margin": comparison.margin,
+        "reasons": list_reasons(comparison),
+        "needed": comparison.basis.needed,
+        "has_other_version": comparison.has_other_version,
+    }
 
 
 def _regression(

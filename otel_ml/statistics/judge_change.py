@@ -5,26 +5,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from otel_ml.counts import write_count
 from otel_ml.statistics.agreement import kappa_of_tables
+from otel_ml.statistics.comparison import Direction, FigureComparison
 from otel_ml.statistics.intervals import ClusterSum, ClusterSums, Estimate
 from otel_ml.statistics.verdict import (
     ItemGroup,
     JudgeScore,
-    JudgeVerdict,
     PassCounts,
     ScoredRun,
-    add_evidence,
     compare_groups,
     compare_passes,
     compare_scores,
-    count_digits,
     estimate_mean,
 )
 
 _JUDGE: Final = "judge"
-_OF_RATES: Final = ("more lenient", "stricter")
-_OF_SCORES: Final = ("higher", "lower")
+# Words for a change of a rate and of a score, by the word of a figure with a direction.
+_STRICTNESS: Final = {
+    ("better", True): "more lenient",
+    ("worse", True): "stricter",
+    ("better", False): "higher",
+    ("worse", False): "lower",
+}
 # Whether a run passed before and whether it passed after, in the order of `PassCounts`.
 _CELLS: Final = ((True, True), (True, False), (False, True), (False, False))
 
@@ -52,7 +54,7 @@ class JudgeVersionChange:
     """How two versions of a judge differ on the same runs, such as which one is stricter.
 
     Attributes:
-        verdict: Both pass rates or mean scores, and their difference.
+        comparison: Both pass rates or mean scores, and their difference.
         table: Number of runs by result of the old and the new version. For example, ``table[True,
             False]`` is the number of runs that pass with the old and fail with the new version.
         agreement: Share of runs with the same result from both versions. None if the judge has no
@@ -61,7 +63,7 @@ class JudgeVersionChange:
             fail. NaN if all runs have the same result.
     """
 
-    verdict: JudgeVerdict
+    comparison: FigureComparison
     table: Mapping[tuple[bool, bool], int]
     agreement: Estimate | None = None
     kappa: Estimate | None = None
@@ -69,7 +71,7 @@ class JudgeVersionChange:
     @property
     def runs(self) -> int:
         """Number of runs that both versions scored."""
-        return 0 if self.verdict.difference is None else self.verdict.difference.n
+        return self.comparison.runs
 
     @property
     def to_fail(self) -> int:
@@ -87,61 +89,8 @@ class JudgeVersionChange:
 
         For scores, ``lower`` or ``higher`` instead of stricter or more lenient.
         """
-        up, down = self.verdict.directions
-        return {"better": up, "worse": down}.get(self.verdict.word, self.verdict.word)
-
-    @property
-    def sentence(self) -> str:
-        """The difference in words."""
-        return self.write("the new version", "the old one")
-
-    def write(self, new: str, old: str) -> str:
-        """Return the difference in words: the conclusion, then the numbers in parentheses.
-
-        Args:
-            new: Name of the newer version, such as `v2`.
-            old: Name of the older version.
-        """
-        verdict = replace(self.verdict, sides=(f"with {old}", f"with {new}"))
-        claim = verdict.claim
-        figures, _, change = claim.partition(": ")
-        if verdict.word in {"better", "worse"} and change:
-            claim = f"{new} is {self.word}: {figures}"
-        if self.agreement is None:
-            return add_evidence(claim, verdict.evidence)
-        return add_evidence(f"{claim}. {self._write_flips()}", self._write_evidence(verdict))
-
-    def _write_flips(self) -> str:
-        n = sum(self.table.values())
-        if not self.to_fail + self.to_pass:
-            return f"Both give {'the' if n == 1 else 'all'} {write_count(n, 'run')} the same result"
-        flips = [(self.to_fail, "fail"), (self.to_pass, "pass")]
-        flips.sort(reverse=True)
-        (most, to), (few, back) = flips
-        verb = "flips" if most == 1 else "flip"
-        less = f"{few:,}" if few else "none"
-        return f"{most:,} of {write_count(n, 'run')} {verb} to {to}, {less} to {back}"
-
-    def _write_evidence(self, verdict: JudgeVerdict) -> str:
-        """Return the interval, the clusters and kappa in words."""
-        change, kappa = verdict.difference, self.kappa
-        clusters = verdict.n.partition(" in ")[2]
-        has_direction = verdict.word in {"better", "worse"}
-        parts = [_write_change(change.value, has_direction)] if change and change.value else []
-        interval = verdict.write_interval()
-        parts += [f"95 % interval: {interval}"] if interval else []
-        parts += [clusters] if clusters else []
-        if kappa is not None and kappa.value == kappa.value:
-            parts.append(f"κ {kappa.value:.2f}")
-        return "; ".join(parts)
-
-
-def _write_change(change: float, has_direction: bool) -> str:
-    """Write the change of a pass rate with a sign, unless its interval is written without one."""
-    points = f"{100 * abs(change):.{count_digits([0, abs(change)])}f} pts"
-    if has_direction:
-        return f"pass rate {points} {'lower' if change < 0 else 'higher'}"
-    return f"difference in the pass rate: {'−' if change < 0 else '+'}{points}"
+        word = self.comparison.word
+        return _STRICTNESS.get((word, self.comparison.is_rate), word)
 
 
 def compare_judge_versions(
@@ -205,8 +154,8 @@ def compare_pass_counts(
         margin: Smallest difference that matters. Default: 0.02.
         missing: Share of the runs without a pass or fail, for the old and for the new version.
     """
-    verdict = replace(
-        compare_passes(_JUDGE, clusters, margin=margin, missing=missing), directions=_OF_RATES
+    comparison = _without_direction(
+        compare_passes(_JUDGE, clusters, margin=margin, missing=missing)
     )
     table, same = Counter[tuple[bool, bool]](), Counter[ClusterSum]()
     for content, count in clusters.items():
@@ -215,12 +164,12 @@ def compare_pass_counts(
         same[float(content[0] + content[3]), sum(content)] += count
     table = +table
     if not table:
-        return JudgeVersionChange(verdict, table)
+        return JudgeVersionChange(comparison, table)
     tables = [
         (dict(zip(_CELLS, content, strict=True)), count) for content, count in clusters.items()
     ]
     return JudgeVersionChange(
-        verdict, table, estimate_mean(same, is_rate=True), kappa_of_tables(tables)
+        comparison, table, estimate_mean(same, is_rate=True), kappa_of_tables(tables)
     )
 
 
@@ -242,10 +191,15 @@ def compare_score_sums(
         is_clustered: Whether any cluster has several runs.
         missing: Share of the runs without a score, for the old and for the new version.
     """
-    verdict = compare_scores(
+    comparison = compare_scores(
         _JUDGE, sums, deviation=deviation, is_clustered=is_clustered, missing=missing
     )
-    return JudgeVersionChange(replace(verdict, directions=_OF_SCORES), {})
+    return JudgeVersionChange(_without_direction(comparison), {})
+
+
+def _without_direction(comparison: FigureComparison) -> FigureComparison:
+    """Return the comparison of two judge versions: neither is better than the other."""
+    return replace(comparison, direction=Direction.NONE)
 
 
 def _count_cells(cells: Mapping[tuple[bool, bool], int]) -> PassCounts:
@@ -256,8 +210,8 @@ def _count_cells(cells: Mapping[tuple[bool, bool], int]) -> PassCounts:
 def _compare_scores(heard: Sequence[TwiceJudged], margin: float | None) -> JudgeVersionChange:
     if max(_sizes(heard).values(), default=1) == 1:
         heard = [replace(item, cluster="") for item in heard]
-    verdict = _compare(heard, {} if margin is None else {_JUDGE: margin})
-    return JudgeVersionChange(replace(verdict, directions=_OF_SCORES), {})
+    comparison = _compare(heard, {} if margin is None else {_JUDGE: margin})
+    return JudgeVersionChange(_without_direction(comparison), {})
 
 
 def _sizes(pairs: Iterable[TwiceJudged]) -> Mapping[str, int]:
@@ -269,7 +223,7 @@ def _sizes(pairs: Iterable[TwiceJudged]) -> Mapping[str, int]:
     return sizes
 
 
-def _compare(pairs: Sequence[TwiceJudged], margin: Mapping[str, float]) -> JudgeVerdict:
+def _compare(pairs: Sequence[TwiceJudged], margin: Mapping[str, float]) -> FigureComparison:
     """Compare the results as items of an experiment, as if one judge version had scored both."""
 
     def run(word: JudgeScore, cluster: str) -> tuple[ScoredRun]:

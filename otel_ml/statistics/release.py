@@ -19,10 +19,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from statistics import NormalDist
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
-from otel_ml.counts import write_count, write_number
 from otel_ml.statistics import floats
+from otel_ml.statistics.comparison import (
+    AMOUNT_MARGIN,
+    LEAST_CLUSTERS,
+    LEAST_RUNS,
+    RATE_MARGIN,
+    Basis,
+    Caveat,
+    CaveatKind,
+    Direction,
+    FigureComparison,
+    FigureKind,
+    FigureSide,
+    Method,
+    Unit,
+    Word,
+    decide,
+    make_unbounded,
+    score_margin,
+)
 from otel_ml.statistics.intervals import Estimate, exponential, normal_quantile
 from otel_ml.statistics.sequence import (
     CellKey,
@@ -31,20 +49,6 @@ from otel_ml.statistics.sequence import (
     Pair,
     StratumSums,
     compare_sums,
-)
-from otel_ml.statistics.verdict import (
-    AMOUNT_MARGIN,
-    LEAST_CLUSTERS,
-    LEAST_RUNS,
-    RATE_MARGIN,
-    AmountVerdict,
-    JudgeVerdict,
-    Word,
-    add_evidence,
-    decide,
-    round_count,
-    score_margin,
-    write_open,
 )
 
 # With fewer runs on a side there is no interval, only counts.
@@ -58,16 +62,6 @@ SPENT: Final = FALSE_WORDS / 2
 # rate, and 20 % of an amount.
 _TYPICAL_DIFFERENCES: Final[Mapping[str, float]] = {"rate": 0.08, "amount": math.log(1.2)}
 _POWER: Final = normal_quantile(0.8)
-# If a verdict needs more than this many times the runs of a version, sentences say what its runs
-# can show so far. A newcomer with 186 runs cannot use "about 240,000 more".
-_FAR_AWAY: Final = 20
-# Past tense of the verbs that name rates.
-_PAST: Final[Mapping[str, str]] = {
-    "fail": "failed",
-    "pass": "passed",
-    "are right": "were right",
-    "have no output": "had no output",
-}
 _NOTHING: Final = Moments()
 # Largest confidence level below 1.
 _SURE: Final = 1 - 1e-12
@@ -79,71 +73,25 @@ class FigureSums:
 
     Attributes:
         name: Name of the measure, such as the name of a judge.
-        kind: `rate` if values are 0 or 1, `score` for numbers, `amount` for logarithms of
-            latencies, tokens or costs.
+        unit: Unit of the values. Values of a rate are 0 or 1. Values of an amount, such as a
+            latency, are logarithms.
         cells: The sums over the sessions of both versions, by stratum (such as a client) and hour.
         lower_is_better: Whether lower values are better.
-        passing: Verb for sentences about a rate, such as `pass` or `fail`.
-        noun: What a score is in sentences, such as `mean` or `mean error`.
-        margin: Smallest difference that matters. None for the default of `kind`.
+        margin: Smallest difference that matters. None for the default of the unit.
         counted: Which runs have a value, in words, such as `scored runs`.
     """
 
     name: str
-    kind: Literal["rate", "score", "amount"]
+    unit: Unit
     cells: Mapping[CellKey, Pair]
     lower_is_better: bool = False
-    passing: str = "pass"
-    noun: str = "mean"
     margin: float | None = None
     counted: str = "runs"
 
-
-@dataclass(frozen=True, slots=True)
-class FigureVerdict:
-    """Whether a version is better or worse in one measure, such as error share or latency.
-
-    Attributes:
-        verdict: Estimates, margin and reasons. The difference is missing if either version has
-            fewer than 30 runs.
-        word: The result.
-        runs: Number of runs with a value, of the version that is still collecting them.
-        needed: Approximate number of runs of that version that suffice for a verdict. None if the
-            other version has too few runs for that.
-        smallest: Smallest difference that can be detected with the runs of the other version,
-            however many runs this one has (80 % power). None if unknown, or if both still grow.
-        strength: The difference, in half widths of its interval. From 1 on, the direction is
-            certain.
-        since: The hour from which the measure was worse. None if it is not worse.
-        counts: How many runs of each version failed or passed, in words. Empty if both versions
-            have at least 30 runs.
-    """
-
-    name: str
-    word: Word
-    verdict: JudgeVerdict | AmountVerdict
-    runs: int
-    needed: int | None
-    smallest: float | None
-    strength: float
-    since: int | None
-    counts: str = ""
-    missing: str = ""
-
     @property
-    def has_direction(self) -> bool:
-        """Whether the interval shows a direction, even if nothing is decided."""
-        return self.verdict.is_sure and not self.verdict.reasons
-
-    @property
-    def sentence(self) -> str:
-        """The verdict in words. Without enough data, what is missing."""
-        if self.counts:
-            return self.counts
-        if self.word != "not enough data" or self.verdict.reasons:
-            return self.verdict.sentence
-        missing = [self.missing] if self.missing else []
-        return add_evidence(write_open(missing), self.verdict.evidence)
+    def kind(self) -> FigureKind:
+        """Whether the figure is a rate, a score or an amount."""
+        return self.unit.kind
 
 
 def judge_release(
@@ -155,7 +103,7 @@ def judge_release(
     growing: int | None = 1,
     runs: tuple[int, int] | None = None,
     sharing: int | None = None,
-) -> list[FigureVerdict]:
+) -> list[FigureComparison]:
     """Decide for each measure, such as error share or latency, whether a version is worse.
 
     A verdict needs 100 runs of each version. With 30 to 99 runs, intervals are returned without a
@@ -164,16 +112,17 @@ def judge_release(
 
     Args:
         figures: The data of each measure.
-        baseline: Name of the baseline in sentences, such as `v1`. Default: "before".
-        candidate: Name of the new version in sentences, such as `v2`. Default: "now".
+        baseline: Short name of the baseline, such as `v1`.
+        candidate: Short name of the new version, such as `v2`.
         is_hourly: Whether runs are only compared with runs of the same hour.
         growing: Which version still collects runs: 0 for the baseline, 1 for the candidate. None if
             both do.
-        runs: Number of compared runs of each version. If fewer have a value, sentences say which.
+        runs: Number of compared runs of each version. If fewer have a value, the
+            comparison says which.
         sharing: How many measures share the error of 1 %. Default: those of `figures`.
 
     Returns:
-        The verdicts, in the order of `figures`. A measure is left out if one of the versions
+        The comparisons, in the order of `figures`. A measure is left out if one of the versions
         has no values of it. It is also left out if no stratum has sessions of both versions.
     """
     compared = [
@@ -181,13 +130,29 @@ def judge_release(
         for figure in figures
         if (item := _Compared.of(figure, is_hourly=is_hourly, runs=runs)) is not None
     ]
-    names = (
-        f"with {baseline}" if baseline else "before",
-        f"with {candidate}" if candidate else "now",
-    )
-    error = SPENT / max(len(compared) if sharing is None else sharing, 1)
-    verdicts = (item.judge(error, growing, names) for item in compared)
-    return [verdict for verdict in verdicts if verdict is not None]
+    error = _share_error(len(compared) if sharing is None else sharing)
+    judged = (item.judge(error, growing, (baseline, candidate)) for item in compared)
+    return [comparison for comparison in judged if comparison is not None]
+
+
+def count_compared(figures: Sequence[FigureSums], *, is_hourly: bool) -> int:
+    """Count the measures that both versions have values of."""
+    compared = (_Compared.of(figure, is_hourly=is_hourly, runs=None) for figure in figures)
+    return sum(item is not None for item in compared)
+
+
+def _share_error(measures: int) -> float:
+    """Return the probability that the interval of one of several measures is ever wrong."""
+    return SPENT / max(measures, 1)
+
+
+def find_onset(figure: FigureSums, *, is_hourly: bool, sharing: int) -> int | None:
+    """Return the hour from which a measure was worse, as `judge_release` finds it at each hour.
+
+    None if it is not worse now. For the arguments, see `judge_release`.
+    """
+    compared = _Compared.of(figure, is_hourly=is_hourly, runs=None)
+    return None if compared is None else compared.find_onset(_share_error(sharing))
 
 
 @dataclass(slots=True)
@@ -249,53 +214,85 @@ class _Compared:
             expected=_TYPICAL_DIFFERENCES.get(figure.kind),
         )
 
-    def decide(self, comparison: ComparedMeans) -> tuple[Word, Sequence[tuple[str, int]]]:
+    def decide(self, comparison: ComparedMeans) -> tuple[Word, list[Caveat]]:
         """Return the word, and why there is none, as far as it is not the interval's width."""
-        reasons = _too_few(comparison)
-        if reasons:
-            return "not enough data", reasons
+        caveats = _too_few(comparison)
+        if caveats:
+            return "not enough data", caveats
         margin = self.margin(comparison)
         change = comparison.difference
         return decide(change, margin, lower_is_better=self.figure.lower_is_better), []
 
     def judge(
         self, error: float, growing: int | None, names: tuple[str, str]
-    ) -> FigureVerdict | None:
-        """Return the verdict on this measure.
+    ) -> FigureComparison | None:
+        """Compare this measure.
 
         Args:
             error: Probability that the interval ever misses the true difference.
             growing: Which version still collects runs, see `judge_release`.
-            names: Words for the two versions in sentences, such as "with v1".
+            names: Short names of the two versions.
 
         Returns:
-            The verdict. If there are too few runs for an interval, the verdict on a rate contains
-            only counts of runs. For other measures, None is returned.
+            The comparison. If there are too few runs for an interval, that of a rate has no
+            difference. For other measures, None is returned.
         """
         figure = self.figure
-        comparison = self.compare(self.sums.list_strata(), error)
-        if (
-            comparison is None
-            or min(comparison.baseline.n, comparison.candidate.n) < LEAST_INTERVAL
-        ):
+        means = self.compare(self.sums.list_strata(), error)
+        if means is None or min(means.baseline.n, means.candidate.n) < LEAST_INTERVAL:
             return self._count(growing, names) if figure.kind == "rate" else None
-        word, few = self.decide(comparison)
-        change = comparison.difference
-        plan = _plan(comparison, self.margin(comparison), growing)
-        half = (change.high - change.low) / 2
-        return FigureVerdict(
-            name=figure.name,
+        word, caveats = self.decide(means)
+        plan = _plan(means, self.margin(means), growing)
+        sides, difference = (means.baseline, means.candidate), means.difference
+        has_all = self.runs == (sides[0].n, sides[1].n)
+        margin, smallest = self.margin(means), plan.smallest
+        if figure.kind == "amount":
+            before, now = (make_unbounded(floats.exp(side.value), side) for side in sides)
+            sides, difference = (before, now), exponential(difference)
+            margin = AMOUNT_MARGIN if figure.margin is None else figure.margin
+            smallest = None if smallest is None else floats.exp(smallest) - 1
+        return self._make(
+            sides,
+            names,
+            difference=difference,
+            margin=margin,
             word=word,
-            verdict=self._verdict(word, comparison, few, names),
-            runs=plan.runs,
-            needed=plan.needed,
-            smallest=plan.smallest,
-            strength=abs(change.value) / half if half else math.inf * bool(change.value),
-            since=self._find_onset(error) if word == "worse" else None,
-            missing=_write_missing(plan, figure.kind, names),
+            basis=Basis(
+                method=Method.SEQUENTIAL,
+                confidence=min(2 * NormalDist().cdf(means.width or math.inf) - 1, _SURE),
+                counted="runs" if has_all else figure.counted,
+                cluster=None,
+                waits_for=plan.side,
+                needed=plan.needed,
+                smallest=smallest,
+                caveats=caveats,
+            ),
         )
 
-    def _find_onset(self, error: float) -> int | None:
+    def _make(
+        self,
+        sides: tuple[Estimate, Estimate],
+        names: tuple[str, str],
+        *,
+        difference: Estimate | None,
+        margin: float,
+        word: Word,
+        basis: Basis,
+    ) -> FigureComparison:
+        figure = self.figure
+        return FigureComparison(
+            subject=figure.name,
+            unit=figure.unit,
+            direction=Direction.of(lower_is_better=figure.lower_is_better),
+            baseline=FigureSide(names[0], sides[0]),
+            candidate=FigureSide(names[1], sides[1]),
+            difference=difference,
+            margin=margin,
+            word=word,
+            basis=basis,
+        )
+
+    def find_onset(self, error: float) -> int | None:
         """Return the hour from which the measure was worse."""
         sums = _Sums.start(is_hourly=self.is_hourly)
         cells = sorted(self.figure.cells.items(), key=lambda cell: (cell[0][1], cell[0][0]))
@@ -308,8 +305,8 @@ class _Compared:
             since = (hour if since is None else since) if is_worse else None
         return since
 
-    def _count(self, growing: int | None, names: tuple[str, str]) -> FigureVerdict:
-        """Return a rate as counts, without a verdict."""
+    def _count(self, growing: int | None, names: tuple[str, str]) -> FigureComparison:
+        """Return a rate of few runs, without an interval and without a verdict."""
         figure = self.figure
         (had, of), (has, runs) = (
             (
@@ -318,35 +315,26 @@ class _Compared:
             )
             for place in range(2)
         )
-        did = _PAST.get(figure.passing, figure.passing)
-        verdict = JudgeVerdict(
-            judge=figure.name,
-            word="not enough data",
-            is_rate=True,
-            baseline=Estimate(had / of, -math.inf, math.inf, of, of),
-            candidate=Estimate(has / runs, -math.inf, math.inf, runs, runs),
+        least = min(of, runs), LEAST_INTERVAL
+        return self._make(
+            (
+                Estimate(had / of, -math.inf, math.inf, of, of),
+                Estimate(has / runs, -math.inf, math.inf, runs, runs),
+            ),
+            names,
             difference=None,
             margin=RATE_MARGIN if figure.margin is None else figure.margin,
-            lower_is_better=figure.lower_is_better,
-            versions=((), ()),
-            confidence=1 - FALSE_WORDS,
-            n=f"{of:,}/{runs:,}",
-            reasons=[f"{min(of, runs):,} of {LEAST_INTERVAL} runs"],
-            passing=figure.passing,
-            noun=figure.noun,
-            sides=names,
-        )
-        return FigureVerdict(
-            name=figure.name,
             word="not enough data",
-            verdict=verdict,
-            runs=of if growing == 0 else runs,
-            needed=None,
-            smallest=None,
-            strength=0.0,
-            since=None,
-            counts=f"{has:,} of {write_count(runs, 'run')} {did}; "
-            f"{names[0].removeprefix('with ')}: {had:,} of {of:,}",
+            basis=Basis(
+                method=Method.SEQUENTIAL,
+                confidence=1 - FALSE_WORDS,
+                counted="runs",
+                cluster=None,
+                waits_for=0 if growing == 0 else 1,
+                needed=None,
+                smallest=None,
+                caveats=[Caveat(CaveatKind.NO_INTERVAL, numbers=least)],
+            ),
         )
 
     def margin(self, comparison: ComparedMeans) -> float:
@@ -365,66 +353,17 @@ class _Compared:
         means = comparison.baseline.value, comparison.candidate.value
         return score_margin(comparison.deviation, *means)
 
-    def _verdict(
-        self,
-        word: Word,
-        comparison: ComparedMeans,
-        few: Sequence[tuple[str, int]],
-        names: tuple[str, str],
-    ) -> JudgeVerdict | AmountVerdict:
-        figure, change = self.figure, comparison.difference
-        sides = comparison.baseline, comparison.candidate
-        n = "/".join(f"{side.n:,}" for side in sides)
-        has_all = self.runs == (sides[0].n, sides[1].n)
-        counted = "runs" if has_all else figure.counted
-        reasons = [f"{reason} {names[side]}" for reason, side in few]
-        if figure.kind == "amount":
-            return AmountVerdict(
-                name=figure.name,
-                word=word,
-                ratio=exponential(change),
-                margin=AMOUNT_MARGIN if figure.margin is None else figure.margin,
-                n=n,
-                reasons=reasons,
-                means=(floats.exp(sides[0].value), floats.exp(sides[1].value)),
-                sides=names,
-                counted=counted,
-                sizes=(sides[0].n, sides[1].n),
-            )
-        return JudgeVerdict(
-            judge=figure.name,
-            word=word,
-            is_rate=figure.kind == "rate",
-            baseline=sides[0],
-            candidate=sides[1],
-            difference=change,
-            margin=self.margin(comparison),
-            lower_is_better=figure.lower_is_better,
-            versions=((), ()),
-            confidence=min(2 * NormalDist().cdf(comparison.width or math.inf) - 1, _SURE),
-            n=n,
-            reasons=reasons,
-            passing=figure.passing,
-            noun=figure.noun,
-            sides=names,
-            counted=counted,
-        )
-
 
 class _Plan(NamedTuple):
-    """How many runs suffice for a verdict, see `FigureVerdict`.
+    """How many runs suffice for a verdict, see `Basis`.
 
     Attributes:
         side: The version that needs them: 0 for the baseline, 1 for the candidate.
-        visible: Smallest difference that can be detected with the runs of both (80 % power). None
-            if unknown.
     """
 
     side: int
-    runs: int
     needed: int | None
     smallest: float | None
-    visible: float | None = None
 
 
 def _plan(comparison: ComparedMeans, margin: float, growing: int | None) -> _Plan:
@@ -440,7 +379,7 @@ def _plan(comparison: ComparedMeans, margin: float, growing: int | None) -> _Pla
     runs = sides[side].n
     half = (change.high - change.low) / 2
     if not (comparison.width > 0 and math.isfinite(half) and margin > 0):
-        return _Plan(side, runs, None, None)
+        return _Plan(side, None, None)
     power = 1 + _POWER / comparison.width
     fixed = 0.0 if growing is None else (sides[1 - side].high - sides[1 - side].low) / 2
     smallest = None if growing is None else fixed * power
@@ -454,47 +393,17 @@ def _plan(comparison: ComparedMeans, margin: float, growing: int | None) -> _Pla
             continue
         needed = math.ceil(most / room)
         if needed > runs:
-            return _Plan(side, runs, needed, smallest, half * power)
-    return _Plan(side, runs, None, smallest)
+            return _Plan(side, needed, smallest)
+    return _Plan(side, None, smallest)
 
 
-def _write_missing(plan: _Plan, kind: str, names: tuple[str, str]) -> str:
-    """Write about how many more runs suffice, or what the runs can show.
-
-    The second form is used if no number of runs suffices, because the other version has too few, or
-    if more than 20 times as many are needed.
-    """
-    if plan.needed is not None and plan.visible is not None:
-        if plan.needed > _FAR_AWAY * plan.runs:
-            runs = f"{write_count(plan.runs, 'run')} {names[plan.side]}"
-            if kind == "rate" and plan.visible >= 1:
-                return f"{runs} cannot show any change yet"
-            return f"{runs} can show a change of {_write_size(plan.visible, kind)} or more"
-        more = round_count(plan.needed - plan.runs)
-        return f"about {more:,} more {'run' if more == 1 else 'runs'} {names[plan.side]}"
-    if plan.smallest is None:
-        return ""
-    size = _write_size(plan.smallest, kind)
-    return f"the runs {names[1 - plan.side]} can show a change of {size} or more"
-
-
-def _write_size(size: float, kind: str) -> str:
-    """Write a difference of a rate or score, or of the logarithms of an amount."""
-    match kind:
-        case "rate":
-            return f"{100 * size:.0f} pts"
-        case "amount":
-            return f"{100 * (floats.exp(size) - 1):,.0f} %"
-    return write_number(size)
-
-
-def _too_few(comparison: ComparedMeans) -> list[tuple[str, int]]:
+def _too_few(comparison: ComparedMeans) -> list[Caveat]:
     """Return why there is no verdict: how many runs or sessions the smaller side has."""
     sides = comparison.baseline, comparison.candidate
     few = min(range(2), key=lambda side: sides[side].n)
     if sides[few].n < LEAST_RUNS:
-        return [(f"{sides[few].n:,} of {LEAST_RUNS} runs", few)]
+        return [Caveat(CaveatKind.FEW_RUNS, few, (sides[few].n, LEAST_RUNS))]
     few = min(range(2), key=lambda side: sides[side].clusters)
     if sides[few].clusters < LEAST_CLUSTERS:
-        return [(f"{sides[few].clusters} of {LEAST_CLUSTERS} sessions or traces", few)]
+        return [Caveat(CaveatKind.FEW_SESSIONS, few, (sides[few].clusters, LEAST_CLUSTERS))]
     return []

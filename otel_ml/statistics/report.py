@@ -7,16 +7,17 @@ from datetime import datetime, timezone
 from typing import Final
 
 from otel_ml.counts import write_count, write_number
-from otel_ml.statistics.intervals import Estimate
-from otel_ml.statistics.verdict import (
+from otel_ml.statistics.comparison import (
     FAILED_CALLS,
-    FailureVerdict,
-    ItemChange,
-    ItemStep,
-    JudgeOutcome,
-    JudgeVerdict,
-    write_open,
+    Caveat,
+    CaveatKind,
+    FigureComparison,
+    Unit,
+    leave_out,
 )
+from otel_ml.statistics.intervals import Estimate
+from otel_ml.statistics.sentences import write_claim, write_sentence
+from otel_ml.statistics.verdict import ItemChange, ItemStep, JudgeEstimate, Verdict
 
 # Maximum number of regressions and flaky items that are listed.
 NAMED: Final = 10
@@ -28,6 +29,94 @@ _OWN_ID: Final = re.compile(r"[0-9a-f]{16}(~\d+)?")
 _PREPOSITIONS: Final = {"better": "than", "worse": "than", "no difference": "from"}
 # Special characters of Markdown and HTML.
 _MARKUP: Final = re.compile(r"[\\`*_{}\[\]<>|#]")
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeResult:
+    """The result of one judge in an experiment, compared with the baseline if there is one.
+
+    Attributes:
+        version: Version of the judge. Empty if the scores of all versions are used.
+        is_rate: Whether the values are pass rates from 0 to 1. If False, they are mean scores.
+        lower_is_better: Whether lower scores are better.
+        value: Pass rate or mean score over all items. None if no item has a score.
+        failed: Number of runs on which the judge itself raised an error.
+        comparison: The comparison with the baseline, on the items that both have. If there are
+            several judges, its interval is wider, to correct for multiple comparisons. None without
+            a baseline.
+    """
+
+    version: str
+    is_rate: bool
+    lower_is_better: bool
+    value: Estimate | None
+    failed: int
+    comparison: FigureComparison | None
+
+    @property
+    def rate(self) -> float | None:
+        """Share of runs that passed. None if the judge gives scores."""
+        return self.value.value if self.is_rate and self.value is not None else None
+
+    @property
+    def score(self) -> float | None:
+        """Mean score over items. None if no item has one."""
+        return None if self.value is None else self.value.value
+
+    @property
+    def word(self) -> str:
+        """The verdict. Empty without a baseline."""
+        return "" if self.comparison is None else self.comparison.word
+
+    @property
+    def difference(self) -> Estimate | None:
+        """Experiment minus baseline. None without a baseline, or without scores of both."""
+        return None if self.comparison is None else self.comparison.difference
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in words. Empty without a baseline."""
+        return "" if self.comparison is None else write_sentence(self.comparison)
+
+    @property
+    def is_no_worse(self) -> bool:
+        """Whether the interval rules out a loss of more than the margin."""
+        return self.comparison is not None and self.comparison.is_no_worse
+
+
+def judge_results(
+    versions: Mapping[str, str],
+    alone: Mapping[str, JudgeEstimate],
+    compared: Verdict | None,
+    lower_is_better: Iterable[str] = (),
+) -> dict[str, JudgeResult]:
+    """Return the result of each judge in an experiment, compared with the baseline if there is one.
+
+    Args:
+        versions: Version of each judge, by judge name.
+        alone: Values of the experiment, from `estimate_judges`. Judges without a score may be
+            missing.
+        compared: The comparison with the baseline. None if there is no baseline.
+        lower_is_better: Judges for which lower scores are better.
+
+    Returns:
+        The results by judge name.
+    """
+    lower, silent = {*lower_is_better}, JudgeEstimate(False, None, 0)
+    results = {}
+    for name, version in versions.items():
+        own = alone.get(name, silent)
+        is_rate, value, comparison = own.is_rate, own.value, None
+        if compared is not None:
+            unit = Unit.PASSES if is_rate else Unit.SCORE
+            comparison = compared.judges.get(name) or leave_out(
+                name, unit, Caveat(CaveatKind.NOT_SCORED_BOTH)
+            )
+            # If every call failed, only the baseline shows that the judge passes or fails.
+            is_rate = comparison.is_rate
+            value = comparison.candidate.estimate if value is None else value
+        results[name] = JudgeResult(version, is_rate, name in lower, value, own.failed, comparison)
+    return results
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +172,8 @@ class Report:
     wanted: int
     errors: int
     word: str
-    judges: Mapping[str, JudgeOutcome]
-    failures: FailureVerdict | None = None
+    judges: Mapping[str, JudgeResult]
+    failures: FigureComparison | None = None
     shared: tuple[int, int, int, int] | None = None
     flaky: Sequence[str] = ()
     flaky_count: int = 0
@@ -108,25 +197,30 @@ class Report:
         """What so few data can show, to be printed first. Empty if they gave a verdict."""
         if self.word != "not enough data":
             return ""
-        claims = [
-            write_open([judge.why]) if judge.why else judge.sentence.split(" (")[0]
-            for judge in self.judges.values()
-            if judge.word == self.word
-        ]
-        if self.failures is not None and self.failures.word == self.word:
-            claims.append(self.failures.claim)
+        figures = [*self._compared.values()]
+        figures += [] if self.failures is None else [self.failures]
+        claims = [write_claim(figure) for figure in figures if figure.word == self.word]
         text = "; ".join(dict.fromkeys(claims)) or self.word
         return f"{text[0].upper()}{text[1:]}"
+
+    @property
+    def _compared(self) -> Mapping[str, FigureComparison]:
+        """The comparison with the baseline by each judge."""
+        return {
+            name: judge.comparison
+            for name, judge in self.judges.items()
+            if judge.comparison is not None
+        }
 
     @property
     def sentence(self) -> str:
         """The verdict in one sentence, with the numbers it is based on."""
         if self.baseline is None:
             return f"{self.count}, {self.errors:,} failed; no baseline"
-        items = [f"{name}: {judge.sentence or judge.why}" for name, judge in self.judges.items()]
+        items = [f"{name}: {write_sentence(judge)}" for name, judge in self._compared.items()]
         items = items or ["no judges"]
         if self.failures is not None:
-            items.insert(0, f"{FAILED_CALLS}: {self.failures.sentence}")
+            items.insert(0, f"{FAILED_CALLS}: {write_sentence(self.failures)}")
         reasons = "; ".join(items)
         word = self.word or "no verdict"
         return f"{word} {_PREPOSITIONS.get(word, 'compared with')} {self.baseline}. {reasons}"
@@ -139,12 +233,12 @@ class Report:
         word = f"{self.word} {_PREPOSITIONS.get(self.word, 'compared with')} {self.baseline}"
         failures = self.failures
         if failures is not None and failures.word == self.word:
-            return f"{word}: {FAILED_CALLS}: {failures.sentence}"
+            return f"{word}: {FAILED_CALLS}: {write_sentence(failures)}"
         return next(
             (
-                f"{word}: {name}: {judge.sentence or judge.why}"
-                for name, judge in self.judges.items()
-                if judge.word == self.word and (judge.sentence or judge.why)
+                f"{word}: {name}: {write_sentence(judge)}"
+                for name, judge in self._compared.items()
+                if judge.word == self.word
             ),
             word,
         )
@@ -168,12 +262,7 @@ class Report:
             for name, judge in self.judges.items()
             if judge.failed
         ]
-        notes += [
-            f"{name}: {judge.why}"
-            for name, judge in self.judges.items()
-            if judge.why not in judge.sentence  # the sentence is printed above the notes
-        ]
-        notes += advise_judging(self.judges, self.baseline_id)
+        notes += advise_judging(self._compared, self.baseline_id)
         if self.left_out:
             notes.append(write_left_out(self.left_out))
         if self.duplicates:
@@ -194,21 +283,13 @@ class Report:
         for name, judge in self.judges.items():
             count = "0" if judge.value is None else f"{judge.value.n:,}"
             row = [name, _shown(judge.value, judge.is_rate), count]
-            if self.baseline is not None:
-                row += [
-                    _shown(judge.baseline, judge.is_rate),
-                    _shown(judge.difference, judge.is_rate, signed=True),
-                    judge.word,
-                ]
+            if judge.comparison is not None:
+                row += _write_compared(judge.comparison)
             rows.append(row)
         if (failures := self.failures) is not None:
-            values = [
-                _shown(failures.candidate, True),
-                "0" if failures.candidate is None else f"{failures.candidate.n:,}",
-                _shown(failures.baseline, True),
-                _shown(failures.difference, True, signed=True),
-            ]
-            rows.append([FAILED_CALLS, *values, failures.word])
+            value = _shown(failures.candidate.estimate, True)
+            count = f"{failures.candidate.count:,}"
+            rows.append([FAILED_CALLS, value, count, *_write_compared(failures)])
         return heads, rows
 
     def to_markdown(self) -> str:
@@ -248,26 +329,31 @@ def write_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str
     return lines + [f"| {' | '.join(map(_escape, row))} |" for row in rows]
 
 
-def write_judges(judges: Mapping[str, JudgeOutcome]) -> list[str]:
+def write_judges(judges: Iterable[FigureComparison]) -> list[str]:
     """Return the lines of a Markdown table of judges, compared with a baseline."""
     return write_table(
         ["judge", "value", "baseline", "difference", "verdict"],
         [
             [
-                name,
-                _shown(judge.value, judge.is_rate),
-                _shown(judge.baseline, judge.is_rate),
-                _shown(judge.difference, judge.is_rate, signed=True),
-                judge.word,
+                judge.subject,
+                _shown(judge.candidate.estimate, judge.is_rate),
+                *_write_compared(judge),
             ]
-            for name, judge in judges.items()
+            for judge in judges
         ],
     )
 
 
-def advise_judging(
-    judges: Mapping[str, JudgeOutcome] | Mapping[str, JudgeVerdict], baseline_id: str
-) -> list[str]:
+def _write_compared(of: FigureComparison) -> list[str]:
+    """Return three cells: the value of the baseline, the difference, and the verdict."""
+    return [
+        _shown(of.baseline.estimate, of.is_rate),
+        _shown(of.difference, of.is_rate, signed=True),
+        of.word,
+    ]
+
+
+def advise_judging(judges: Mapping[str, FigureComparison], baseline_id: str) -> list[str]:
     """Return hints on how to score the baseline again with the judge versions of this experiment.
 
     There is one hint, with a shell command, for each judge whose version has changed since the

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeVar
 
-from otel_ml.statistics.verdict import LEAST_RUNS
+from otel_ml.statistics.comparison import LEAST_RUNS
 
 # A version, release or LLM.
 Name = TypeVar("Name", str, int, str | int)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias
 
 from otel_ml.statistics import floats
+from otel_ml.statistics.comparison import LEAST_CLUSTERS, LEAST_RUNS, FigureKind
 from otel_ml.statistics.intervals import (
     Estimate,
     benjamini_hochberg,
@@ -19,14 +20,7 @@ from otel_ml.statistics.intervals import (
     exponential,
     student_p,
 )
-from otel_ml.statistics.slices import (
-    LEAST_SLICE,
-    ClusterMoments,
-    FigureKind,
-    find_quantile,
-    mean_variances,
-)
-from otel_ml.statistics.verdict import LEAST_CLUSTERS, LEAST_RUNS
+from otel_ml.statistics.slices import LEAST_SLICE, ClusterMoments, find_quantile, mean_variances
 
 # Largest probability that a version without a difference ever has a slice that is named.
 FALSE_SLICES: Final = 0.05

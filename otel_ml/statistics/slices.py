@@ -10,9 +10,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 from otel_ml.statistics import floats
+from otel_ml.statistics.comparison import (
+    AMOUNT_MARGIN,
+    LEAST_CLUSTERS,
+    RATE_MARGIN,
+    FigureKind,
+    Word,
+    score_margin,
+)
 from otel_ml.statistics.intervals import (
     CONFIDENCE,
     Estimate,
@@ -22,15 +30,6 @@ from otel_ml.statistics.intervals import (
     student_p,
     student_quantile,
 )
-from otel_ml.statistics.verdict import (
-    AMOUNT_MARGIN,
-    LEAST_CLUSTERS,
-    RATE_MARGIN,
-    Word,
-    score_margin,
-)
-
-FigureKind: TypeAlias = Literal["rate", "score", "amount"]
 
 LEAST_SLICE: Final = 30
 # Errors and missing inputs are rare, so 1 point already matters.

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Final
 
 from otel_ml.statistics import floats
+from otel_ml.statistics.comparison import LEAST_ITEMS, decide
 from otel_ml.statistics.intervals import (
     Estimate,
     cluster_mean,
@@ -16,15 +17,8 @@ from otel_ml.statistics.intervals import (
     needed,
     wilson,
 )
-from otel_ml.statistics.verdict import (
-    LEAST_ITEMS,
-    add_evidence,
-    count_digits,
-    count_missing,
-    decide,
-    estimate_mean,
-    write_open,
-)
+from otel_ml.statistics.sentences import add_evidence, count_digits, count_missing, write_open
+from otel_ml.statistics.verdict import estimate_mean
 
 # Smallest difference of agreement that matters: 2 points, as for any rate.
 MARGIN: Final = 0.02

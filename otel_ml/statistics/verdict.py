@@ -10,13 +10,34 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from operator import attrgetter
-from typing import Final, Literal, TypeVar
+from typing import Final, Literal
 
-from otel_ml.counts import write_number
 from otel_ml.statistics import floats
-from otel_ml.statistics.exact import exact_difference, least_units, show_least, sign_flip_p
+from otel_ml.statistics.comparison import (
+    AMOUNT_MARGIN,
+    DECIDED,
+    FAILED_CALLS,
+    LEAST_CLUSTERS,
+    LEAST_ITEMS,
+    RATE_MARGIN,
+    WORST_FIRST,
+    Basis,
+    Caveat,
+    CaveatKind,
+    Direction,
+    FigureComparison,
+    FigureSide,
+    Method,
+    Unit,
+    Word,
+    decide,
+    has_few_units,
+    make_additive,
+    make_unbounded,
+    score_margin,
+)
+from otel_ml.statistics.exact import exact_difference, sign_flip_p
 from otel_ml.statistics.intervals import (
     CONFIDENCE,
     ClusterSum,
@@ -27,7 +48,6 @@ from otel_ml.statistics.intervals import (
     cluster_p,
     cluster_rate,
     count_clusters,
-    detectable,
     exponential,
     mcnemar_mid_p,
     needed,
@@ -37,15 +57,8 @@ from otel_ml.statistics.intervals import (
     wilson,
 )
 
-Word = Literal["better", "worse", "no difference", "not enough data"]
-
-RATE_MARGIN: Final = 0.02
 # The share of failed calls is worse from 2 points on. The 1e-9 allows for rounding.
 _FAILURE_MARGIN: Final = 0.02 - 1e-9
-SCORE_MARGIN: Final = 0.1  # in standard deviations of the baseline
-AMOUNT_MARGIN: Final = 0.05
-# Smaller relative differences of scores are rounding: 0.1 + 0.2 is not quite 0.3.
-_ROUNDING: Final = 1e-9
 # Smaller differences per run in latency (ms) or cost ($) do not matter, even if they are a large
 # share.
 LEAST_AMOUNTS: Final[Mapping[str, float]] = {"latency": 10.0, "cost": 0.0001}
@@ -58,26 +71,16 @@ _ALONE: Final[Mapping[tuple[int, int], PassCounts]] = {
     (0, 1): (0, 0, 1, 0),
     (0, 0): (0, 0, 0, 1),
 }
-LEAST_ITEMS: Final = 20
-LEAST_CLUSTERS: Final = 12
-LEAST_RUNS: Final = 100
 LEAST_IN_COMMON: Final = 0.9
 MOST_MISSING: Final = 0.05
-AMOUNTS: Final = ("latency", "tokens", "cost")
+AMOUNT_UNITS: Final = {"latency": Unit.LATENCY, "tokens": Unit.TOKENS, "cost": Unit.COST}
+AMOUNTS: Final = tuple(AMOUNT_UNITS)
 _AMOUNT_OF: Final = {name: attrgetter(name) for name in AMOUNTS}
 # The default cluster key, and the names of cluster keys in sentences.
 DEFAULT_CLUSTER: Final = "source_session"
 SOURCE_CLUSTERS: Final[Mapping[str, str]] = {DEFAULT_CLUSTER: "session", "source_run": "source run"}
 _TAG: Final = re.compile(r"""tags\[(?:"([^"]+)"|'([^']+)')\]""")
 _FALSE_DISCOVERIES: Final = 0.05
-_DECIDED: Final = ("worse", "better")
-_FEW_POINTS: Final = 0.1  # smaller differences are shown with a decimal
-_CLOSE_RATES: Final = 0.05  # rates that differ by less are shown with a decimal
-_EXTREME_RATE: Final = 0.01  # rates closer to 0 or 1 are shown with a decimal
-_MANY_TIMES: Final = 3  # from this factor on, a ratio is written as such (12×)
-_SIZE_WORDS: Final = {"latency": ("longer", "shorter", "long")}
-WORST_FIRST: Final[tuple[Word, ...]] = ("worse", "not enough data", "no difference", "better")
-FAILED_CALLS: Final = "failed calls"
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,333 +205,19 @@ class SharedItems:
         return len(self.common) / every if every else 0.0
 
 
-@dataclass(frozen=True)
-class JudgeVerdict:
-    """Whether a candidate is better or worse than its baseline, according to one judge.
-
-    Attributes:
-        judge: Name of the judge.
-        word: ``better``, ``worse``, ``no difference`` or ``not enough data``.
-        is_rate: Whether the values are pass rates from 0 to 1. If False, they are mean scores.
-        baseline: Pass rate or mean score of the baseline.
-        candidate: Pass rate or mean score of the candidate.
-        difference: Candidate minus baseline, with a confidence interval. If there are several
-            judges, the interval is wider, to correct for multiple comparisons.
-        margin: Smallest difference that matters.
-        lower_is_better: Whether lower values are better.
-        versions: Two lists: the versions of the judge that scored the baseline, and those that
-            scored the candidate.
-        confidence: Confidence level of the interval of `difference`, such as 0.95.
-        n: Sample size as text, such as `150` items or `150 in 34 clusters by session`. For two
-            independent samples both sizes: `150/150`.
-        reasons: Why there is not enough data, such as too few items. Empty if only the confidence
-            interval decided.
-        p: p-value of the difference.
-        directions: Words to use in sentences in place of "better" and "worse", such as "more
-            lenient" and "stricter".
-        passing: Verb for sentences about a rate: "69 % pass" or "31 % fail".
-        noun: What a score is in sentences, such as `mean` or `mean error`.
-        sides: Words for the baseline and the candidate in sentences, such as "with v1" and "with
-            v2".
-        least: Smallest difference that an exact test of so few items shows with 80 % power. None
-            if there are enough items for a confidence interval of the usual kind, or too few for
-            any difference.
-        counted: Which runs `n` counts, such as `scored runs`.
-    """
-
-    judge: str
-    word: Word
-    is_rate: bool
-    baseline: Estimate | None
-    candidate: Estimate | None
-    difference: Estimate | None
-    margin: float
-    lower_is_better: bool
-    versions: tuple[Sequence[str], Sequence[str]]
-    confidence: float
-    n: str
-    reasons: Sequence[str]
-    p: float = 1.0
-    directions: tuple[str, str] = ("better", "worse")
-    passing: str = "pass"
-    sides: tuple[str, str] = ("before", "now")
-    least: float | None = None
-    counted: str = "runs"
-    noun: str = "mean"
-
-    @property
-    def detectable(self) -> float | None:
-        """Smallest difference that this sample size detects with 80 % power. None if unknown."""
-        if self.least is not None:
-            return self.least
-        if self.difference is None or not math.isfinite(self.difference.high):
-            return None
-        return detectable(self.difference, confidence=self.confidence)
-
-    @property
-    def needed(self) -> int | None:
-        """Number of items (or runs of both sides) needed to detect the margin with 80 % power.
-
-        None if unknown.
-        """
-        if self.difference is None:
-            return None
-        return needed(self.difference, self.margin, confidence=self.confidence)
-
-    @property
-    def has_other_version(self) -> bool:
-        """Whether different versions of the judge scored baseline and candidate."""
-        return is_other_version(*self.versions)
-
-    @cached_property
-    def sentence(self) -> str:
-        """The verdict in words: the claim, then the evidence in parentheses."""
-        return add_evidence(self.claim, self.evidence)
-
-    @cached_property
-    def claim(self) -> str:
-        """The verdict in words, with at most three numbers."""
-        change, figures = self.difference, self._write_figures()
-        if change is None or self.word == "not enough data":
-            return write_open(self.reasons or self._plan())
-        if self.word == "no difference":
-            return f"{self.word} ({self.most}): {figures}"
-        size = self._write_size(abs(change.value))
-        direction = self.directions[(change.value < 0) != self.lower_is_better]
-        return f"{figures}: {size}{self._points} {direction}"
-
-    @cached_property
-    def evidence(self) -> str:
-        """The confidence interval and the sample size in words. Empty if nothing was compared."""
-        if self.difference is None:
-            return ""
-        figures = self._write_figures() if self.word == "not enough data" else ""
-        count = _write_sample_size(self.n, self.sides, self.counted)
-        parts = [figures, self.write_interval(), count]
-        return "; ".join(filter(None, parts))
-
-    def write_interval(self) -> str:
-        """Return the confidence interval of the difference in words. Empty if it has no bounds."""
-        change = self.difference
-        if change is None or not math.isfinite(change.high - change.low):
-            return ""
-        low, high = change.low, change.high
-        if self.word in _DECIDED:
-            low, high = (-high, -low) if change.value < 0 else (low, high)
-        elif self._write_value(self.baseline) == self._write_value(self.candidate):
-            return f"± {self._numbers((high - low) / 2)[0]}{self._points}"
-        ends = self._numbers(low, high)
-        return f"{ends[0]} to {ends[1]}{self._points}"
-
-    @property
-    def _points(self) -> str:
-        return " pts" if self.is_rate else ""
-
-    @property
-    def is_sure(self) -> bool:
-        """Whether the confidence interval leaves no doubt about the direction."""
-        change = self.difference
-        return change is not None and (change.low > 0 or change.high < 0)
-
-    @property
-    def most(self) -> str:
-        """The largest difference that the confidence interval allows, as in `at most 1.8 pts`."""
-        change = self.difference
-        if change is None or not math.isfinite(change.high - change.low):
-            return ""
-        return f"at most {self._numbers(max(-change.low, change.high))[0]}{self._points}"
-
-    def _plan(self) -> list[str]:
-        """Return about how many more items or runs would show a difference as large as the margin.
-
-        Empty if there are as many already: then the difference is close to the margin.
-        """
-        n = 0 if self.difference is None else self.difference.n
-        return count_missing(n, self.needed, "runs" if "/" in self.n else "items")
-
-    def _write_figures(self) -> str:
-        """Return the values of both sides, such as ``69 % pass, 94 % before``."""
-        now, before = (self._write_value(part) for part in (self.candidate, self.baseline))
-        mean = "" if self.is_rate else f"{self.noun} "
-        if now == before:
-            return f"{mean}{now} both"
-        verb = f" {self.passing}" if self.is_rate else ""
-        return f"{mean}{now}{verb}, {before} {self.sides[0]}"
-
-    def _write_value(self, of: Estimate | None) -> str:
-        if of is None:
-            return "–"
-        if not self.is_rate:
-            return write_number(of.value, 4).replace("-", "−")
-        return f"{100 * of.value:.{0 if of.value in {0, 1} else self._digits}f} %"
-
-    def _write_size(self, size: float) -> str:
-        return f"{100 * size:.{self._digits}f}" if self.is_rate else write_number(size)
-
-    @property
-    def _digits(self) -> int:
-        """Number of decimal places of the two rates, in per cent."""
-        sides = (self.baseline, self.candidate)
-        return count_digits([part.value for part in sides if part is not None])
-
-    def _numbers(self, *numbers: float) -> list[str]:
-        if not self.is_rate:
-            return [write_number(number).replace("-", "−") for number in numbers]
-        few = max(max(numbers) - min(numbers), *map(abs, numbers)) < _FEW_POINTS
-        return [_number(100 * number, 1 if few else 0) for number in numbers]
-
-
-def write_open(reasons: Sequence[str]) -> str:
-    """Return the claim of a verdict without enough data, with the reasons or what is missing."""
-    return ": ".join(filter(None, ["not enough data", "; ".join(reasons)]))
-
-
-def count_missing(n: int, needed: int | None, noun: str) -> list[str]:
-    """Return how many more items or runs are needed, such as `about 420 more items`.
-
-    Empty if no number is known, or if there are as many already.
-    """
-    more = (needed or 0) - n
-    if more <= 0:
-        return []
-    return [f"about {round_count(more):,} more {noun.removesuffix('s') if more == 1 else noun}"]
-
-
-def add_evidence(claim: str, evidence: str) -> str:
-    """Join a claim and its evidence. Web pages split them again, to show the evidence smaller."""
-    return f"{claim} ({evidence})" if evidence else claim
-
-
-def count_digits(rates: Sequence[float]) -> int:
-    """Return how many decimals rates in per cent need, so that different rates look different.
-
-    Args:
-        rates: Rates in one sentence, from 0 to 1.
-    """
-    is_extreme = any(0 < rate < _EXTREME_RATE or 0 < 1 - rate < _EXTREME_RATE for rate in rates)
-    shown_as_equal = 0.0005
-    is_close = shown_as_equal <= max(rates) - min(rates) < _CLOSE_RATES
-    return 1 if is_extreme or is_close else 0
-
-
-def _write_sample_size(n: str, sides: tuple[str, str], counted: str = "runs") -> str:
-    """Return a sample size in words, such as ``150 items`` or ``948 runs before, 577 now``.
-
-    Args:
-        n: The sample size, from `JudgeVerdict.n`.
-        sides: Words for baseline and candidate, such as "before" and "now".
-        counted: Which runs are counted, such as "scored runs".
-    """
-    before, is_two, now = n.partition("/")
-    if is_two:
-        return f"{before} {counted} {sides[0]}, {now} {sides[1]}"
-    items, has_clusters, clusters = n.partition(" in ")
-    for noun in SOURCE_CLUSTERS.values():
-        clusters = clusters.replace(f" clusters by {noun}", f" {noun}s")
-    noun = "item" if items == "1" else "items"
-    return f"{items} {noun} in {clusters}" if has_clusters else f"{items} {noun}"
-
-
-def round_count(count: int) -> int:
-    """Round a number of runs to two significant digits. Numbers below 1,000 are not rounded."""
-    return round(count, 2 - len(str(count))) if count >= 1_000 else count  # noqa: PLR2004
-
-
-@dataclass(frozen=True)
-class FailureVerdict(JudgeVerdict):
-    """Whether more or fewer calls fail than in the baseline.
-
-    `word` is ``worse`` if the share of failed calls has risen, and ``better`` if it has fallen.
-    `baseline` and `candidate` are the two shares, from 0 to 1. For the other attributes, see
-    `JudgeVerdict`.
-
-    Attributes:
-        calls: For the baseline and for the candidate, the number of failed calls and the number of
-            all calls.
-        repaired: Two counts: the items that failed in the baseline and pass now, and all items that
-            failed in the baseline. Both are 0 if baseline and candidate did not run the same items.
-    """
-
-    calls: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0))
-    repaired: tuple[int, int] = (0, 0)
-
-    @cached_property
-    def claim(self) -> str:
-        """The change in words."""
-        (failed_before, calls_before), (failed, calls) = self.calls
-        if self.word == "worse" and failed == calls:
-            before = f"{failed_before:,} of {calls_before:,}" if failed_before else "none"
-            return f"all {calls:,} calls fail, {before} {self.sides[0]}"
-        passing, failures = self.repaired
-        if self.word == "better" and failures:
-            return f"{passing:,} of {failures:,} failures pass now"
-        return super().claim
-
-    @cached_property
-    def evidence(self) -> str:
-        """The confidence interval and the sample size in words.
-
-        Empty if the verdict's sentence already contains the counts.
-        """
-        failed, calls = self.calls[1]
-        is_counted = (self.word == "worse" and failed == calls) or (
-            self.word == "better" and self.repaired[1] > 0
-        )
-        return "" if is_counted else super().evidence
-
-
 @dataclass(frozen=True, slots=True)
-class JudgeOutcome:
-    """The result of one judge in an experiment, compared with the baseline if there is one.
+class JudgeEstimate:
+    """What one judge scored in one experiment, without a baseline.
 
     Attributes:
-        version: Version of the judge. Empty if the scores of all versions are used.
-        is_rate: Whether the values are pass rates from 0 to 1. If False, they are mean scores.
+        is_rate: Whether the value is a pass rate from 0 to 1. If False, it is a mean score.
         value: Pass rate or mean score over all items. None if no item has a score.
-        baseline: Pass rate or mean score of the baseline. None if there is none.
-        difference: Experiment minus baseline, measured on the items that both have. If there are
-            several judges, its interval is wider, to correct for multiple comparisons.
-        margin: Smallest difference that matters.
-        word: ``better``, ``worse``, ``no difference`` or ``not enough data``. Empty without a
-            baseline.
-        why: Why there is not enough data, such as too few items.
-        lower_is_better: Whether lower scores are better.
-        sentence: The verdict in words. Empty without a baseline.
         failed: Number of runs on which the judge itself raised an error.
-        has_other_version: Whether a different version of the judge scored the baseline.
     """
 
-    version: str
     is_rate: bool
     value: Estimate | None
-    baseline: Estimate | None = None
-    difference: Estimate | None = None
-    margin: float = 0.0
-    word: str = ""
-    why: str = ""
-    lower_is_better: bool = False
-    sentence: str = ""
-    failed: int = 0
-    has_other_version: bool = False
-
-    @property
-    def rate(self) -> float | None:
-        """Share of runs that passed. None if the judge gives scores."""
-        return self.value.value if self.is_rate and self.value is not None else None
-
-    @property
-    def score(self) -> float | None:
-        """Mean score over items. None if no item has one."""
-        return None if self.value is None else self.value.value
-
-    @property
-    def is_no_worse(self) -> bool:
-        """Whether the interval rules out a loss of more than the margin."""
-        if self.difference is None:
-            return False
-        if self.lower_is_better:
-            return self.difference.high <= self.margin
-        return self.difference.low >= -self.margin
+    failed: int
 
 
 def is_other_version(before: Sequence[str], after: Sequence[str]) -> bool:
@@ -542,194 +231,6 @@ def is_other_version(before: Sequence[str], after: Sequence[str]) -> bool:
         after: Versions of the judge that scored the candidate.
     """
     return bool(before and after) and len({*before, *after}) > 1
-
-
-def write_versions(before: Iterable[str], after: Iterable[str]) -> str:
-    """Return a sentence that lists the judge versions that scored baseline and candidate.
-
-    The sentence explains why baseline and candidate cannot be compared: no version scored both.
-
-    Args:
-        before: Versions of the judge that scored the baseline.
-        after: Versions of the judge that scored the candidate.
-    """
-    names = [", ".join(item[:12] or "none" for item in sorted(side)) for side in (before, after)]
-    return (
-        f"no version of the judge scored both: {names[0]} scored the baseline, {names[1]} the "
-        "candidate"
-    )
-
-
-def judge_outcomes(
-    versions: Mapping[str, str],
-    alone: Mapping[str, JudgeOutcome],
-    compared: "Verdict | None",
-    lower_is_better: Iterable[str] = (),
-) -> dict[str, JudgeOutcome]:
-    """Return the result of each judge in an experiment, compared with the baseline if there is one.
-
-    Args:
-        versions: Version of each judge, by judge name.
-        alone: Results without a comparison, from `estimate_judges`. Judges without a score may be
-            missing.
-        compared: The comparison with the baseline. None if there is no baseline.
-        lower_is_better: Judges for which lower scores are better.
-
-    Returns:
-        The results by judge name.
-    """
-    lower = set(lower_is_better)
-    silent = {
-        name: JudgeOutcome(version, False, None, lower_is_better=name in lower)
-        for name, version in versions.items()
-    }
-    return {
-        name: _with_comparison(alone.get(name, silent[name]), version, name, compared)
-        for name, version in versions.items()
-    }
-
-
-def _with_comparison(
-    alone: JudgeOutcome, version: str, name: str, compared: "Verdict | None"
-) -> JudgeOutcome:
-    own = replace(alone, version=version)
-    if compared is None:
-        return own
-    judge = compared.judges.get(name)
-    if judge is None:
-        return replace(own, word="not enough data", why="the judge has not scored both yet")
-    return replace(
-        own,
-        is_rate=judge.is_rate,
-        # If every call failed, only the baseline shows that the judge passes or fails.
-        value=judge.candidate if own.value is None else own.value,
-        baseline=judge.baseline,
-        difference=judge.difference,
-        margin=judge.margin,
-        word=judge.word,
-        why="; ".join(judge.reasons),
-        sentence=judge.sentence,
-        has_other_version=judge.has_other_version,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class AmountVerdict:
-    """Whether a candidate has better (lower) or worse (higher) latency, tokens or cost.
-
-    Attributes:
-        name: ``latency``, ``tokens`` or ``cost``.
-        word: ``better``, ``worse``, ``no difference`` or ``not enough data``.
-        ratio: Candidate divided by baseline, over successful calls. 1.1 means 10 % more.
-        margin: Smallest relative change that matters. 0.05 means 5 %.
-        n: Sample size as text, such as `150 items`.
-        reasons: Reasons for the verdict ``not enough data``, such as too few runs. Empty if the
-            confidence interval is the only reason.
-        means: Geometric means of the baseline and of the candidate. None if not computed.
-        sides: Words for the baseline and the candidate in sentences.
-        counted: Which runs `n` counts, such as `successful runs`.
-        sizes: Number of runs of the baseline and of the candidate. None for items that both have.
-    """
-
-    name: str
-    word: Word
-    ratio: Estimate
-    margin: float
-    n: str
-    reasons: Sequence[str]
-    means: tuple[float, float] | None = None
-    sides: tuple[str, str] = ("before", "now")
-    counted: str = "runs"
-    sizes: tuple[int, int] | None = None
-
-    @property
-    def sentence(self) -> str:
-        """The verdict in words: the claim, then the evidence in parentheses."""
-        return add_evidence(self.claim, self.evidence)
-
-    @property
-    def claim(self) -> str:
-        """The verdict in words, such as ``12 % longer``."""
-        if self.word == "not enough data":
-            noun = "runs" if "/" in self.n else "items"
-            return write_open(self.reasons or count_missing(self.ratio.n, self.needed, noun))
-        change = self._write_change()
-        return change if self.word in _DECIDED else f"{self.word} ({self.most}): {change}"
-
-    def _write_change(self) -> str:
-        more, less, much = _SIZE_WORDS.get(self.name, ("more", "less", "much"))
-        if self.ratio.value >= _MANY_TIMES:
-            return f"{write_number(self.ratio.value)}× as {much}"
-        change = _number(100 * abs(self.ratio.value - 1), 0)
-        return f"{change} % {less if self.ratio.value < 1 else more}"
-
-    @property
-    def most(self) -> str:
-        """The largest change that the confidence interval allows, as in `at most 4 %`.
-
-        It is an amount, as in `at most 9 ms`, if a change of this many per cent may be small.
-        """
-        low, high = self.ratio.low, self.ratio.high
-        change = max(1 - low, high - 1)
-        if self.means is not None and self.margin > AMOUNT_MARGIN and low > 0:
-            # The same amount if baseline and candidate are swapped.
-            size = (max(1 / low, high) - 1) * math.sqrt(self.means[0] * self.means[1])
-            amount = self._write_amount(size)
-            if amount:
-                return f"at most {amount}"
-        return f"at most {_number(100 * change, 0 if change >= _EXTREME_RATE else 1)} %"
-
-    def _write_amount(self, size: float) -> str:
-        match self.name:
-            case "latency":
-                return f"{write_number(size, 2)} ms"
-            case "cost":
-                return f"$ {write_number(size, 2)}"
-        return ""
-
-    def _write_margin(self) -> str:
-        """Write the absolute margin, if a certain change decides nothing because of it."""
-        is_small = AMOUNT_MARGIN <= abs(self.ratio.value - 1) < self.margin
-        if self.word != "not enough data" or self.means is None or not (is_small and self.is_sure):
-            return ""
-        amount = self._write_amount(self.margin * self.means[0])
-        return amount and f"changes below {amount} do not count"
-
-    @property
-    def needed(self) -> int | None:
-        """Number of items (or runs of both sides) needed to detect the margin with 80 % power.
-
-        None if unknown.
-        """
-        if not (self.ratio.low > 0 and math.isfinite(self.ratio.high)):
-            return None
-        change, low, high = map(math.log, (self.ratio.value, self.ratio.low, self.ratio.high))
-        logs = Estimate(change, low, high, self.ratio.n, self.ratio.clusters)
-        return needed(logs, math.log1p(self.margin))
-
-    @property
-    def is_sure(self) -> bool:
-        """Whether the confidence interval leaves no doubt about the direction."""
-        return self.ratio.low > 1 or self.ratio.high < 1
-
-    @property
-    def evidence(self) -> str:
-        """The confidence interval and the sample size in words."""
-        change = self._write_change() if self.word == "not enough data" else ""
-        count = _write_sample_size(self.n, self.sides, self.counted)
-        parts = [change, self._write_interval(), self._write_margin(), count]
-        return "; ".join(filter(None, parts))
-
-    def _write_interval(self) -> str:
-        low, high = self.ratio.low, self.ratio.high
-        if not math.isfinite(high - low):
-            return ""
-        if self.ratio.value >= _MANY_TIMES:
-            return f"{write_number(low)}× to {write_number(high)}×"
-        low, high = 100 * (low - 1), 100 * (high - 1)
-        if self.word in _DECIDED and self.ratio.value < 1:
-            low, high = -high, -low
-        return f"{_number(low, 0)} to {_number(high, 0)} %"
 
 
 @dataclass(frozen=True, slots=True)
@@ -830,12 +331,12 @@ class Verdict:
 
     Attributes:
         word: The overall verdict. ``worse`` if more calls fail than in the baseline. Else
-            ``not enough data`` if there are `reasons`. Else ``better`` if fewer calls fail and no
+            ``not enough data`` if there are `caveats`. Else ``better`` if fewer calls fail and no
             judge is worse. Else the verdict of the worst judge, in the order worse, not enough
             data, no difference, better.
-        reasons: Why the whole comparison has not enough data, such as too few shared items.
-        judges: Verdicts by judge.
-        amounts: Verdicts under the keys ``latency``, ``tokens`` and ``cost``.
+        caveats: Why the whole comparison has not enough data, such as too few shared items.
+        judges: Comparisons by judge.
+        amounts: Comparisons under the keys ``latency``, ``tokens`` and ``cost``.
         failures: Change of the share of failed calls. None if no call failed.
         shared: Which items baseline and candidate have in common. None for two independent samples.
         slices: Verdicts for each tag value and judge.
@@ -845,33 +346,23 @@ class Verdict:
     """
 
     word: Word
-    reasons: Sequence[str]
-    judges: Mapping[str, JudgeVerdict]
-    amounts: Mapping[str, AmountVerdict]
-    failures: FailureVerdict | None = None
+    caveats: Sequence[Caveat]
+    judges: Mapping[str, FigureComparison]
+    amounts: Mapping[str, FigureComparison]
+    failures: FigureComparison | None = None
     shared: SharedItems | None = None
     slices: Sequence[SliceVerdict] = ()
     regressions: Sequence[ItemChange] = ()
     fixed: Sequence[ItemChange] = ()
     flaky: Sequence[str] = ()
 
-    @property
-    def sentences(self) -> list[str]:
-        """The comparison in words: general reasons, failed calls, each judge, then the amounts."""
-        reasons = [*self.reasons]
-        if self.failures is not None:
-            reasons.append(f"{FAILED_CALLS}: {self.failures.sentence}")
-        reasons += [f"{judge}: {value.sentence}" for judge, value in self.judges.items()]
-        return reasons + [f"{name}: {amount.sentence}" for name, amount in self.amounts.items()]
-
-    def word_of(self, judges: Iterable[JudgeOutcome]) -> Word | Literal[""]:
-        """Return the verdict from failed calls and the given judges, without the other judges.
+    def word_of(self, words: Sequence[str]) -> Word | Literal[""]:
+        """Return the verdict from failed calls and the words of some judges.
 
         Empty if there are no judges and the share of failed calls did not change significantly.
         """
-        words = [judge.word for judge in judges]
-        is_decided = self.failures is not None and self.failures.word in _DECIDED
-        return _decide_overall(words, self.failures, self.reasons) if words or is_decided else ""
+        is_decided = self.failures is not None and self.failures.word in DECIDED
+        return _decide_overall(words, self.failures, self.caveats) if words or is_decided else ""
 
 
 def compare_items(
@@ -935,7 +426,6 @@ def compare_groups(
         time_share: Smallest relative difference in latency that matters: 0.1 means 10 %. Not used
             if `margin` has a value for `latency`.
     """
-    by = f" by {SOURCE_CLUSTERS.get(cluster, cluster)}" if cluster else ""
     shared = _share(groups)
     pairs = [group for group in groups if group.is_pair]
     sides = (
@@ -946,23 +436,19 @@ def compare_groups(
     margins, lower = margin or {}, set(lower_is_better)
     confidence = 1 - (1 - CONFIDENCE) / max(len(names), 1)
     setups = [_Judged.of(name, *sides, name in lower, margins.get(name)) for name in names]
-    judges = {setup.judge: _paired(setup, pairs, confidence, by) for setup in setups}
-    failures = _paired_failures(groups, pairs, by)
-    reasons: list[str] = []
+    judges = {setup.judge: _paired(setup, pairs, confidence, cluster) for setup in setups}
+    failures = _paired_failures(groups, pairs, cluster)
+    caveats: list[Caveat] = []
     if shared.share < LEAST_IN_COMMON and not partial:
-        common, new, gone, changed = shared.counts
-        reasons.append(
-            f"{common} of {sum(shared.counts)} items are shared ({new} new, {gone} removed, "
-            f"{changed} changed), 90 % are needed"
-        )
+        caveats.append(Caveat(CaveatKind.FEW_SHARED_ITEMS, numbers=shared.counts))
         judges = {name: _leave_open(judge) for name, judge in judges.items()}
         if failures is not None and failures.word != "worse":
             failures = _leave_open(failures)
-    amounts = _paired_amounts(pairs, margins, least, time_share, by)
+    amounts = _paired_amounts(pairs, margins, least, time_share, cluster)
     worse, better = _changes(setups, pairs)
     return Verdict(
-        _decide_overall([judge.word for judge in judges.values()], failures, reasons),
-        reasons,
+        _decide_overall([judge.word for judge in judges.values()], failures, caveats),
+        caveats,
         judges,
         amounts,
         failures,
@@ -985,7 +471,7 @@ def compare_passes(
     *,
     margin: float | None = None,
     missing: tuple[float, float] = (0.0, 0.0),
-) -> JudgeVerdict:
+) -> FigureComparison:
     """Compare the pass rates of two versions of a judge on the same runs, from counts of runs.
 
     Gives the same result as a comparison of single runs, but needs no list of runs.
@@ -1021,7 +507,8 @@ def compare_passes(
         missing=missing,
     )
     before, after, change = sums
-    return _weigh(judged, _PairSums(before, after, change, table, is_clustered), CONFIDENCE, "")
+    pair_sums = _PairSums(before, after, change, table, is_clustered)
+    return _weigh(judged, pair_sums, CONFIDENCE, "")
 
 
 def compare_scores(
@@ -1032,7 +519,7 @@ def compare_scores(
     is_clustered: bool,
     margin: float | None = None,
     missing: tuple[float, float] = (0.0, 0.0),
-) -> JudgeVerdict:
+) -> FigureComparison:
     """Compare the scores of two versions of a judge on the same runs, from sums of scores.
 
     Gives the same result as a comparison of single runs, but needs no list of runs.
@@ -1060,7 +547,7 @@ def compare_scores(
 
 def estimate_judges(
     runs: Iterable[ScoredRun], *, lower_is_better: Iterable[str] = ()
-) -> dict[str, JudgeOutcome]:
+) -> dict[str, JudgeEstimate]:
     """Return the pass rate or mean score of each judge in one experiment, without a baseline.
 
     Args:
@@ -1074,7 +561,7 @@ def estimate_judges(
 
 def estimate_groups(
     groups: Sequence[ItemGroup], *, lower_is_better: Iterable[str] = ()
-) -> dict[str, JudgeOutcome]:
+) -> dict[str, JudgeEstimate]:
     """Return the pass rate or mean score of each judge in one experiment.
 
     It returns the same as `estimate_judges`, but takes groups of items with equal results instead
@@ -1105,9 +592,7 @@ def estimate_groups(
         failed = sum(
             count for run, count in every if name in run.scores and run.scores[name].failed
         )
-        entries[name] = JudgeOutcome(
-            "", judged.is_rate, value, lower_is_better=name in lower, failed=failed
-        )
+        entries[name] = JudgeEstimate(judged.is_rate, value, failed)
     return entries
 
 
@@ -1148,44 +633,6 @@ def tag_of_cluster(text: str) -> str:
     return "" if match is None else match[1] or match[2]
 
 
-def decide(change: Estimate, margin: float, *, lower_is_better: bool = False) -> Word:
-    """Turn a confidence interval and a margin into a verdict.
-
-    * Better: the whole interval is above 0 and the estimate is at least the margin.
-    * Worse: the whole interval is below 0 and the estimate is at most minus the margin.
-    * No difference: the whole interval lies between minus and plus the margin.
-    * Not enough data: everything else.
-
-    Args:
-        change: Candidate minus baseline, with its interval.
-        margin: Smallest difference that matters.
-        lower_is_better: Whether a decrease is an improvement. Then better and worse are swapped.
-    """
-    value, low, high = change.value, change.low, change.high
-    if lower_is_better:
-        value, low, high = -value, -high, -low
-    if low > 0 and value >= margin:
-        return "better"
-    if high < 0 and value <= -margin:
-        return "worse"
-    return "no difference" if low >= -margin and high <= margin else "not enough data"
-
-
-def score_margin(deviation: float, *means: float) -> float:
-    """Return the smallest difference between two mean scores that matters.
-
-    It is a tenth of the standard deviation. If all scores are equal, it is a billionth of the mean,
-    so that rounding does not count as a difference.
-
-    Args:
-        deviation: Standard deviation of the scores.
-        means: Mean scores that are compared.
-    """
-    return max(SCORE_MARGIN * deviation, _ROUNDING * max(map(abs, means), default=0.0))
-
-
-_Compared = TypeVar("_Compared", bound=JudgeVerdict)
-_NO_ESTIMATE: Final = (None, None, None)
 _Items = Mapping[str, Sequence[ScoredRun]]
 _Counted = Sequence[tuple[ScoredRun, int]]
 _Pairs = Sequence[ItemGroup]
@@ -1294,53 +741,16 @@ class _Judged:
             1.0 if self.is_rate else self.deviation
         )
 
-    def unlike(self) -> list[str]:
+    def unlike(self) -> list[Caveat]:
         """Return why the judge's versions cannot be compared. Empty if they can."""
-        before, after = self.versions
-        for side, versions, answered in zip(
-            ("baseline", "candidate"), self.versions, self.answered, strict=True
-        ):
+        for side, (versions, answered) in enumerate(zip(self.versions, self.answered, strict=True)):
             if not versions and answered:
-                return [f"the judge has not scored the {side} yet"]
+                return [Caveat(CaveatKind.NOT_SCORED, side)]
             if not versions and not self.is_rate:
-                return [f"every call of the {side} failed"]
-        if is_other_version(before, after):
-            return [write_versions(before, after)]
+                return [Caveat(CaveatKind.ALL_FAILED, side)]
+        if is_other_version(*self.versions):
+            return [Caveat(CaveatKind.OTHER_VERSION, versions=self.versions)]
         return []
-
-    @property
-    def unit(self) -> str:
-        """The unit of a change in sentences."""
-        return " points" if self.is_rate else ""
-
-    def result(
-        self,
-        word: Word,
-        estimates: Sequence[Estimate | None],
-        *,
-        confidence: float,
-        n: str,
-        reasons: Sequence[str],
-        p: float = 1.0,
-        least: float | None = None,
-    ) -> JudgeVerdict:
-        before, after, change = estimates
-        return JudgeVerdict(
-            judge=self.judge,
-            word=word,
-            is_rate=self.is_rate,
-            baseline=before,
-            candidate=after,
-            difference=change,
-            margin=self.margin,
-            lower_is_better=self.lower_is_better,
-            versions=self.versions,
-            confidence=confidence,
-            n=n,
-            reasons=reasons,
-            p=p,
-            least=least,
-        )
 
 
 def _by_item(runs: Iterable[ScoredRun]) -> _Items:
@@ -1383,9 +793,9 @@ def _judges(*sides: _Counted) -> list[str]:
     return list(dict.fromkeys(judge for side in sides for run, _ in side for judge in run.scores))
 
 
-def _paired(judged: _Judged, pairs: _Pairs, confidence: float, by: str) -> JudgeVerdict:
+def _paired(judged: _Judged, pairs: _Pairs, confidence: float, cluster: str) -> FigureComparison:
     sums = _PairSums.of(_values(judged.mean, pairs), is_rate=judged.is_rate)
-    return _weigh(judged, sums, confidence, by)
+    return _weigh(judged, sums, confidence, cluster)
 
 
 @dataclass(frozen=True, slots=True)
@@ -1413,7 +823,7 @@ class _PairSums:
         return cls(before, after, change, table, any(cluster is not None for cluster, *_ in values))
 
 
-def _paired_failures(groups: _Pairs, pairs: _Pairs, by: str) -> FailureVerdict | None:
+def _paired_failures(groups: _Pairs, pairs: _Pairs, cluster: str) -> FigureComparison | None:
     """Compare the shares of failed calls on the items that both have. None if no call failed.
 
     If both have no item in common, failures have risen only if every call of the candidate failed.
@@ -1428,9 +838,8 @@ def _paired_failures(groups: _Pairs, pairs: _Pairs, by: str) -> FailureVerdict |
     sums = _PairSums.of(_values(_failed_share, pairs), is_rate=True)
     change: Estimate | None = None
     own: tuple[Estimate | None, Estimate | None] = None, None
-    p = 1.0
     if sums.change:
-        change, p = _pair_difference(sums.change, sums.table, CONFIDENCE, is_rate=True)
+        change, _ = _pair_difference(sums.change, sums.table, CONFIDENCE, is_rate=True)
         own = (estimate_mean(sums.before, is_rate=True), estimate_mean(sums.after, is_rate=True))
     word: Word = "not enough data"
     if _has_all_failed(after, before):
@@ -1439,47 +848,76 @@ def _paired_failures(groups: _Pairs, pairs: _Pairs, by: str) -> FailureVerdict |
         word = "better"
     elif change is not None:
         word = _decide_pairs(change, _FAILURE_MARGIN, lower_is_better=True)
+    caveats = []
+    if change is None:
+        caveats.append(Caveat(CaveatKind.NO_SHARED_ITEMS))
+    elif word == "not enough data" and has_few_units(change):
+        caveats.append(Caveat(CaveatKind.FEW_UNITS))
+    if word == "worse" and after[0] == after[1]:
+        caveats.append(Caveat(CaveatKind.ALL_CALLS_FAIL, numbers=(after[1], *before)))
     failed = [part for part in pairs if any(run.is_error for run in part.before)]
-    repaired = [part for part in failed if all(map(_has_passed, part.after))]
-    return _failure_verdict(
-        word,
+    if word == "better" and failed:
+        repaired = (part.count for part in failed if all(map(_has_passed, part.after)))
+        numbers = sum(repaired), sum(part.count for part in failed)
+        caveats.append(Caveat(CaveatKind.REPAIRED, numbers=numbers))
+    return _make_paired(
+        FAILED_CALLS,
+        Unit.ERROR_SHARE,
         (*own, change),
-        calls=(before, after),
-        repaired=(sum(part.count for part in repaired), sum(part.count for part in failed)),
-        n="0" if change is None else _count(change, by if sums.is_clustered else None),
-        reasons=_explain_failures(word, change, by),
-        p=p,
+        RATE_MARGIN,
+        word,
+        lower_is_better=True,
+        basis=_rest_on_pairs(cluster if sums.is_clustered else None, caveats),
     )
 
 
-def _failure_verdict(
-    word: Word,
+def _make_paired(
+    subject: str,
+    unit: Unit,
     estimates: tuple[Estimate | None, Estimate | None, Estimate | None],
+    margin: float,
+    word: Word,
     *,
-    calls: tuple[tuple[int, int], tuple[int, int]],
-    n: str,
-    repaired: tuple[int, int] = (0, 0),
-    reasons: Sequence[str] = (),
-    p: float = 1.0,
-) -> FailureVerdict:
-    before, after, change = estimates
-    return FailureVerdict(
-        judge=FAILED_CALLS,
+    lower_is_better: bool,
+    basis: Basis,
+) -> FigureComparison:
+    """Describe the comparison of a figure by the items that both have.
+
+    `estimates` are the values of the baseline and of the candidate, and their difference.
+    """
+    before, after, difference = estimates
+    additive = make_additive(difference, unit.kind)
+    least = math.log1p(margin) if unit.kind == "amount" else margin
+    return FigureComparison(
+        subject=subject,
+        unit=unit,
+        direction=Direction.of(lower_is_better=lower_is_better),
+        baseline=FigureSide("", before),
+        candidate=FigureSide("", after),
+        difference=difference,
+        margin=margin,
         word=word,
-        is_rate=True,
-        baseline=before,
-        candidate=after,
-        difference=change,
-        margin=RATE_MARGIN,
-        lower_is_better=True,
-        versions=((), ()),
-        confidence=CONFIDENCE,
-        n=n,
-        reasons=list(reasons),
-        p=p,
-        passing="fail",
-        calls=calls,
-        repaired=repaired,
+        basis=replace(
+            basis,
+            needed=None
+            if additive is None
+            else needed(additive, least, confidence=basis.confidence),
+        ),
+    )
+
+
+def _rest_on_pairs(
+    cluster: str | None, caveats: Sequence[Caveat], confidence: float = CONFIDENCE
+) -> Basis:
+    return Basis(
+        method=Method.PAIRED,
+        confidence=confidence,
+        counted="items",
+        cluster=cluster,
+        waits_for=None,
+        needed=None,
+        smallest=None,
+        caveats=caveats,
     )
 
 
@@ -1506,44 +944,38 @@ def _has_passed(run: ScoredRun) -> bool:
     return not run.is_error and all(score.passed is not False for score in run.scores.values())
 
 
-def _weigh(judged: _Judged, sums: _PairSums, confidence: float, by: str) -> JudgeVerdict:
+def _weigh(judged: _Judged, sums: _PairSums, confidence: float, cluster: str) -> FigureComparison:
     """Decide by the sums of all pairs whether the candidate is better or worse, for one judge."""
-    reasons = judged.unlike()
-    reasons += [
-        f"the judge scored {100 * (1 - share):.0f} % of the {side}'s runs, 95 % are needed"
-        for side, share in zip(("baseline", "candidate"), judged.missing, strict=True)
-        if share > MOST_MISSING and not reasons
+    caveats = judged.unlike()
+    is_unlike = bool(caveats)
+    caveats += [
+        Caveat(CaveatKind.MISSING_SCORES, side, (100 * (1 - share),))
+        for side, share in enumerate(judged.missing)
+        if share > MOST_MISSING and not is_unlike
     ]
-    if not sums.change or judged.unlike():
-        return judged.result(
-            "not enough data",
-            _NO_ESTIMATE,
-            confidence=confidence,
-            n="0",
-            reasons=reasons or ["no shared items"],
-        )
-    change, p = _pair_difference(sums.change, sums.table, confidence, is_rate=judged.is_rate)
-    own = [estimate_mean(side, is_rate=judged.is_rate) for side in (sums.before, sums.after)]
+    estimates: tuple[Estimate | None, Estimate | None, Estimate | None] = None, None, None
     word: Word = "not enough data"
-    if not reasons:
-        word = _decide_pairs(change, judged.margin, lower_is_better=judged.lower_is_better)
-    least = _show_least(change, confidence, is_rate=judged.is_rate) if _is_few(change) else None
-    if word == "not enough data" and _is_few(change):
-        reasons = [*reasons, _write_least(change, least, confidence, by, unit=judged.unit)]
-    return judged.result(
+    if sums.change and not is_unlike:
+        change, _ = _pair_difference(sums.change, sums.table, confidence, is_rate=judged.is_rate)
+        before, after = (
+            estimate_mean(side, is_rate=judged.is_rate) for side in (sums.before, sums.after)
+        )
+        estimates = before, after, change
+        if not caveats:
+            word = _decide_pairs(change, judged.margin, lower_is_better=judged.lower_is_better)
+        if word == "not enough data" and has_few_units(change):
+            caveats.append(Caveat(CaveatKind.FEW_UNITS))
+    elif not caveats:
+        caveats = [Caveat(CaveatKind.NO_SHARED_ITEMS)]
+    return _make_paired(
+        judged.judge,
+        Unit.PASSES if judged.is_rate else Unit.SCORE,
+        estimates,
+        judged.margin,
         word,
-        (*own, change),
-        confidence=confidence,
-        n=_count(change, by if sums.is_clustered else None),
-        reasons=reasons,
-        p=p,
-        least=least,
+        lower_is_better=judged.lower_is_better,
+        basis=_rest_on_pairs(cluster if sums.is_clustered else None, caveats, confidence),
     )
-
-
-def _count(of: Estimate, by: str | None) -> str:
-    """Return the number of items, and the number of clusters if there are any, in words."""
-    return f"{of.n:,}" if by is None else f"{of.n:,} in {of.clusters:,} clusters{by}"
 
 
 _Values = Sequence[tuple[str | None, bool, int, float, float]]
@@ -1648,102 +1080,52 @@ def _paired_amounts(
     margins: Mapping[str, float],
     least: Mapping[str, float],
     time_share: float,
-    by: str,
-) -> dict[str, AmountVerdict]:
+    cluster: str,
+) -> dict[str, FigureComparison]:
     amounts = {}
-    for name in AMOUNTS:
+    for name, unit in AMOUNT_UNITS.items():
         paired_amounts = [
-            (cluster, *means)
+            (group, *means)
             for partner in pairs
-            for cluster in (partner.cluster,)
+            for group in (partner.cluster,)
             for means in partner.amounts.get(name, ())
         ]
-        if paired_amounts:
-            sums = sum_logs(paired_amounts)
-            logs_changed, _ = _pair_difference(sums, {}, CONFIDENCE, is_rate=False)
-            ratio = exponential(logs_changed)
-            logs = [math.log(first) for _, first, _ in paired_amounts]
-            before = floats.exp(floats.mean(logs))
-            share = time_share if name == "latency" else 0.0
-            margin = max(AMOUNT_MARGIN, share, least.get(name, 0.0) / before)
-            n = _count(
-                ratio, by if any(cluster is not None for cluster, *_ in paired_amounts) else None
-            )
-            amount = _amount(name, ratio, margins.get(name, margin), n, by)
-            amounts[name] = replace(amount, means=(before, before * ratio.value))
+        if not paired_amounts:
+            continue
+        logs_changed, _ = _pair_difference(sum_logs(paired_amounts), {}, CONFIDENCE, is_rate=False)
+        ratio = exponential(logs_changed)
+        logs = [math.log(first) for _, first, _ in paired_amounts]
+        before = floats.exp(floats.mean(logs))
+        share = time_share if name == "latency" else 0.0
+        usual = max(AMOUNT_MARGIN, share, least.get(name, 0.0) / before)
+        margin = margins.get(name, usual)
+        change = replace(ratio, value=ratio.value - 1, low=ratio.low - 1, high=ratio.high - 1)
+        word = _decide_pairs(change, margin, lower_is_better=True)
+        is_few = word == "not enough data" and has_few_units(ratio)
+        is_clustered = any(group is not None for group, *_ in paired_amounts)
+        amounts[name] = _make_paired(
+            name,
+            unit,
+            (make_unbounded(before, ratio), make_unbounded(before * ratio.value, ratio), ratio),
+            margin,
+            word,
+            lower_is_better=True,
+            basis=_rest_on_pairs(
+                cluster if is_clustered else None,
+                [Caveat(CaveatKind.FEW_UNITS)] if is_few else [],
+            ),
+        )
     return amounts
-
-
-def _amount(name: str, ratio: Estimate, margin: float, n: str, by: str) -> AmountVerdict:
-    change = Estimate(ratio.value - 1, ratio.low - 1, ratio.high - 1, ratio.n, ratio.clusters)
-    word = _decide_pairs(change, margin, lower_is_better=True)
-    reasons = []
-    if word == "not enough data" and _is_few(ratio):
-        least = None
-        if ratio.low > 0 and math.isfinite(ratio.high):
-            half = math.log(ratio.high / ratio.low) / 2
-            logs = Estimate(0.0, -half, half, ratio.n, ratio.clusters)
-            least = math.expm1(detectable(logs))
-        reasons = [_write_least(ratio, least, CONFIDENCE, by, unit=" %")]
-    return AmountVerdict(name, word, ratio, margin, n, reasons)
-
-
-def _is_few(of: Estimate) -> bool:
-    """Return whether there are so few pairs or clusters that an exact test decides."""
-    return of.n < LEAST_ITEMS or of.clusters < LEAST_CLUSTERS
 
 
 def _decide_pairs(change: Estimate, margin: float, *, lower_is_better: bool) -> Word:
     """Turn the interval of paired values into a verdict. Few pairs never show "no difference"."""
     word = decide(change, margin, lower_is_better=lower_is_better)
-    return "not enough data" if word == "no difference" and _is_few(change) else word
-
-
-def _explain_failures(word: Word, change: Estimate | None, by: str) -> list[str]:
-    """Return why there is not enough data to compare the shares of failed calls."""
-    if change is None:
-        return ["no shared items"]
-    if word != "not enough data" or not _is_few(change):
-        return []
-    least = show_least(change.clusters)
-    return [_write_least(change, least, CONFIDENCE, by, unit=" points")]
-
-
-def _show_least(change: Estimate, confidence: float, *, is_rate: bool) -> float | None:
-    """Return the smallest change that few pairs show with 80 % power. None if they show none."""
-    if is_rate:
-        return show_least(change.clusters, confidence=confidence)
-    shown = detectable(change, confidence=confidence)
-    return shown if math.isfinite(shown) else None
-
-
-def _write_least(
-    of: Estimate, least: float | None, confidence: float, by: str, *, unit: str
-) -> str:
-    """Return which change so few items or clusters can show.
-
-    Args:
-        of: The difference.
-        least: The smallest change that they show with 80 % power. None if they can show none.
-        confidence: Confidence level of the interval of the difference.
-        by: What groups items into clusters, such as ` by session`.
-        unit: Unit of the change: ` points`, ` %` or empty.
-    """
-    noun, key = "item", ""
-    if of.clusters < of.n:
-        name = by.removeprefix(" by ")
-        noun, key = (name, "") if name in SOURCE_CLUSTERS.values() else ("cluster", by)
-    units = f"{of.clusters:,} {noun}{'' if of.clusters == 1 else 's'}{key}"
-    if least is None:
-        return f"{units} cannot show any change, at least {least_units(confidence)} are needed"
-    if not least:  # all items changed by the same amount
-        return f"{of.n} of {LEAST_ITEMS} items"
-    size = f"{100 * least:.0f}" if unit else write_number(least, 2)
-    return f"{units} can show a change of {size}{unit} or more"
+    return "not enough data" if word == "no difference" and has_few_units(change) else word
 
 
 def _slices(
-    setups: Sequence[_Judged], judges: Mapping[str, JudgeVerdict], pairs: _Pairs
+    setups: Sequence[_Judged], judges: Mapping[str, FigureComparison], pairs: _Pairs
 ) -> list[SliceVerdict]:
     """Compare the items of each tag value, corrected for all slices and judges together."""
     by_tag: defaultdict[tuple[str, str], list[ItemGroup]] = defaultdict(list)
@@ -1802,21 +1184,24 @@ def _changes(setups: Sequence[_Judged], pairs: _Pairs) -> tuple[list[ItemChange]
     return worse, better
 
 
-def _leave_open(verdict: _Compared) -> _Compared:
-    """Return a verdict without a decision, because too few items are shared."""
+def _leave_open(comparison: FigureComparison) -> FigureComparison:
+    """Return a comparison without a decision, because too few items are shared."""
+    caveats = [*comparison.reasons, Caveat(CaveatKind.FEW_SHARED_ITEMS)]
     return replace(
-        verdict, word="not enough data", reasons=[*verdict.reasons, "too few shared items"]
+        comparison,
+        word="not enough data",
+        basis=replace(comparison.basis, caveats=caveats),
     )
 
 
 def _decide_overall(
-    words: Sequence[str], failures: FailureVerdict | None, reasons: Sequence[str]
+    words: Sequence[str], failures: FigureComparison | None, caveats: Sequence[Caveat]
 ) -> Word:
     """Return the overall verdict from those of the judges and of the failed calls."""
     change = None if failures is None else failures.word
     if change == "worse":
         return "worse"
-    if reasons:
+    if caveats:
         return "not enough data"
     worst: Word = next((word for word in WORST_FIRST if word in words), "not enough data")
     return "better" if change == "better" and worst != "worse" else worst
@@ -1851,8 +1236,3 @@ def _deviation(values: Sequence[tuple[float, int]]) -> float:
     return math.sqrt(
         sum_counted((floats.square(value - mean) for value, _ in values), counts) / (n - 1)
     )
-
-
-def _number(number: float, digits: int) -> str:
-    text = f"{number:.{digits}f}"
-    return text.replace("-", "−") if float(text) else text.replace("-", "")

@@ -9,7 +9,7 @@ from typing import Any, Final, get_args
 
 import pytest
 
-from otel_ml.statistics.verdict import Word
+from otel_ml.statistics.comparison import Word
 from otel_ml_collector.verdicts import verdicts
 from tests.support.folders import ROOT
 

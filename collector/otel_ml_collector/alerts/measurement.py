@@ -10,10 +10,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from otel_ml.statistics.comparison import LEAST_RUNS
 from otel_ml.statistics.release import judge_release
 from otel_ml.statistics.sequence import moments_of
 from otel_ml.statistics.truth import is_early, usual_at
-from otel_ml.statistics.verdict import LEAST_RUNS
 from otel_ml_collector.alerts.conditions import (
     OF_BUDGET,
     OF_CRASHES,

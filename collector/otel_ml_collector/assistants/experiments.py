@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from otel_ml.counts import write_count
 from otel_ml.records import ListedExperiment, ListedItemRun
-from otel_ml.statistics.verdict import LEAST_RUNS, WORST_FIRST
+from otel_ml.statistics.comparison import LEAST_RUNS, WORST_FIRST
 from otel_ml_collector import wording
 from otel_ml_collector.assistants.answers import LEAF_CHARS, Digest, DigestTable, Own, brief, moment
 from otel_ml_collector.assistants.call import (

@@ -12,7 +12,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from otel_ml.orders import BY_TIME, NEWEST, ORDER_NAMES, read_order
 from otel_ml.records import LABELS
-from otel_ml.statistics.verdict import WORST_FIRST
+from otel_ml.statistics.comparison import WORST_FIRST
 from otel_ml_collector.alerts.find import AlertState, find_firing
 from otel_ml_collector.assistants.answers import Digest, DigestTable, Own, moment, number
 from otel_ml_collector.assistants.call import (

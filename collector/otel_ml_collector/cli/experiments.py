@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from otel_ml.client import Client
     from otel_ml.experiments.result import Result
     from otel_ml.statistics.intervals import Estimate
-    from otel_ml.statistics.verdict import JudgeOutcome
+    from otel_ml.statistics.report import JudgeResult
 
 _READY: Final = ("exact", "contains", "matches", "is_json", "close", "f1_words")
 _ALIASED: Final = re.compile(r".+@\w[\w.-]*", re.DOTALL)
@@ -754,11 +754,12 @@ class _Condition:
             near = suggest(figure.of, result.judges)
             raise self._refused(f"judge {figure.of!r} did not score: {near}", figure.column)
         if figure.name == "difference":
-            if outcome.difference is None:
+            compared = outcome.comparison
+            if compared is None or compared.difference is None:
                 raise self._refused(
                     f"judge {figure.of!r} has no difference from a baseline", figure.column
                 )
-            return outcome.difference.value
+            return compared.difference.value
         number = outcome.rate if figure.name == "pass_rate" else outcome.score
         if number is None and 0 < result.errors == _count_runs(result):
             if figure.name == "pass_rate":
@@ -842,25 +843,9 @@ class VersionResult:
         return failures is not None and failures["word"] == "worse"
 
     @cached_property
-    def judges(self) -> Mapping[str, "JudgeOutcome"]:
+    def judges(self) -> Mapping[str, "JudgeResult"]:
         """The comparison by each judge, by the judge's name."""
-        from otel_ml.statistics.verdict import JudgeOutcome  # takes 0.1 s
-
-        return {
-            judge["judge"]: JudgeOutcome(
-                judge["digest"],
-                judge["is_rate"],
-                _estimate(judge["candidate"]),
-                _estimate(judge["baseline"]),
-                _estimate(judge["difference"]),
-                judge["margin"],
-                judge["word"],
-                "; ".join(judge["reasons"]),
-                judge["lower_is_better"],
-                judge["sentence"],
-            )
-            for judge in self._verdict["judges"]
-        }
+        return {judge["judge"]: _read_judge(judge) for judge in self._verdict["judges"]}
 
     @property
     def sentences(self) -> list[str]:
@@ -870,7 +855,7 @@ class VersionResult:
     @property
     def _figures(self) -> list[str]:
         """The sentences of the verdict, without those about pairs."""
-        judged = [f"{name}: {judge.sentence}" for name, judge in self.judges.items()]
+        judged = [f"{judge['judge']}: {judge['sentence']}" for judge in self._verdict["judges"]]
         amounts = [f"{amount['name']}: {amount['sentence']}" for amount in self._verdict["amounts"]]
         failures, missing = self._verdict["failures"], self._verdict["missing"]
         if not judged and self._verdict["word"] == "not enough data" and not amounts:
@@ -915,7 +900,8 @@ class VersionResult:
 
         lines = [f"**{self.name}** vs {self.baseline}: {self.word}", ""]
         if self.judges:
-            lines += [*write_judges(self.judges), ""]
+            compared = [judge.comparison for judge in self.judges.values() if judge.comparison]
+            lines += [*write_judges(compared), ""]
         lines += map(_write_item, self._figures)
         changed = [pair for pair in (self._pairs or {}).get("pairs", ()) if pair["is_changed"]]
         if changed:
@@ -956,6 +942,50 @@ def _write_pairs(pairs: Mapping[str, Any] | None) -> list[str]:
         return []
     changed = [pair["text"] for pair in pairs["pairs"] if pair["is_changed"]]
     return [f"pairs: {pairs['sentence']}", *(f"  {text}" for text in changed)]
+
+
+def _read_judge(facts: Mapping[str, Any]) -> "JudgeResult":
+    """Read the comparison by a judge from the API's answer, without the caveats, which are text."""
+    from otel_ml.statistics.comparison import (  # takes 0.1 s
+        Basis,
+        Direction,
+        FigureComparison,
+        FigureSide,
+        Method,
+        Unit,
+    )
+    from otel_ml.statistics.intervals import CONFIDENCE
+    from otel_ml.statistics.report import JudgeResult
+
+    candidate = _estimate(facts["candidate"])
+    comparison = FigureComparison(
+        subject=facts["judge"],
+        unit=Unit.PASSES if facts["is_rate"] else Unit.SCORE,
+        direction=Direction.of(lower_is_better=facts["lower_is_better"]),
+        baseline=FigureSide("", _estimate(facts["baseline"])),
+        candidate=FigureSide("", candidate),
+        difference=_estimate(facts["difference"]),
+        margin=facts["margin"],
+        word=facts["word"],
+        basis=Basis(
+            method=Method.PAIRED,
+            confidence=CONFIDENCE,
+            counted="items",
+            cluster=None,
+            waits_for=None,
+            needed=facts["needed"],
+            smallest=None,
+            caveats=(),
+        ),
+    )
+    return JudgeResult(
+        facts["digest"],
+        facts["is_rate"],
+        facts["lower_is_better"],
+        candidate,
+        0,
+        comparison,
+    )
 
 
 def _estimate(facts: Mapping[str, Any] | None) -> "Estimate | None":

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import HTMLResponse, Response
 
 from otel_ml.attributes import RECORDED
-from otel_ml.statistics.verdict import FAILED_CALLS, Word
+from otel_ml.statistics.comparison import FAILED_CALLS, Word
 from otel_ml_collector import wording
 from otel_ml_collector.access import ANNOTATE, access_of
 from otel_ml_collector.api.parameters import FromReader

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from otel_ml.items import find_documents
 from otel_ml.records import CoveredSlice, DatasetCoverage, DatasetDiff, DatasetItem, DatasetVersion
-from otel_ml.statistics.verdict import LEAST_ITEMS
+from otel_ml.statistics.comparison import LEAST_ITEMS
 from otel_ml_collector.access import ANNOTATE, Access
 from otel_ml_collector.api.bodies import JsonRoute
 from otel_ml_collector.api.parameters import Cursor, FromReader, needs

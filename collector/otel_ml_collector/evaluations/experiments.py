@@ -24,6 +24,7 @@ from otel_ml.records import (
     ListedItemRun,
 )
 from otel_ml.statistics import floats
+from otel_ml.statistics.comparison import Word
 from otel_ml.statistics.report import (
     NAMED,
     NAMED_IN_MARKDOWN,
@@ -31,6 +32,7 @@ from otel_ml.statistics.report import (
     WorseItem,
     advise_judging,
     cut_cell,
+    judge_results,
     label_item,
     write_change,
     write_duplicates,
@@ -40,6 +42,7 @@ from otel_ml.statistics.report import (
     write_left_out,
     write_step,
 )
+from otel_ml.statistics.sentences import list_verdict_reasons
 from otel_ml.statistics.verdict import (
     AMOUNTS,
     DEFAULT_CLUSTER,
@@ -50,11 +53,9 @@ from otel_ml.statistics.verdict import (
     JudgeScore,
     ScoredRun,
     Verdict,
-    Word,
     compare_groups,
     estimate_groups,
     is_flaky,
-    judge_outcomes,
     read_cluster,
     tag_of_cluster,
 )
@@ -982,7 +983,7 @@ def report(reader: Reader, project: str, compared: Compared, page: str, now_ns: 
     lower = now.comparison.get("lower_is_better", ())
     groups = [group for group in compared.groups.values() if group.after]
     alone = estimate_groups(groups, lower_is_better=lower)
-    judges = judge_outcomes(now.judges, alone, verdict, lower)
+    judges = judge_results(now.judges, alone, verdict, lower)
     rows = make_rows(reader, project, compared, items_of(compared, "flaky")[:NAMED])
     firsts = _read_firsts(reader, project, compared, rows, now_ns)
     return Report(
@@ -991,7 +992,7 @@ def report(reader: Reader, project: str, compared: Compared, page: str, now_ns: 
         runs=now.done,
         wanted=now.items * now.repeats,
         errors=now.errors,
-        word=verdict.word_of(judges.values()) if verdict else "",
+        word=verdict.word_of([judge.word for judge in judges.values()]) if verdict else "",
         judges=judges,
         failures=verdict.failures if verdict else None,
         shared=verdict.shared.counts if verdict and verdict.shared else None,
@@ -1093,7 +1094,7 @@ def _make_verdict(
     return ExperimentVerdict(
         baseline=before,
         word=verdict.word,
-        reasons=list(verdict.reasons),
+        reasons=list_verdict_reasons(verdict),
         judges=make_judges(verdict, dict(numbers), compared.chosen),
         amounts=make_amounts(verdict),
         failures=make_failures(verdict),
@@ -1114,7 +1115,9 @@ def _notes(compared: Compared, kinds: set[bool]) -> list[str]:
     """
     experiment, notes = compared.now, []
     if compared.verdict is not None:
-        kinds |= {judge.is_rate for judge in compared.verdict.judges.values() if judge.candidate}
+        kinds |= {
+            judge.is_rate for judge in compared.verdict.judges.values() if judge.candidate.estimate
+        }
     wanted = experiment.items * experiment.repeats
     if experiment.done < wanted:
         notes.append(

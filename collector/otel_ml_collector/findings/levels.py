@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from otel_ml.counts import write_count
+from otel_ml.statistics.comparison import LEAST_CLUSTERS, RATE_MARGIN, FigureKind
 from otel_ml.statistics.intervals import (
     CONFIDENCE,
     cluster_mean,
@@ -21,12 +22,10 @@ from otel_ml.statistics.slices import (
     FALSE_DISCOVERIES,
     LEAST_SLICE,
     ClusterMoments,
-    FigureKind,
     RestVerdict,
     SliceFigure,
     judge_slices,
 )
-from otel_ml.statistics.verdict import LEAST_CLUSTERS, RATE_MARGIN
 from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.findings.findings import Finding, FindingsQuestion
 from otel_ml_collector.margins import Margins

@@ -15,6 +15,7 @@ from typing import Final, Literal
 from pydantic import Field
 
 from otel_ml.counts import write_count
+from otel_ml.statistics.comparison import Word
 from otel_ml.statistics.rollout import (
     CALLS,
     LEAST_SHARE,
@@ -25,8 +26,8 @@ from otel_ml.statistics.rollout import (
     choose_runs,
     find_rollout,
 )
+from otel_ml.statistics.sentences import name_sentence
 from otel_ml.statistics.slice_changes import find_look
-from otel_ml.statistics.verdict import Word
 from otel_ml_collector import wording
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.errors import BadInput
@@ -619,7 +620,7 @@ class VersionWords:
             if own is not None:
                 worse = self._find_slices(change, where, verdict, changes)
                 release = _describe(
-                    change, verdict, [item for item in worse if item.figure.name == figure]
+                    change, verdict, [item for item in worse if item.figure.subject == figure]
                 ).narrow(figure)
                 sentence = write_release(release) if release.is_worse else ""
                 words[time_ns] = VersionWord(release.is_worse, own.runs, sentence)
@@ -1171,7 +1172,7 @@ def _describe(change: Change, verdict: SidesVerdict, worse: Sequence[WorseSlice]
     """Describe a change by its figures, and the slices for which it is worse."""
     sentence = f"{change.compared}"
     if verdict.first is not None:
-        sentence = f"{verdict.first.name}: {verdict.first.sentence}"
+        sentence = name_sentence(verdict.first)
     of_model = f"model == {quoted(change.model)}"
 
     wheres = [f"{of_model} and {condition}" for condition in change.conditions]
@@ -1183,13 +1184,12 @@ def _describe(change: Change, verdict: SidesVerdict, worse: Sequence[WorseSlice]
     )
     candidate = Side(name=change.name, version=change.version, where=wheres[1], runs=change.runs[1])
     since = {
-        figure.name: to_rfc3339(min((figure.since + 1) * HOUR_NS, change.end_ns))
-        for figure in verdict.figures
-        if figure.since is not None
+        name: to_rfc3339(min((hour + 1) * HOUR_NS, change.end_ns))
+        for name, hour in verdict.since.items()
     }
     worst: dict[str, WorseSlice] = {}
     for item in worse:
-        worst.setdefault(item.figure.name, item)
+        worst.setdefault(item.figure.subject, item)
     figures = [
         ReleaseFigure(
             **figure.model_dump(),

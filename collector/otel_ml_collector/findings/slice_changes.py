@@ -13,8 +13,14 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from otel_ml.statistics.comparison import (
+    LEAST_RUNS,
+    FigureComparison,
+    FigureKind,
+    Method,
+    make_unbounded,
+)
 from otel_ml.statistics.intervals import CONFIDENCE, Estimate
-from otel_ml.statistics.release import FigureVerdict
 from otel_ml.statistics.slice_changes import (
     ChangeVerdict,
     ComparedSlice,
@@ -22,8 +28,7 @@ from otel_ml.statistics.slice_changes import (
     find_look,
     judge_changes,
 )
-from otel_ml.statistics.slices import LEAST_SLICE, ClusterMoments, FigureKind
-from otel_ml.statistics.verdict import LEAST_RUNS, AmountVerdict, JudgeVerdict
+from otel_ml.statistics.slices import LEAST_SLICE, ClusterMoments
 from otel_ml_collector.findings.slice_sums import (
     MOST_READ,
     RUN_NUMBER,
@@ -186,7 +191,7 @@ class WorseSlice:
     """
 
     part: SliceCondition
-    figure: FigureVerdict
+    figure: FigureComparison
     elsewhere: Estimate
     runs: int
 
@@ -225,7 +230,7 @@ def find_worse_slices(
         figure
         for figure in verdict.figures
         # In hours with both versions, some figures have too few runs.
-        if (figure.name in verdict.around_rollout) == is_around_rollout
+        if (figure.subject in verdict.around_rollout) == is_around_rollout
     ]
     if min(sides.counts) < LEAST_RUNS or not figures:
         return []
@@ -270,7 +275,7 @@ def find_worse_slices(
     return [
         WorseSlice(
             parts[change.slice],
-            _write_figure(figures[change.figure], change.verdict),
+            _narrow(figures[change.figure], change.verdict),
             change.verdict.elsewhere,
             change.runs,
         )
@@ -289,20 +294,13 @@ _MEASURES: Final = {
 }
 
 
-def _is_amount(figure: FigureVerdict) -> bool:
-    return isinstance(figure.verdict, AmountVerdict)
+def _is_amount(figure: FigureComparison) -> bool:
+    return figure.kind == "amount"
 
 
-def _find_kind(figure: FigureVerdict) -> FigureKind:
-    if isinstance(figure.verdict, AmountVerdict):
-        return "amount"
-    return "rate" if figure.verdict.is_rate else "score"
-
-
-def _make_column(figure: FigureVerdict, verdict: SidesVerdict, place: int) -> FigureColumn:
+def _make_column(figure: FigureComparison, verdict: SidesVerdict, place: int) -> FigureColumn:
     """Make the column that reads a figure of each run."""
-    kind = _find_kind(figure)
-    name = figure.name
+    kind, name = figure.kind, figure.subject
     if target := verdict.targets.get(name):
         return FigureColumn(name, kind, lower_is_better=False, value=EMPTY, target=target)
     measure = next((own for known, own in _MEASURES.items() if known == name), None)
@@ -311,14 +309,13 @@ def _make_column(figure: FigureVerdict, verdict: SidesVerdict, place: int) -> Fi
     return make_judge_column(name, kind, name, verdict.digests[name], place)
 
 
-def _describe_figure(figure: FigureVerdict, verdict: SidesVerdict) -> ChangedFigure:
-    own = figure.verdict
+def _describe_figure(figure: FigureComparison, verdict: SidesVerdict) -> ChangedFigure:
     return ChangedFigure(
-        name=figure.name,
-        kind=_find_kind(figure),
-        lower_is_better=isinstance(own, AmountVerdict) or own.lower_is_better,
-        margin=own.margin,
-        last_hours=verdict.last_hours.get(figure.name, (None, None)),
+        name=figure.subject,
+        kind=figure.kind,
+        lower_is_better=figure.lower_is_better,
+        margin=figure.margin,
+        last_hours=verdict.last_hours.get(figure.subject, (None, None)),
     )
 
 
@@ -376,34 +373,29 @@ def _choose_values(
     return chosen
 
 
-def _write_figure(figure: FigureVerdict, found: ChangeVerdict) -> FigureVerdict:
-    """Return the verdict on a figure in a slice."""
-    n = f"{found.baseline.n:,}/{found.candidate.n:,}"
-    own = figure.verdict
-    of_slice: JudgeVerdict | AmountVerdict
-    if isinstance(own, AmountVerdict):
-        means = found.baseline.value, found.candidate.value
-        of_slice = replace(own, word="worse", ratio=found.change, n=n, means=means, reasons=[])
-    else:
-        of_slice = replace(
-            own,
-            word="worse",
-            baseline=found.baseline,
-            candidate=found.candidate,
-            difference=found.change,
-            confidence=CONFIDENCE,
-            n=n,
-            reasons=[],
+def _narrow(figure: FigureComparison, found: ChangeVerdict) -> FigureComparison:
+    """Return the comparison of a figure in a slice that is worse."""
+    sides = found.baseline, found.candidate
+    if figure.kind == "amount":
+        sides = (
+            make_unbounded(found.baseline.value, found.baseline),
+            make_unbounded(found.candidate.value, found.candidate),
         )
     return replace(
         figure,
         word="worse",
-        verdict=of_slice,
-        runs=found.candidate.n,
-        needed=None,
-        smallest=None,
-        counts="",
-        missing="",
+        baseline=replace(figure.baseline, estimate=sides[0]),
+        candidate=replace(figure.candidate, estimate=sides[1]),
+        difference=found.change,
+        basis=replace(
+            figure.basis,
+            method=Method.SLICE,
+            confidence=CONFIDENCE,
+            waits_for=1,
+            needed=None,
+            smallest=None,
+            caveats=(),
+        ),
     )
 
 

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from fastapi import Query
 
-from otel_ml.statistics.slices import FAULT_MARGIN, ClusterMoments, FigureKind
+from otel_ml.statistics.comparison import FigureKind
+from otel_ml.statistics.slices import FAULT_MARGIN, ClusterMoments
 from otel_ml_collector.api.parameters import End, Start, Where
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.sql import compile_tests

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from otel_ml.statistics.slices import FigureKind
+from otel_ml.statistics.comparison import FigureKind
 from otel_ml_collector.findings.slice_sums import (
     MOST_READ,
     RUN_NUMBER,

@@ -15,14 +15,8 @@ from pydantic import Field
 
 from otel_ml.counts import write_count
 from otel_ml.statistics import floats
-from otel_ml.statistics.slices import (
-    ClusterMoments,
-    FigureKind,
-    RestVerdict,
-    SliceFigure,
-    judge_slices,
-)
-from otel_ml.statistics.verdict import AMOUNT_MARGIN, Word
+from otel_ml.statistics.comparison import AMOUNT_MARGIN, FigureKind, Word
+from otel_ml.statistics.slices import ClusterMoments, RestVerdict, SliceFigure, judge_slices
 from otel_ml_collector import wording
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.filter.writing import narrow, quoted

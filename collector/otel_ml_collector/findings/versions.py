@@ -12,7 +12,7 @@ from typing import Final, Literal
 from pydantic import Field
 
 from otel_ml.records import ListedExperiment
-from otel_ml.statistics.verdict import Word
+from otel_ml.statistics.comparison import Word
 from otel_ml_collector import wording
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.evaluations.experiments import (

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from otel_ml.counts import write_count
 from otel_ml.statistics.calibration import ConfidenceBin, expect_right
+from otel_ml.statistics.comparison import WORST_FIRST, Word
 from otel_ml.statistics.intervals import Estimate, benjamini_hochberg
 from otel_ml.statistics.truth import (
     AgedBucket,
@@ -27,7 +28,6 @@ from otel_ml.statistics.truth import (
     usual_at,
     usual_course,
 )
-from otel_ml.statistics.verdict import WORST_FIRST, Word
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.filter.sql import compile_where

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from pydantic import Field
 
 from otel_ml.statistics.judge_change import JudgeVersionChange, TwiceJudged, compare_judge_versions
+from otel_ml.statistics.sentences import list_reasons, write_judge_change
 from otel_ml.statistics.verdict import JudgeScore
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.errors import Missing
@@ -136,11 +137,11 @@ def _describe_change(
     answer: JudgeStrictness, change: JudgeVersionChange, judged: int
 ) -> JudgeStrictness:
     """Describe how the versions differ on the runs that both scored."""
-    verdict = change.verdict
+    comparison = change.comparison
     estimates = {
-        "before": verdict.baseline,
-        "after": verdict.candidate,
-        "difference": verdict.difference,
+        "before": comparison.baseline.estimate,
+        "after": comparison.candidate.estimate,
+        "difference": comparison.difference,
         "agreement": change.agreement,
         "kappa": change.kappa
         if change.kappa and change.kappa.value == change.kappa.value
@@ -155,13 +156,13 @@ def _describe_change(
     return answer.model_copy(
         update={
             "word": change.word,
-            "sentence": change.write(f"v{answer.version}", f"v{answer.against}"),
+            "sentence": write_judge_change(change, f"v{answer.version}", f"v{answer.against}"),
             "runs": change.runs,
             "left_out": judged - change.runs,
-            "is_rate": verdict.is_rate,
-            "margin": verdict.margin,
-            "needed": verdict.needed,
-            "reasons": list(verdict.reasons),
+            "is_rate": comparison.is_rate,
+            "margin": comparison.margin,
+            "needed": comparison.basis.needed,
+            "reasons": list_reasons(comparison),
             **{
                 name: estimate and Interval.model_validate(estimate)
                 for name, estimate in estimates.items()

@@ -7,7 +7,7 @@ query. Design record: docs/design/059-measures.md.
 from dataclasses import dataclass
 from typing import Final
 
-from otel_ml.statistics.slices import FigureKind
+from otel_ml.statistics.comparison import FigureKind
 from otel_ml_collector.store.amounts import RunAmounts
 from otel_ml_collector.store.runs import write_nothing
 from otel_ml_collector.store.sql import Sql

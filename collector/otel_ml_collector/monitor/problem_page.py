@@ -10,8 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from otel_ml.counts import write_number
-from otel_ml.statistics.slices import FigureKind
-from otel_ml.statistics.verdict import Word
+from otel_ml.statistics.comparison import FigureKind, Word
 from otel_ml_collector import wording
 from otel_ml_collector.access import ANNOTATE, access_of
 from otel_ml_collector.api.parameters import FromReader

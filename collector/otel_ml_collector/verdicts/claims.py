@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from otel_ml.counts import write_number
+from otel_ml.statistics.comparison import decide
 from otel_ml.statistics.intervals import Estimate
-from otel_ml.statistics.verdict import decide
 from otel_ml_collector import wording
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.verdicts.verdicts import Interval

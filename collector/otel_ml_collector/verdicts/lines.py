@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from otel_ml.statistics.slices import FigureKind
-from otel_ml.statistics.verdict import FAILED_CALLS, Word
+from otel_ml.statistics.comparison import FAILED_CALLS, FigureKind, Word
 from otel_ml_collector import wording
 from otel_ml_collector.price import write_cost
 from otel_ml_collector.verdicts.claims import write_bounds as write_bounds_of

@@ -12,17 +12,22 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from otel_ml.statistics import floats
-from otel_ml.statistics.release import FigureSums, FigureVerdict, judge_release
-from otel_ml.statistics.sequence import CellKey, Moments, Pair
-from otel_ml.statistics.verdict import (
+from otel_ml.statistics.comparison import (
     AMOUNT_MARGIN,
     LEAST_RUNS,
     WORST_FIRST,
-    AmountVerdict,
-    JudgeVerdict,
+    Caveat,
+    CaveatKind,
+    FigureComparison,
+    Method,
+    Unit,
     Word,
-    write_versions,
+    leave_out,
 )
+from otel_ml.statistics.release import FigureSums, count_compared, find_onset, judge_release
+from otel_ml.statistics.sentences import name_sentence
+from otel_ml.statistics.sequence import CellKey, Moments, Pair
+from otel_ml.statistics.verdict import AMOUNT_UNITS
 from otel_ml_collector.filter.sql import compile_tests, compile_where
 from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.margins import Margins
@@ -51,7 +56,6 @@ from otel_ml_collector.verdicts.verdicts import (
     FigureChange,
     RecordedChange,
     choose_versions,
-    leave_out,
     make_figure_change,
     make_recorded_change,
 )
@@ -95,9 +99,10 @@ class SidesVerdict:
         first: The figure that decides; None if both sides have no figure in common.
         figures: The figures, worst first.
         digests: By judge, the digest of the version that counts.
-        unlike: Figures that are not compared, each with the reason. For example, no version of the
-            judge scored both sets of runs.
+        unlike: Figures that are not compared, by name. For example, no version of the judge scored
+            both sets of runs.
         targets: Prediction targets, by the name of their figure.
+        since: Hours from which figures were worse, by the name of the figure.
         on_request: Judges whose scores of requests are counted, too.
         last_hours: Last hours of which the ground truth of a figure counts, of the baseline and of
             the candidate, by the name of the figure. None for all hours.
@@ -113,10 +118,10 @@ class SidesVerdict:
     """
 
     word: Word
-    first: FigureVerdict | None
-    figures: Sequence[FigureVerdict]
+    first: FigureComparison | None
+    figures: Sequence[FigureComparison]
     digests: Mapping[str, str]
-    unlike: Mapping[str, str]
+    unlike: Mapping[str, FigureComparison]
     numbers: Numbers
     tag: str
     share: float
@@ -125,24 +130,20 @@ class SidesVerdict:
     targets: Mapping[str, str] = field(default_factory=dict)
     around_rollout: Sequence[str] = ()
     on_request: Collection[str] = frozenset()
+    since: Mapping[str, int] = field(default_factory=dict)
     last_hours: Mapping[str, tuple[int | None, int | None]] = field(default_factory=dict)
 
     def describe(self) -> list[FigureChange]:
         """Describe the figures, worst first."""
-        changes = [self.describe_figure(figure) for figure in self.figures]
-        for judge, reason in self.unlike.items():
-            change = leave_out(judge, reason)
-            change.target = self.targets.get(judge, "")
-            changes.append(change)
-        return changes
+        return [self.describe_figure(figure) for figure in (*self.figures, *self.unlike.values())]
 
-    def describe_figure(self, figure: FigureVerdict) -> FigureChange:
+    def describe_figure(self, figure: FigureComparison) -> FigureChange:
         """Describe one figure, of all runs or of a slice."""
-        digest = self.digests.get(figure.name, "")
-        number = self.numbers.get((figure.name, digest, ""))
+        digest = self.digests.get(figure.subject, "")
+        number = self.numbers.get((figure.subject, digest, ""))
         change = make_figure_change(figure, digest, number)
-        change.target = self.targets.get(figure.name, "")
-        change.on_request = figure.name in self.on_request
+        change.target = self.targets.get(figure.subject, "")
+        change.on_request = figure.subject in self.on_request
         return change
 
     @property
@@ -150,7 +151,7 @@ class SidesVerdict:
         """The verdict on chosen runs."""
         sentence = "no recorded runs of both"
         if self.first is not None:
-            sentence = f"{self.first.name}: {self.first.sentence}"
+            sentence = name_sentence(self.first)
         return make_recorded_change(self.word, sentence, self.describe())
 
 
@@ -261,7 +262,7 @@ def _judge_rows(
     """
     sides = read.sides
     figures, judges = _make_all_figures(read)
-    unlike, digests = {**judges.unlike}, {**judges.digests}
+    unlike, digests = {figure.subject: figure for figure in judges.unlike}, {**judges.digests}
     scarce = {figure.name for figure in figures if _is_scarce(figure, is_hourly=True)}
     around = (
         _make_rollout_figures(scarce | unlike.keys(), read_rollout) if sides.is_hourly else None
@@ -269,9 +270,11 @@ def _judge_rows(
     if around is not None:
         names = {figure.name for figure in around.figures}
         figures = [figure for figure in figures if figure.name not in names]
-        unlike = {name: reason for name, reason in unlike.items() if name not in names}
+        unlike = {name: figure for name, figure in unlike.items() if name not in names}
         digests |= {name: digest for name, digest in around.digests.items() if name in names}
-    sharing = None if around is None else len(figures) + len(around.figures)
+    sharing = count_compared(figures, is_hourly=sides.is_hourly)
+    if around is not None:
+        sharing = len(figures) + len(around.figures)
     judged = judge_release(
         figures,
         *sides.names,
@@ -290,7 +293,7 @@ def _judge_rows(
     if first is not None and first.word == "not enough data":
         watched = [item for item in deciding if item.word == "not enough data"]
         # Figures with a direction come first, then the one that needs the most runs.
-        first = max(watched, key=lambda entry: (entry.has_direction, entry.needed or 0))
+        first = max(watched, key=lambda entry: (entry.has_direction, entry.basis.needed or 0))
     return SidesVerdict(
         word="not enough data" if first is None else first.word,
         first=first,
@@ -304,11 +307,30 @@ def _judge_rows(
         counts=sides.counts,
         targets={outcome.figure: outcome.target for outcome, _ in read.outcomes},
         on_request=_find_request_judges(read.rows),
+        since=_find_onsets(verdicts, figures, sharing, is_hourly=sides.is_hourly)
+        | _find_onsets(verdicts, around.figures if around else [], sharing),
         last_hours={
             **_find_all_last_hours(read),
             **({} if around is None else around.last_hours),
         },
     )
+
+
+def _find_onsets(
+    compared: Sequence[FigureComparison],
+    figures: Sequence[FigureSums],
+    sharing: int,
+    *,
+    is_hourly: bool = False,
+) -> dict[str, int]:
+    """Find the hour from which each figure that is worse was worse."""
+    worse = {figure.subject for figure in compared if figure.word == "worse"}
+    onsets = {
+        figure.name: find_onset(figure, is_hourly=is_hourly, sharing=sharing)
+        for figure in figures
+        if figure.name in worse
+    }
+    return {name: hour for name, hour in onsets.items() if hour is not None}
 
 
 def _find_request_judges(rows: Sequence[Row]) -> frozenset[str]:
@@ -320,12 +342,13 @@ def _find_request_judges(rows: Sequence[Row]) -> frozenset[str]:
 def _make_all_figures(read: _SideRows) -> "tuple[list[FigureSums], _JudgesOfSides]":
     """Make the figures of the rows and of ground truth."""
     figures, judges = _make_figures(read)
-    unlike = {**judges.unlike}
+    unlike = [*judges.unlike]
     for outcome, rows in read.outcomes:
-        figure, reason = _make_outcome_figure(outcome, rows, read.sides)
-        figures += [figure] if figure is not None else []
-        if reason:
-            unlike[outcome.figure] = reason
+        figure = _make_outcome_figure(outcome, rows, read.sides)
+        if isinstance(figure, FigureSums):
+            figures.append(figure)
+        elif figure is not None:
+            unlike.append(figure)
     if read.share < 1:
         figures = [replace(figure, counted="sampled runs") for figure in figures]
     return figures, replace(judges, unlike=unlike)
@@ -384,8 +407,8 @@ def _make_rollout_figures(
 
 
 def _choose_deciding(
-    verdicts: Sequence[FigureVerdict], is_reversed: bool
-) -> Sequence[FigureVerdict]:
+    verdicts: Sequence[FigureComparison], is_reversed: bool
+) -> Sequence[FigureComparison]:
     """Choose the figures that decide, the worst for the newer side first.
 
     Any figure can make the newer side worse. Else judges decide. Errors and missing outputs count
@@ -393,20 +416,19 @@ def _choose_deciding(
     must not help it. Latency, tokens and cost never make it better.
     """
     worse = [figure for figure in verdicts if _mirror(figure.word, is_reversed) == "worse"]
-    rated = [figure for figure in verdicts if not isinstance(figure.verdict, AmountVerdict)]
+    rated = [figure for figure in verdicts if figure.kind != "amount"]
     judges = [
         figure
         for figure in rated
-        if figure.name not in (ERRORS, MISSING) or _may_have_risen(figure, is_reversed)
+        if figure.subject not in (ERRORS, MISSING) or _may_have_risen(figure, is_reversed)
     ]
-    has_judge = any(figure.name not in (ERRORS, MISSING) for figure in rated)
+    has_judge = any(figure.subject not in (ERRORS, MISSING) for figure in rated)
     return worse or (judges if has_judge else rated) or verdicts
 
 
-def _may_have_risen(share: FigureVerdict, is_reversed: bool) -> bool:
+def _may_have_risen(share: FigureComparison, is_reversed: bool) -> bool:
     """Whether the newer side has more errors or missing outputs, with an open verdict."""
-    difference = share.verdict.difference if isinstance(share.verdict, JudgeVerdict) else None
-    rise = 1.0 if difference is None else difference.value
+    rise = 1.0 if share.difference is None else share.difference.value
     return share.word == "not enough data" and (-rise if is_reversed else rise) > 0
 
 
@@ -418,11 +440,10 @@ def _mirror(word: Word, is_reversed: bool) -> Word:
     return mirrored.get(word, word)
 
 
-def _order(verdict: FigureVerdict, is_reversed: bool) -> tuple[int, bool, float, str]:
+def _order(verdict: FigureComparison, is_reversed: bool) -> tuple[int, bool, float, str]:
     """Order figures by word; quality and errors come before latency, tokens and cost."""
-    is_amount = isinstance(verdict.verdict, AmountVerdict)
     place = WORST_FIRST.index(_mirror(verdict.word, is_reversed))
-    return place, is_amount, -verdict.strength, verdict.name
+    return place, verdict.kind == "amount", -verdict.strength, verdict.subject
 
 
 def compare_filters(
@@ -574,7 +595,7 @@ class _JudgesOfSides:
     """The versions of judges that count, see `SidesVerdict`."""
 
     digests: Mapping[str, str]
-    unlike: Mapping[str, str]
+    unlike: Sequence[FigureComparison]
     numbers: Numbers
 
 
@@ -605,7 +626,7 @@ def _make_figures(
     numbers = version_numbers(
         reader, project, "judge", {item for own in versions_of for item in own}
     )
-    digests, unlike = dict[str, str](), dict[str, str]()
+    digests, unlike = dict[str, str](), list[FigureComparison]()
     for judge, chosen in sorted(choose_versions(versions_of, numbers).items())[:_MOST_JUDGES]:
         for kind in (_PASSED, _SCORED):
             digest = next(iter(chosen))
@@ -616,7 +637,8 @@ def _make_figures(
         # Labels of reviewers have no version, and only some runs are labelled: that needs no
         # remark.
         if judge not in digests and any(digest for side in versions_of for digest in side[judge]):
-            unlike[judge] = _explain_unlike(*(side[judge] for side in versions_of))
+            caveat = _explain_unlike(*(sorted(side[judge]) for side in versions_of))
+            unlike.append(leave_out(judge, Unit.SCORE, caveat, method=Method.SEQUENTIAL))
     scored = [figure.name for figure in figures if figure.kind == "score"]
     lower = find_lower_judges(reader, project, scored)
     figures = [
@@ -658,32 +680,32 @@ def _pair_cells(cells: Mapping[CellKey, Sequence[Moments]]) -> dict[CellKey, Pai
     return {key: (cell[0], cell[1]) for key, cell in cells.items()}
 
 
-def _explain_unlike(before: Collection[str], after: Collection[str]) -> str:
+def _explain_unlike(before: Sequence[str], after: Sequence[str]) -> Caveat:
     """Explain why a judge is not compared, by the digests of its versions on both sides."""
-    for side, digests in (("baseline", before), ("candidate", after)):
+    for side, digests in enumerate((before, after)):
         if not digests:
-            return f"the judge has not scored the {side} yet"
-    return write_versions(before, after)
+            return Caveat(CaveatKind.NOT_SCORED, side)
+    return Caveat(CaveatKind.OTHER_VERSION, versions=(before, after))
 
 
 def make_figure(name: str, kind: str, cells: Mapping[CellKey, Pair]) -> FigureSums:
     """Make a figure of its sums on both sides."""
-    if kind in (ERRORS, MISSING, _PASSED):
-        return FigureSums(
-            name=name,
-            kind="rate",
-            cells=cells,
-            lower_is_better=kind != _PASSED,
-            passing={ERRORS: "fail", MISSING: "have no output"}.get(kind, "pass"),
-            counted=COUNTED.get(name, SCORED_RUNS),
-        )
     return FigureSums(
         name=name,
-        kind="score" if kind == _SCORED else "amount",
+        unit=_FIGURE_UNITS[kind],
         cells=cells,
-        lower_is_better=kind != _SCORED,
+        lower_is_better=kind not in (_PASSED, _SCORED),
         counted=COUNTED.get(name, SCORED_RUNS),
     )
+
+
+_FIGURE_UNITS: Final = {
+    _PASSED: Unit.PASSES,
+    _SCORED: Unit.SCORE,
+    ERRORS: Unit.ERROR_SHARE,
+    MISSING: Unit.MISSING_SHARE,
+    **AMOUNT_UNITS,
+}
 
 
 def _find_all_last_hours(read: _SideRows) -> dict[str, tuple[int | None, int | None]]:
@@ -709,11 +731,17 @@ def _find_last_hours(rows: Sequence[Row], sides: Sides) -> tuple[int | None, int
 
 def _make_outcome_figure(
     outcome: Outcome, rows: Sequence[Row], sides: Sides
-) -> tuple[FigureSums | None, str]:
-    """Make the figure of a prediction target, or explain why it is not compared."""
+) -> FigureSums | FigureComparison | None:
+    """Make the figure of a prediction target, or explain why it is not compared.
+
+    None if neither side has ground truth.
+    """
     shares = [_find_coverage([row for row in rows if row["is_before"] == it]) for it in (1, 0)]
     if not any(shares):
-        return None, ""
+        return None
+    unit = Unit.ACCURACY
+    if outcome.kind == "score":
+        unit = Unit.MEAN_ERROR if outcome.lower_is_better else Unit.SCORE
     last_hours = _find_last_hours(rows, sides)
     kept = [
         row
@@ -725,17 +753,16 @@ def _make_outcome_figure(
         _add_cell(cells, row)
     pairs = _pair_cells(cells)
     if not all(any(pair[side].runs for pair in pairs.values()) for side in (0, 1)):
-        return None, _explain_coverage((shares[0], shares[1]), sides.names)
-    figure = FigureSums(
+        caveat = Caveat(CaveatKind.LITTLE_TRUTH, numbers=(shares[0], shares[1]))
+        names = sides.names
+        return leave_out(outcome.figure, unit, caveat, method=Method.SEQUENTIAL, names=names)
+    return FigureSums(
         name=outcome.figure,
-        kind=outcome.kind,
+        unit=unit,
         cells=pairs,
         lower_is_better=outcome.lower_is_better,
-        passing="are right",
-        noun="mean error" if outcome.lower_is_better else "mean",
         counted=RUNS_WITH_TRUTH,
     )
-    return figure, ""
 
 
 def _find_coverage(rows: Sequence[Row]) -> float:
@@ -754,16 +781,6 @@ def _find_last_covered(rows: Sequence[Row], least: float) -> int:
         if known >= least * runs:
             last = row["hour"]
     return last
-
-
-def _explain_coverage(shares: tuple[float, float], names: tuple[str, str]) -> str:
-    """Explain that ground truth is missing, by its share on both sides."""
-    before, now = (
-        f"{100 * share:.0f} % of runs with {name}" if name else f"{100 * share:.0f} %"
-        for share, name in zip(shares, names, strict=True)
-    )
-    now = now.replace(" of runs", "")
-    return f"ground truth for {before} and {now}; a comparison needs about as much for both"
 
 
 def read_judged(reader: Reader, project: str, where: str) -> tuple[list[Row], list[Row], str]:

@@ -6,15 +6,11 @@ from typing import Annotated, Final, Protocol
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
+from otel_ml.statistics.comparison import FAILED_CALLS, WORST_FIRST, FigureComparison, Word
 from otel_ml.statistics.intervals import Estimate
-from otel_ml.statistics.release import FALSE_WORDS, FigureVerdict
-from otel_ml.statistics.verdict import (
-    FAILED_CALLS,
-    WORST_FIRST,
-    AmountVerdict,
-    Verdict,
-    Word,
-)
+from otel_ml.statistics.release import FALSE_WORDS
+from otel_ml.statistics.sentences import list_reasons, write_sentence
+from otel_ml.statistics.verdict import Verdict
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.store.versions import Numbers
 from otel_ml_collector.wording import numbered
@@ -209,75 +205,33 @@ class FigureChange(AnswerBody):
     )
 
 
-def make_figure_change(figure: FigureVerdict, digest: str, number: int | None) -> FigureChange:
-    """Describe the change of a figure, such as latency, for the API and for pages.
+def make_figure_change(
+    figure: FigureComparison, digest: str = "", number: int | None = None
+) -> FigureChange:
+    """Describe the comparison of a figure, such as latency, for the API and for pages.
 
     Args:
-        figure: The name of the figure, its values in both sets of runs, and the verdict on it.
+        figure: The comparison.
         digest: Digest of the judge's version. Empty if the figure is not from a judge.
         number: Number of the judge's version. None if the figure is not from a judge.
     """
-    verdict = figure.verdict
-    change = verdict.ratio if isinstance(verdict, AmountVerdict) else verdict.difference
-    baseline, candidate = _list_sides(figure)
     return FigureChange(
-        name=figure.name,
+        name=figure.subject,
         judge_version=digest,
         judge_number=number,
         word=figure.word,
-        sentence=figure.sentence,
-        is_rate=not isinstance(verdict, AmountVerdict) and verdict.is_rate,
-        lower_is_better=isinstance(verdict, AmountVerdict) or verdict.lower_is_better,
-        baseline=baseline,
-        candidate=candidate,
-        difference=_interval_of(change),
-        margin=verdict.margin,
-        detectable=None if isinstance(verdict, AmountVerdict) else verdict.detectable,
-        reasons=[*verdict.reasons],
+        sentence=write_sentence(figure),
+        is_rate=figure.is_rate,
+        lower_is_better=figure.lower_is_better,
+        baseline=_interval_of(figure.baseline.estimate),
+        candidate=_interval_of(figure.candidate.estimate),
+        difference=_interval_of(figure.difference),
+        margin=figure.margin,
+        detectable=None if figure.kind == "amount" else figure.detectable,
+        reasons=list_reasons(figure),
         runs=figure.runs,
-        needed=figure.needed,
-        smallest=figure.smallest,
-    )
-
-
-def _list_sides(figure: FigureVerdict) -> tuple[Interval | None, Interval | None]:
-    """Return the values of baseline and candidate; latency in ms, without bounds."""
-    verdict = figure.verdict
-    if not isinstance(verdict, AmountVerdict):
-        return _interval_of(verdict.baseline), _interval_of(verdict.candidate)
-    return _list_means(verdict)
-
-
-def _list_means(verdict: AmountVerdict) -> tuple[Interval | None, Interval | None]:
-    """Return the geometric means of both sides, without bounds."""
-    if verdict.means is None:
-        return None, None
-    ratio = verdict.ratio
-    before, now = (
-        Interval(value=mean, low=None, high=None, n=size, clusters=ratio.clusters)
-        for mean, size in zip(verdict.means, verdict.sizes or (ratio.n, ratio.n), strict=True)
-    )
-    return before, now
-
-
-def leave_out(judge: str, reason: str) -> FigureChange:
-    """Describe a judge that is not compared, with the reason."""
-    return FigureChange(
-        name=judge,
-        judge_version="",
-        word="not enough data",
-        sentence=reason,
-        is_rate=False,
-        lower_is_better=False,
-        baseline=None,
-        candidate=None,
-        difference=None,
-        margin=0.0,
-        detectable=None,
-        reasons=[reason],
-        runs=0,
-        needed=None,
-        smallest=None,
+        needed=figure.basis.needed,
+        smallest=figure.basis.smallest,
     )
 
 
@@ -303,24 +257,14 @@ def make_recorded_change(
     shares: dict[str, FailureChange] = {}
     judges, amounts = list[JudgeChange](), list[AmountChange]()
     for figure in figures:
-        facts = figure.model_dump(exclude={"judge_version", "judge_number", "runs", "smallest"})
         if figure.name in (ERRORS, MISSING):
             sides = (figure.baseline, figure.candidate)
             if any(side.value for side in sides if side is not None):
-                shares[figure.name] = FailureChange.model_validate(facts)
+                shares[figure.name] = _make_failure_change(figure)
         elif figure.name in AMOUNT_FIGURES:
-            amounts.append(AmountChange.model_validate({**facts, "ratio": facts["difference"]}))
+            amounts.append(_make_amount_change(figure))
         else:
-            judges.append(
-                JudgeChange.model_validate(
-                    {
-                        **facts,
-                        "judge": figure.name,
-                        "digest": figure.judge_version,
-                        "version": figure.judge_number,
-                    }
-                )
-            )
+            judges.append(_make_judge_change(figure))
     return RecordedChange(
         word=word,
         sentence=sentence,
@@ -329,6 +273,21 @@ def make_recorded_change(
         failures=shares.get(ERRORS),
         missing=shares.get(MISSING),
     )
+
+
+def _make_judge_change(figure: FigureChange) -> JudgeChange:
+    facts = figure.model_dump(exclude={"judge_version", "judge_number", "runs", "smallest", "name"})
+    version = {"digest": figure.judge_version, "version": figure.judge_number}
+    return JudgeChange.model_validate({**facts, **version, "judge": figure.name})
+
+
+def _make_failure_change(figure: FigureChange) -> FailureChange:
+    return FailureChange.model_validate(figure.model_dump())
+
+
+def _make_amount_change(figure: FigureChange) -> AmountChange:
+    facts = figure.model_dump()
+    return AmountChange.model_validate({**facts, "ratio": facts["difference"]})
 
 
 class JudgedSides(Protocol):
@@ -379,42 +338,28 @@ def find_worst(comparison: JudgedSides) -> tuple[Word, str, float] | None:
     return min(changes, key=lambda entry: (WORST_FIRST.index(entry[0]), -entry[2]), default=None)
 
 
-# Fields that a verdict and an answer of the API share.
-_CHANGE_FIELDS: Final = JudgeChange.model_fields.keys() - {
-    "version",
-    "digest",
-    "target",
-    "on_request",
-}
-
-
 def make_judges(
     verdict: Verdict, numbers: Numbers, chosen: Mapping[str, Collection[str]]
 ) -> list[JudgeChange]:
     """Describe the change for each judge, with the judge version that was chosen."""
     changes = []
     for name, judge in verdict.judges.items():
-        facts = {field: getattr(judge, field) for field in _CHANGE_FIELDS}
         digest = next(iter(chosen[name])) if len(chosen[name]) == 1 else ""
-        version = numbers.get((name, digest, ""))
-        changes.append(JudgeChange(version=version, digest=digest, **facts))
+        changes.append(
+            _make_judge_change(make_figure_change(judge, digest, numbers.get((name, digest, ""))))
+        )
     return changes
 
 
 def make_failures(verdict: Verdict) -> FailureChange | None:
     """Describe the change of the share of failed calls. None if no call failed."""
     failures = verdict.failures
-    return None if failures is None else FailureChange.model_validate(failures)
+    return None if failures is None else _make_failure_change(make_figure_change(failures))
 
 
 def make_amounts(verdict: Verdict) -> list[AmountChange]:
     """Describe the changes in latency, tokens and cost."""
-    return [
-        AmountChange.model_validate(amount).model_copy(
-            update=dict(zip(("baseline", "candidate"), _list_means(amount), strict=True))
-        )
-        for amount in verdict.amounts.values()
-    ]
+    return [_make_amount_change(make_figure_change(amount)) for amount in verdict.amounts.values()]
 
 
 def choose_versions(

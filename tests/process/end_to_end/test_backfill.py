@@ -96,7 +96,7 @@ def test_shown_before_it_is_written(
     with Reader(project, endpoint=collector.endpoint) as reader:
         change = client.judge(reader.runs('model == "answer"'), SECOND)
     assert change.change is not None
-    assert change.change.verdict.difference == newcombe_paired(20, 10, 0, 30)
+    assert change.change.comparison.difference == newcombe_paired(20, 10, 0, 30)
     assert change.change.table == {(True, True): 20, (True, False): 10, (False, False): 30}
     assert [run.turn for run in change.flips] == ["to fail"] * 10
     assert str(change).splitlines()[1] == (

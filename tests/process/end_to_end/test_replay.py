@@ -24,6 +24,7 @@ from otel_ml.experiments.replay import plan_replay
 from otel_ml.experiments.result import Result
 from otel_ml.judges.ready import as_judge
 from otel_ml.reader import Reader
+from otel_ml.statistics.sentences import write_sentence
 from tests.support.collector import CollectorProcess
 from tests.support.sampling import at_night, sampled
 from tests.support.waiting import run_other_tasks, wait_until
@@ -69,7 +70,7 @@ def page_says_the_same(client: Client, collector: CollectorProcess, result: Resu
     assert told["verdict"]["word"] == result.verdict
     assert told["verdict"]["baseline"]["run_id"] == "recorded"
     assert (told["verdict"]["failures"] or {}).get("sentence") == (
-        result.failures.sentence if result.failures else None
+        write_sentence(result.failures) if result.failures else None
     )
     assert told["verdict"]["regressions"] == len(result.regressions)
     [judge] = told["verdict"]["judges"]

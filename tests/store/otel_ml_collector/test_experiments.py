@@ -11,6 +11,7 @@ from urllib.parse import quote
 import orjson
 import pytest
 
+from otel_ml.statistics.sentences import write_sentence
 from otel_ml.statistics.verdict import JudgeScore, ScoredRun, compare_items, estimate_judges
 from otel_ml_collector.datasets.history import choose_last
 from otel_ml_collector.evaluations.experiments import find_experiment, find_experiments
@@ -214,7 +215,7 @@ def test_verdict_is_that_of_the_statistics(service: Service) -> None:
     )
     verdict, [judge] = found["verdict"], found["verdict"]["judges"]
     assert (verdict["word"], judge["word"]) == (wanted.word, wanted.judges["exact"].word)
-    assert judge["sentence"] == wanted.judges["exact"].sentence
+    assert judge["sentence"] == write_sentence(wanted.judges["exact"])
     assert numbers(judge["difference"]) == tuple(
         asdict(wanted.judges["exact"].difference or FIRST).values()
     )
@@ -222,7 +223,7 @@ def test_verdict_is_that_of_the_statistics(service: Service) -> None:
     [latency] = verdict["amounts"]
     assert latency["name"] == "latency"
     assert numbers(latency["ratio"]) == pytest.approx(
-        tuple(asdict(wanted.amounts["latency"].ratio).values())
+        tuple(asdict(wanted.amounts["latency"].difference or FIRST).values())
     )
     assert (verdict["common"], verdict["new"], verdict["gone"]) == (ITEMS, 0, 0)
     assert (verdict["regressions"], verdict["fixed"]) == (len(wanted.regressions), 0)
@@ -711,14 +712,20 @@ def test_counted_in_the_store(
     words = " clusters by " if cluster else " sessions"
     assert all((words in one["sentence"]) == bool(by) for one in verdict["judges"])
     assert {one["judge"]: one["sentence"] for one in verdict["judges"]} == {
-        judge: one.sentence for judge, one in wanted.judges.items()
+        judge: write_sentence(one) for judge, one in wanted.judges.items()
     }
     for one in verdict["judges"]:
         known = wanted.judges[one["judge"]]
-        for name in ("baseline", "candidate", "difference"):
-            assert numbers(one[name]) == tuple(asdict(getattr(known, name)).values())
+        estimates = {
+            "baseline": known.baseline.estimate,
+            "candidate": known.candidate.estimate,
+            "difference": known.difference,
+        }
+        for name, estimate in estimates.items():
+            assert numbers(one[name]) == tuple(asdict(estimate or FIRST).values())
     assert {one["name"]: numbers(one["ratio"]) for one in verdict["amounts"]} == {
-        name: tuple(asdict(one.ratio).values()) for name, one in wanted.amounts.items()
+        name: tuple(asdict(one.difference or FIRST).values())
+        for name, one in wanted.amounts.items()
     }
     assert {
         (one["tag"], one["value"], one["judge"]): numbers(one["difference"])

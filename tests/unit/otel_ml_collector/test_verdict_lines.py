@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from otel_ml.statistics.verdict import Word
+from otel_ml.statistics.comparison import Word
 from otel_ml_collector.verdicts.lines import make_banner, quote_judge, versus_lines
 from otel_ml_collector.verdicts.verdicts import (
     AmountChange,

@@ -62,9 +62,9 @@ def test_each_value_as_if_alone(store: Store, project: str, turns: int) -> None:
         alone = compare_filters(store.reader, project, old, new, window)
         together = verdicts[f"client={client}"]
         assert (together.counts, together.word) == (alone.counts, alone.word)
-        assert [figure.name for figure in together.figures] == [
-            figure.name for figure in alone.figures
+        assert [figure.subject for figure in together.figures] == [
+            figure.subject for figure in alone.figures
         ]
         assert together.first is not None
         assert alone.first is not None
-        assert together.first.verdict == alone.first.verdict
+        assert together.first == alone.first

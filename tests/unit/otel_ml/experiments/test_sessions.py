@@ -16,8 +16,9 @@ from otel_ml.experiments.compare import (
 )
 from otel_ml.experiments.rows import ItemRun
 from otel_ml.judges.answer import Judgement
+from otel_ml.statistics.comparison import FigureComparison
 from otel_ml.statistics.intervals import Estimate, newcombe_paired
-from otel_ml.statistics.verdict import JudgeVerdict
+from otel_ml.statistics.sentences import write_sentence
 
 SIZES = (1, 2, 3, 9, 4, 4, 7, 1, 1, 12, 5, 6, 2, 8)
 
@@ -39,7 +40,7 @@ def runs_of(values: Sequence[float], sessions: Sequence[str], tags: str = "") ->
 
 def judged(
     before: list[ItemRun], after: list[ItemRun], how: ComparisonOptions = ALIKE
-) -> JudgeVerdict:
+) -> FigureComparison:
     return verdict_of(after, before, how).judges["close"]
 
 
@@ -67,7 +68,7 @@ def test_sessions_are_clusters() -> None:
     model = sm.OLS(np.subtract(after, before), np.ones(len(sessions)))
     fitted = model.fit(cov_type="cluster", cov_kwds={"groups": sessions}, use_t=True)
     assert bounds(found.difference) == exactly(fitted.params[0], *fitted.conf_int()[0])
-    assert "120 items in 24 sessions" in found.sentence
+    assert "120 items in 24 sessions" in write_sentence(found)
     alone = estimate_alone(runs_of(after, sessions), ALIKE)["close"].value
     fitted = sm.OLS(after, np.ones(len(sessions))).fit(
         cov_type="cluster", cov_kwds={"groups": sessions}, use_t=True
@@ -102,11 +103,11 @@ def test_a_named_cluster_wins() -> None:
     given = runs_of(before, sessions), runs_of(after, sessions)
     by = 'tags["third"]'
     found = judged(*given, ComparisonOptions(cluster=cluster_of(by), chosen={"cluster": by}))
-    assert found.sentence.endswith(f"120 items in 40 clusters by {by})")
+    assert write_sentence(found).endswith(f"120 items in 40 clusters by {by})")
     thirds = [f"{place % 40}" for place in range(120)]
     assert found.difference == judged(runs_of(before, thirds), runs_of(after, thirds)).difference
     alone = judged(*given, ComparisonOptions(cluster=lambda run: run.item))
-    assert alone.sentence.endswith("120 items)")
+    assert write_sentence(alone).endswith("120 items)")
     bare = [""] * 120
     assert alone == judged(runs_of(before, bare), runs_of(after, bare))
 
@@ -127,4 +128,4 @@ def test_sessions_of_one_item() -> None:
     ]
     found = verdict_of(sides[1], sides[0], ALIKE).judges["exact"]
     assert found.difference == newcombe_paired(30, 20, 0, 10)
-    assert found.sentence.endswith("60 items in 60 sessions)")
+    assert write_sentence(found).endswith("60 items in 60 sessions)")

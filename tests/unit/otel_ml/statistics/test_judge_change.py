@@ -9,8 +9,10 @@ import pytest
 from statsmodels.stats.inter_rater import cohens_kappa
 
 from otel_ml.statistics.agreement import kappa_of_clusters
+from otel_ml.statistics.comparison import Direction
 from otel_ml.statistics.intervals import newcombe_paired
 from otel_ml.statistics.judge_change import TwiceJudged, compare_judge_versions
+from otel_ml.statistics.sentences import write_judge_change
 from otel_ml.statistics.verdict import JudgeScore, ScoredRun, compare_items
 from tests.support.examples import examples
 
@@ -28,10 +30,10 @@ def test_stricter() -> None:
     """The sentence has the size and interval of the change, and the flips in each direction."""
     change = compare_judge_versions(pairs(CELLS))
     expected = newcombe_paired(140, 25, 3, 72)
-    assert change.verdict.difference == expected
+    assert change.comparison.difference == expected
     assert change.word == "stricter"
     assert (change.to_fail, change.to_pass, change.runs) == (25, 3, 240)
-    assert change.write("v2", "v1") == (
+    assert write_judge_change(change, "v2", "v1") == (
         "v2 is stricter: 60 % pass, 69 % with v1. 25 of 240 runs flip to fail, 3 to pass "
         "(pass rate 9 pts lower; 95 % interval: 5 to 13 pts; κ 0.75)"
     )
@@ -54,10 +56,10 @@ def test_runs_of_one_trace_hang_together() -> None:
     clustered = [replace(one, cluster=f"trace {place // 8}") for place, one in enumerate(told)]
     change = compare_judge_versions(clustered)
     alone = compare_judge_versions(told)
-    assert change.verdict.difference is not None
-    assert alone.verdict.difference is not None
-    assert change.verdict.difference.low < alone.verdict.difference.low
-    assert "30 clusters" in change.sentence
+    assert change.comparison.difference is not None
+    assert alone.comparison.difference is not None
+    assert change.comparison.difference.low < alone.comparison.difference.low
+    assert "30 clusters" in write_judge_change(change, "v2", "v1")
 
 
 def test_turned_round_is_more_lenient() -> None:
@@ -85,8 +87,8 @@ def test_scores_alone() -> None:
     ]
     change = compare_judge_versions(said)
     assert (change.word, change.agreement, change.kappa) == ("lower", None, None)
-    assert change.verdict.difference is not None
-    assert change.verdict.difference.value == pytest.approx(-0.5)
+    assert change.comparison.difference is not None
+    assert change.comparison.difference.value == pytest.approx(-0.5)
 
 
 def test_errors_are_no_words() -> None:
@@ -152,8 +154,8 @@ def test_counted_clusters_as_items() -> None:
 
     expected = compare_items(runs("before"), runs("after")).judges["judge"]
     change = compare_judge_versions(twice)
-    assert "55 clusters" in change.sentence
-    assert change.verdict == replace(expected, directions=("more lenient", "stricter"))
+    assert "55 clusters" in write_judge_change(change, "v2", "v1")
+    assert change.comparison == replace(expected, direction=Direction.NONE)
     assert change.kappa == kappa_of_clusters(
         (pair.cluster, (pair.before.passed, pair.after.passed), 1) for pair in twice
     )
@@ -164,5 +166,5 @@ def test_runs_without_a_pass_are_missing() -> None:
     silent = TwiceJudged(JudgeScore(True), JudgeScore(None, 0.5), "", 60)
     change = compare_judge_versions([*pairs(CELLS), silent])
     assert change.word == "not enough data"
-    assert "the judge scored 80 % of the candidate's runs" in change.sentence
+    assert "the judge scored 80 % of the candidate's runs" in write_judge_change(change, "v2", "v1")
     assert change.table == CELLS

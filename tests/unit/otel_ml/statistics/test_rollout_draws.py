@@ -11,10 +11,10 @@ from typing import Any, Final
 import numpy as np
 import pytest
 
+from otel_ml.statistics.comparison import LEAST_CLUSTERS, LEAST_RUNS, RATE_MARGIN, decide
 from otel_ml.statistics.release import SPENT
 from otel_ml.statistics.rollout import Choice, Stretch, choose_runs, find_rollout
 from otel_ml.statistics.sequence import Moments, StratumSums, compare_sums
-from otel_ml.statistics.verdict import LEAST_CLUSTERS, LEAST_RUNS, RATE_MARGIN, decide
 from tests.support.examples import examples
 from tests.support.sampling import harder, sampled
 

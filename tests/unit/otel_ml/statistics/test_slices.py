@@ -9,14 +9,9 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 
+from otel_ml.statistics.comparison import FigureKind
 from otel_ml.statistics.intervals import beta_share
-from otel_ml.statistics.slices import (
-    ClusterMoments,
-    FigureKind,
-    SliceFigure,
-    judge_slices,
-    mean_variances,
-)
+from otel_ml.statistics.slices import ClusterMoments, SliceFigure, judge_slices, mean_variances
 from tests.support.examples import examples
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
