@@ -3,7 +3,10 @@
 import time
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from dataclasses import field as dataclass_field
+from itertools import pairwise
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -11,6 +14,7 @@ from starlette.responses import RedirectResponse, Response
 
 from otel_ml.counts import write_number
 from otel_ml.statistics.comparison import FigureKind, Word
+from otel_ml.statistics.distances import FEWEST_VALUES
 from otel_ml_collector import wording
 from otel_ml_collector.access import ANNOTATE, access_of
 from otel_ml_collector.api.parameters import FromReader
@@ -22,6 +26,7 @@ from otel_ml_collector.evaluations.right_answers import (
     name_kinds,
 )
 from otel_ml_collector.filter.writing import narrow, quoted
+from otel_ml_collector.findings.drift import FieldsPast, name_field
 from otel_ml_collector.findings.find import MonitorState
 from otel_ml_collector.findings.findings import Finding
 from otel_ml_collector.findings.releases import compare_values, name_condition
@@ -34,7 +39,10 @@ from otel_ml_collector.ground_truth.find import (
     find_target,
     find_wrong_predictions,
 )
+from otel_ml_collector.monitor.field_pages import draw_distances
+from otel_ml_collector.monitor.fields import FieldReport, FieldsAsked, ask_fields, find_field
 from otel_ml_collector.monitor.problem_pairs import ask_pairs
+from otel_ml_collector.monitor.slice_fields import has_drift
 from otel_ml_collector.problems.checked import write_checked
 from otel_ml_collector.problems.curves import (
     CurveQuery,
@@ -45,7 +53,12 @@ from otel_ml_collector.problems.curves import (
     find_figure,
 )
 from otel_ml_collector.problems.news import FromSources
-from otel_ml_collector.problems.problems import FoundProblems, ProjectProblem, find_problems
+from otel_ml_collector.problems.problems import (
+    FoundProblems,
+    ProjectProblem,
+    count_runs,
+    find_problems,
+)
 from otel_ml_collector.runs.answers import RunSummary
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.stats import Past
@@ -79,6 +92,13 @@ _CHART_HEIGHT: Final = 180.0
 _MOST_MARKS: Final = 4
 _SEE_OTHER: Final = 303
 _SECOND_MS: Final = 1_000
+# Fields are compared over 7 days at most.
+_FIELDS_PAST: Final[Mapping[Past, FieldsPast]] = {
+    "1h": "1h",
+    "24h": "24h",
+    "7d": "7d",
+    "30d": "7d",
+}
 # Fields that the rows of a table cannot be grouped by.
 _NO_DIMENSIONS: Final = frozenset({"outcome", "version", "release", "provider_model"})
 
@@ -158,6 +178,7 @@ class SinceChart:
         up: Labels of the vertical axis.
         part: Which runs have the problem, such as `client Kessler`. Empty if all runs have it.
         step_hours: Hours between two points of a line.
+        limit: For the drift score of a field: where the limit is, above which it has drifted.
     """
 
     own: str
@@ -168,6 +189,7 @@ class SinceChart:
     up: Sequence[AxisLabel]
     part: str
     step_hours: int
+    limit: float | None = None
 
 
 @pages.get("/projects/{project:path}/problems/{key}", response_class=FramedPage)
@@ -195,6 +217,9 @@ def show_problem(
     problem = found.find(key)
     if problem is None:
         raise Missing("This problem is resolved, or it is older than the chosen time range")
+    is_change = problem in found.noticed
+    if is_change:
+        problem = count_runs(reader, project, problem, last, now_ns)
     first = problem.first
     query = RunsQuery(
         project,
@@ -204,9 +229,12 @@ def show_problem(
         end_ns=first.window.end_ns,
     )
     mark = found.find_mark(problem)
-    place = 0 if mark else found.problems.index(problem) + 1
+    place = 0 if mark or is_change else found.problems.index(problem) + 1
     finding = first.finding
-    examples = reader.ahead(_find_examples, query, finding, now_ns=now_ns)
+    drift = None
+    if finding and finding.field and not finding.measured:
+        drift = _find_drift(reader, project, finding, last, now_ns)
+    examples = reader.ahead(_find_examples, query, finding, drift, now_ns=now_ns)
     drawn = replace(finding, measured=figure, target="") if finding and figure else finding
     chart = reader.ahead(_draw_chart, project, found, drawn, now_ns=now_ns) if drawn else None
     changes = reader.ahead(_find_changes, project, finding) if finding else None
@@ -222,7 +250,12 @@ def show_problem(
         "count": len(found.problems),
         "last": last,
         "table": table,
-        "chart": chart.result() if chart else None,
+        "chart": _draw_drift(drift) if drift and not figure else chart.result() if chart else None,
+        "field_slices": drift is not None
+        and has_drift(drift.field)
+        and drift.n >= 2 * FEWEST_VALUES,
+        "fields_last": _FIELDS_PAST[last],
+        "is_change": is_change,
         "measured": _name_figure(found, finding) if finding else "",
         "drawn": _name_figure(found, drawn) if drawn else "",
         "figures": _list_figures(finding, figure) if finding else [],
@@ -260,7 +293,7 @@ def open_problem(
         Missing: There is no such problem now.
     """
     found = find_problems(reader, project, last, time.time_ns(), sources=sources)
-    for problem in found.every:
+    for problem in [*found.every, *found.noticed]:
         for sign in (problem.first, *problem.others):
             finding = sign.finding
             if (
@@ -269,6 +302,8 @@ def open_problem(
                 and (
                     (version is not None and finding.version == version)
                     or (field != "" and finding.field == field)
+                    # A change of several fields names the field that changed most.
+                    or (field != "" and problem in found.noticed and finding.field)
                     or (condition != "" and finding.condition == condition)
                 )
             ):
@@ -295,11 +330,15 @@ class ExampleRuns:
         title: Which runs they are, in words.
         runs: The runs, newest first.
         right: What each run should have returned, or why it is wrong, by run ID.
+        field: Name of the field that drifted. Empty for any other problem.
+        values: The value of this field, by run ID.
     """
 
     title: str
     runs: Sequence[RunSummary]
     right: Mapping[str, RightAnswer]
+    field: str = ""
+    values: Mapping[str, str] = dataclass_field(default_factory=dict)
 
     @property
     def column(self) -> str:
@@ -308,9 +347,22 @@ class ExampleRuns:
 
 
 def _find_examples(
-    reader: Reader, query: RunsQuery, finding: Finding | None, *, now_ns: int
+    reader: Reader,
+    query: RunsQuery,
+    finding: Finding | None,
+    drift: FieldReport | None,
+    *,
+    now_ns: int,
 ) -> ExampleRuns:
-    """Find the newest failed or wrong runs of a problem, with what would have been right."""
+    """Find the newest failed or wrong runs of a problem, with what would have been right.
+
+    For a field that drifted, find runs with values that are frequent now and were rare before.
+    """
+    if drift is not None and drift.runs:
+        values = {run.run_id: run.value or "missing" for run in drift.runs[:_EXAMPLE_RUNS]}
+        ids = ", ".join(map(quoted, values))
+        runs = find_runs(reader, replace(query, where=f"run_id in ({ids},)"), now_ns).runs
+        return ExampleRuns("typical after the change", runs, {}, drift.field, values)
     if finding is None or not finding.target:
         runs = find_runs(reader, query, now_ns).runs
         judge = finding.measured if finding else ""
@@ -337,6 +389,35 @@ def _find_examples(
     return ExampleRuns("the newest wrong predictions", runs, right)
 
 
+def _find_drift(
+    reader: Reader, project: str, finding: Finding, last: Past, now_ns: int
+) -> FieldReport | None:
+    """Compare a field with the time before; None if the store is too slow, or the field ended."""
+    asked = FieldsAsked(model=finding.model, last=_FIELDS_PAST[last])
+    with suppress(Missing, Unavailable):
+        return find_field(ask_fields(reader, project, asked, now_ns), finding.field)
+    return None
+
+
+def _draw_drift(report: FieldReport) -> SinceChart | None:
+    """Draw the drift score of a field over time."""
+    figure = draw_distances(report)
+    if figure is None or not figure.path:
+        return None
+    steps = {after.start_ns - before.start_ns for before, after in pairwise(report.curve)}
+    return SinceChart(
+        own=figure.path,
+        others="",
+        marks=figure.marks[-_MOST_MARKS:],
+        is_mark_low=False,
+        across=figure.across,
+        up=figure.up,
+        part="",
+        step_hours=min(steps, default=DAY_NS) // HOUR_NS,
+        limit=figure.threshold,
+    )
+
+
 def _find_changes(reader: Reader, project: str, finding: Finding) -> dict[str, object]:
     """Compare the definitions of the version that is worse and of its baseline."""
     if finding.version is None or finding.baseline is None:
@@ -357,7 +438,7 @@ def _find_changes(reader: Reader, project: str, finding: Finding) -> dict[str, o
 
 def _list_figures(finding: Finding, chosen: str) -> Sequence[tuple[str, str, bool]]:
     """List the figures that the chart can show: parameter, label, and whether it is shown."""
-    own = "Quality" if finding.measured not in _CHART_FIGURES else ""
+    own = "" if finding.measured in _CHART_FIGURES else "Quality" if finding.measured else "Drift"
     others = [
         ("" if name == finding.measured else name, label) for name, label in _CHART_FIGURES.items()
     ]
@@ -372,6 +453,8 @@ _CHART_FIGURES: Final = {"errors": "Errors", "latency": "Latency", "cost": "Cost
 def _name_figure(found: FoundProblems, finding: Finding) -> str:
     """Name the figure of a problem: `pass rate by judge "confident"`. Empty for a field."""
     name = finding.measured
+    if not name and finding.field:
+        return f"drift score of {name_field(finding.field)}"
     if not name or name in _FIGURE_NAMES:
         return _FIGURE_NAMES.get(name, "")
     figure = find_figure(found, finding)

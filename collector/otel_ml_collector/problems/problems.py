@@ -55,12 +55,13 @@ SignKind = Literal[
     "experiment",
     "crash",
     "judge",
+    "change",
 ]
 # Kinds of signs. A problem gets the title of the sign whose kind comes first here. Its other signs
 # are listed after "Also".
 _SIGN_KINDS: Final[tuple[SignKind, ...]] = (
     *("release", "broken", "slice", "version", "alert"),
-    *("level", "error", "experiment", "crash", "judge"),
+    *("level", "error", "experiment", "crash", "judge", "change"),
 )
 _KINDS_OF_NEWS: Final[dict[str, SignKind]] = {
     "production": "version",
@@ -81,6 +82,8 @@ _FAMILIES: Final[dict[Measure, str]] = {
 }
 # Two signs have one cause if this share of the traces of the smaller one is in the other.
 _SHARED_TRACES: Final = 0.8
+# Fields are compared over 7 days at most.
+_LONGEST: Final[dict[Past, Past]] = {"30d": "7d"}
 _SLUG: Final = re.compile(r"[^a-z0-9]+")
 _SLUG_CHARS: Final = 80
 
@@ -209,7 +212,8 @@ class FoundProblems:
     Attributes:
         problems: The problems that no user marked as known. Findings, alerts and errors with the
             same cause are one problem.
-        noticed: Findings that are worth showing, but not a problem, such as new values of tags.
+        noticed: Changes that are worth showing, but are not counted as problems, such as a field
+            that drifted or new values of tags. The number of their runs is not known.
         calm: Messages that are not a problem: muted alerts, and the newest result of an experiment
             or version comparison, unless it is bad.
         news: All messages about the project, and its newest versions.
@@ -218,7 +222,7 @@ class FoundProblems:
     """
 
     problems: Sequence[ProjectProblem]
-    noticed: Sequence[Finding]
+    noticed: Sequence[ProjectProblem]
     calm: Sequence[ProjectFinding]
     news: OverviewNews
     state: MonitorState | None
@@ -230,10 +234,14 @@ class FoundProblems:
         return [*self.problems, *(item.problem for item in self.known)]
 
     def find(self, key: str) -> ProjectProblem | None:
-        """Return the problem with this key, else the one with a sign that has this key."""
+        """Return the problem with this key, else the one with a sign that has this key.
+
+        A change that is no problem comes last.
+        """
         named = [problem for problem in self.every if problem.key == key]
+        noticed = [change for change in self.noticed if change.key == key]
         signed = [item for item in self.every if key in map(_make_key, item.others)]
-        return next(iter([*named, *signed]), None)
+        return next(iter([*named, *signed, *noticed]), None)
 
     def find_mark(self, problem: ProjectProblem) -> KnownProblem | None:
         """Return the mark of a known problem; None for any other problem."""
@@ -288,7 +296,9 @@ def find_problems(
             problems.append(problem)
     return FoundProblems(
         problems=problems,
-        noticed=[finding for finding in found if finding.kind in ("model", "traffic")],
+        noticed=[
+            _make_change(finding, last) for finding in found if finding.kind in ("model", "traffic")
+        ],
         calm=[finding for finding in news.findings if not finding.is_wrong],
         news=news,
         state=state,
@@ -356,24 +366,45 @@ def _list_findings(found: Iterable[Finding], releases: Sequence[Release]) -> lis
         is_decided = finding.kind == "slice" and (own, finding.target) in decided
         if finding.kind not in ("release", "broken", "slice", "level") or is_decided:
             continue
-        signs.append(
-            Sign(
-                kind=finding.kind,
-                measure=finding.measure,
-                title=finding.title or finding.sentence,
-                text=finding.sentence.removeprefix(finding.title) if finding.title else "",
-                evidence=finding.evidence,
-                short="",
-                model=finding.model,
-                where=finding.where,
-                window=Window(finding.start_ns, finding.end_ns),
-                size=finding.size,
-                finding=finding,
-                subject=finding.field,
-                since_ns=None if finding.kind == "slice" else finding.start_ns,
-            )
-        )
+        signs.append(_make_sign(finding, finding.kind))
     return signs
+
+
+def _make_sign(finding: Finding, kind: SignKind) -> Sign:
+    return Sign(
+        kind=kind,
+        measure=finding.measure,
+        title=finding.title or finding.sentence,
+        text=finding.sentence.removeprefix(finding.title) if finding.title else "",
+        evidence=finding.evidence,
+        short="",
+        model=finding.model,
+        where=finding.where,
+        window=Window(finding.start_ns, finding.end_ns),
+        size=finding.size,
+        finding=finding,
+        subject=finding.field,
+        since_ns=None if finding.kind == "slice" else finding.start_ns,
+    )
+
+
+def _make_change(finding: Finding, last: Past) -> ProjectProblem:
+    """Describe a finding that is no problem, such as a field that only drifted, like a problem."""
+    suggestion = suggest_for_field(finding.model, finding.field, _LONGEST.get(last, last))
+    return ProjectProblem(
+        key=name_problem(finding),
+        first=_make_sign(finding, "change"),
+        others=(),
+        suggestion=suggestion if finding.field else None,
+    )
+
+
+def count_runs(
+    reader: Reader, project: str, change: ProjectProblem, last: Past, now_ns: int
+) -> ProjectProblem:
+    """Return a change with the number of its runs, which only its page shows."""
+    window = cut_past(reader, last, now_ns).window
+    return replace(change, first=_count_traces(reader, project, change.first, window))
 
 
 def _list_news(news: OverviewNews, found: Iterable[Finding], window: Window) -> list[Sign]:
@@ -564,7 +595,7 @@ def _suggest(sign: Sign, last: Past, state: MonitorState | None) -> Suggestion |
     if finding is None:
         return suggest_for_error(sign.subject, sign.where) if sign.kind == "error" else None
     if finding.field:
-        return suggest_for_field(finding.model, finding.field, "7d" if last == "30d" else last)
+        return suggest_for_field(finding.model, finding.field, _LONGEST.get(last, last))
     if finding.figure:
         return suggest_for_release(finding.model, finding.figure, finding.own_slice)
     if finding.kind == "level":

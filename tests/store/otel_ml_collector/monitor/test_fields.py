@@ -290,14 +290,15 @@ def test_page_of_a_field(service: Service) -> None:
 
 
 def test_finding_about_a_field_opens_its_page(service: Service) -> None:
-    """A finding about a field links to the field's page, for the same window."""
+    """A finding about a field links to its page as a problem, which links to the field."""
     page = ask(service.app, "/projects/p/monitor/findings?last=24h").text
     problem = "/projects/p/problems/broken-data-inputs-amount?last=24h"
     assert f'<a href="{problem}">broken: input amount is missing</a>' in page
     field = "/projects/p/fields/inputs.amount?model=broken"
     assert field in ask(service.app, problem).text
     assert ask(service.app, field).status == 200
-    assert "/projects/p/fields/outputs.label?model=changed" in page
+    change = "/projects/p/problems/changed-quality-outputs-label?last=24h"
+    assert f'<a href="{change}">changed changed, but its inputs did not</a>' in page
 
 
 def test_least_usual_texts(service: Service) -> None:
@@ -385,3 +386,40 @@ def test_version(service: Service) -> None:
     assert (answer["reference"], answer["runs"], answer["reference_runs"]) == ("two:v1", 120, 120)
     label = next(field for field in answer["fields"] if field["field"] == "outputs.label")
     assert (label["word"], label["change"]) == ("drift", "model")
+
+
+def test_page_of_a_change(service: Service) -> None:
+    """A field that only drifted has the page of a problem, with chart, slices and examples."""
+    for model, field, opened in (
+        ("changed", "outputs.label", "outputs.label"),
+        ("broken", "inputs.card", "inputs.card"),
+    ):
+        asked = f"/projects/p/problem-of?model={model}&field={quote(field)}"
+        found = ask(service.app, asked)
+        assert found.status == 303
+        page = ask(service.app, found.headers["location"])
+        assert page.status == 200
+        text = page.text
+        assert "A change, not counted as a problem," in text
+        assert "Mark as known" not in text
+        assert '<section class="sec" id="since">' in text
+        assert re.search('<line class="need" x2="100%" y1="[0-9.]+"', text)
+        assert re.search('<path class="hotline" d="M[0-9. L]+"', text)
+        assert "Drift score of" in text
+        assert "field-slices?" not in text  # too few runs
+        for action in ("Alert on this", "Save as tests", "Label these"):
+            assert f">{action}</a>" in text
+        examples = text[text.index('id="examples"') :]
+        assert examples.count("<tr data-run=") == 5
+        assert f'<th class="opt">{opened}</th>' in examples
+        shown = ask(service.app, f"/projects/p/fields/{quote(field)}?model={model}").text
+        assert "Open the problem" in shown
+
+
+def test_changes_open_their_page(service: Service) -> None:
+    """The list of changes on Monitor and overview opens the page of each changed field."""
+    for path in ("monitor/findings", "news"):
+        text = ask(service.app, f"/projects/p/{path}?last=24h").text
+        noticed = text[text.index('id="noticed"') :]
+        keys = re.findall('href="/projects/p/problems/([^?"]+)', noticed)
+        assert keys == ["changed-quality-outputs-label", "broken-traffic-inputs-card"]
