@@ -282,7 +282,6 @@ def test_skipped(service: Service, project: str) -> None:
     assert next_of(service, project, "ann", skip=skipped)["run"]["run_id"] == skipped[0]
 
 
-@at_night
 def test_page_skips_each_run_once(service: Service, project: str) -> None:
     """The link Skip of the page leads through all runs before a skipped run is shown again."""
     runs = take(service, project, 3)
