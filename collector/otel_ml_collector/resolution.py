@@ -14,7 +14,7 @@ docs/design/021-counted-once.md.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import chain
 from operator import attrgetter
 from typing import Final
@@ -109,11 +109,13 @@ class NewestScores:
         scores: Numbers, of those that gave one.
         passed: Whether the run passed, of those that said so.
         failed: The judges that raised an error.
+        labels: The newest label of each name by a reviewer, as JSON text.
     """
 
     scores: Mapping[str, float]
     passed: Mapping[str, bool]
     failed: Sequence[str] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 NO_SCORES: Final = NewestScores({}, {})

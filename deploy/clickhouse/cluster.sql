@@ -422,6 +422,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.runs ON CLUSTER otel_ml (
   final_scores Map(String, Float64) COMMENT 'newest score of each judge and reviewer that names the run; not those of keys and tags',
   final_passed Map(String, Bool) COMMENT 'the same for pass and fail',
   final_failed Array(String) COMMENT 'the judges whose newest score is an error',
+  final_labels Map(String, String) COMMENT 'newest label of each name by a reviewer, as JSON',
   folded_ns UInt64 ALIAS toUInt64(rank) COMMENT 'when the facts in it were read',
   is_counted Bool ALIAS kind NOT IN ('span', 'judge', 'experiment') AND record_of = toFixedString('', 8) AND experiment = '' AND trace_experiment = '' COMMENT 'whether statistics count it',
   counted_input_tokens Nullable(Int64) ALIAS if(has_amounts, other_input_tokens, input_tokens) COMMENT 'as totals count it',

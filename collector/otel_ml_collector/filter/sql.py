@@ -928,6 +928,15 @@ class _Compiler:
     def _word(self, tree: FieldComparison) -> Sql:
         """Write a condition on the newest ground truth or the newest label of some name."""
         key, *path = tree.field.path or (None,)
+        if self._kinds.in_rows and tree.field.name == "label":
+            name = key if isinstance(key, str) else _key_of(tree)
+            label = self._value("String", name)
+            if not isinstance(key, str):
+                return _negate(tree, Sql("mapContains(final_labels, {n})").fill(n=label))
+            newest = Sql("final_labels[{n}]").fill(n=label)
+            return Sql("(mapContains(final_labels, {n}) AND {test})").fill(
+                n=label, test=self._test_path(tree, newest, path)
+            )
         if not isinstance(key, str):
             label, test = self._value("String", _key_of(tree)), Sql("1")
         else:

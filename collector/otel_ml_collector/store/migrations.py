@@ -110,6 +110,8 @@ STEPS: Final[Sequence[Sequence[Sql]]] = (
     (),  # 34: who changed what, docs/design/071-activity.md
     # 35: newest scores in rows of `runs`. Rows of scored runs are written again in the background.
     (Sql("ALTER TABLE store_meta DELETE WHERE startsWith(name, 'settled ')"),),
+    # 36: labels of reviewers in rows of `runs`, in the same way.
+    (Sql("ALTER TABLE store_meta DELETE WHERE startsWith(name, 'settled ')"),),
     # Add new steps here. A step for declared tables, columns or indexes is empty.
 )
 

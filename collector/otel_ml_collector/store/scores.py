@@ -20,7 +20,7 @@ from otel_ml_collector.store.counted import DELIVERIES, RECORDED
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.rows import ScoredRun
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
-from otel_ml_collector.store.tables import IS_SCORE, is_score
+from otel_ml_collector.store.tables import IS_SCORE, WORD, is_score
 from otel_ml_collector.store.targets import join_keyed
 from otel_ml_collector.times import DAY_NS, SECOND_NS
 from otel_ml_collector.windows import Window
@@ -362,6 +362,23 @@ _HAS_SCORES: Final = "scores"
 _UNSCORED: Final = "unscored"
 # Runs whose scores are read at once.
 _RUNS_AT_ONCE: Final = 2_000
+_HAS_LABELS: Final = "labels"
+_UNLABELLED: Final = "unlabelled"
+_IS_LABEL: Final = Sql("source = 'human' AND owner < '{first}'").fill(first=Sql(FIRST))
+_LABELLED_PROJECTS: Final = Sql(
+    "SELECT DISTINCT toString(project) AS project FROM metrics WHERE {wanted} AND {is_label}"
+).fill(wanted=IN_PROJECTS, is_label=_IS_LABEL)
+# The newest label of each name for some runs of several projects; see `record_kinds.words`.
+_LABELS_OF_RUNS: Final = Sql("""
+    SELECT project, owner, name, argMax(last_word.1, (last_word.2, record_id)) AS newest
+    FROM (
+      SELECT toString(project) AS project, owner, toString(name) AS name, record_id,
+        argMax(({word}, time_ns), time_ns) AS last_word
+      FROM metrics WHERE {wanted} AND {is_label} AND owner IN {owners:Array(String)}
+      GROUP BY project, owner, name, record_id)
+    WHERE last_word.1 != '' GROUP BY project, owner, name ORDER BY name""").fill(
+    word=WORD, wanted=IN_PROJECTS, is_label=_IS_LABEL
+)
 _SCORED_PROJECTS: Final = Sql(
     "SELECT DISTINCT toString(project) AS project FROM {scores} WHERE {wanted}"
 ).fill(scores=SCORES, wanted=IN_PROJECTS)
@@ -397,20 +414,50 @@ def find_scored_projects(
     client: StoreClient, memory: Memory, projects: Iterable[str]
 ) -> Collection[str]:
     """Return those of the projects that have scores of runs, with at most one query."""
-    scored, unknown = set(), set()
+    return _find_projects(client, memory, projects, _SCORED_PROJECTS, (_HAS_SCORES, _UNSCORED))
+
+
+def _find_projects(
+    client: StoreClient,
+    memory: Memory,
+    projects: Iterable[str],
+    sql: Sql,
+    names: tuple[str, str],
+) -> set[str]:
+    """Return those of the projects that have records of a kind.
+
+    Args:
+        client: The store.
+        memory: Remembers the answers.
+        projects: The projects.
+        sql: Finds the projects with such records.
+        names: In memory, that a project has such records, and that it had none.
+    """
+    has, lacks = names
+    found, unknown = set(), set()
     for project in projects:
         kinds, _ = memory.recall(project)
-        if _HAS_SCORES in kinds:
-            scored.add(project)
-        elif _UNSCORED not in kinds or not memory.is_alone:
+        if has in kinds:
+            found.add(project)
+        elif lacks not in kinds or not memory.is_alone:
             unknown.add(project)
     for part in divide(sorted(unknown)):
-        for row in read_rows(client, _SCORED_PROJECTS, {"projects": part}):
-            scored.add(row["project"])
-            memory.note(row["project"], [_HAS_SCORES])
-        for project in {*part} - scored:
-            memory.note(project, [_UNSCORED])
-    return scored
+        for row in read_rows(client, sql, {"projects": part}):
+            found.add(row["project"])
+            memory.note(row["project"], [has])
+        for project in {*part} - found:
+            memory.note(project, [lacks])
+    return found
+
+
+def note_labels(memory: Memory, scores: Mapping[ScoredRun, Sequence[Metric]]) -> set[ScoredRun]:
+    """Note the projects with labels among scores that are about to be stored. Return their runs."""
+    labelled = {
+        run for run, of_run in scores.items() if any(score.source == "human" for score in of_run)
+    }
+    for project in {run[0] for run in labelled}:
+        memory.note(project, [_HAS_LABELS])
+    return labelled
 
 
 def add_scores(
@@ -426,7 +473,7 @@ def add_scores(
     places.sort(key=lambda place: runs[place].start_ns)
     for first in range(0, len(places), _RUNS_AT_ONCE):
         part = places[first : first + _RUNS_AT_ONCE]
-        newest = _read_newest(client, [runs[place] for place in part])
+        newest = _read_newest(client, memory, [runs[place] for place in part])
         for place in part:
             run = runs[place]
             key = run.project, run.trace_id.hex(), run.span_id.hex()
@@ -436,7 +483,7 @@ def add_scores(
 
 
 def _read_newest(
-    client: StoreClient, runs: Sequence[ResolvedRun]
+    client: StoreClient, memory: Memory, runs: Sequence[ResolvedRun]
 ) -> dict[tuple[str, str, str], NewestScores]:
     """Read the newest scores of runs, which are sorted by start: by project, trace and span ID."""
     # The start of a run in its scores differs from its own start only by rounding.
@@ -457,10 +504,32 @@ def _read_newest(
             passes[key][row["judge"]] = bool(row["has_passed"])
         if row["has_failed"]:
             failed[key].append(row["judge"])
+    labels = _read_labels(client, memory, runs)
     return {
-        key: NewestScores(numbers.get(key, {}), passes.get(key, {}), failed.get(key, ()))
-        for key in numbers.keys() | passes.keys() | failed.keys()
+        key: NewestScores(
+            numbers.get(key, {}), passes.get(key, {}), failed.get(key, ()), labels.get(key, {})
+        )
+        for key in numbers.keys() | passes.keys() | failed.keys() | labels.keys()
     }
+
+
+def _read_labels(
+    client: StoreClient, memory: Memory, runs: Sequence[ResolvedRun]
+) -> Mapping[ScoredRun, Mapping[str, str]]:
+    """Read the newest labels of runs by reviewers, as JSON text."""
+    names = (_HAS_LABELS, _UNLABELLED)
+    projects = {run.project for run in runs}
+    labelled = _find_projects(client, memory, projects, _LABELLED_PROJECTS, names)
+    owners = {
+        f"{run.trace_id.hex()}-{run.span_id.hex()}" for run in runs if run.project in labelled
+    }
+    labels: defaultdict[ScoredRun, dict[str, str]] = defaultdict(dict)
+    if owners:
+        values = {"projects": sorted(labelled), "owners": sorted(owners)}
+        for row in read_rows(client, _LABELS_OF_RUNS, values):
+            trace_id, span_id = split_run_id(row["owner"])
+            labels[row["project"], trace_id, span_id][row["name"]] = row["newest"]
+    return labels
 
 
 def group_scores(metrics: Iterable[Metric]) -> dict[ScoredRun, list[Metric]]:

@@ -503,6 +503,12 @@ FOLDED: Final[Sequence[Stored]] = (
         attrgetter("scores.failed"),
         "the judges whose newest score is an error",
     ),
+    Stored(
+        "final_labels",
+        "Map(String, String)",
+        lambda settled: [*settled.scores.labels.items()],
+        "newest label of each name by a reviewer, as JSON",
+    ),
     # Computed when they are read.
     Stored("folded_ns", "UInt64 ALIAS toUInt64(rank)", comment="when the facts in it were read"),
     Stored(

@@ -46,6 +46,7 @@ from otel_ml_collector.store.scores import (
     find_scored_projects,
     group_scores,
     has_scores,
+    note_labels,
 )
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
 from otel_ml_collector.store.tombstones import Left, Tombstones
@@ -187,7 +188,8 @@ class Writer:
 
     def _insert_all(self, records: Records) -> None:
         scores = group_scores(records.metrics)
-        first = self._memory.updates.note_scored(scores)
+        labelled = note_labels(self._memory, scores)
+        first = self._memory.updates.note_scored(scores) - labelled
         try:
             self._insert_noted(records, scores, first)
         except BaseException:
@@ -205,7 +207,7 @@ class Writer:
         Args:
             records: The records.
             scores: The scores among them, by run.
-            first: The runs that had no score before, if all of their scores are known.
+            first: The runs that had no score before and get no label, if their scores are known.
         """
         note_record_kinds(self._memory, records)
         self._marks.mark(records)
