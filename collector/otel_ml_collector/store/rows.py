@@ -197,8 +197,7 @@ class RecentRows:
         """
         if rows is None:
             for run in runs:
-                if run.start_ns > self._gone[run.project]:
-                    self._gone[run.project] = run.start_ns
+                self._gone[run.project] = max(self._gone[run.project], run.start_ns)
             for run in runs if self._places else ():
                 self._forget(key_of_row(run))
                 name = run.project, run.trace_id, run.span_id

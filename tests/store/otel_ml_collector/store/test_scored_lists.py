@@ -1,4 +1,4 @@
-"""Tests of lists that read scores from the rows of runs, compared with the table of scores."""
+"""Tests of lists that read scores and labels from rows, compared with the tables of records."""
 
 import copy
 import random
@@ -14,18 +14,29 @@ from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.runs.answers import RunSummary
 from otel_ml_collector.runs.find import RunsQuery, find_run, find_runs
+from otel_ml_collector.span import Value
 from otel_ml_collector.store.calls import CallResolver
 from otel_ml_collector.store.connection import Memory
+from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.record_kinds import find_record_kinds, with_rows
 from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.tombstones import Tombstones
 from tests.bench.dataset import Plan
 from tests.bench.dataset_full import FullDataset
 from tests.store.otel_ml_collector.monitor.test_findings import count_statements
 from tests.store.otel_ml_collector.query.test_judges import say
 from tests.store.otel_ml_collector.store.test_scored_rows import take
 from tests.support.otel_ml_collector.folded import finish
-from tests.support.otel_ml_collector.spans import DAY_NS, id_of, make_call, make_start, trace_id
+from tests.support.otel_ml_collector.spans import (
+    DAY_NS,
+    id_of,
+    make_call,
+    make_record,
+    make_start,
+    span_id,
+    trace_id,
+)
 from tests.support.otel_ml_collector.stores import Service, Store
 
 NUMBERS: Final = numbers(9_000_000)
@@ -80,6 +91,30 @@ def list_judges(store: Store, project: str) -> list[str]:
     return sorted(row["judge"] for row in rows)
 
 
+LABEL_FILTERS: Final = (
+    'label["{n}"] == "good"',
+    'label["{n}"] != "good"',
+    'label["{n}"] in ("bad", "good", 4)',
+    'label["{n}"] > 3',
+    'label["{n}"]',
+    '"{n}" in label',
+    '"{n}" not in label',
+    'not label["{n}"] == "good" and latency_ms > 0',
+)
+
+
+def compare_labels(store: Store, project: str) -> int:
+    """Compare all filters by the labels of a project. Return how many runs matched."""
+    rest, matched = of_table(store.reader), 0
+    for name in list_judges(store, project):
+        for where in LABEL_FILTERS:
+            text = where.format(n=name)
+            listed = list_runs(store.reader, project, text)
+            assert listed == list_runs(rest, project, text), text
+            matched += len(listed)
+    return matched
+
+
 def compare(store: Store, project: str) -> int:
     """Compare all filters and orders by the judges of a project. Return how many runs matched."""
     rest = of_table(store.reader)
@@ -116,6 +151,46 @@ def test_every_list(service: Service) -> None:
     rows = store.reader.rows(Sql("SELECT DISTINCT toString(project) AS project FROM runs"), {})
     projects = [row["project"] for row in rows if in_rows(store, row["project"])]
     assert sum(compare(store, project) for project in sorted(projects)) > 100
+    assert sum(compare_labels(store, project) for project in sorted(projects)) > 100
+
+
+def test_labels(service: Service) -> None:
+    """A list has the newest labels of reviewers, and none that was taken back."""
+    store, project = service.store, f"labels {next(NUMBERS)}"
+    watch = CallResolver(store.connections)
+    runs = [make_call(trace_id=trace_id(next(NUMBERS))) for _ in range(3)]
+    take(store, watch, project, *runs)
+    words: Sequence[tuple[int, int, dict[str, Value]]] = (
+        (0, 70, {"otel_ml.score.label": "good"}),
+        (0, 71, {"otel_ml.score.value": 4.5}),
+        (1, 72, {"otel_ml.score.label": "bad"}),
+        (1, 73, {"otel_ml.passed": True}),
+        (1, 72, {}),  # takes the label back
+    )
+    for number, (of, reviewer, word) in enumerate(words):
+        about: dict[str, Value] = {"otel_ml.judge.name": "liked", "otel_ml.source": "human", **word}
+        start_ns = runs[of].start_ns + number
+        take(
+            store,
+            watch,
+            project,
+            make_record(
+                "evaluation", runs[of], about, span_id=span_id(reviewer), start_ns=start_ns
+            ),
+        )
+        finish(store, watch)
+        assert in_rows(store, project)
+        compare_labels(store, project)
+    [first, second, _] = map(id_of, runs)
+    assert list_runs(store.reader, project, 'label["liked"] > 4') == [first]
+    assert list_runs(store.reader, project, 'label["liked"] == True') == [second]
+    assert len(list_runs(store.reader, project, '"liked" in label')) == 2
+    Deleter(store.connections, Tombstones(store.connections)).forget_score(
+        project, "liked", second, span_id(73).hex()
+    )
+    finish(store, watch)
+    assert in_rows(store, project)
+    compare_labels(store, project)
 
 
 def test_score_counts_at_once(service: Service) -> None:
