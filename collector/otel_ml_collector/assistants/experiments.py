@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from otel_ml.counts import write_count
 from otel_ml.records import ListedExperiment, ListedItemRun
-from otel_ml.statistics.comparison import LEAST_RUNS, WORST_FIRST
+from otel_ml.statistics.comparison import FAILED_CALLS, LEAST_RUNS, WORST_FIRST
 from otel_ml_collector import wording
 from otel_ml_collector.assistants.answers import LEAF_CHARS, Digest, DigestTable, Own, brief, moment
 from otel_ml_collector.assistants.call import (
@@ -38,11 +38,9 @@ from otel_ml_collector.store.runs import Key
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, to_rfc3339
 from otel_ml_collector.verdicts.sides import compare_filters
 from otel_ml_collector.verdicts.verdicts import (
-    AmountChange,
-    FailureChange,
+    ComparedFigure,
+    FiguresVerdict,
     Interval,
-    JudgeChange,
-    RecordedChange,
 )
 from otel_ml_collector.versions import diff
 from otel_ml_collector.versions.definition import VersionDefinition
@@ -236,7 +234,7 @@ def _write_paired(paired: PairedVerdict) -> str:
     return f"paired on {dataset}: {paired.verdict.common} common items"
 
 
-def _summarize_recorded(verdict: RecordedChange) -> dict[str, object]:
+def _summarize_recorded(verdict: FiguresVerdict) -> dict[str, object]:
     """Return the verdict of recorded runs for each figure."""
     shares = [("failed calls", verdict.failures), ("missing outputs", verdict.missing)]
     return {
@@ -377,7 +375,7 @@ class _Production:
     because: str
     how: str
     figures: Sequence[RunFigures]
-    found: RecordedChange | None
+    found: FiguresVerdict | None
     window: Window
 
 
@@ -480,26 +478,26 @@ def _figures(total: RunFigures) -> dict[str, object]:
 
 
 def _because(
-    judges: Sequence[JudgeChange], failures: FailureChange | None, reasons: Sequence[str] = ()
+    judges: Sequence[ComparedFigure], failures: ComparedFigure | None, reasons: Sequence[str] = ()
 ) -> str:
     """Return the verdict's reasons; without any, a sentence on failed calls or the worst judge."""
     has_worse = any(judge.word == "worse" for judge in judges)
     if failures is not None and (
         failures.word == "worse" or (failures.word == "better" and not has_worse)
     ):
-        return failures.named
+        return f"{FAILED_CALLS}: {failures.sentence}"
     if reasons:
         return "; ".join(reasons)
     worst = min(judges, key=lambda judge: WORST_FIRST.index(judge.word), default=None)
     if worst is None:
         return "no judge scored both sides"
-    return f"{worst.judge} {worst.sentence}"
+    return f"{worst.name} {worst.sentence}"
 
 
-def _judges(judges: Sequence[JudgeChange]) -> DigestTable:
+def _judges(judges: Sequence[ComparedFigure]) -> DigestTable:
     rows = [
         [
-            judge.name,
+            judge.numbered,
             Own(judge.word),
             judge.baseline.value if judge.baseline else None,
             judge.candidate.value if judge.candidate else None,
@@ -511,9 +509,14 @@ def _judges(judges: Sequence[JudgeChange]) -> DigestTable:
     return DigestTable(_JUDGE_COLUMNS, rows, chars=LEAF_CHARS)
 
 
-def _amounts(amounts: Sequence[AmountChange]) -> DigestTable:
+def _amounts(amounts: Sequence[ComparedFigure]) -> DigestTable:
     rows = [
-        [Own(amount.name), Own(amount.word), *interval_cells(amount.ratio), Own(amount.sentence)]
+        [
+            Own(amount.name),
+            Own(amount.word),
+            *interval_cells(amount.difference),
+            Own(amount.sentence),
+        ]
         for amount in amounts
     ]
     return DigestTable(_AMOUNT_COLUMNS, rows)
@@ -525,17 +528,17 @@ def interval_cells(of: Interval | None) -> list[object]:
 
 
 def _find_growing(release: Release) -> int | None:
-    """Return the version whose runs are counted by `JudgeChange.needed`."""
+    """Return the version whose runs are counted by `ComparedFigure.needed`."""
     sides = release.baseline, release.candidate
     if release.kind == "rollout":
         return max(side.version or 0 for side in sides)
     return min(sides, key=lambda side: side.runs).version
 
 
-def _needed(judges: Sequence[JudgeChange], what: str) -> list[str] | None:
+def _needed(judges: Sequence[ComparedFigure], what: str) -> list[str] | None:
     """Return how many runs or items each open judge needs; None if no number is known."""
     items = [
-        f"{judge.name}: {judge.needed:,} {what} show a difference of {judge.margin:g}"
+        f"{judge.numbered}: {judge.needed:,} {what} show a difference of {judge.margin:g}"
         for judge in judges
         if judge.word == "not enough data" and judge.needed
     ]

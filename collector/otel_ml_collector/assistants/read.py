@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import orjson
 
+from otel_ml.statistics.comparison import FAILED_CALLS
 from otel_ml_collector.assistants.answers import (
     LEAF_CHARS,
     READ_CHARS,
@@ -517,8 +518,8 @@ def _read_experiment(call: ToolCall, run: Run) -> Digest:
             "baseline": short_id(verdict.baseline.run_id) if verdict else None,
             "verdict": Own(verdict.word) if verdict else None,
             "because": [
-                *([verdict.failures.named] if verdict.failures else []),
-                *(f"{each.judge} {each.sentence}" for each in verdict.judges),
+                *([f"{FAILED_CALLS}: {verdict.failures.sentence}"] if verdict.failures else []),
+                *(f"{each.name} {each.sentence}" for each in verdict.judges),
             ]
             if verdict
             else None,

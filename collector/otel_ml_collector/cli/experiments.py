@@ -845,7 +845,7 @@ class VersionResult:
     @cached_property
     def judges(self) -> Mapping[str, "JudgeResult"]:
         """The comparison by each judge, by the judge's name."""
-        return {judge["judge"]: _read_judge(judge) for judge in self._verdict["judges"]}
+        return {judge["name"]: _read_judge(judge) for judge in self._verdict["judges"]}
 
     @property
     def sentences(self) -> list[str]:
@@ -855,7 +855,7 @@ class VersionResult:
     @property
     def _figures(self) -> list[str]:
         """The sentences of the verdict, without those about pairs."""
-        judged = [f"{judge['judge']}: {judge['sentence']}" for judge in self._verdict["judges"]]
+        judged = [f"{judge['name']}: {judge['sentence']}" for judge in self._verdict["judges"]]
         amounts = [f"{amount['name']}: {amount['sentence']}" for amount in self._verdict["amounts"]]
         failures, missing = self._verdict["failures"], self._verdict["missing"]
         if not judged and self._verdict["word"] == "not enough data" and not amounts:
@@ -959,7 +959,7 @@ def _read_judge(facts: Mapping[str, Any]) -> "JudgeResult":
 
     candidate = _estimate(facts["candidate"])
     comparison = FigureComparison(
-        subject=facts["judge"],
+        subject=facts["name"],
         unit=Unit.PASSES if facts["is_rate"] else Unit.SCORE,
         direction=Direction.of(lower_is_better=facts["lower_is_better"]),
         baseline=FigureSide("", _estimate(facts["baseline"])),
@@ -979,7 +979,7 @@ def _read_judge(facts: Mapping[str, Any]) -> "JudgeResult":
         ),
     )
     return JudgeResult(
-        facts["digest"],
+        facts["judge_version"],
         facts["is_rate"],
         facts["lower_is_better"],
         candidate,

@@ -46,7 +46,6 @@ from otel_ml_collector.runs.answers import Run
 from otel_ml_collector.runs.find import find_named_runs
 from otel_ml_collector.runs.logs import LoggedMetric, find_all_series
 from otel_ml_collector.store.reader import JsonValue, Reader
-from otel_ml_collector.verdicts.verdicts import AmountChange, JudgeChange
 from otel_ml_collector.versions import diff
 from otel_ml_collector.versions.definition import VersionDefinition
 from otel_ml_collector.versions.find import (
@@ -725,8 +724,7 @@ def _write_word(
 ) -> str:
     """Write a verdict in a few words. The page shows its sentences below."""
     before = next(side.letter for side in sides if side.reference == baseline)
-    judges: Sequence[JudgeChange | AmountChange] = verdict.judges
-    if not judges and not verdict.failures:
+    if not verdict.judges and not verdict.failures:
         is_compared = not isinstance(verdict, VersionsVerdict) or verdict.amounts or verdict.missing
         if not is_compared:
             return f"{side.letter} vs {before}: {verdict.sentence}"
@@ -830,9 +828,9 @@ def _describe_recorded(replay: ExperimentDetail) -> ExperimentDetail:
         experiment=make_recorded(replay.experiment) or replay.experiment,
         judges=[
             JudgeOfItems(
-                judge=change.judge,
-                version=change.version,
-                digest=change.digest,
+                judge=change.name,
+                version=change.judge_number,
+                digest=change.judge_version,
                 is_rate=change.is_rate,
                 value=change.baseline,
                 failed=0,

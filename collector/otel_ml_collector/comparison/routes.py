@@ -508,7 +508,7 @@ def _list_failures(verdict: VersionsVerdict, banner: Banner) -> str:
         return f'{where} and outcome == "error"'
     if banner.judge is not None and banner.judge.is_rate:
         judge = banner.judge
-        passed = write_judge_field(judge.judge, judge.version, judge.digest, "passed")
+        passed = write_judge_field(judge.name, judge.judge_number, judge.judge_version, "passed")
         return f"{where} and {passed} == False"
     return where
 
@@ -569,7 +569,7 @@ def _changes_of(side: ComparedSide) -> list[tuple[str, str]]:
     figures = [(FAILED_CALLS, verdict.failures.sentence)] if verdict.failures else []
     if isinstance(verdict, VersionsVerdict) and verdict.missing:
         figures.append((MISSING, verdict.missing.sentence))
-    figures += [(change.judge, change.sentence) for change in verdict.judges]
+    figures += [(change.name, change.sentence) for change in verdict.judges]
     figures += [(change.name, change.sentence) for change in verdict.amounts]
     if isinstance(verdict, VersionsVerdict):
         figures.append(("compared data", verdict.heading))

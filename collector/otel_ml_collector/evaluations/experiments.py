@@ -85,15 +85,12 @@ from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.versions import read_version_numbers, version_numbers
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.verdicts.verdicts import (
-    AmountChange,
-    FailureChange,
+    ComparedFigure,
     Interval,
-    JudgeChange,
     JudgeVersionName,
     choose_versions,
-    make_amounts,
-    make_failures,
-    make_judges,
+    describe_figure,
+    describe_judges,
 )
 
 _KIND: Final = "experiment"
@@ -165,9 +162,9 @@ class ExperimentVerdict(AnswerBody):
         "instead"
     )
     reasons: list[str] = Field(description="Why the whole comparison has not enough data")
-    judges: list[JudgeChange]
-    amounts: list[AmountChange]
-    failures: FailureChange | None = Field(
+    judges: list[ComparedFigure]
+    amounts: list[ComparedFigure]
+    failures: ComparedFigure | None = Field(
         description="Change of the share of failed calls; null if no call failed"
     )
     slices: list[SliceChange]
@@ -1095,9 +1092,9 @@ def _make_verdict(
         baseline=before,
         word=verdict.word,
         reasons=list_verdict_reasons(verdict),
-        judges=make_judges(verdict, dict(numbers), compared.chosen),
-        amounts=make_amounts(verdict),
-        failures=make_failures(verdict),
+        judges=describe_judges(verdict, dict(numbers), compared.chosen),
+        amounts=[describe_figure(amount) for amount in verdict.amounts.values()],
+        failures=None if verdict.failures is None else describe_figure(verdict.failures),
         slices=[SliceChange.model_validate(item) for item in verdict.slices],
         common=len(verdict.shared.common),
         new=len(verdict.shared.new),

@@ -291,7 +291,7 @@ def _describe_page(
     counts = {sort: count_items(compared, sort) for sort in sorts}  # type: ignore[arg-type]  # its keys
     chosen: Show = shown.show or ("regression" if counts.get("regression") else "all")
     by_judge = {
-        judge.judge: count_items(compared, chosen, judge.judge)
+        judge.name: count_items(compared, chosen, judge.name)
         for judge in (found.verdict.judges if found.verdict else ())
     }
     rows = cut_rows(

@@ -82,10 +82,10 @@ from otel_ml_collector.verdicts.verdicts import (
     AT_ALL_LOOKS,
     ERRORS,
     MISSING,
-    FigureChange,
+    ComparedFigure,
+    FiguresVerdict,
     Interval,
-    RecordedChange,
-    make_recorded_change,
+    judge_recorded,
 )
 from otel_ml_collector.versions import diff
 from otel_ml_collector.versions.find import find_definitions
@@ -126,7 +126,7 @@ class Side(AnswerBody):
     runs: int = Field(description="Number of compared runs")
 
 
-class ReleaseFigure(FigureChange):
+class ReleaseFigure(ComparedFigure):
     """One figure of a release, compared with its baseline."""
 
     since: str | None = Field(
@@ -136,7 +136,7 @@ class ReleaseFigure(FigureChange):
         description="Filter of the slice for which this figure of the new version is worse, such "
         "as one client, over all tags; empty if there is no such slice"
     )
-    of_worst: FigureChange | None = Field(
+    of_worst: ComparedFigure | None = Field(
         default=None,
         description="The same figure in the slice `worst`; null if there is no such slice",
     )
@@ -161,7 +161,7 @@ class ReleaseSlice(AnswerBody):
         description="Slices are looked at when the side with fewer runs reaches 100, 200, 400, ... "
         "runs with the figure. This is the number of the newest look"
     )
-    figure: FigureChange = Field(
+    figure: ComparedFigure = Field(
         description="The figure that is worse, with its values in the slice at this look, and 95 % "
         "intervals"
     )
@@ -255,9 +255,9 @@ class Release(AnswerBody):
         )
 
     @property
-    def recorded(self) -> RecordedChange:
+    def recorded(self) -> FiguresVerdict:
         """This comparison in the form that comparisons of two versions have."""
-        return make_recorded_change(self.word, self.sentence, self.figures)
+        return judge_recorded(self.word, self.sentence, self.figures)
 
 
 class Releases(AnswerBody):
@@ -627,7 +627,7 @@ class VersionWords:
         return words
 
     def _find_slices(
-        self, change: Change, where: str, verdict: SidesVerdict, figures: Sequence[FigureChange]
+        self, change: Change, where: str, verdict: SidesVerdict, figures: Sequence[ComparedFigure]
     ) -> list[WorseSlice]:
         """Find the slices for which the version is worse, once for each look at them."""
         looks = [
@@ -1249,7 +1249,7 @@ def _list_once(worse: Iterable[WorseSlice]) -> list[WorseSlice]:
 
 
 def _describe_slice(
-    item: WorseSlice, figure: FigureChange, where: str, names: tuple[str, str]
+    item: WorseSlice, figure: ComparedFigure, where: str, names: tuple[str, str]
 ) -> ReleaseSlice:
     subject, baseline = names
     name = name_condition(item.part.where)
@@ -1395,7 +1395,7 @@ def _name_sides(
 _EXPLAINS: Final = 1.5
 
 
-def _explains(of_all: FigureChange, of_slice: FigureChange) -> bool:
+def _explains(of_all: ComparedFigure, of_slice: ComparedFigure) -> bool:
     """Whether a slice changed much more than all runs together."""
     whole, part = of_all.difference, of_slice.difference
     if whole is None or part is None:
@@ -1413,7 +1413,7 @@ def _write_first_run(release: Release, subject: str) -> str:
     return f"First run of {subject}: {write_moment(release.began_ns)}"
 
 
-def _write_runs(release: Release, part: FigureChange | None = None, label: str = "") -> str:
+def _write_runs(release: Release, part: ComparedFigure | None = None, label: str = "") -> str:
     """Write which runs are compared, and how many of them have a figure if not all have it.
 
     Args:
@@ -1438,13 +1438,13 @@ def _write_runs(release: Release, part: FigureChange | None = None, label: str =
     return f"{compared}. {label}: {own[0]:,} {counted} with {before}, {own[1]:,} with {now}"
 
 
-def _kind_of(figure: FigureChange) -> Literal["rate", "score", "amount"]:
+def _kind_of(figure: ComparedFigure) -> Literal["rate", "score", "amount"]:
     if figure.name in AMOUNT_FIGURES:
         return "amount"
     return "rate" if figure.is_rate else "score"
 
 
-def _read_values(figure: FigureChange) -> ComparedValues:
+def _read_values(figure: ComparedFigure) -> ComparedValues:
     return ComparedValues(
         figure=figure.target or figure.name,
         kind=_kind_of(figure),

@@ -35,28 +35,12 @@ from otel_ml_collector.findings.releases import (
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.verdicts.verdicts import (
     AT_ALL_LOOKS,
-    AmountChange,
-    FailureChange,
-    FigureChange,
-    JudgeChange,
-    RecordedChange,
+    ComparedFigure,
+    FiguresVerdict,
     find_worst,
-    make_recorded_change,
+    judge_recorded,
 )
 from otel_ml_collector.versions.find import find_digest
-
-
-class PairedChange(AnswerBody):
-    """The verdict on experiments of two versions on one data set."""
-
-    word: Word
-    sentence: str
-    reasons: list[str]
-    judges: list[JudgeChange]
-    amounts: list[AmountChange]
-    failures: FailureChange | None = Field(
-        description="Change of the share of failed calls; null if no call failed"
-    )
 
 
 class TagValueChange(AnswerBody):
@@ -64,10 +48,10 @@ class TagValueChange(AnswerBody):
 
     value: str = Field(description="Value of the tag")
     word: Word
-    figures: list[FigureChange] = Field(description="The figures of these runs, worst first")
+    figures: list[ComparedFigure] = Field(description="The figures of these runs, worst first")
 
 
-class VersionsVerdict(AnswerBody):
+class VersionsVerdict(FiguresVerdict):
     """The verdict on a version of a model compared with another."""
 
     model: str
@@ -79,31 +63,16 @@ class VersionsVerdict(AnswerBody):
         "`runs`: recorded runs of any other two versions, chosen as for a release"
     )
     heading: str = Field(description="What is compared, in words")
-    word: Word = Field(
-        description="Verdict of the figure or judge that decides: worse, not enough data, "
-        "no difference or better"
-    )
-    sentence: str = Field(description="Sentence about the figure or judge that decides")
-    reasons: list[str] = Field(description="Why the whole comparison has not enough data")
-    judges: list[JudgeChange]
-    amounts: list[AmountChange]
-    failures: FailureChange | None = Field(
-        description="Change of the share of failed calls; null if no call failed"
-    )
-    missing: FailureChange | None = Field(
-        description="Change of the share of runs without output; null if every run has one, and "
-        "for experiments"
-    )
     experiment: ListedExperiment | None = Field(
         description="The version's experiment on a data set that both ran"
     )
     baseline_experiment: ListedExperiment | None = Field(description="The baseline's experiment")
     common: int | None = Field(description="Number of items that both experiments have")
-    paired: PairedChange | None = Field(
+    paired: FiguresVerdict | None = Field(
         description="Verdict of the two experiments; null if there are none, or if `basis` is "
         "`experiments`"
     )
-    production: RecordedChange | None = Field(
+    production: FiguresVerdict | None = Field(
         description="Verdict on recorded runs; null unless `basis` is `experiments`"
     )
     for_whom: list[ReleaseSlice] = Field(
@@ -219,7 +188,7 @@ def find_compared(
     pair = None if where else pairing.result()
     paired = None if pair is None else _describe_paired(pair)
     production = (
-        make_recorded_change("not enough data", "no recorded runs of both", [])
+        judge_recorded("not enough data", "no recorded runs of both", [])
         if release is None
         else release.recorded
     )
@@ -246,7 +215,6 @@ def find_compared(
             **dict(production),
             "basis": "release" if is_release else "runs",
             "heading": f"{names}: no recorded runs of both" if release is None else release.heading,
-            "reasons": [],
         }
     else:
         now, before = pair.detail.experiment, pair.verdict.baseline
@@ -255,7 +223,6 @@ def find_compared(
             "basis": "experiments",
             "heading": f"{names}: experiments on {now.dataset}, {now.name} vs {before.name}, "
             f"{pair.verdict.common:,} shared items",
-            "missing": None,
             "production": production,
         }
     verdict = VersionsVerdict.model_validate(
@@ -300,16 +267,17 @@ def _find_pair(
     return find_paired(reader, project, before, after, now_ns=now_ns)
 
 
-def _describe_paired(pair: PairedVerdict) -> PairedChange:
+def _describe_paired(pair: PairedVerdict) -> FiguresVerdict:
     verdict = pair.verdict
     worst = find_worst(verdict)
-    return PairedChange(
+    return FiguresVerdict(
         word=verdict.word,
         sentence="; ".join(verdict.reasons) or (worst[1] if worst else "no judge scored both"),
         reasons=verdict.reasons,
         judges=verdict.judges,
         amounts=verdict.amounts,
         failures=verdict.failures,
+        missing=None,
     )
 
 

@@ -73,7 +73,7 @@ from otel_ml_collector.verdicts.lines import IntervalBar, draw_differences
 from otel_ml_collector.verdicts.verdicts import (
     AMOUNT_FIGURES,
     AT_ALL_LOOKS,
-    FigureChange,
+    ComparedFigure,
     Interval,
 )
 from otel_ml_collector.versions import diff
@@ -585,7 +585,7 @@ def _compare_versions(
 
 
 def _compare_part(
-    name: str, where: str, counts: tuple[int, int], figure: FigureChange | None
+    name: str, where: str, counts: tuple[int, int], figure: ComparedFigure | None
 ) -> PartRow:
     """Write the row of a slice: the figure of both versions, and how they differ."""
     before, now = _write_sides(figure)
@@ -652,14 +652,14 @@ def _draw_rows(rows: Sequence[PartRow], kind: FigureKind) -> Sequence[PartRow]:
     )
 
 
-def _measure_size(figure: FigureChange | None) -> float:
+def _measure_size(figure: ComparedFigure | None) -> float:
     difference = figure.difference if figure else None
     if figure is None or difference is None:
         return 0.0
     return abs(difference.value - (1.0 if figure.name in AMOUNT_FIGURES else 0.0))
 
 
-def _count_runs(counts: tuple[int, int], figure: FigureChange | None) -> tuple[int, int]:
+def _count_runs(counts: tuple[int, int], figure: ComparedFigure | None) -> tuple[int, int]:
     """Return how many runs of the baseline and of the new version have a value of the figure."""
     if figure is None or figure.name in AMOUNT_FIGURES:
         return counts
@@ -668,7 +668,7 @@ def _count_runs(counts: tuple[int, int], figure: FigureChange | None) -> tuple[i
     return figure.baseline.n, figure.candidate.n
 
 
-def _write_word(figure: FigureChange | None) -> Word:
+def _write_word(figure: ComparedFigure | None) -> Word:
     return "not enough data" if figure is None else figure.word
 
 
@@ -676,13 +676,13 @@ def _name_value(item: RunSlice) -> str:
     return item.name.partition(" = ")[2] or item.name
 
 
-def _kind_of(figure: FigureChange | None) -> FigureKind:
+def _kind_of(figure: ComparedFigure | None) -> FigureKind:
     if figure is None or figure.is_rate:
         return "rate"
     return "amount" if figure.name in AMOUNT_FIGURES else "score"
 
 
-def _write_sides(figure: FigureChange | None) -> tuple[str, str]:
+def _write_sides(figure: ComparedFigure | None) -> tuple[str, str]:
     if figure is None or figure.baseline is None or figure.candidate is None:
         return "–", "–"
     return _write_pair(figure.name, _kind_of(figure), figure.baseline.value, figure.candidate.value)
@@ -700,7 +700,7 @@ def _write_pair(
     return write_number(before), write_number(now)
 
 
-def _write_change(figure: FigureChange | None) -> str:
+def _write_change(figure: ComparedFigure | None) -> str:
     if figure is None or figure.difference is None:
         return "–"
     return write_difference(figure.difference, _kind_of(figure))

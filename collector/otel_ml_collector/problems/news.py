@@ -35,7 +35,7 @@ from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.times import DAY_NS, to_rfc3339
 from otel_ml_collector.verdicts.claims import Claim, name_version
 from otel_ml_collector.verdicts.lines import Banner, make_banner, quote_judge
-from otel_ml_collector.verdicts.verdicts import FailureChange, JudgeChange, find_worst
+from otel_ml_collector.verdicts.verdicts import find_worst
 from otel_ml_collector.versions import diff
 from otel_ml_collector.versions.find import NewVersion, find_new_versions
 from otel_ml_collector.windows import Window
@@ -302,7 +302,7 @@ def _list_reasons(verdict: VersionsVerdict) -> list[str]:
     """List why there is not enough data: a verdict's own reasons, else those of its judges."""
     if verdict.word != "not enough data":
         return []
-    parts: list[JudgeChange | FailureChange] = [*verdict.judges]
+    parts = [*verdict.judges]
     parts += [verdict.failures] if verdict.failures else []
     reasons = [reason for part in parts if part.word == verdict.word for reason in part.reasons]
     return verdict.reasons or reasons or ([] if parts else ["nothing to compare"])
@@ -409,7 +409,7 @@ def _where_items(experiment: ListedExperiment) -> str:
 
 def _write_claim(banner: Banner) -> str:
     """Write the figures of a verdict as the end of a sentence; empty if there are none."""
-    judge = f' (judge "{banner.judge.judge}")' if banner.judge else ""
+    judge = f' (judge "{banner.judge.name}")' if banner.judge else ""
     return f": {banner.claim}{judge}" if banner.claim else ""
 
 

@@ -12,10 +12,8 @@ from otel_ml_collector.verdicts.verdicts import (
     AMOUNT_FIGURES,
     ERRORS,
     MISSING,
-    AmountChange,
-    FailureChange,
+    ComparedFigure,
     Interval,
-    JudgeChange,
     JudgedSides,
 )
 
@@ -101,13 +99,13 @@ class Banner:
     lead: str
     claim: str
     evidence: str
-    judge: JudgeChange | None
+    judge: ComparedFigure | None
 
 
 def make_banner(
     word: Word,
     sentence: str,
-    judges: Sequence[JudgeChange],
+    judges: Sequence[ComparedFigure],
     names: tuple[str, str],
     *,
     interval: str = wording.INTERVAL,
@@ -123,7 +121,7 @@ def make_banner(
         interval: What kind of intervals the comparison has.
     """
     name, has_name, text = sentence.partition(": ")
-    judge = next((change for change in judges if change.judge == name), None)
+    judge = next((change for change in judges if change.name == name), None)
     claim, evidence = wording.split_evidence(text if has_name else sentence)
     target = judge.target if judge else ""
     if word in _DECIDED:
@@ -153,11 +151,11 @@ def make_banner(
     return Banner(word, name if has_name else "", lead, claim, evidence, judge)
 
 
-def _name_figure(name: str, judge: JudgeChange | None, evidence: str, interval: str) -> str:
+def _name_figure(name: str, judge: ComparedFigure | None, evidence: str, interval: str) -> str:
     """Write which figure evidence is about: `Errors: 0 % both`, `Judge "grounded": 69 % pass`."""
     label = name[:1].upper() + name[1:]
     if judge is not None:
-        version = f", judge version {judge.version}" if judge.version else ""
+        version = f", judge version {judge.judge_number}" if judge.judge_number else ""
         label = f'Judge "{name}"{version}'
     elif not evidence:
         return ""
@@ -165,7 +163,7 @@ def _name_figure(name: str, judge: JudgeChange | None, evidence: str, interval: 
     return separator.join(filter(None, [label, evidence]))
 
 
-def quote_judge(sentence: str, judges: Sequence[JudgeChange]) -> str:
+def quote_judge(sentence: str, judges: Sequence[ComparedFigure]) -> str:
     """Mark a judge's name in a sentence: `exact: 67 % pass` becomes `judge "exact": 67 % pass`.
 
     Args:
@@ -174,11 +172,11 @@ def quote_judge(sentence: str, judges: Sequence[JudgeChange]) -> str:
         judges: All judges of the comparison.
     """
     name, has_name, text = sentence.partition(": ")
-    is_judge = has_name and any(one.judge == name and not one.target for one in judges)
+    is_judge = has_name and any(one.name == name and not one.target for one in judges)
     return f'judge "{name}": {text}' if is_judge else sentence
 
 
-def versus_lines(sides: JudgedSides, missing: FailureChange | None) -> list[VerdictLine]:
+def versus_lines(sides: JudgedSides, missing: ComparedFigure | None) -> list[VerdictLine]:
     """Write all figures of two sides in the order quality, errors, latency, cost."""
     lines = [
         replace(
@@ -220,7 +218,7 @@ def versus_lines(sides: JudgedSides, missing: FailureChange | None) -> list[Verd
     return lines
 
 
-def _title_judge(judge: JudgeChange) -> str:
+def _title_judge(judge: ComparedFigure) -> str:
     if judge.target:
         return f"{judge.target}: {'correct predictions' if judge.is_rate else 'mean'}"
     return "pass rate" if judge.is_rate else "mean score"
@@ -267,9 +265,10 @@ def _write_amount(name: str, interval: Interval | None) -> str:
     return f"{interval.value:,.0f}"
 
 
-def _write_change(amount: AmountChange) -> str:
+def _write_change(amount: ComparedFigure) -> str:
     if amount.baseline is None or amount.candidate is None:
-        return _add_unit(_signed(100 * (amount.ratio.value - 1)), "%")
+        ratio = amount.difference.value if amount.difference else 1.0
+        return _add_unit(_signed(100 * (ratio - 1)), "%")
     change = amount.candidate.value - amount.baseline.value
     if abs(change) < _SAME_SHARE * amount.baseline.value:
         return "0"
@@ -277,9 +276,9 @@ def _write_change(amount: AmountChange) -> str:
     return f"{'−' if change < 0 else '+'}{_write_amount(amount.name, size)}"
 
 
-def _write_ratios(amount: AmountChange) -> str:
+def _write_ratios(amount: ComparedFigure) -> str:
     """Write the interval of a relative change, in per cent or as factors."""
-    bounds = write_bounds_of(amount.ratio, "amount")
+    bounds = write_bounds_of(amount.difference, "amount")
     if not bounds:
         return "–"
     return bounds if "×" in bounds else _add_unit(bounds, "%")
@@ -290,7 +289,7 @@ def _add_unit(number: str, unit: str) -> str:
 
 
 def judge_lines(
-    judges: Sequence[JudgeChange], versions: Mapping[str, int | None] | None = None
+    judges: Sequence[ComparedFigure], versions: Mapping[str, int | None] | None = None
 ) -> list[VerdictLine]:
     """Make one row of the verdict table for each judge.
 
@@ -307,8 +306,8 @@ def judge_lines(
         of = 100.0 if judge.is_rate else 1.0
         lines.append(
             VerdictLine(
-                name=judge.judge,
-                version=judge.version or (versions or {}).get(judge.judge),
+                name=judge.name,
+                version=judge.judge_number or (versions or {}).get(judge.name),
                 before=write_value(judge.baseline if change else None, is_rate=judge.is_rate),
                 now=write_value(judge.candidate if change else None, is_rate=judge.is_rate),
                 change=_signed(change.value * of) if change else "–",
@@ -324,7 +323,7 @@ def judge_lines(
     return lines
 
 
-def failure_lines(failures: FailureChange | None) -> list[VerdictLine]:
+def failure_lines(failures: ComparedFigure | None) -> list[VerdictLine]:
     """Write the line of failed calls. No line if no call failed."""
     if failures is None:
         return []
@@ -346,9 +345,9 @@ def failure_lines(failures: FailureChange | None) -> list[VerdictLine]:
     ]
 
 
-def amount_lines(amounts: Sequence[AmountChange]) -> list[VerdictLine]:
+def amount_lines(amounts: Sequence[ComparedFigure]) -> list[VerdictLine]:
     """Write one line for latency, tokens and cost each, as changes in per cent."""
-    changes = {amount.name: _read_change(amount.ratio) for amount in amounts}
+    changes = {amount.name: _read_change(amount.difference) for amount in amounts}
     widest = max((_most(of, 0.0) for of in changes.values()), default=1.0)
     return [
         VerdictLine(
@@ -356,15 +355,16 @@ def amount_lines(amounts: Sequence[AmountChange]) -> list[VerdictLine]:
             version=None,
             before=_write_amount(amount.name, amount.baseline) if amount.baseline else "",
             now=_write_amount(amount.name, amount.candidate) if amount.candidate else "",
-            change=_signed(100 * changes[amount.name].value),
-            interval=_span(changes[amount.name], 100),
+            change=_signed(100 * change.value) if change else "–",
+            interval=_span(change, 100),
             word=amount.word,
             sentence=amount.sentence,
-            bar=_bar(changes[amount.name], amount.margin, widest, amount.word, 100),
+            bar=_bar(change, amount.margin, widest, amount.word, 100),
             reasons=amount.reasons,
             note=_write_note(amount.word, amount.sentence),
         )
         for amount in amounts
+        for change in (changes[amount.name],)
     ]
 
 
@@ -382,7 +382,7 @@ def draw_differences(
             where the difference is a ratio: 1.2 is 20 % more.
     """
     rows = [
-        (_read_change(difference) if kind == "amount" and difference else difference, margin, word)
+        (_read_change(difference) if kind == "amount" else difference, margin, word)
         for difference, margin, word in differences
     ]
     widest = max((_most(change, margin) for change, margin, _ in rows), default=1.0)
@@ -390,8 +390,10 @@ def draw_differences(
     return [_bar(change, margin, widest, word, of) for change, margin, word in rows]
 
 
-def _read_change(ratio: Interval) -> Interval:
+def _read_change(ratio: Interval | None) -> Interval | None:
     """Return a ratio as a change: 1.1 is an increase of 0.1."""
+    if ratio is None:
+        return None
     return Interval(
         value=ratio.value - 1,
         low=None if ratio.low is None else ratio.low - 1,
@@ -401,7 +403,7 @@ def _read_change(ratio: Interval) -> Interval:
     )
 
 
-def _reach(judge_change: JudgeChange) -> float:
+def _reach(judge_change: ComparedFigure) -> float:
     return _most(judge_change.difference, judge_change.margin)
 
 

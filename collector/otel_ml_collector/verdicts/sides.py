@@ -53,11 +53,11 @@ from otel_ml_collector.verdicts.verdicts import (
     AMOUNT_FIGURES,
     ERRORS,
     MISSING,
-    FigureChange,
-    RecordedChange,
+    ComparedFigure,
+    FiguresVerdict,
     choose_versions,
-    make_figure_change,
-    make_recorded_change,
+    describe_figure,
+    judge_recorded,
 )
 from otel_ml_collector.windows import Window
 
@@ -133,26 +133,26 @@ class SidesVerdict:
     since: Mapping[str, int] = field(default_factory=dict)
     last_hours: Mapping[str, tuple[int | None, int | None]] = field(default_factory=dict)
 
-    def describe(self) -> list[FigureChange]:
+    def describe(self) -> list[ComparedFigure]:
         """Describe the figures, worst first."""
         return [self.describe_figure(figure) for figure in (*self.figures, *self.unlike.values())]
 
-    def describe_figure(self, figure: FigureComparison) -> FigureChange:
+    def describe_figure(self, figure: FigureComparison) -> ComparedFigure:
         """Describe one figure, of all runs or of a slice."""
         digest = self.digests.get(figure.subject, "")
         number = self.numbers.get((figure.subject, digest, ""))
-        change = make_figure_change(figure, digest, number)
+        change = describe_figure(figure, digest, number)
         change.target = self.targets.get(figure.subject, "")
         change.on_request = figure.subject in self.on_request
         return change
 
     @property
-    def change(self) -> RecordedChange:
+    def change(self) -> FiguresVerdict:
         """The verdict on chosen runs."""
         sentence = "no recorded runs of both"
         if self.first is not None:
             sentence = name_sentence(self.first)
-        return make_recorded_change(self.word, sentence, self.describe())
+        return judge_recorded(self.word, sentence, self.describe())
 
 
 def leave_open(counts: tuple[int, int], shared: int = 0) -> SidesVerdict:

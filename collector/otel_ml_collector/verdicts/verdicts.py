@@ -6,7 +6,7 @@ from typing import Annotated, Final, Protocol
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from otel_ml.statistics.comparison import FAILED_CALLS, WORST_FIRST, FigureComparison, Word
+from otel_ml.statistics.comparison import DECIDED, FAILED_CALLS, WORST_FIRST, FigureComparison, Word
 from otel_ml.statistics.intervals import Estimate
 from otel_ml.statistics.release import FALSE_WORDS
 from otel_ml.statistics.sentences import list_reasons, write_sentence
@@ -65,136 +65,58 @@ def _interval_of(estimate: Estimate | None) -> Interval | None:
     return None if estimate is None else Interval.model_validate(estimate)
 
 
-class JudgeChange(JudgeVersionName):
-    """The change between two sides by a judge; pass rates are from 0 to 1."""
-
-    word: Word
-    sentence: str
-    is_rate: bool = Field(
-        description="True if the values are pass rates, false if they are mean scores"
-    )
-    lower_is_better: bool = Field(description="Whether lower values are better")
-    baseline: Interval | None = Field(description="Pass rate or mean score of the baseline")
-    candidate: Interval | None
-    difference: Interval | None = Field(
-        description="Candidate minus baseline. In experiments, the intervals of all judges "
-        "together have 95 % confidence (Bonferroni). For recorded runs, the intervals of all "
-        "figures together have 99 % confidence, however often you look"
-    )
-    margin: float = Field(description="Smallest difference that matters")
-    detectable: float | None = Field(
-        description="Smallest difference that this many runs show with 80 % power"
-    )
-    needed: int | None = Field(
-        description="Number of items or runs that would show a difference as large as `margin` "
-        "with 80 % power"
-    )
-    reasons: list[str] = Field(
-        description="Why there is not enough data, apart from the width of the interval"
-    )
-    target: str = Field(
-        default="", description="Prediction target, if ground truth is compared; else empty"
-    )
-    on_request: bool = Field(
-        default=False,
-        description="Whether scores of requests that contain the runs are among the scores",
-    )
-
-
-class AmountChange(AnswerBody):
-    """The change in latency, tokens or cost of successful calls. Lower is better."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    name: str
-    word: Word
-    sentence: str
-    ratio: Interval = Field(
-        description="Candidate divided by baseline. In experiments, only items that both have are "
-        "included"
-    )
-    margin: float = Field(description="Smallest relative change that matters; 0.05 is 5 %")
-    reasons: list[str]
-    baseline: Interval | None = Field(
-        default=None,
-        description="Geometric mean of the baseline, with latency in ms and cost in $; null if "
-        "unknown",
-    )
-    candidate: Interval | None = None
-
-
-class FailureChange(AnswerBody):
-    """The change of the share of failed calls. Lower is better."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    word: Word = Field(
-        description="`worse` if the share of failed calls rose by at least 2 points and the whole "
-        "interval is above 0, or if every call fails now. `better` is the opposite. Either of "
-        "them decides the whole verdict"
-    )
-    sentence: str
-    baseline: Interval | None = Field(description="Share of failed calls, from 0 to 1")
-    candidate: Interval | None
-    difference: Interval | None = Field(
-        description="Candidate minus baseline; null if they have no items in common"
-    )
-    margin: float
-    reasons: list[str] = Field(
-        description="Why there is not enough data, apart from the width of the interval"
-    )
-
-    @property
-    def is_decided(self) -> bool:
-        """Whether failures have risen or fallen."""
-        return self.word in {"worse", "better"}
-
-    @property
-    def named(self) -> str:
-        """The sentence, with the name of the figure in front."""
-        return f"{FAILED_CALLS}: {self.sentence}"
-
-
-class FigureChange(AnswerBody):
-    """The change of one figure between two sets of recorded runs."""
+class ComparedFigure(AnswerBody):
+    """One figure, such as a pass rate or latency, compared between two sides."""
 
     name: str = Field(
-        description="errors, missing outputs, latency, tokens, cost, a judge, or truth with the "
-        "name of a prediction target"
+        description="errors, failed calls, missing outputs, latency, tokens, cost, a judge, or "
+        "truth with the name of a prediction target"
     )
     judge_version: str = Field(description="Digest of the judge's version; empty without one")
     judge_number: int | None = Field(
         default=None, description="Number of the judge's version; null without one"
     )
-    word: Word
+    word: Word = Field(
+        description="Verdict on this figure. For failed calls, `worse` means that their share rose "
+        "by at least 2 points and the whole interval is above 0, or that every call fails now"
+    )
     sentence: str
-    is_rate: bool
-    lower_is_better: bool
+    is_rate: bool = Field(
+        description="True if the values are shares from 0 to 1, such as pass rates"
+    )
+    lower_is_better: bool = Field(description="Whether lower values are better")
     baseline: Interval | None = Field(
         description="Value of the baseline, with its interval. For latency (ms), tokens and "
-        "cost ($), this is the geometric mean, without an interval. If a side has "
+        "cost ($), this is the geometric mean, without an interval. If a side of recorded runs has "
         "fewer than 30 runs, there is no interval"
     )
     candidate: Interval | None
     difference: Interval | None = Field(
         description="Candidate minus baseline; for latency, tokens and cost, candidate divided by "
-        "baseline. Null if a side has fewer than 30 runs"
+        "baseline. Null if they have no items in common, or if a side has fewer than 30 runs. In "
+        "experiments, the intervals of all judges together have 95 % confidence (Bonferroni). For "
+        "recorded runs, the intervals of all figures together have 99 % confidence, however often "
+        "you look"
     )
-    margin: float = Field(description="Smallest difference that matters")
+    margin: float = Field(
+        description="Smallest difference that matters; for latency, tokens and cost, 0.05 is 5 %"
+    )
     detectable: float | None = Field(
         description="Smallest difference that this many runs show with 80 % power"
     )
     reasons: list[str] = Field(
         description="Why there is not enough data, apart from the width of the interval"
     )
-    runs: int = Field(description="Number of runs of the candidate that have this figure")
+    runs: int = Field(
+        description="Number of items, or of runs of the candidate, that have this figure"
+    )
     needed: int | None = Field(
-        description="About how many runs are needed to show a difference as large as `margin`; "
-        "null if the baseline has too few runs to tell"
+        description="About how many items or runs are needed to show a difference as large as "
+        "`margin` with 80 % power; null if the baseline has too few runs to tell"
     )
     smallest: float | None = Field(
         description="Smallest difference that can be shown with this baseline, even with an "
-        "unlimited number of runs"
+        "unlimited number of runs; null if there is no such limit"
     )
     target: str = Field(
         default="", description="Prediction target, if ground truth is compared; else empty"
@@ -204,10 +126,20 @@ class FigureChange(AnswerBody):
         description="Whether scores of requests that contain the runs are among the scores",
     )
 
+    @property
+    def numbered(self) -> str:
+        """The name, with the number of the judge's version, as `grounded:v2`."""
+        return numbered(self.name, self.judge_number)
 
-def make_figure_change(
+    @property
+    def is_decided(self) -> bool:
+        """Whether the figure is worse or better."""
+        return self.word in DECIDED
+
+
+def describe_figure(
     figure: FigureComparison, digest: str = "", number: int | None = None
-) -> FigureChange:
+) -> ComparedFigure:
     """Describe the comparison of a figure, such as latency, for the API and for pages.
 
     Args:
@@ -215,7 +147,7 @@ def make_figure_change(
         digest: Digest of the judge's version. Empty if the figure is not from a judge.
         number: Number of the judge's version. None if the figure is not from a judge.
     """
-    return FigureChange(
+    return ComparedFigure(
         name=figure.subject,
         judge_version=digest,
         judge_number=number,
@@ -235,59 +167,48 @@ def make_figure_change(
     )
 
 
-class RecordedChange(AnswerBody):
-    """The verdict on two sets of recorded runs, which are not paired."""
+class FiguresVerdict(AnswerBody):
+    """The verdict on two sides: two experiments, or two sets of recorded runs."""
 
-    word: Word
-    sentence: str = Field(description="Sentence about the figure that decides")
-    judges: list[JudgeChange]
-    amounts: list[AmountChange]
-    failures: FailureChange | None = Field(
+    word: Word = Field(
+        description="Verdict of the figure or judge that decides: worse, not enough data, "
+        "no difference or better"
+    )
+    sentence: str = Field(description="Sentence about the figure or judge that decides")
+    reasons: list[str] = Field(description="Why the whole comparison has not enough data")
+    judges: list[ComparedFigure] = Field(description="Judges and prediction targets")
+    amounts: list[ComparedFigure] = Field(description="Latency, tokens and cost")
+    failures: ComparedFigure | None = Field(
         description="Change of the share of failed calls; null if no call failed"
     )
-    missing: FailureChange | None = Field(
-        description="Change of the share of runs without output; null if every run has one"
+    missing: ComparedFigure | None = Field(
+        description="Change of the share of runs without output; null if every run has one, and "
+        "for experiments"
     )
 
 
-def make_recorded_change(
-    word: Word, sentence: str, figures: Iterable[FigureChange]
-) -> RecordedChange:
-    """Group the changes of figures into judges, amounts, and failed calls."""
-    shares: dict[str, FailureChange] = {}
-    judges, amounts = list[JudgeChange](), list[AmountChange]()
+def judge_recorded(word: Word, sentence: str, figures: Iterable[ComparedFigure]) -> FiguresVerdict:
+    """Make the verdict on two sets of recorded runs, whose figures are sorted into groups."""
+    shares: dict[str, ComparedFigure] = {}
+    judges, amounts = list[ComparedFigure](), list[ComparedFigure]()
     for figure in figures:
         if figure.name in (ERRORS, MISSING):
             sides = (figure.baseline, figure.candidate)
             if any(side.value for side in sides if side is not None):
-                shares[figure.name] = _make_failure_change(figure)
+                shares[figure.name] = figure
         elif figure.name in AMOUNT_FIGURES:
-            amounts.append(_make_amount_change(figure))
+            amounts.append(figure)
         else:
-            judges.append(_make_judge_change(figure))
-    return RecordedChange(
+            judges.append(figure)
+    return FiguresVerdict(
         word=word,
         sentence=sentence,
+        reasons=[],
         judges=judges,
         amounts=amounts,
         failures=shares.get(ERRORS),
         missing=shares.get(MISSING),
     )
-
-
-def _make_judge_change(figure: FigureChange) -> JudgeChange:
-    facts = figure.model_dump(exclude={"judge_version", "judge_number", "runs", "smallest", "name"})
-    version = {"digest": figure.judge_version, "version": figure.judge_number}
-    return JudgeChange.model_validate({**facts, **version, "judge": figure.name})
-
-
-def _make_failure_change(figure: FigureChange) -> FailureChange:
-    return FailureChange.model_validate(figure.model_dump())
-
-
-def _make_amount_change(figure: FigureChange) -> AmountChange:
-    facts = figure.model_dump()
-    return AmountChange.model_validate({**facts, "ratio": facts["difference"]})
 
 
 class JudgedSides(Protocol):
@@ -298,15 +219,15 @@ class JudgedSides(Protocol):
         """The verdict."""
 
     @property
-    def judges(self) -> Sequence[JudgeChange]:
+    def judges(self) -> Sequence[ComparedFigure]:
         """By each judge."""
 
     @property
-    def amounts(self) -> Sequence[AmountChange]:
+    def amounts(self) -> Sequence[ComparedFigure]:
         """Latency, tokens and cost."""
 
     @property
-    def failures(self) -> FailureChange | None:
+    def failures(self) -> ComparedFigure | None:
         """The share of failed calls."""
 
 
@@ -326,40 +247,28 @@ def find_worst(comparison: JudgedSides) -> tuple[Word, str, float] | None:
     failures, judges = comparison.failures, comparison.judges
     if failures is not None and failures.is_decided and failures.word == comparison.word:
         size = abs(failures.difference.value) if failures.difference else 1.0
-        return failures.word, failures.named, size
+        return failures.word, f"{FAILED_CALLS}: {failures.sentence}", size
     changes: list[tuple[Word, str, float]] = [
-        (judge.word, f"{judge.judge}: {judge.sentence}", abs(judge.difference.value))
+        (judge.word, f"{judge.name}: {judge.sentence}", abs(judge.difference.value))
         for judge in judges
         if judge.difference
     ] or [
-        (amount.word, f"{amount.name}: {amount.sentence}", abs(amount.ratio.value - 1))
+        (amount.word, f"{amount.name}: {amount.sentence}", abs(amount.difference.value - 1))
         for amount in comparison.amounts
+        if amount.difference
     ]
     return min(changes, key=lambda entry: (WORST_FIRST.index(entry[0]), -entry[2]), default=None)
 
 
-def make_judges(
+def describe_judges(
     verdict: Verdict, numbers: Numbers, chosen: Mapping[str, Collection[str]]
-) -> list[JudgeChange]:
-    """Describe the change for each judge, with the judge version that was chosen."""
-    changes = []
+) -> list[ComparedFigure]:
+    """Describe the comparison by each judge, with the judge version that was chosen."""
+    figures = []
     for name, judge in verdict.judges.items():
         digest = next(iter(chosen[name])) if len(chosen[name]) == 1 else ""
-        changes.append(
-            _make_judge_change(make_figure_change(judge, digest, numbers.get((name, digest, ""))))
-        )
-    return changes
-
-
-def make_failures(verdict: Verdict) -> FailureChange | None:
-    """Describe the change of the share of failed calls. None if no call failed."""
-    failures = verdict.failures
-    return None if failures is None else _make_failure_change(make_figure_change(failures))
-
-
-def make_amounts(verdict: Verdict) -> list[AmountChange]:
-    """Describe the changes in latency, tokens and cost."""
-    return [_make_amount_change(make_figure_change(amount)) for amount in verdict.amounts.values()]
+        figures.append(describe_figure(judge, digest, numbers.get((name, digest, ""))))
+    return figures
 
 
 def choose_versions(

@@ -74,7 +74,7 @@ def page_says_the_same(client: Client, collector: CollectorProcess, result: Resu
     )
     assert told["verdict"]["regressions"] == len(result.regressions)
     [judge] = told["verdict"]["judges"]
-    mine = result.judges[judge["judge"]]
+    mine = result.judges[judge["name"]]
     assert mine.difference is not None
     for name in ("value", "low", "high"):
         assert judge["difference"][name] == pytest.approx(getattr(mine.difference, name))

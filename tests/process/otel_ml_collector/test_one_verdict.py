@@ -486,10 +486,7 @@ def test_swapped_versions_are_mirrored(filled: CollectorProcess, model: str) -> 
     )
     assert backward["word"] == MIRRORED.get(forward["word"], forward["word"])
     figures = [
-        {
-            one["judge"] if "judge" in one else one["name"]: one
-            for one in found["judges"] + found["amounts"]
-        }
+        {one["name"]: one for one in found["judges"] + found["amounts"]}
         for found in (forward, backward)
     ]
     assert figures[0].keys() == figures[1].keys() == {"grounded", "latency"}
@@ -502,9 +499,9 @@ def test_swapped_versions_are_mirrored(filled: CollectorProcess, model: str) -> 
             mirrored = -high, -value, -low
             theirs = other["difference"]
         else:
-            low, value, high = (own["ratio"][end] for end in ("low", "value", "high"))
+            low, value, high = (own["difference"][end] for end in ("low", "value", "high"))
             mirrored = 1 / high, 1 / value, 1 / low
-            theirs = other["ratio"]
+            theirs = other["difference"]
         assert [theirs[end] for end in ("low", "value", "high")] == pytest.approx(mirrored)
         note = re.compile(r"no difference \(at most .*?\)|not enough data: [^(]*")
         assert note.findall(own["sentence"]) == note.findall(other["sentence"])

@@ -222,7 +222,7 @@ def test_verdict_is_that_of_the_statistics(service: Service) -> None:
     assert judge["margin"] == MARGIN["exact"]
     [latency] = verdict["amounts"]
     assert latency["name"] == "latency"
-    assert numbers(latency["ratio"]) == pytest.approx(
+    assert numbers(latency["difference"]) == pytest.approx(
         tuple(asdict(wanted.amounts["latency"].difference or FIRST).values())
     )
     assert (verdict["common"], verdict["new"], verdict["gone"]) == (ITEMS, 0, 0)
@@ -711,11 +711,11 @@ def test_counted_in_the_store(
     assert found["clustered_by"] == by
     words = " clusters by " if cluster else " sessions"
     assert all((words in one["sentence"]) == bool(by) for one in verdict["judges"])
-    assert {one["judge"]: one["sentence"] for one in verdict["judges"]} == {
+    assert {one["name"]: one["sentence"] for one in verdict["judges"]} == {
         judge: write_sentence(one) for judge, one in wanted.judges.items()
     }
     for one in verdict["judges"]:
-        known = wanted.judges[one["judge"]]
+        known = wanted.judges[one["name"]]
         estimates = {
             "baseline": known.baseline.estimate,
             "candidate": known.candidate.estimate,
@@ -723,7 +723,7 @@ def test_counted_in_the_store(
         }
         for name, estimate in estimates.items():
             assert numbers(one[name]) == tuple(asdict(estimate or FIRST).values())
-    assert {one["name"]: numbers(one["ratio"]) for one in verdict["amounts"]} == {
+    assert {one["name"]: numbers(one["difference"]) for one in verdict["amounts"]} == {
         name: tuple(asdict(one.difference or FIRST).values())
         for name, one in wanted.amounts.items()
     }
@@ -790,7 +790,7 @@ def test_calls_inside_runs_have_the_cost(service: Service) -> None:
     first, second = (id_of(make_experiment(number)) for number in (30, 31))
     found = ask(service.app, f"/api/v1/projects/costs/experiments/{second}?baseline={first}").json
     assert found["experiment"]["cost"] == pytest.approx(ITEMS * 0.03)
-    amounts = {one["name"]: one["ratio"]["value"] for one in found["verdict"]["amounts"]}
+    amounts = {one["name"]: one["difference"]["value"] for one in found["verdict"]["amounts"]}
     assert amounts["cost"] == pytest.approx(3)
     assert amounts["tokens"] == pytest.approx(1)
     listed = ask(service.app, f"/api/v1/projects/costs/experiments/{second}/rows?limit=1").json

@@ -1,17 +1,16 @@
 """Tests of verdicts on pages: the claim, its evidence, and the order of the measures."""
 
 import math
+from typing import Any
 
 import pytest
 
 from otel_ml.statistics.comparison import Word
 from otel_ml_collector.verdicts.lines import make_banner, quote_judge, versus_lines
 from otel_ml_collector.verdicts.verdicts import (
-    AmountChange,
-    FailureChange,
+    ComparedFigure,
+    FiguresVerdict,
     Interval,
-    JudgeChange,
-    RecordedChange,
     find_worst,
 )
 from otel_ml_collector.wording import THIN, rounded, split_evidence
@@ -21,52 +20,63 @@ def interval(value: float, half: float = 0.0) -> Interval:
     return Interval(value=value, low=value - half, high=value + half, n=400, clusters=400)
 
 
-JUDGE = JudgeChange(
-    judge="grounded",
-    version=1,
-    digest="a1",
-    word="worse",
-    sentence="80 % pass, 90 % with v1: 10 pts worse (6 to 14 pts; 400 runs with v1, 300 with v2)",
-    is_rate=True,
+def figure(name: str, word: Word, sentence: str, **values: Any) -> ComparedFigure:
+    """Compare a figure; `values` has its values and their difference."""
+    facts: dict[str, Any] = {
+        "judge_version": "",
+        "is_rate": True,
+        "lower_is_better": True,
+        "margin": 0.02,
+        "detectable": None,
+        "reasons": [],
+        "runs": 400,
+        "needed": None,
+        "smallest": None,
+    }
+    return ComparedFigure(name=name, word=word, sentence=sentence, **facts | values)
+
+
+JUDGE = figure(
+    "grounded",
+    "worse",
+    "80 % pass, 90 % with v1: 10 pts worse (6 to 14 pts; 400 runs with v1, 300 with v2)",
+    judge_version="a1",
+    judge_number=1,
     lower_is_better=False,
     baseline=interval(0.9),
     candidate=interval(0.8),
     difference=interval(-0.1, 0.04),
-    margin=0.02,
-    detectable=None,
-    needed=None,
-    reasons=[],
 )
-FAILURES = FailureChange(
-    word="no difference",
-    sentence="no difference (at most 0.5 pts): 1 % both (± 0.5 pts; 400 runs with v1, 300 with v2)",
+FAILURES = figure(
+    "errors",
+    "no difference",
+    "no difference (at most 0.5 pts): 1 % both (± 0.5 pts; 400 runs with v1, 300 with v2)",
     baseline=interval(0.01),
     candidate=interval(0.01),
     difference=interval(0.0, 0.005),
-    margin=0.02,
-    reasons=[],
 )
-LATENCY = AmountChange(
-    name="latency",
-    word="no difference",
-    sentence="no difference (at most 0.36 ms): 5 % longer (4 to 6 %; 400 runs)",
-    ratio=interval(1.05, 0.01),
+LATENCY = figure(
+    "latency",
+    "no difference",
+    "no difference (at most 0.36 ms): 5 % longer (4 to 6 %; 400 runs)",
+    is_rate=False,
     baseline=interval(6.0),
     candidate=interval(6.3),
+    difference=interval(1.05, 0.01),
     margin=0.5,
-    reasons=[],
 )
 
 
 def test_largest_change_decides() -> None:
     """Of several judges with the same verdict, the one with the largest change decides."""
     others = [
-        JUDGE.model_copy(update={"judge": "tone", "difference": interval(-0.3, 0.04)}),
-        JUDGE.model_copy(update={"judge": "length", "difference": interval(-0.2, 0.04)}),
+        JUDGE.model_copy(update={"name": "tone", "difference": interval(-0.3, 0.04)}),
+        JUDGE.model_copy(update={"name": "length", "difference": interval(-0.2, 0.04)}),
     ]
-    sides = RecordedChange(
+    sides = FiguresVerdict(
         word="worse",
         sentence="",
+        reasons=[],
         judges=[JUDGE, *others],
         amounts=[LATENCY],
         failures=FAILURES,
@@ -77,9 +87,10 @@ def test_largest_change_decides() -> None:
 
 def test_figures_have_one_order() -> None:
     """Quality comes first, then errors, then latency. The baseline is on the left."""
-    sides = RecordedChange(
+    sides = FiguresVerdict(
         word="worse",
         sentence="",
+        reasons=[],
         judges=[JUDGE],
         amounts=[LATENCY],
         failures=FAILURES,

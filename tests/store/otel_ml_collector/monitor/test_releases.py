@@ -220,7 +220,7 @@ def test_one_verdict(service: Service) -> None:
     verdict = get(service, "models/answer/versions/2/verdict?against=1")
     assert (verdict["basis"], verdict["word"]) == ("release", release["word"])
     assert verdict["sentence"] == release["sentence"]
-    named = {one["judge"]: one["sentence"] for one in verdict["judges"]}
+    named = {one["name"]: one["sentence"] for one in verdict["judges"]}
     named |= {one["name"]: one["sentence"] for one in verdict["amounts"]}
     figures = {one["name"]: one["sentence"] for one in release["figures"]}
     assert named == {name: figures[name] for name in ("grounded", "latency")}

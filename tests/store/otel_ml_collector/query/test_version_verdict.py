@@ -124,14 +124,14 @@ def test_pass_rates(service: Service) -> None:
     assert judge["difference"]["value"] == pytest.approx(change, rel=1e-12)
     assert judge["difference"]["low"] == pytest.approx(low, rel=1e-2)
     assert judge["difference"]["high"] == pytest.approx(high, rel=1e-2)
-    assert (judge["judge"], judge["digest"], judge["version"]) == ("grounded", "a1", 1)
+    assert (judge["name"], judge["judge_version"], judge["judge_number"]) == ("grounded", "a1", 1)
 
 
 def test_latency(service: Service) -> None:
     """Latency is the ratio of geometric means. Its interval contains the true ratio of 1.5."""
     amounts = {one["name"]: one for one in verdict(service, "answer")["amounts"]}
     assert list(amounts) == ["latency"]
-    ratio = amounts["latency"]["ratio"]
+    ratio = amounts["latency"]["difference"]
     before, after = (
         [int(latency_ms(at) * slower) for at in range(RUNS)] for slower in SLOWER.values()
     )
@@ -178,7 +178,9 @@ def test_swapped_versions_are_mirrored(service: Service) -> None:
         -judge["difference"][end] for end in ("value", "high", "low")
     ]
     ([ratio], [inverse]) = (answer["amounts"] for answer in (found, swapped))
-    assert inverse["ratio"]["value"] == pytest.approx(1 / ratio["ratio"]["value"], rel=1e-12)
+    assert inverse["difference"]["value"] == pytest.approx(
+        1 / ratio["difference"]["value"], rel=1e-12
+    )
     assert (ratio["word"], inverse["word"]) == ("worse", "better")
 
 
