@@ -71,6 +71,7 @@ _FIXED: Final[Mapping[str, str]] = {
     r"1970-01-01 to 2100-01-01": "all times, which the story's backfill covers",
     r"Thu 19 Nov 20:30": "the middle of the period",
     r"55 other values": "sessions, of which the API lists at most fifty",
+    r"must differ by at least 2 percentage points.*margins": "the default margins",
     r"limit=50": "size of a page of the API",
     r"\[30d\]|\[last\(\"7d\"\)\]": "default of a form",
     r"^(4h|1d|7d)$": "choices of a form",
@@ -89,7 +90,7 @@ _WORDS: Final[Mapping[str, str]] = {
 _CHOICES: Final = frozenset(
     {"order", "group", "last", "models", "users", "figure", "format", "window", "roots", "traces"}
     | {"hold", "every", "severity", "min_runs", "name", "when", "limit", "show", "part", "columns"}
-    | {"input", "output", "view", "smooth"}
+    | {"input", "output", "view", "smooth", "is_new", "fresh"}
 )
 
 

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import tempfile
+import time
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -33,6 +34,8 @@ _TICKS: Final = re.compile(r"(?<=T08:29:00)\.\d+|(?<=17951633)\d+")
 # Bytes on disk depend on when the engine merges.
 _SIZE: Final = re.compile(r"\b[\d.,]+ (?:bytes|kB|MB)\b")
 _SIZED: Final = "settings"
+# Variables that change what a command does.
+_VARIABLES: Final = ("OTEL_", "HTTP", "NO_", "ALL_PROXY", "COLUMNS", "FORCE_")
 
 
 def name_page(route: str) -> str:
@@ -128,8 +131,10 @@ def run_commands(story: Story, folder: Path) -> dict[str, Any]:
 
 def write(folder: Path) -> None:
     """Write all texts and facts into a folder."""
-    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+    for name in [name for name in os.environ if name.upper().startswith(_VARIABLES)]:
         del os.environ[name]
+    os.environ["TZ"] = "UTC"
+    time.tzset()
     for part in ("pages", "commands"):
         (folder / part).mkdir(parents=True, exist_ok=True)
         for old in (folder / part).glob("*.txt"):

@@ -56,8 +56,9 @@ class _Reader(HTMLParser):
             self._time = (named.get("datetime") or "", len(self._text))
         if tag == "input" and named.get("type") not in {"hidden", "checkbox", "radio"}:
             self._text.append(f" [{named.get('value') or ''}] ")
-        target = named.get("href")
-        if tag == "a" and target and not target.startswith("#"):
+        # The address of a link, or of a part that loads later.
+        target = named.get("href") if tag == "a" else named.get("hx-get")
+        if target and not target.startswith("#"):
             self.seen.links.append(target)
 
     def _has_text(self) -> bool:

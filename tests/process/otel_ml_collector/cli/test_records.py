@@ -227,13 +227,6 @@ def test_metrics(endpoint: str) -> None:
     assert rows(points.stdout) == [["step", "value"], ["0", "1"], ["1", "0.5"], ["2", "0.333333"]]
 
 
-def test_projects(endpoint: str) -> None:
-    """Projects are listed with their number of runs."""
-    done = otel_ml(endpoint, "projects", "--columns", "project,runs", "--format", "csv")
-    found = {line[0]: line[1] for line in csv.reader(io.StringIO(done.stdout.decode()))}
-    assert (found[PROJECT], found["many records"]) == ("5", "1200")
-
-
 @at_night
 def test_storage(endpoint: str) -> None:
     """`storage` lists bytes by project and what a number of days would free, and runs a purge."""

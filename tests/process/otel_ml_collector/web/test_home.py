@@ -120,13 +120,6 @@ def test_switcher(service: Service) -> None:
     assert "All projects <small>1,120</small>" in text
 
 
-def test_figures(service: Service) -> None:
-    """Home shows the cost, and no number of artifacts."""
-    page = ask(service.app, "/").text
-    assert "Artifacts" not in page
-    assert "<dt>Cost, last 24 h</dt>" in page
-
-
 def test_status(service: Service) -> None:
     """Home checks a few projects at a time and then shows how many problems there are."""
     failed = {"otel_ml.outcome": "error", "error.type": "Lost", "otel_ml.project": "Broken"}

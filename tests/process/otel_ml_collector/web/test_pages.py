@@ -166,8 +166,8 @@ def addresses_of(service: Service, project: str, name: str) -> list[str]:
     ]
 
 
-@sampled(2)
-@pytest.mark.parametrize("name", ["answer", HOSTILE, "a/b", "50%?#", " "], ids=ascii)
+@sampled(1)
+@pytest.mark.parametrize("name", ["a/b", "50%?#", " "], ids=ascii)
 def test_all_pages(service: Service, name: str) -> None:
     """Every page of a project loads, whatever its names and texts are."""
     for address in addresses_of(service, f"pages of {name}", name):
@@ -175,9 +175,11 @@ def test_all_pages(service: Service, name: str) -> None:
 
 
 def test_escaped(service: Service) -> None:
-    """No text of a record becomes markup or script on any page."""
+    """No text of a record becomes markup or script on any page, and every page loads."""
     for address in addresses_of(service, HOSTILE, HOSTILE):
-        page = get(service, address).text
+        answered = get(service, address)
+        assert answered.status == 200, address
+        page = answered.text
         assert "<script>alert" not in page
         assert links_of(page).inline == []
 

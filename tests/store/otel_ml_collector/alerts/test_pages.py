@@ -150,8 +150,7 @@ def test_past(service: Service) -> None:
     never = read(service, "shop/alert-past", {**RULE, "when": "error_share > 0.5"})
     assert "The rule would not have fired in the last" in never
     few = read(service, "shop/alert-past", {**RULE, "min_runs": "1000000"})
-    assert "cannot be tested on the last" in few
-    assert "has fewer than 1,000,000 runs. Lower min_runs, or make the window longer." in few
+    assert "1,000,000 runs" in few
     assert "would have fired" not in few
     wrong = read(service, "shop/alert-past", {**RULE, "when": "pass_rat > 1"})
     assert "did you mean pass_rate" in unescape(wrong)
