@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.test_list_walk import DOCS, ROWS, RUNS, shown
+from tests.support.browser.axe import find_violations
 from tests.support.browser.fixtures import Tab, open_tab
 from tests.support.collector import CollectorProcess
 from tests.support.sampling import sampled
@@ -62,6 +64,18 @@ def test_one_request(tab: Tab) -> None:
         shown_ms = page.evaluate("performance.now()")
         page.wait_for_function("(shown) => performance.now() > shown + 200", arg=shown_ms)
     assert [url.split("/")[-2] for url in requested if url.endswith("/preview")] == runs[1:3]
+
+
+@pytest.mark.usefixtures("node")  # installs axe-core
+def test_preview_is_accessible(chromium: Browser, demo: CollectorProcess) -> None:
+    """With the preview open, axe-core finds nothing, in the light and the dark theme."""
+    themes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+    for theme in themes:
+        with open_tab(chromium, demo.endpoint, theme, 1280, 900) as window:
+            page = window.open(REQUESTS)
+            page.locator(ROWS).nth(1).click()
+            expect(page.locator("#preview #span")).to_be_visible()
+            assert find_violations(page) == [], theme
 
 
 def test_preview_by_keyboard(tab: Tab) -> None:

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from otel_ml_collector.span import Span
 from tests.support.browser.agents import MESSAGE, RESEARCH, make_research, send_research
+from tests.support.browser.axe import find_violations
 from tests.support.browser.fixtures import Tab, open_tab
 from tests.support.collector import CollectorProcess
 from tests.support.otel_ml_collector.spans import id_of
@@ -211,6 +213,22 @@ def test_graph(page: Page) -> None:
     expect(page.locator("#span h2").first).to_have_text("fetch_page")
     expect(picture).to_be_visible()
     assert page.evaluate(STAYS)
+
+
+@pytest.mark.usefixtures("node")  # installs axe-core
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_graph_is_accessible(
+    chromium: Browser,
+    collector: CollectorProcess,
+    spans: list[Span],
+    theme: Literal["light", "dark"],
+) -> None:
+    """With the graph open and a node selected, axe-core finds nothing, in both themes."""
+    with open_tab(chromium, collector.endpoint, theme, 1280, 900) as tab:
+        page = tab.open(f"{RESEARCH}/runs/{id_of(spans[0])}?view=graph")
+        page.get_by_role("table", name="Nodes of the graph").get_by_role("link").nth(2).click()
+        expect(page.locator(".g2t .cur")).to_be_visible()
+        assert find_violations(page) == []
 
 
 def test_folds_of_5000_spans(window: Tab, collector: CollectorProcess) -> None:

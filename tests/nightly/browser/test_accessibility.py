@@ -5,28 +5,9 @@ from typing import Final, Literal
 import pytest
 from playwright.sync_api import Browser, expect
 
+from tests.support.browser.axe import find_violations
 from tests.support.browser.tour import DOCS, Stop
 from tests.support.collector import CollectorProcess
-from tests.support.folders import NODE
-
-AXE: Final = NODE / "node_modules" / "axe-core" / "axe.min.js"
-# Elements under an open list do not count as targets until the list is closed. Elements near
-# the bar of selected rows can be scrolled clear of it.
-CHECK: Final = """async () => {
-  const open = document.querySelector(".switch[open]");
-  const bar = document.querySelector(".picked")?.getBoundingClientRect();
-  const isCovered = (element) => {
-    const {top, bottom} = element.getBoundingClientRect();
-    return bar && bottom + 24 > bar.top && top - 24 < bar.bottom;
-  };
-  const found = await axe.run(document, {elementRef: true, runOnly: ["wcag2a", "wcag2aa",
-    "wcag21aa", "wcag22aa", "best-practice"]});
-  const counts = (rule) => ({element}) =>
-    rule.id !== "target-size" || (open ? open.contains(element) : !isCovered(element));
-  return found.violations
-    .map((rule) => [rule.id, rule.nodes.filter(counts(rule)).map(({target}) => target.join(" "))])
-    .filter(([, nodes]) => nodes.length);
-}"""
 
 # Links in table rows that are smaller than 24 px or reach beyond the cell that clips them.
 # The link of a row is included, although the whole row can be clicked.
@@ -47,14 +28,12 @@ def test_axe_finds_nothing(
     chromium: Browser, stops: list[Stop], theme: Literal["light", "dark"], width: int
 ) -> None:
     """No page violates WCAG 2.2 AA in any state, and no page is wider than the window."""
-    axe = AXE.read_text()
     context = chromium.new_context(color_scheme=theme, viewport={"width": width, "height": 900})
     found = {}
     for stop in stops:
         page = context.new_page()
         stop.open(page)
-        page.evaluate(axe)
-        found[stop.name] = page.evaluate(CHECK)
+        found[stop.name] = find_violations(page)
         if page.evaluate("document.documentElement.scrollWidth") > width:
             found[stop.name].append("wider than the window")
         page.close()

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from otel_ml_collector.span import Span, Value
 from tests.browser.test_pages import shoot
-from tests.nightly.browser.test_accessibility import AXE, CHECK
+from tests.support.browser.axe import find_violations
 from tests.support.browser.fixtures import Tab, open_tab
 from tests.support.collector import CollectorProcess, running
 from tests.support.otel_ml_collector.desk import AFTER, PROJECT, make_desk
@@ -205,5 +205,4 @@ def test_axe_finds_nothing(wide: Tab, path: str) -> None:
     if not path:
         say(page)
     page.wait_for_load_state("networkidle")
-    page.evaluate(AXE.read_text())
-    assert page.evaluate(CHECK) == []
+    assert find_violations(page) == []

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from otel_ml import Client
-from tests.nightly.browser.test_accessibility import AXE, CHECK
+from tests.support.browser.axe import find_violations
 from tests.support.browser.fixtures import Tab
 from tests.support.collector import CollectorProcess, running
 
@@ -195,8 +195,7 @@ def test_looks(
     )
     for path in paths:
         page = opened.open(f"/projects/shop/{path}")
-        page.evaluate(AXE.read_text())
-        found[path] = page.evaluate(CHECK)
+        found[path] = find_violations(page)
         if page.evaluate("document.documentElement.scrollWidth") > width:
             found[path].append("wider than the window")
         name = re.sub(r"\W+", "-", path)
