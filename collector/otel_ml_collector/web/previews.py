@@ -17,11 +17,19 @@ _WORD_CHARS: Final = 60
 _FEWEST_ROWS: Final = 3
 _DECODER: Final = json.JSONDecoder()
 # Behind a key, what a preview has instead of JSON, such as `1,200 × 6 table: area, rooms`.
-_NO_JSON: Final = re.compile(r'.*?(?=, "[^"]*": |\}?$)')
+_NO_JSON: Final = re.compile(r'.*?(?=, ?"[^"]*": ?|\}?$)')
+# What can follow the value of a member: the next member, the end, or where the preview was cut.
+_NEXT: Final = re.compile(r',? ?…?\}?$|\}…?$|, ?"')
+# Texts, punctuation and other values of JSON that may be cut.
+_TOKENS: Final = re.compile(r'"((?:[^"\\]|\\.)*)("|\\?$)|([{}\[\],:])|([^\s"{}\[\],:]+)')
+# How a value that is no text can be cut.
+_CUT_VALUE: Final = re.compile(r"(t(ru?)?|f(a(ls?)?)?|n(ul?)?|-|[.eE][-+]?)?…?")
+_CUT_ESCAPE: Final = re.compile(r"\\(u[0-9a-fA-F]{0,3})?(…?)$")
 _SOUND: Final = re.compile(r"data:(audio|image)/[a-z0-9.+-]+;base64,")
 _CUT: Final = "…"
 _ARRAY: Final = re.compile(r'\{"type": ?"[^"]*", ?"dtype": ?"([^"]*)", ?"shape": ?\[([\d, ]*)\]')
-_LONG_FLOAT: Final = re.compile(r"-?\d{1,15}\.\d{5,20}")
+# A number with more than four digits; versions such as 1.10 stay as they are.
+_LONG_FLOAT: Final = re.compile(r"-?(?=[\d.]{6})\d{1,15}\.\d{1,20}")
 
 
 def read_members(text: str) -> list[tuple[str, str]]:
@@ -50,7 +58,11 @@ def read_members(text: str) -> list[tuple[str, str]]:
             value, end = _DECODER.raw_decode(text, place)
         except ValueError:
             end = -1
-        if end < 0 or not (text.startswith(', "', end) or text[end:] in ("", "}")):
+        if end < 0 and text[place : place + 1] in ('"', "[", "{"):  # cut inside it
+            words = _write_cut(text[place:])
+            members.append((name, words if text[place] == '"' else f"{name} {words}"))
+            break
+        if end < 0 or not _NEXT.match(text, end):
             match = _NO_JSON.match(text, place)
             rest = match[0] if match else ""
             place += len(rest)
@@ -62,6 +74,46 @@ def read_members(text: str) -> list[tuple[str, str]]:
         place = end
         members.append((name, _write_member(name, value)))
     return members
+
+
+def _write_cut(text: str, end: str = _CUT) -> str:
+    """Write the texts and numbers of JSON that may be cut, without the names of its members."""
+    words: list[str] = []
+    is_object: list[bool] = []  # of the lists and objects around a token
+    has_name = False
+    for quoted, closing, mark, other in _TOKENS.findall(text):
+        if mark in ("{", "["):
+            is_object.append(mark == "{")
+        elif mark in ("}", "]"):
+            is_object = is_object[:-1]
+        is_name = is_object[-1:] == [True] and not has_name
+        if mark:
+            has_name = mark == ":"
+        elif other:
+            words += [other] if other != _CUT else []
+        elif not is_name:
+            words.append(_read_cut(quoted) if closing != '"' or "\\" in quoted else quoted)
+    shown = ", ".join(shorten(word, _WORD_CHARS) for word in words[:_MOST_PARTS] if word)
+    return shown if shown.endswith(_CUT) or not end else f"{shown}{', ' if shown else ''}{end}"
+
+
+def _read_cut(text: str) -> str:
+    """Read a text between quotes, which may end inside an escape."""
+    try:
+        value = json.loads(f'"{_CUT_ESCAPE.sub(_CUT, text)}"', strict=False)
+    except ValueError:
+        return text.replace("\\", "")
+    return str(value).encode(errors="ignore").decode()  # half of an emoji is no text
+
+
+def _is_cut(text: str) -> bool:
+    """Return whether a text is the beginning of JSON."""
+    try:
+        json.loads(text, strict=False)
+    except json.JSONDecodeError as error:
+        is_inside = error.msg.startswith(("Unterminated string", "Invalid \\"))
+        return is_inside or _CUT_VALUE.fullmatch(text, error.pos) is not None
+    return False
 
 
 def _write_member(name: str, value: "JsonValue") -> str:
@@ -112,6 +164,8 @@ def write_preview(text: str | None, shared: Collection[str] = ()) -> str:
         return _DOT.join(part for _, part in ordered) + (f"{_DOT}{_CUT}" if is_cut else "")
     if text.startswith("["):
         return _write_list(text)
+    if text.startswith("{") and _is_cut(text):  # inside its first name
+        return _CUT
     if _LONG_FLOAT.fullmatch(text):
         return write_amount(float(text))
     sound = _SOUND.match(text)
@@ -126,9 +180,11 @@ def _write_list(text: str) -> str:
     try:
         items = json.loads(f"{text[:cut]}]" if cut > 0 else text)
     except ValueError:
+        return _write_cut(text) if _is_cut(text) else text
+    if not isinstance(items, list) or not items:
         return text
-    if not isinstance(items, list) or not items or not all(map(_is_word, items)):
-        return text
+    if not all(map(_is_word, items)):
+        return _write_cut(text, _CUT if cut > 0 else "") or text
     words = [write_amount(item) if is_amount(item) else str(item) for item in items]
     return ", ".join(words) + (f", {_CUT}" if cut > 0 else "")
 
@@ -139,7 +195,7 @@ def _write_objects(text: str) -> str:
         first, end = _DECODER.raw_decode(text, 1)
     except ValueError:  # cut inside the first object
         parts = [part for _, part in read_members(text[1:])]
-        return _DOT.join(parts) or text
+        return _DOT.join(parts) or (_CUT if _is_cut(text) else text)
     parts = [_write_member(name, value) for name, value in [*first.items()][:_MOST_PARTS]]
     try:
         parts.append(f"{len(json.loads(text))} values" if text[end:] != "]" else "")

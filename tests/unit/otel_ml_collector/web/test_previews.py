@@ -1,5 +1,9 @@
 """Tests of previews in lists."""
 
+import json
+import re
+from typing import Any, Final
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,12 +38,26 @@ from otel_ml_collector.web.previews import (
             "array 1,200 × 3 float64",
         ),
         ("0.8712345678", "0.8712"),
+        ("618624.84", "618,600"),
+        ("12.345", "12.35"),
         ("1.10", "1.10"),
         ('[{"city": "Leipzig", "rooms": 4}]', "Leipzig · rooms 4"),
         ('[{"city": "Leipzig"}, {"city": "Halle"}]', "Leipzig · 2 values"),
         ('[{"city": "Leipzig"}, {"city": "Ha…', "Leipzig · …"),
         ('[{"city": "Leipzig", "note": "a long te…', "Leipzig · a long te…"),
         ("[1,4,2,8…", "1, 4, 2, …"),
+        (
+            '{"capital": 2, "documents": [{"page_content":"Paris is the cap…',
+            "capital 2 · documents Paris is the cap…",
+        ),
+        ('{"capital":2,"documents":[{"page_con…', "capital 2 · documents …"),
+        ('{"note": "a \\"long\\" te…', 'a "long" te…'),
+        ('{"note": "a li\\u00…', "a li…"),
+        ("[[1, 2], [3.5, 4]]", "1, 2, 3.5, 4"),
+        ("[INFO] started", "[INFO] started"),
+        ("{name}", "{name}"),
+        ("[x]", "[x]"),
+        ("[1 of 3] done", "[1 of 3] done"),
         ("data:audio/wav;base64,UklGRqQ", "audio"),
         ("Why is 119 m² cheaper?", "Why is 119 m² cheaper?"),
         ("", ""),
@@ -48,6 +66,29 @@ from otel_ml_collector.web.previews import (
 def test_previews(stored: str, shown: str) -> None:
     """Objects and lists read as words, also if the stored preview is cut."""
     assert write_preview(stored) == shown
+
+
+NESTED: Final[dict[str, Any]] = {
+    "question": 'Where is "it"?\n\u00e4',
+    "documents": [
+        {"page_content": "Paris", "metadata": {"source": "a", "page": 12, "is_new": True}},
+        {"page_content": "Rome\tItaly", "scores": [0.5, None, [1, 2]], "empty": {}},
+    ],
+    "limits": {"top": {"k": 3}, "names": ["a", "b"]},
+    "capital": 2,
+}
+
+
+@pytest.mark.parametrize("document", [NESTED, NESTED["documents"], [[1, 2], ["a", {"b": "c"}]]])
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
+@pytest.mark.parametrize("end", ["…", ""])
+def test_cut_json(document: object, separators: tuple[str, str], end: str) -> None:
+    """JSON that is cut at any position has a preview without its punctuation."""
+    for is_ascii in (True, False):
+        text = json.dumps(document, separators=separators, ensure_ascii=is_ascii)
+        for place in range(1, len(text)):
+            shown = write_preview(text[:place] + end)
+            assert not re.search(r'[{\[\]}\\]|":', shown), (text[:place], shown)
 
 
 @given(st.text(max_size=200))
