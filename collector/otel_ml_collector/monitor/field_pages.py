@@ -11,7 +11,6 @@ from pydantic import Field
 
 from otel_ml.counts import write_number
 from otel_ml.statistics.distances import FEWEST_VALUES
-from otel_ml.statistics.field_drift import write_share
 from otel_ml_collector import wording
 from otel_ml_collector.access import ANNOTATE, access_of
 from otel_ml_collector.api.parameters import FromReader
@@ -40,7 +39,7 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import DAY_NS, from_rfc3339
 from otel_ml_collector.versions.find import find_models
 from otel_ml_collector.web import view
-from otel_ml_collector.web.axis import AxisLabel
+from otel_ml_collector.web.axis import AxisLabel, round_values
 from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
@@ -106,7 +105,9 @@ def draw_histogram(histogram: FieldHistogram) -> HistogramFigure | None:
     cells = histogram.cells
     if not cells or cells[0].low is None:
         return None
-    highest = max(max(cell.reference, cell.window) for cell in cells) or 1.0
+    largest = max(max(cell.reference, cell.window) for cell in cells) or 1.0
+    ticks = round_values(0.0, largest)
+    highest = ticks[-1]
     width = _WIDTH / len(cells)
 
     def steps(shares: Sequence[float]) -> str:
@@ -129,8 +130,8 @@ def draw_histogram(histogram: FieldHistogram) -> HistogramFigure | None:
             for place in range(0, len(cells), step)
         ],
         [
-            AxisLabel(_HEIGHT * (1 - share), write_share(highest * share))
-            for share in (0.0, 0.5, 1.0)
+            AxisLabel(_HEIGHT * (1 - tick / highest), f"{100 * tick:g}{wording.THIN}%")
+            for tick in ticks
         ],
     )
 
@@ -142,7 +143,9 @@ def draw_distances(report: FieldReport) -> DistanceFigure | None:
         return None
     first_ns, last_ns = report.curve[0].start_ns, report.curve[-1].start_ns
     length_ns = max(last_ns - first_ns, 1)
-    highest = 1.1 * max([report.threshold, *(point.distance or 0.0 for point in points)])
+    largest = max([report.threshold, *(point.distance or 0.0 for point in points)])
+    ticks = round_values(0.0, 1.1 * largest or 1.0)
+    highest = ticks[-1]
 
     def place(time_ns: int) -> float:
         return min(max(100 * (time_ns - first_ns) / length_ns, 0.0), 100.0)
@@ -170,10 +173,7 @@ def draw_distances(report: FieldReport) -> DistanceFigure | None:
             AxisLabel(place(at), write_time(at)[5:10] if is_daily else write_time(at)[11:16])
             for at in dict.fromkeys(ends)
         ],
-        [
-            AxisLabel(_HEIGHT * (1 - share), write_number(highest * share))
-            for share in (0.0, 0.5, 1.0)
-        ],
+        [AxisLabel(_HEIGHT * (1 - tick / highest), f"{tick:g}") for tick in ticks],
     )
 
 

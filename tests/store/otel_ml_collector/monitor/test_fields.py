@@ -423,3 +423,16 @@ def test_changes_open_their_page(service: Service) -> None:
         noticed = text[text.index('id="noticed"') :]
         keys = re.findall('href="/projects/p/problems/([^?"]+)', noticed)
         assert keys == ["changed-quality-outputs-label", "broken-traffic-inputs-card"]
+
+
+def test_round_ticks(service: Service) -> None:
+    """The axes of a field's charts have round, equally spaced ticks that begin at 0."""
+    page = ask(service.app, "/projects/p/fields/inputs.amount?model=broken&part=value").text
+    charts = re.findall(r'<svg height="180".*?</svg></figure>', page, re.DOTALL)
+    assert len(charts) == 2
+    for chart in charts:
+        texts = re.findall(r'<text class="y"[^>]*>([^<]+)<', chart)
+        ticks = [float(text.rstrip("\u202f%")) for text in texts]
+        assert ticks[0] == 0
+        assert ticks == pytest.approx([place * ticks[1] for place in range(len(ticks))])
+        assert f"{ticks[1]:e}".partition("e")[0].rstrip("0").rstrip(".") in ("1", "2", "2.5", "5")

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.houses import MODEL, TARGET, make_houses
+from tests.support.otel_ml_collector.spans import SECOND_NS, make_call, trace_id
 from tests.support.otel_ml_collector.stores import Service
 from tests.support.sampling import sampled
 
@@ -66,3 +67,39 @@ def test_no_exponents(service: Service) -> None:
     for page in _PAGES:
         text = re.sub(r"<[^>]*>", " ", ask(service.app, f"/projects/tiny{page}").text)
         assert re.findall(r"\S*\d[eE][+-]?\d+\b(?![\w-])\S*", text) == [], page
+
+
+def test_one_style_in_a_column(service: Service, project: str) -> None:
+    """Latencies, first tokens and outputs of any size have at most four significant digits."""
+    now_ns = time.time_ns()
+    lasting_ms = (0.0895, 1.5, 12.3456, 40.0, 604.21, 1_103.4, 11_516.7, 123_456.7)
+    calls = [
+        make_call(
+            "price",
+            {
+                "otel_ml.outputs": f"{lasted_ms * 5.01083:.6f}",
+                "gen_ai.response.time_to_first_chunk": lasted_ms / 3e3,
+            },
+            trace_id=trace_id(place + 1),
+            start_ns=now_ns - 600 * SECOND_NS,
+            end_ns=now_ns - 600 * SECOND_NS + round(lasted_ms * 1e6),
+        )
+        for place, lasted_ms in enumerate(lasting_ms)
+    ]
+    service.store.take(project, *calls, now_ns=now_ns)
+    columns = ("latency_ms", "first_token_ms", "output")
+    asked = "&".join(f"columns={name}" for name in columns)
+    page = ask(service.app, f"/projects/{project}/runs?{asked}").text
+    rows = re.findall(r"<tr data-run.*?</tr>", page, re.DOTALL)
+    cells = [[re.sub("<[^>]*>", "", cell) for cell in row.split("<td")[2:]] for row in rows]
+    shown = [[cell.rpartition(">")[2].split()[-1] for cell in row][:3] for row in cells]
+    assert len(shown) == len(lasting_ms)
+    for place in range(len(columns)):
+        for text in (row[place] for row in shown):
+            digits = text.replace(",", "").replace(".", "").lstrip("0")
+            whole = "." not in text
+            assert len(digits.rstrip("0") if whole else digits) <= 4, text
+            assert not (text.endswith("0") and not whole), text
+            assert whole or "," not in text, text
+    latencies = sorted((row[0] for row in shown), key=lambda text: float(text.replace(",", "")))
+    assert latencies == ["0.0895", "1.5", "12.3", "40", "604", "1,103", "11,520", "123,500"]
