@@ -5,7 +5,7 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Final
 
-from otel_ml.statistics.verdict import LEAST_AMOUNTS
+from otel_ml.statistics.paired import LEAST_AMOUNTS
 
 _EXPECTED_MARGINS: Final = (
     'expected a JSON object such as {"time_ms": 10, "time_share": 0.02, "cost": 0.0001}, '

@@ -44,8 +44,8 @@ from otel_ml.reader.listing import Runs
 from otel_ml.recorder import Recorder
 from otel_ml.records import ACTUAL_NAME
 from otel_ml.statistics.judge_change import JudgeVersionChange
+from otel_ml.statistics.scored_runs import JudgeScore
 from otel_ml.statistics.sentences import write_judge_change
-from otel_ml.statistics.verdict import JudgeScore
 
 if TYPE_CHECKING:
     from otel_ml.export.delivery import Delivery

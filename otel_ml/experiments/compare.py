@@ -7,17 +7,14 @@ from typing import Any, Final, get_args
 from otel_ml.arguments import invalid
 from otel_ml.experiments.rows import ItemRun, by_item
 from otel_ml.statistics.comparison import Word
-from otel_ml.statistics.verdict import (
+from otel_ml.statistics.scored_runs import (
     DEFAULT_CLUSTER,
-    JudgeEstimate,
     JudgeScore,
     ScoredRun,
-    Verdict,
-    compare_items,
-    estimate_judges,
     is_flaky,
     read_cluster,
 )
+from otel_ml.statistics.verdict import JudgeEstimate, Verdict, compare_items, estimate_judges
 
 WORDS: Final = get_args(Word)
 _CLUSTER: Final = """'tags["name"]', 'source_run', a function of an item, or None"""

@@ -18,7 +18,7 @@ from otel_ml.statistics.judge_change import (
     compare_pass_counts,
     compare_score_sums,
 )
-from otel_ml.statistics.verdict import JudgeScore
+from otel_ml.statistics.scored_runs import JudgeScore
 
 # A temporary file that SQLite deletes; 4 MiB are cached in memory. The view `heard` contains the
 # runs that both versions scored without an error.

@@ -11,7 +11,7 @@ import orjson
 from otel_ml import attributes as names
 from otel_ml.judges.answer import Judgement
 from otel_ml.late import late
-from otel_ml.statistics.verdict import JudgeScore
+from otel_ml.statistics.scored_runs import JudgeScore
 
 walker: Any = late("types.walker")
 

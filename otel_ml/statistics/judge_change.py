@@ -8,16 +8,9 @@ from typing import Any, Final
 from otel_ml.statistics.agreement import kappa_of_tables
 from otel_ml.statistics.comparison import Direction, FigureComparison
 from otel_ml.statistics.intervals import ClusterSum, ClusterSums, Estimate
-from otel_ml.statistics.verdict import (
-    ItemGroup,
-    JudgeScore,
-    PassCounts,
-    ScoredRun,
-    compare_groups,
-    compare_passes,
-    compare_scores,
-    estimate_mean,
-)
+from otel_ml.statistics.paired import PassCounts, compare_passes, compare_scores, estimate_mean
+from otel_ml.statistics.scored_runs import ItemGroup, JudgeScore, ScoredRun
+from otel_ml.statistics.verdict import compare_groups
 
 _JUDGE: Final = "judge"
 # Words for a change of a rate and of a score, by the word of a figure with a direction.

@@ -16,8 +16,9 @@ from otel_ml.statistics.comparison import (
     leave_out,
 )
 from otel_ml.statistics.intervals import Estimate
+from otel_ml.statistics.paired import ItemStep
 from otel_ml.statistics.sentences import write_claim, write_sentence
-from otel_ml.statistics.verdict import ItemChange, ItemStep, JudgeEstimate, Verdict
+from otel_ml.statistics.verdict import ItemChange, JudgeEstimate, Verdict
 
 # Maximum number of regressions and flaky items that are listed.
 NAMED: Final = 10

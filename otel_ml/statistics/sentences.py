@@ -26,7 +26,8 @@ from otel_ml.statistics.comparison import (
 from otel_ml.statistics.exact import least_units
 from otel_ml.statistics.intervals import Estimate
 from otel_ml.statistics.judge_change import JudgeVersionChange
-from otel_ml.statistics.verdict import SOURCE_CLUSTERS, Verdict
+from otel_ml.statistics.scored_runs import SOURCE_CLUSTERS
+from otel_ml.statistics.verdict import Verdict
 
 _FEW_POINTS: Final = 0.1  # smaller differences are shown with a decimal
 _CLOSE_RATES: Final = 0.05  # rates that differ by less are shown with a decimal

@@ -17,8 +17,8 @@ from otel_ml.statistics.intervals import (
     needed,
     wilson,
 )
+from otel_ml.statistics.paired import estimate_mean
 from otel_ml.statistics.sentences import add_evidence, count_digits, count_missing, write_open
-from otel_ml.statistics.verdict import estimate_mean
 
 # Smallest difference of agreement that matters: 2 points, as for any rate.
 MARGIN: Final = 0.02

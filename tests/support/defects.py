@@ -65,7 +65,7 @@ DEFECTS: Final = (
     ),
     Defect(
         name="A verdict ignores failed calls",
-        file="otel_ml/statistics/verdict.py",
+        file="otel_ml/statistics/paired.py",
         old="        if run.is_error:\n            return self.of_failed\n",
         new="        if run.is_error:\n            return None\n",
         packages=("otel_ml/statistics/test_verdict.py",),

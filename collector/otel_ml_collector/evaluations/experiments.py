@@ -25,6 +25,7 @@ from otel_ml.records import (
 )
 from otel_ml.statistics import floats
 from otel_ml.statistics.comparison import Word
+from otel_ml.statistics.paired import LEAST_AMOUNTS
 from otel_ml.statistics.report import (
     NAMED,
     NAMED_IN_MARKDOWN,
@@ -42,23 +43,19 @@ from otel_ml.statistics.report import (
     write_left_out,
     write_step,
 )
-from otel_ml.statistics.sentences import list_verdict_reasons
-from otel_ml.statistics.verdict import (
+from otel_ml.statistics.scored_runs import (
     AMOUNTS,
     DEFAULT_CLUSTER,
-    LEAST_AMOUNTS,
     SOURCE_CLUSTERS,
-    ItemChange,
     ItemGroup,
     JudgeScore,
     ScoredRun,
-    Verdict,
-    compare_groups,
-    estimate_groups,
     is_flaky,
     read_cluster,
     tag_of_cluster,
 )
+from otel_ml.statistics.sentences import list_verdict_reasons
+from otel_ml.statistics.verdict import ItemChange, Verdict, compare_groups, estimate_groups
 from otel_ml_collector import wording
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import read_cursor, write_place

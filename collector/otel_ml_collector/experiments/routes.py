@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from otel_ml.attributes import RECORDED
 from otel_ml.records import ExperimentRow, ListedItemRun
 from otel_ml.statistics.comparison import FAILED_CALLS
-from otel_ml.statistics.verdict import SOURCE_CLUSTERS
+from otel_ml.statistics.scored_runs import SOURCE_CLUSTERS
 from otel_ml_collector import wording
 from otel_ml_collector.api.parameters import Cursor, FromReader, Where
 from otel_ml_collector.api.route import DeferredRoute

@@ -5,8 +5,8 @@ from collections import Counter, defaultdict
 from pydantic import Field
 
 from otel_ml.statistics.judge_change import JudgeVersionChange, TwiceJudged, compare_judge_versions
+from otel_ml.statistics.scored_runs import JudgeScore
 from otel_ml.statistics.sentences import list_reasons, write_judge_change
-from otel_ml.statistics.verdict import JudgeScore
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.filter.writing import write_judge_field

@@ -7,7 +7,7 @@ from typing import Final
 from pydantic import Field
 
 from otel_ml.statistics.judge_change import TwiceJudged, compare_judge_versions
-from otel_ml.statistics.verdict import JudgeScore
+from otel_ml.statistics.scored_runs import JudgeScore
 from otel_ml_collector.filter.writing import write_judge_field
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.versions import version_numbers

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from otel_ml.attributes import RECORDED as RECORDED_RUNS
-from otel_ml.statistics.verdict import DEFAULT_CLUSTER
+from otel_ml.statistics.scored_runs import DEFAULT_CLUSTER
 from otel_ml_collector.store.amounts import RunAmounts
 from otel_ml_collector.store.counted import DELIVERIES, RECORDED, shares
 from otel_ml_collector.store.reader import IDS, Reader, Row, run_id_of

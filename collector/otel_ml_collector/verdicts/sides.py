@@ -25,9 +25,9 @@ from otel_ml.statistics.comparison import (
     leave_out,
 )
 from otel_ml.statistics.release import FigureSums, count_compared, find_onset, judge_release
+from otel_ml.statistics.scored_runs import AMOUNT_UNITS
 from otel_ml.statistics.sentences import name_sentence
 from otel_ml.statistics.sequence import CellKey, Moments, Pair
-from otel_ml.statistics.verdict import AMOUNT_UNITS
 from otel_ml_collector.filter.sql import compile_tests, compile_where
 from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.margins import Margins

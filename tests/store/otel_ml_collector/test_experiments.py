@@ -11,8 +11,9 @@ from urllib.parse import quote
 import orjson
 import pytest
 
+from otel_ml.statistics.scored_runs import JudgeScore, ScoredRun
 from otel_ml.statistics.sentences import write_sentence
-from otel_ml.statistics.verdict import JudgeScore, ScoredRun, compare_items, estimate_judges
+from otel_ml.statistics.verdict import compare_items, estimate_judges
 from otel_ml_collector.datasets.history import choose_last
 from otel_ml_collector.evaluations.experiments import find_experiment, find_experiments
 from otel_ml_collector.mapping.filing import Filing

@@ -13,7 +13,7 @@ from pathlib import Path
 from otel_ml.experiments.rejudged import RejudgedRuns
 from otel_ml.experiments.rows import RejudgedRun
 from otel_ml.judges.answer import Judgement
-from otel_ml.statistics.verdict import JudgeScore
+from otel_ml.statistics.scored_runs import (JudgeScore)
 
 kept, has_passes = RejudgedRuns(), sys.argv[2] == "passes"
 for place in range(int(sys.argv[1])):

@@ -11,8 +11,8 @@ from otel_ml.experiments.rejudged import RejudgedCounts, RejudgedRuns
 from otel_ml.experiments.rows import RejudgedRun
 from otel_ml.judges.answer import Judgement
 from otel_ml.statistics.judge_change import TwiceJudged, compare_judge_versions
+from otel_ml.statistics.scored_runs import JudgeScore
 from otel_ml.statistics.sentences import write_judge_change
-from otel_ml.statistics.verdict import JudgeScore
 
 START_NS: Final = 1_700_000_000_000_000_000
 DRAW: Final = random.Random(11)  # noqa: S311 - a sample, no secret

@@ -28,7 +28,8 @@ from otel_ml.statistics.intervals import (
     sum_logs,
     wilson,
 )
-from otel_ml.statistics.verdict import JudgeScore, ScoredRun, compare_items
+from otel_ml.statistics.scored_runs import JudgeScore, ScoredRun
+from otel_ml.statistics.verdict import compare_items
 from tests.support.examples import AT_NIGHT
 from tests.support.sampling import at_night, harder, sampled
 

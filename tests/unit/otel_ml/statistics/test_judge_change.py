@@ -12,8 +12,9 @@ from otel_ml.statistics.agreement import kappa_of_clusters
 from otel_ml.statistics.comparison import Direction
 from otel_ml.statistics.intervals import newcombe_paired
 from otel_ml.statistics.judge_change import TwiceJudged, compare_judge_versions
+from otel_ml.statistics.scored_runs import JudgeScore, ScoredRun
 from otel_ml.statistics.sentences import write_judge_change
-from otel_ml.statistics.verdict import JudgeScore, ScoredRun, compare_items
+from otel_ml.statistics.verdict import compare_items
 from tests.support.examples import examples
 
 PASS, FAIL = JudgeScore(True, 1.0, "a"), JudgeScore(False, 0.0, "b")

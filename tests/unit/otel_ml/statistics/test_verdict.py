@@ -24,6 +24,7 @@ from otel_ml.statistics.comparison import (
     make_unbounded,
 )
 from otel_ml.statistics.intervals import Estimate, needed, newcombe_paired, wilson
+from otel_ml.statistics.scored_runs import AMOUNTS, ItemGroup, JudgeScore, ScoredRun, is_flaky
 from otel_ml.statistics.sentences import (
     list_reasons,
     list_verdict_reasons,
@@ -31,16 +32,11 @@ from otel_ml.statistics.sentences import (
     write_sentence,
 )
 from otel_ml.statistics.verdict import (
-    AMOUNTS,
-    ItemGroup,
-    JudgeScore,
-    ScoredRun,
     Verdict,
     compare_groups,
     compare_items,
     estimate_groups,
     estimate_judges,
-    is_flaky,
 )
 
 
