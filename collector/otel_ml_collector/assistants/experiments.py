@@ -21,9 +21,15 @@ from otel_ml_collector.assistants.find import count_behind
 from otel_ml_collector.assistants.references import Reference, find_reference
 from otel_ml_collector.curves.values import flatten
 from otel_ml_collector.errors import BadInput, Missing
-from otel_ml_collector.evaluations import experiments
+from otel_ml_collector.evaluations import (
+    experiment_comparison,
+    experiment_items,
+    experiment_runs,
+    experiments,
+)
 from otel_ml_collector.evaluations.datasets import find_datasets
-from otel_ml_collector.evaluations.experiments import Compared, ExperimentVerdict
+from otel_ml_collector.evaluations.experiment_comparison import Compared
+from otel_ml_collector.evaluations.experiments import ExperimentVerdict
 from otel_ml_collector.evaluations.output_pairs import find_version_pairs
 from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.filter.writing import narrow, quoted
@@ -162,7 +168,7 @@ def compare(call: ToolCall) -> Digest:
     if a == b:
         raise BadInput("b: the same as a: expected a different version, experiment or filter", "b")
     if a.experiment is not None and b.experiment is not None:
-        compared = experiments.compare(
+        compared = experiment_comparison.compare(
             call.reader, call.project, b.experiment.run_id, call.now_ns, a.experiment.run_id
         )
         detail = experiments.describe(call.reader, call.project, compared)
@@ -277,7 +283,9 @@ def _side_of(call: ToolCall, reference: Reference, text: str, field: str) -> _Si
         where = f"model == {quoted(name)} and version == {number}"
         return _Side(f"{name}:v{number}", version=(name, number), where=where)
     if reference.kind == "run":
-        experiment = experiments.find_one(call.reader, call.project, reference.name, call.now_ns)
+        experiment = experiment_runs.find_one(
+            call.reader, call.project, reference.name, call.now_ns
+        )
         return _Side(experiment.name, experiment=experiment)
     raise BadInput(
         f"{field}: {text[:80]!r} is a {reference.kind}: expected a version such as answer:v4, an "
@@ -548,10 +556,10 @@ def _needed(judges: Sequence[ComparedFigure], what: str) -> list[str] | None:
 def _worse(call: ToolCall, compared: Compared, verdict: ExperimentVerdict) -> DigestTable | None:
     """Return a table of the items that got worse, largest change first, with both outputs."""
     wanted = int(call.given["show"])
-    items = experiments.items_of(compared, "regression")[:wanted]
+    items = experiment_comparison.items_of(compared, "regression")[:wanted]
     if not verdict.regressions or not wanted:
         return None
-    made = experiments.make_rows(call.reader, call.project, compared, items)
+    made = experiment_items.make_rows(call.reader, call.project, compared, items)
     rows = [[item.item, item.change, *_ran(item.baseline), *_ran(item.runs)] for item in made]
 
     def more(shown: int) -> Mapping[str, Any] | None:

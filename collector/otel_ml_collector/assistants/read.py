@@ -27,7 +27,11 @@ from otel_ml_collector.assistants.call import ToolCall, short_id
 from otel_ml_collector.assistants.experiments import interval_cells
 from otel_ml_collector.assistants.references import Reference, find_reference
 from otel_ml_collector.errors import BadInput, Missing
-from otel_ml_collector.evaluations import experiments
+from otel_ml_collector.evaluations import (
+    experiment_comparison,
+    experiment_items,
+    experiments,
+)
 from otel_ml_collector.evaluations.datasets import find_items, find_versions
 from otel_ml_collector.judges.find import find_judge_versions
 from otel_ml_collector.judges.strictness import find_strictness
@@ -479,7 +483,7 @@ def _beginning(call: ToolCall, source: str) -> object:
 
 def _read_experiment(call: ToolCall, run: Run) -> Digest:
     start = min(int(call.given["start"]), _MOST_ITEMS)
-    compared = experiments.compare(
+    compared = experiment_comparison.compare(
         call.reader, call.project, run.run_id, call.now_ns, None, most=start + _MOST_ROWS
     )
     detail = experiments.describe(call.reader, call.project, compared)
@@ -487,14 +491,14 @@ def _read_experiment(call: ToolCall, run: Run) -> Digest:
     url = call.page("experiments", run.run_id)
     columns = ("item", "state", "outcome", "scores", "output", "run")
     if call.given["part"] == "rows":
-        items = experiments.items_of(compared, "all")
+        items = experiment_comparison.items_of(compared, "all")
         rows = _item_rows(call, compared, items[start : start + _MOST_ROWS])
-        left = experiments.count_items(compared, "all") - start
+        left = experiment_comparison.count_items(compared, "all") - start
         table = DigestTable(columns, rows, left, lambda shown: _from(call, start + shown))
         return Digest({"what": Own("experiment")}, table, url=url, chars=_chars(call))
-    has_worse = experiments.count_items(compared, "regression") > 0
-    sort: experiments.Show = "regression" if has_worse else "error"
-    worst = experiments.items_of(compared, sort)
+    has_worse = experiment_comparison.count_items(compared, "regression") > 0
+    sort: experiment_comparison.Show = "regression" if has_worse else "error"
+    worst = experiment_comparison.items_of(compared, sort)
 
     def every(shown: int) -> Mapping[str, Any]:
         arguments = {"ref": run.run_id, "part": "rows", "project": call.project}
@@ -529,7 +533,7 @@ def _read_experiment(call: ToolCall, run: Run) -> Digest:
             "worst": DigestTable(
                 columns,
                 _item_rows(call, compared, worst[:_WORST]),
-                experiments.count_items(compared, sort),
+                experiment_comparison.count_items(compared, sort),
                 every,
             )
             if worst
@@ -540,10 +544,10 @@ def _read_experiment(call: ToolCall, run: Run) -> Digest:
 
 
 def _item_rows(
-    call: ToolCall, compared: experiments.Compared, items: Sequence[str]
+    call: ToolCall, compared: experiment_comparison.Compared, items: Sequence[str]
 ) -> list[list[object]]:
     rows: list[list[object]] = []
-    for row in experiments.make_rows(call.reader, call.project, compared, items):
+    for row in experiment_items.make_rows(call.reader, call.project, compared, items):
         first = row.runs[0]
         scores = [f"{judge} {score.score}" for judge, score in first.scores.items()]
         state = Own(row.state) if row.state else None

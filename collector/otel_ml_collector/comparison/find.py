@@ -25,14 +25,12 @@ from otel_ml_collector.curves.values import (
     write_value,
 )
 from otel_ml_collector.errors import BadInput, Missing
-from otel_ml_collector.evaluations.experiments import (
-    ExperimentDetail,
-    JudgeOfItems,
+from otel_ml_collector.evaluations.experiment_runs import (
     choose_baseline,
-    compare_listed,
     make_experiments,
     make_recorded,
 )
+from otel_ml_collector.evaluations.experiments import ExperimentDetail, JudgeOfItems, compare_listed
 from otel_ml_collector.evaluations.output_pairs import (
     MOST_PAIRS,
     SHOWN_PAIRS,

@@ -18,14 +18,10 @@ from otel_ml.records import ExperimentRow, ListedExperiment, ListedItemRun
 from otel_ml.statistics.comparison import Word
 from otel_ml_collector import wording
 from otel_ml_collector.answer_body import AnswerBody
-from otel_ml_collector.evaluations.experiments import (
-    Show,
-    choose_pair,
-    compare_experiments,
-    find_experiments_of,
-    items_of,
-    make_rows,
-)
+from otel_ml_collector.evaluations.experiment_comparison import Show, compare_experiments, items_of
+from otel_ml_collector.evaluations.experiment_items import make_rows
+from otel_ml_collector.evaluations.experiment_runs import choose_pair
+from otel_ml_collector.evaluations.experiments import find_experiments_of
 from otel_ml_collector.evaluations.right_answers import (
     EXPECTED_VALUE,
     RightAnswer,

@@ -16,26 +16,25 @@ from otel_ml_collector import wording
 from otel_ml_collector.api.parameters import Cursor, FromReader, Where
 from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.errors import Missing
-from otel_ml_collector.evaluations.experiments import (
-    BASELINE_TAG,
+from otel_ml_collector.evaluations.experiment_comparison import Show, compare, count_items
+from otel_ml_collector.evaluations.experiment_items import (
     ROWS,
+    ExperimentRows,
+    cut_rows,
+    find_rows,
+    first_of,
+    make_rows,
+)
+from otel_ml_collector.evaluations.experiment_runs import BASELINE_TAG, find_pair
+from otel_ml_collector.evaluations.experiments import (
     SHOWN,
     ExperimentDetail,
-    ExperimentRows,
     ExperimentsPage,
     JudgeOfItems,
-    Show,
-    compare,
-    count_items,
-    cut_rows,
     describe,
     find_experiment,
     find_experiments,
     find_others,
-    find_pair,
-    find_rows,
-    first_of,
-    make_rows,
     report,
 )
 from otel_ml_collector.runs import find as runs

@@ -15,12 +15,11 @@ from otel_ml.records import ListedExperiment
 from otel_ml.statistics.comparison import Word
 from otel_ml_collector import wording
 from otel_ml_collector.answer_body import AnswerBody
+from otel_ml_collector.evaluations.experiment_comparison import Compared, compare
+from otel_ml_collector.evaluations.experiment_runs import choose_pair
 from otel_ml_collector.evaluations.experiments import (
-    Compared,
     ExperimentDetail,
     ExperimentVerdict,
-    choose_pair,
-    compare,
     describe,
     find_experiments_of,
 )
