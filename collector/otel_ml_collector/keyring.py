@@ -11,7 +11,7 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -26,6 +26,7 @@ from otel_ml_collector.access import (
     SCOPES,
     Access,
 )
+from otel_ml_collector.background import BackgroundJob
 from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.mapping.filing import is_project
 from otel_ml_collector.store.keys import MOST, KeyStore, StoredKey
@@ -101,6 +102,15 @@ class Keyring:
     def is_on(self) -> bool:
         """Whether requests need a key. True once a key was created, even if all are revoked."""
         return self._required or bool(self._keys)
+
+    def list_jobs(self, every_s: float) -> Sequence[BackgroundJob]:
+        """List the job that reloads the keys.
+
+        If another collector at the same store revokes a key, the key stops working here within
+        `every_s` and a second, and its streams end.
+        """
+        trouble = "API keys could not be reloaded"
+        return [BackgroundJob(self.refresh, every_s, trouble, first_s=every_s)]
 
     def refresh(self) -> None:
         """Reload the keys, to see changes by other collectors with the same store.

@@ -13,6 +13,7 @@ from otel_ml_collector.access import Access
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import End, FromReader, Start
 from otel_ml_collector.api.route import DeferredRoute
+from otel_ml_collector.background import BackgroundJob, StoreChanges
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.services import find_service
 from otel_ml_collector.store.reader import READABLE, Reader, Row
@@ -23,6 +24,8 @@ from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
 
 # Span numbers are stored by minute of arrival. Everything up to now minus 2 minutes arrived at
 # least a minute ago.
+# Seconds between two checks while nothing is written.
+_SELDOM_S: Final = 600.0
 _COMPLETE_MINUTES: Final = 2
 # Pseudo hour with the number up to which no arrivals were kept. It always counts as earlier.
 _BASE_HOUR: Final = 0
@@ -386,6 +389,17 @@ class LossChecker:
         self._sampled = frozenset(sampled)
         self._gaps: Sequence[Gaps] = ()
         self._logged: Remembered[tuple[str, str, int], bool] = Remembered(_REMEMBERED)
+
+    def list_jobs(self, changes: StoreChanges) -> Sequence[BackgroundJob]:
+        """List the job that checks for missing spans."""
+        return [
+            BackgroundJob(
+                lambda: self.run_pass(time.time_ns()),
+                60.0,
+                "Missing spans could not be counted",
+                has_work=changes.after_writes(_SELDOM_S),
+            )
+        ]
 
     def run_pass(self, now_ns: int) -> None:
         """Check once. Log missing spans once per process and hour, at most ten lines."""

@@ -58,6 +58,7 @@ from otel_ml_collector.alerts.states import (
     set_back,
     write_state,
 )
+from otel_ml_collector.background import BackgroundJob, StoreChanges
 from otel_ml_collector.errors import BadInput, Missing, Unavailable
 from otel_ml_collector.filter.figures import Figure
 from otel_ml_collector.runs.find import RunsQuery, make_listing
@@ -235,6 +236,18 @@ class AlertEvaluator:
         # When to evaluate rules again whose windows wait for ground truth.
         self._later: dict[tuple[str, str, str], int] = {}
         self.numbers = AlertPass()
+
+    def list_jobs(self, changes: StoreChanges) -> Sequence[BackgroundJob]:
+        """List the job that evaluates all rules."""
+        return [
+            BackgroundJob(
+                self.evaluate,
+                EVALUATE_S,
+                "Alert rules could not be evaluated",
+                first_s=5.0,
+                has_work=lambda: self.numbers.rules > 0 or changes.are_likely(),
+            )
+        ]
 
     def evaluate(self) -> AlertPass:
         """Evaluate all rules for each time window that has ended since the last call.

@@ -15,6 +15,7 @@ from typing import Final
 from otel_ml_collector.alerts.find import find_rules
 from otel_ml_collector.alerts.rule import AlertRule, SliceKey
 from otel_ml_collector.alerts.states import STATES
+from otel_ml_collector.background import BackgroundJob
 from otel_ml_collector.errors import CollectorError
 from otel_ml_collector.evaluations.experiments import find_experiments
 from otel_ml_collector.findings.drift import THAN, FieldsQuestion, judge_models
@@ -66,6 +67,17 @@ class SeriesUpdater:
         self._clock = clock
         self._listed_ns = -_LISTED_EVERY_NS
         self._measured_ns: dict[str, int] = {}
+
+    def list_jobs(self) -> Sequence[BackgroundJob]:
+        """List the job that computes the series of one project after another."""
+        return [
+            BackgroundJob(
+                lambda: self.run_pass(time.time_ns()),
+                30.0,
+                "Metrics of drift, slices, ground truth and experiments could not be computed",
+                first_s=30.0,
+            )
+        ]
 
     def run_pass(self, now_ns: int) -> None:
         """Read the states of alerts, and compute the series of one project if one is due.

@@ -4,7 +4,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from otel_ml_collector.access import SETTINGS_FILE, acting_as
+from otel_ml_collector.background import BackgroundJob
 from otel_ml_collector.judge_budget import RUBRIC_JUDGE
+from otel_ml_collector.judges.job import RUN_EVERY_S
 from otel_ml_collector.judges.rubric_judge import FileRubricJudge, write_rubric_body
 from otel_ml_collector.store.documents import Documents, list_all_documents
 from otel_ml_collector.store.reader import Reader
@@ -45,6 +47,17 @@ class FiledJudges:
         return self._is_due
 
     @acting_as(SETTINGS_FILE)
+    def list_jobs(self) -> Sequence[BackgroundJob]:
+        """List the job that saves these judges. It runs before rubric judges do."""
+        return [
+            BackgroundJob(
+                self.save,
+                RUN_EVERY_S,
+                "The judges of the configuration file could not be saved",
+                has_work=self.has_work,
+            )
+        ]
+
     def save(self) -> None:
         """Save the judges of the file, and delete those that it no longer has.
 

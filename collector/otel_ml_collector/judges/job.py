@@ -18,6 +18,7 @@ from functools import partial
 from queue import SimpleQueue
 from typing import Final, TypeVar
 
+from otel_ml_collector.background import BackgroundJob
 from otel_ml_collector.errors import Conflict, Rejected, Unavailable
 from otel_ml_collector.judges.asking import RubricAsking, RubricJudgement, write_calls, write_scores
 from otel_ml_collector.judges.backfill import BackfillState
@@ -247,6 +248,18 @@ class RubricJudgeJob:
                 is_late = time.monotonic() + error.retry_after_s > until_s
                 if is_late or self.stopped.wait(error.retry_after_s):
                     raise
+
+    def list_jobs(self) -> Sequence[BackgroundJob]:
+        """List the job that scores runs by rubric judges."""
+        return [
+            BackgroundJob(
+                self.run_pass,
+                RUN_EVERY_S,
+                "Rubric judges could not run",
+                first_s=RUN_EVERY_S,
+                has_work=self.has_work,
+            )
+        ]
 
     def run_pass(self) -> int:
         """Judge the runs that are due; returns how many were judged.

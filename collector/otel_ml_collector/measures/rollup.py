@@ -4,10 +4,12 @@
 computations are harmless. Design record with measurements: docs/design/017-queries.md.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from otel_ml_collector.background import BackgroundJob, StoreChanges
 from otel_ml_collector.measures.sums import COUNTED_SUMS, SCORE_SUMS
 from otel_ml_collector.store.connection import Memory
 from otel_ml_collector.store.counted import Bounds, CountedRuns, recorded_runs
@@ -16,6 +18,8 @@ from otel_ml_collector.store.scores import all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Sql, StoreClient
 from otel_ml_collector.store.tables import OF_TOKENS
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS
+
+_logger = logging.getLogger(__name__)
 
 _DAYS_AT_ONCE: Final = 31
 # Old rows are kept for this long after a recomputation, because running queries may still read
@@ -175,6 +179,23 @@ def recompute(
             if client.query(Sql("SELECT 1 ") + stale + Sql(" LIMIT 1"), parameters).result_rows:
                 sweep = Sql("DELETE ") + stale
                 client.command(sweep, parameters=parameters, settings=dict(_LATER))
+
+
+def list_jobs(
+    client: StoreClient, memory: Memory, changes: StoreChanges
+) -> Sequence[BackgroundJob]:
+    """List the job that computes daily totals.
+
+    It only speeds up statistics: without the totals they are correct but slow.
+    """
+
+    def run() -> None:
+        days = recompute_due(client, memory)
+        if days:
+            _logger.debug("Daily totals were computed for %d days", days)
+
+    trouble = "Daily totals could not be computed"
+    return [BackgroundJob(run, 30.0, trouble, has_work=changes.after_writes())]
 
 
 def recompute_due(client: StoreClient, memory: Memory) -> int:

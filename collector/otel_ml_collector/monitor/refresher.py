@@ -11,9 +11,10 @@ Which pages were opened is only known in this process.
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
+from otel_ml_collector.background import BackgroundJob
 from otel_ml_collector.findings.find import find_large_projects, renew_monitor
 from otel_ml_collector.stats import Past
 from otel_ml_collector.store.reader import Reader
@@ -69,6 +70,17 @@ class MonitorRefresher:
             self._pages.move_to_end((project, last))
             if len(self._pages) > _MOST_PAGES:
                 self._pages.popitem(last=False)
+
+    def list_jobs(self) -> Sequence[BackgroundJob]:
+        """List the job that prefetches the pages of one project after another."""
+        return [
+            BackgroundJob(
+                lambda: self.run_pass(time.time_ns()),
+                30.0,
+                "Pages of Monitor could not be prefetched",
+                first_s=30.0,
+            )
+        ]
 
     def run_pass(self, now_ns: int) -> None:
         """Refresh the page whose cached content is the oldest, if it is old enough.

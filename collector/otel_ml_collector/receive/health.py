@@ -7,7 +7,7 @@ nothing: a probe row is written at the start, and again and again after a write 
 import contextlib
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from otel_ml_collector.background import BackgroundJob
 from otel_ml_collector.clock import ClockTracker
 from otel_ml_collector.errors import Rejected, Unavailable
 
@@ -109,6 +110,17 @@ class Health:
     def has_trouble(self) -> bool:
         """Return whether no write has succeeded since the start or since the last error."""
         return bool(self._trouble)
+
+    def list_jobs(self) -> Sequence[BackgroundJob]:
+        """List the job that probes the store, only after a failed write."""
+        return [
+            BackgroundJob(
+                self.probe,
+                PROBE_EVERY_S,
+                "The store could not be checked",
+                has_work=self.has_trouble,
+            )
+        ]
 
     def probe(self) -> None:
         """Write a probe row if no write has succeeded since the start or since the last error.

@@ -8,11 +8,12 @@ import asyncio
 import hashlib
 import logging
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import BinaryIO, Final, TypeVar
 
+from otel_ml_collector.background import BackgroundJob
 from otel_ml_collector.errors import Rejected, TooLarge, Unavailable
 from otel_ml_collector.store.artifacts import CHUNK_BYTES, ArtifactWriter
 from otel_ml_collector.telemetry.service import Telemetry
@@ -87,6 +88,17 @@ class UploadIntake:
             await self._run(lambda: self._writer.write(project, sha256, file))
         self._telemetry.count_artifact(size)
         return size
+
+    def list_jobs(self, trusts_clock: Callable[[], bool]) -> Sequence[BackgroundJob]:
+        """List the job that deletes uploads, as long as the clock can be trusted."""
+        return [
+            BackgroundJob(
+                lambda: self.sweep() if trusts_clock() else None,
+                3_600.0,
+                "Artifacts that no record refers to could not be deleted",
+                first_s=60.0,  # after the first pass of retention, which checks the clock
+            )
+        ]
 
     def sweep(self) -> None:
         """Delete uploads that no record refers to after a day."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from otel_ml.counts import write_count
+from otel_ml_collector.background import BackgroundJob
 from otel_ml_collector.errors import BadInput, Missing, Unavailable
 from otel_ml_collector.owners import KEY, RESPONSE, SESSION_OWNER, TAG
 from otel_ml_collector.store.activity import (
@@ -28,7 +29,7 @@ from otel_ml_collector.store.activity import (
 from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.lives import Follows, Life
-from otel_ml_collector.store.mutations import Mutator
+from otel_ml_collector.store.mutations import NOT_REMOVED, Mutator
 from otel_ml_collector.store.resolutions import resolve_deleted
 from otel_ml_collector.store.rollup import mark_days
 from otel_ml_collector.store.schema import LIVES
@@ -429,6 +430,12 @@ class Deleter:
         This is so after a failure, and always if other collectors use the same store.
         """
         return self._may_be_undone or not self._is_alone
+
+    def list_jobs(self) -> Sequence[BackgroundJob]:
+        """List the job that completes deletions that were interrupted."""
+        return [
+            BackgroundJob(self.complete, 60.0, NOT_REMOVED, has_work=self.may_be_undone),
+        ]
 
     def complete(self) -> int:
         """Finish the deletions that are not complete yet.

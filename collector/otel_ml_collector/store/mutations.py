@@ -18,6 +18,8 @@ from otel_ml_collector.store.sql import Sql, StoreClient
 _ROOM_BYTES: Final = 1_000_000
 # Seconds without progress until a statement is given up. A busy engine may pause for a moment.
 _STUCK_S: Final = 5.0
+# Start of the log line of a background job that deletes rows, if it fails.
+NOT_REMOVED: Final = "Replaced files of the store could not be removed"
 _FIRST_POLL_S: Final = 0.005
 _LAST_POLL_S: Final = 0.2
 _WAIT: Final = {"mutations_sync": 2, "lightweight_deletes_sync": 2, "max_execution_time": 0}

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 
 import orjson
 
+from otel_ml_collector.background import BackgroundJob, StoreChanges
 from otel_ml_collector.store.counted import (
     DELIVERIES,
     RECORDED,
@@ -386,6 +387,18 @@ def _write_predictions(
         else _NUMBER_OF.fill(raw=_at("chance", rule.chance)),
         payloads=payloads,
     )
+
+
+def list_jobs(client: StoreClient, changes: StoreChanges) -> Sequence[BackgroundJob]:
+    """List the job that stores the predictions of past days."""
+    return [
+        BackgroundJob(
+            lambda: keep_due(client, changes.clock),
+            30.0,
+            "Predictions could not be materialized",
+            has_work=changes.after_writes(),
+        )
+    ]
 
 
 def keep_due(client: StoreClient, clock: Callable[[], float]) -> int:

@@ -8,11 +8,13 @@ stored in a file too: if that file is empty, the table cannot be loaded at all.
 
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from otel_ml_collector.background import BackgroundJob
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.log import OnceAMinute
 from otel_ml_collector.store.connection import Connections, store_trouble
@@ -43,12 +45,28 @@ class Repair:
     """Repairs an embedded store after failed writes. Use it on one thread at a time."""
 
     def __init__(self, connections: Connections) -> None:
+        self._connections = connections
         self._client = connections.open(confirms=False)
         self._memory = connections.memory
         self._whole_s = time.time()
         self._is_sure = True
         self._unloaded: set[str] = set()
         self._once = OnceAMinute()
+
+    def list_jobs(self) -> Sequence[BackgroundJob]:
+        """List the job that repairs failed writes.
+
+        It runs every 2 s, long before the store removes the intact files that a repair needs.
+        """
+        return [
+            BackgroundJob(
+                self.run_pass,
+                2.0,
+                "Failed writes could not be repaired",
+                first_s=2.0,
+                has_work=self._connections.may_be_merging,
+            )
+        ]
 
     def run_pass(self) -> None:
         """After a failed write, reload the tables whose files may be damaged.

@@ -7,12 +7,14 @@ the disk when a purge rewrites their parts. If the clock has moved too far since
 nothing is deleted until there is evidence that the clock is right.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from otel_ml_collector.background import BackgroundJob
 from otel_ml_collector.clock import ClockTracker
 from otel_ml_collector.store.activity import (
     DELETE_OLD_ACTIVITY,
@@ -25,12 +27,14 @@ from otel_ml_collector.store.activity import (
 from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.lives import Follows, Life
-from otel_ml_collector.store.mutations import Mutator
+from otel_ml_collector.store.mutations import NOT_REMOVED, Mutator
 from otel_ml_collector.store.passes import ClockMove, Passes
 from otel_ml_collector.store.rollup import mark_days
 from otel_ml_collector.store.schema import LIVES, TABLE_NAMES
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS
+
+_logger = logging.getLogger(__name__)
 
 _SETTINGS: Final = {"max_execution_time": 0}
 
@@ -283,6 +287,27 @@ class Retention:
             self._client.insert("retention", [list(row.values())], column_names=list(row))
             confirm_change(self._client, entry)
 
+    def list_jobs(self) -> Sequence[BackgroundJob]:
+        """List the jobs that delete expired records, at once if the clock turns out to be right."""
+        return [
+            BackgroundJob(self._delete_old, 3_600.0, NOT_REMOVED),
+            BackgroundJob(self._go_on, 5.0, NOT_REMOVED, first_s=5.0),
+        ]
+
+    def _delete_old(self) -> None:
+        swept = self.sweep()
+        if swept.error:
+            _logger.warning("%s", swept.error)
+        if swept.rows:
+            rows = ", ".join(f"{table} {number}" for table, number in swept.rows.items())
+            _logger.info("Retention deleted rows: %s", rows)
+
+    def _go_on(self) -> None:
+        """Delete old records again as soon as there is evidence that the clock is right."""
+        if self.can_go_on():
+            _logger.info("Retention deletes old data again: the clock is right")
+            self._delete_old()
+
     def sweep(self) -> Swept:
         """Delete expired records. A second call on the same day has nothing to do.
 
@@ -396,6 +421,10 @@ class Purger:
         self._client = connections.open()
         self._mutator = Mutator(self._client, connections.folder)
         self._lock = threading.Lock()
+
+    def list_jobs(self) -> Sequence[BackgroundJob]:
+        """List the job that removes what is replaced, once a day."""
+        return [BackgroundJob(self.purge, 86_400.0, NOT_REMOVED, first_s=86_400.0)]
 
     def purge(self, wait_s: float = 0) -> Purge:
         """Remove deleted rows from the disk. A second call finds nothing to do.

@@ -16,6 +16,7 @@ import orjson
 from otel_ml.statistics.fields import FieldSketch
 from otel_ml.statistics.projections import NORM, PROJECTED
 from otel_ml.statistics.sketches import TEXT_PARTS, Kind, Sketch, join_noise
+from otel_ml_collector.background import BackgroundJob, StoreChanges
 from otel_ml_collector.log import going_on
 from otel_ml_collector.store.amounts import RunAmounts
 from otel_ml_collector.store.connection import Memory
@@ -169,6 +170,17 @@ class SketchJob:
         self._memory = memory
         self._clock = clock
         self._failures: Counter[tuple[str, int]] = Counter()
+
+    def list_jobs(self, changes: StoreChanges) -> Sequence[BackgroundJob]:
+        """List the job that computes the sketches of days that changed."""
+        return [
+            BackgroundJob(
+                self.run,
+                30.0,
+                "Sketches of fields could not be computed",
+                has_work=changes.after_writes(),
+            )
+        ]
 
     def run(self) -> int:
         """Compute the sketches of all days that need it, for about ten seconds.

@@ -23,6 +23,7 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
+from otel_ml_collector.background import BackgroundJob
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.owners import is_run
 from otel_ml_collector.records import UNCOUNTED, Records, Run, run_id, text_of
@@ -369,6 +370,22 @@ class RunNumbers(Collector):
     def has_pending(self) -> bool:
         """Return whether runs or scores wait for `count_pending`."""
         return bool(self._waiting or self._waiting_scores)
+
+    def list_jobs(self, is_resolving: Callable[[], bool]) -> Sequence[BackgroundJob]:
+        """List the job that counts runs once it is known whether another records the same call.
+
+        Args:
+            is_resolving: Returns whether there are calls about which this is not known yet.
+        """
+        return [
+            BackgroundJob(
+                self.count_pending,
+                0.25,
+                "New runs are not counted in /metrics yet. The collector retries; if this line "
+                "repeats, check the disk and the store. Reason",
+                has_work=lambda: self.has_pending() or is_resolving(),
+            )
+        ]
 
     def count_pending(self) -> None:
         """Count the waiting runs, but only one of those that record the same call.

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from otel_ml_collector.access import READ, Access
+from otel_ml_collector.background import AfterWrites, BackgroundJob
 from otel_ml_collector.errors import Unavailable
 from otel_ml_collector.keyring import Keyring
 from otel_ml_collector.serve.app import open_collector
-from otel_ml_collector.serve.jobs import AfterWrites, BackgroundJob, Lane, make_lanes, running
+from otel_ml_collector.serve.jobs import Lane, make_lanes, running
 from otel_ml_collector.settings.sources import load
 from otel_ml_collector.store.keys import KeyStore
 from otel_ml_collector.store.sql import Sql
