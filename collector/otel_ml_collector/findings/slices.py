@@ -65,6 +65,8 @@ from otel_ml_collector.windows import Window
 
 CellWord: TypeAlias = Word | Literal["other"]
 
+# Larger differences of scores have no decimals, and four significant digits.
+_TWO_DECIMALS: Final = 100
 _MOST_PARTS: Final = 12
 MOST_SHOWN: Final = 500
 # Maximum number of slices of a model that become findings.
@@ -455,8 +457,10 @@ def _show(kind: FigureKind, difference: float) -> str:
             text = f"{100 * difference:+.1f}"
         case "amount":
             text = f"{100 * (difference - 1):+.0f}"
-        case "score":
+        case "score" if abs(difference) < _TWO_DECIMALS:
             text = f"{difference:+.2f}"
+        case "score":
+            text = f"{float(f'{difference:.4g}'):+,.0f}"
     return "0" if not text.strip("+-0.") else text.replace("-", "\N{MINUS SIGN}")
 
 

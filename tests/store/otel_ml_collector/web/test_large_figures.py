@@ -16,12 +16,13 @@ from tests.support.sampling import sampled
 
 JSON: Final = {"content-type": "application/json"}
 HARBOUR: Final = quote('tags["district"] == "harbour"')
+_SLICE: Final = f"/monitor/slice?model={MODEL}&where={HARBOUR}&last=7d"
 _PAGES: Final = (
     "",
     "/news?last=7d",
     "/monitor?last=7d",
     "/monitor/findings?last=7d&fresh=1",
-    f"/monitor/slice?model={MODEL}&where={HARBOUR}&last=7d",
+    _SLICE,
     "/models",
     f"/models/{MODEL}",
     f"/newest-verdict?model={MODEL}",
@@ -55,6 +56,9 @@ def test_pages_of_large_figures(service: Service, project: str, scale: float) ->
     answers = {address: ask(service.app, address) for address in addresses}
     assert {address: it.text for address, it in answers.items() if it.status != 200} == {}
     assert [address for address, it in answers.items() if "internal error" in it.text] == []
+    if scale == 300_000.0:
+        differences = answers[f"/projects/{project}{_SLICE}"].text
+        assert re.search(r">\+\d\d,\d\d0<", differences)
 
 
 def test_no_exponents(service: Service) -> None:
