@@ -111,11 +111,9 @@ def test_environment_of_the_span() -> None:
     [
         ("span", "chain"),
         ("event", "span"),
-        ("agent", "agent"),
         ("chain", "chain"),
         ("retriever", "retriever"),
         ("evaluator", "chain"),
-        ("embedding", "embedding"),
         ("guardrail", "chain"),
     ],
 )

@@ -76,10 +76,7 @@ def test_function() -> None:
     [
         ('"LLM"', "model"),
         ('"CHAIN"', "chain"),
-        ('"AGENT"', "agent"),
-        ('"TOOL"', "tool"),
         ('"RETRIEVER"', "retriever"),
-        ('"EMBEDDING"', "embedding"),
         ('"RERANKER"', "model"),
         ('"PARSER"', "chain"),
         ("LLM", "model"),

@@ -121,10 +121,6 @@ def test_retriever() -> None:
 @pytest.mark.parametrize(
     ("word", "kind"),
     [
-        ("CHAIN", "chain"),
-        ("TOOL", "tool"),
-        ("EMBEDDING", "embedding"),
-        ("AGENT", "agent"),
         ("GUARDRAIL", "chain"),
         ("EVALUATOR", "chain"),
         ("PROMPT", "chain"),

@@ -81,9 +81,7 @@ def test_task() -> None:
 @pytest.mark.parametrize(
     ("attribute", "word", "kind"),
     [
-        ("traceloop.span.kind", "workflow", "chain"),
         ("traceloop.span.kind", "agent", "agent"),
-        ("traceloop.span.kind", "tool", "tool"),
         ("traceloop.span.kind", "unknown", "chain"),
         ("llm.request.type", "completion", "model"),
         ("llm.request.type", "embedding", "embedding"),
