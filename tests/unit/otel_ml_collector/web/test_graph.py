@@ -42,6 +42,17 @@ def arrows(graph: TraceGraph) -> list[tuple[str, str]]:
     return [(edge.source.name, edge.target.name) for edge in graph.edges]
 
 
+def test_titles_fit() -> None:
+    """A long name is cut in the drawing, without a note about its length."""
+    graph = make_agent(
+        step("chat gpt-4o-mini", "researcher", 1),
+        step("execute_tool find_weather", "researcher", 20),
+        step("fetch", "researcher", 40),
+    )
+    titles = [node.title for node in graph.nodes]
+    assert titles == ["researcher", "chat gpt-4o-m…", "execute_tool …", "fetch"]
+
+
 def test_loops_are_one_node() -> None:
     """Each tool and model is one node with its count, time, cost and failures."""
     graph = make_agent(
