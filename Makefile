@@ -30,7 +30,7 @@ export UV_SYSTEM_CERTS := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: check-image durations wheels neighbours test-clickhouse test-neighbours house site release changelog help demo test test-rest test-all test-nightly test-touched test-integrations pictures sheet check check-proto check-deploy bench soak recorded docs proto released-proto requirements format clean
+.PHONY: check-image durations wheels neighbours test-clickhouse test-neighbours house site release changelog help demo test test-rest test-all test-nightly test-touched test-integrations pictures sheet check check-proto check-deploy bench soak recorded docs texts proto released-proto requirements format clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
