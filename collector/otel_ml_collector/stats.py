@@ -542,7 +542,13 @@ def _ask(
     buckets = window.cut(query.step_ns)
     kinds = find_record_kinds(reader, query.project)
     condition, _ = compile_where(
-        reader, query.project, query.where, is_bounded=True, kinds=kinds, hides=False
+        reader,
+        query.project,
+        query.where,
+        is_bounded=True,
+        kinds=kinds,
+        hides=False,
+        reads_rows=True,
     )
     fields = fields_of(parse(query.where))
     has_items = not fields.isdisjoint(OF_ITEMS)

@@ -292,14 +292,22 @@ def compile_where(
     is_bounded: bool = False,
     kinds: RecordKinds | None = None,
     hides: bool = True,
+    reads_rows: bool = False,
 ) -> tuple[Condition, bool]:
     """Compile the text of a filter, like `compile_tree`.
 
     Raises:
         BadInput: The filter is invalid.
     """
-    tree = parse(where)
-    return compile_tree(reader, project, tree, is_bounded=is_bounded, kinds=kinds, hides=hides)
+    return compile_tree(
+        reader,
+        project,
+        parse(where),
+        is_bounded=is_bounded,
+        kinds=kinds,
+        hides=hides,
+        reads_rows=reads_rows,
+    )
 
 
 def compile_tree(
@@ -311,6 +319,7 @@ def compile_tree(
     kinds: RecordKinds | None = None,
     hides: bool = True,
     also: Tree | None = None,
+    reads_rows: bool = False,
 ) -> tuple[Condition, bool]:
     """Compile a filter to the SQL condition on the recorded calls that match it.
 
@@ -330,6 +339,8 @@ def compile_tree(
             if your query leaves them out itself.
         also: A second filter that must hold too. If it is given, plain spans and calls of judges
             are included.
+        reads_rows: Whether to read scores from the columns of `runs` if possible; `with_rows` says
+            what your query must do then.
 
     Returns:
         The condition, and whether there is any filter (`tree` or `also`). With a filter, expect
@@ -339,7 +350,14 @@ def compile_tree(
         BadInput: The filter is invalid.
     """
     condition, counted, is_filtered = compile_own(
-        reader, project, tree, is_bounded=is_bounded, kinds=kinds, hides=hides, also=also
+        reader,
+        project,
+        tree,
+        is_bounded=is_bounded,
+        kinds=kinds,
+        hides=hides,
+        also=also,
+        reads_rows=reads_rows,
     )
     return counted.with_resolved(condition), is_filtered
 

@@ -15,6 +15,7 @@ from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.runs.answers import RunSummary
 from otel_ml_collector.runs.find import RunsQuery, find_run, find_runs
 from otel_ml_collector.span import Value
+from otel_ml_collector.stats import StatsQuery, find_stats
 from otel_ml_collector.store.calls import CallResolver
 from otel_ml_collector.store.connection import Memory
 from otel_ml_collector.store.deletion import Deleter
@@ -22,6 +23,7 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.record_kinds import find_record_kinds, with_rows
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tombstones import Tombstones
+from otel_ml_collector.windows import Window
 from tests.bench.dataset import Plan
 from tests.bench.dataset_full import FullDataset
 from tests.store.otel_ml_collector.monitor.test_findings import count_statements
@@ -127,6 +129,10 @@ def compare(store: Store, project: str) -> int:
             assert listed == list_runs(rest, project, text), text
             assert listed == [run.run_id for run in runs if is_match(run, judge)], text
             matched += len(listed)
+        for where in ('scores["{j}"] < 0.6', '"{j}" not in passed', 'failed["{j}"] == True'):
+            window = Window(0, time.time_ns() + DAY_NS)
+            query = StatsQuery(project, where.format(j=judge), "model", window, None, 10)
+            assert find_stats(store.reader, query) == find_stats(rest, query), query.where
         for order in (f"lowest:{judge}", f"highest:{judge}"):
             listed = list_runs(store.reader, project, order=order)
             assert listed == list_runs(rest, project, order=order), order
