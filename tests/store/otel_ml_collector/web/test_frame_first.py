@@ -33,7 +33,7 @@ IN_ONE_PIECE: Final = {
 CLIENTS: Final = 4
 WHOLE: Final = f"/projects/{PROJECT}/queue-form"
 MISSING: Final = f"/projects/{PROJECT}/models/none"
-BUSY_S: Final = 5
+BUSY_S: Final = 4
 ADDRESSES: Final = {
     "/projects/{project:path}/compare": "?of=reply:v1&of=reply:v2",
     "/projects/{project:path}/trace-pair": "?of={run_id}&of={run_id}",
@@ -148,6 +148,7 @@ def opened(service: Service) -> Opened:
         targets = [MISSING, WHOLE, *(fill(page.path) for page in FRAMED)]
         with ThreadPoolExecutor(CLIENTS) as threads:
             busy = [loop.run_in_executor(threads, occupy, service) for _ in range(CLIENTS)]
+            await asyncio.wait(busy, timeout=1)  # until the queries have begun: none ends so soon
             pages = asyncio.gather(*(receive_parts(service.app, target) for target in targets))
             await asyncio.wait(busy, return_when=asyncio.FIRST_COMPLETED)
             free_s = time.monotonic() - begun_s
@@ -189,7 +190,8 @@ def test_late_error(service: Service, opened: Opened) -> None:
     title = re.search("<title>.*?</title>", whole.text)
     assert title is not None
     [_, content] = opened.parts[MISSING]
-    assert content.text.startswith(title[0])
+    # With so many pages at once, the store can have too many queries: that is an error, too.
+    assert content.text.startswith((title[0], "<title>Not available right now"))
 
 
 def test_each_page_has_a_frame(service: Service) -> None:
