@@ -64,7 +64,6 @@ def follow(store: Store, project: str) -> CallResolver:
     return watch
 
 
-@sampled(1)
 @pytest.mark.parametrize("most", [3, 100_000], ids=["little room", "room"])
 @settings(max_examples=examples(60, on_commit=3))
 @given(seed=st.integers(0, 2**32))
@@ -88,7 +87,6 @@ def test_any_order(service: Service, most: int, seed: int) -> None:
     assert find_differing(store) == []
 
 
-@sampled(1)
 @pytest.mark.parametrize("most", [3, 100_000], ids=["little room", "room"])
 @settings(max_examples=examples(60, on_commit=3))
 @given(seed=st.integers(0, 2**32))
