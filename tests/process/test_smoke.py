@@ -632,7 +632,7 @@ def test_verdict(collector: CollectorProcess, compared: Compared) -> None:
     assert counts == {"word": "worse", "common": 40, "regressions": 20, "fixed": 0}
     [judge] = verdict["judges"]
     values = [judge[name]["value"] for name in ("baseline", "candidate", "difference")]
-    assert (judge["judge"], judge["word"], judge["reasons"]) == ("exact", "worse", [])
+    assert (judge["name"], judge["word"], judge["reasons"]) == ("exact", "worse", [])
     assert values == [1.0, 0.5, -0.5]
     assert (compared.candidate.verdict, compared.candidate.errors) == ("worse", 20)
 
