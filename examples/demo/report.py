@@ -93,7 +93,7 @@ def _make_experiments(records: Records) -> Table:
     table = _make_table("Experiments", *columns)
     for found in records.experiments:
         one, verdict = found["experiment"], found["verdict"]
-        by_judge = {judge["judge"]: judge for judge in verdict["judges"]} if verdict else {}
+        by_judge = {judge["name"]: judge for judge in verdict["judges"]} if verdict else {}
         for judge in found["judges"]:
             compared = by_judge.get(judge["judge"], {"baseline": None, "word": "no baseline"})
             before, now = (
