@@ -2,7 +2,6 @@
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -59,7 +58,8 @@ def test_import_is_quick(light: Path) -> None:
         (import_s("from otel_ml import Client"), import_s("import opentelemetry.sdk.trace"))
         for _ in range(ROUNDS)
     ]
-    ratio = statistics.median(ours / theirs for ours, theirs in pairs[1:])
+    ours_s, theirs_s = map(min, zip(*pairs, strict=True))  # a busy machine only adds time
+    ratio = ours_s / theirs_s
     assert ratio <= 1.5, f"{ratio:.2f} times the SDK's import"
 
 
