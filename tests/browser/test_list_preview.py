@@ -11,7 +11,7 @@ from tests.browser.test_list_walk import DOCS, ROWS, RUNS, shown
 from tests.support.browser.axe import find_violations
 from tests.support.browser.fixtures import Tab, open_tab
 from tests.support.collector import CollectorProcess
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 pytestmark = sampled(without="*dark*")
 REQUESTS = f"{RUNS}?roots=1"
@@ -66,6 +66,7 @@ def test_one_request(tab: Tab) -> None:
     assert [url.split("/")[-2] for url in requested if url.endswith("/preview")] == runs[1:3]
 
 
+@at_night
 @pytest.mark.usefixtures("node")  # installs axe-core
 def test_preview_is_accessible(chromium: Browser, demo: CollectorProcess) -> None:
     """With the preview open, axe-core finds nothing, in the light and the dark theme."""

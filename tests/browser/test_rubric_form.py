@@ -13,7 +13,7 @@ from tests.support.collector import CollectorProcess, running
 from tests.support.judged_shop import JudgedShop
 from tests.support.language_model import LanguageModel, language_model
 from tests.support.load import PROTOBUF, make_request
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 pytestmark = sampled()
 
@@ -69,6 +69,7 @@ def test_write_try_and_turn_on(
     assert (saved["instruction"], saved["is_on"]) == ("Does the answer fit? {{outputs}}", False)
 
 
+@at_night
 def test_score_history(
     chromium: Browser, asking: tuple[CollectorProcess, LanguageModel], shots: Path
 ) -> None:

@@ -13,6 +13,7 @@ from tests.support.browser.axe import find_violations
 from tests.support.browser.fixtures import Tab, open_tab
 from tests.support.collector import CollectorProcess
 from tests.support.otel_ml_collector.spans import id_of
+from tests.support.sampling import at_night
 
 STAYS = "window.isSame === true"
 FOLD_S = 1  # half of it on an idle machine; CI runs four tests at once on two cores
@@ -215,6 +216,7 @@ def test_graph(page: Page) -> None:
     assert page.evaluate(STAYS)
 
 
+@at_night
 @pytest.mark.usefixtures("node")  # installs axe-core
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_graph_is_accessible(

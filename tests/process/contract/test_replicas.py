@@ -108,6 +108,7 @@ def may_read(collector: CollectorProcess, key: str) -> bool:
     return ask(collector, "/api/v1/projects", key).status == 200
 
 
+@at_night
 def test_too_few_replicas(alone: ClickHouse, tmp_path: Path) -> None:
     """Without a quorum nothing is acknowledged; once it is back, the collector continues."""
     url = alone.url(alone.make_database())

@@ -22,7 +22,7 @@ from tests.support.collector import CollectorProcess, running
 from tests.support.keys import run_keys
 from tests.support.otel_ml.otlp_sink import closed_address
 from tests.support.program import otel_ml
-from tests.support.sampling import at_night, sampled
+from tests.support.sampling import at_night
 
 PROJECT = "otel-ml-doctor"
 KEYS = f"create one: otel-ml keys add --project {PROJECT} --scope ingest,read"
@@ -296,7 +296,7 @@ def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
         yield Keyed(process, made.cert, *(done.stdout.strip() for done in keys))
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize(
     ("key", "said"),
     [("", "The collector requires a key (401)"), ("wrong", "The key is not valid (401)")],

@@ -12,6 +12,7 @@ from typing import Final
 from otel_ml import Client, Dataset
 from otel_ml.judges.ready import exact
 from tests.support.collector import CollectorProcess, running
+from tests.support.sampling import at_night
 from tests.support.waiting import wait_until
 
 PROJECT: Final = "evaluated"
@@ -89,6 +90,7 @@ def check(read: Read, run_id: str) -> list[str]:
     return texts
 
 
+@at_night
 def test_forwarded(tmp_path: Path) -> None:
     """The collector that receives forwarded records gives the same answers, except for times."""
     with running(tmp_path / "far") as far:

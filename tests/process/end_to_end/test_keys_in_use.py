@@ -34,7 +34,7 @@ from tests.support.keys import (
 )
 from tests.support.otel_ml_collector.wire import encode
 from tests.support.program import otel_ml
-from tests.support.sampling import at_night, sampled
+from tests.support.sampling import at_night
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def export(exporter: SpanExporter, number: int) -> SpanExportResult:
     return exporter.export(spans)
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("number", [0, 1], ids=["grpc", "http"])
 def test_quota_of_spans(admin: str, closed: CollectorProcess, project: str, number: int) -> None:
     """An exporter over its key's quota retries after the delay and loses nothing."""

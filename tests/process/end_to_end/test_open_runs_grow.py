@@ -10,7 +10,7 @@ from typing import Any
 from otel_ml import Client
 from tests.support.collector import CollectorProcess
 from tests.support.examples import examples
-from tests.support.sampling import harder
+from tests.support.sampling import at_night, harder
 from tests.support.waiting import elapsed, wait_until
 
 POINTS = examples(1_000_000, on_commit=100_000)
@@ -95,6 +95,7 @@ def test_another_process_joins(collector: CollectorProcess, tmp_path: Path) -> N
     assert {one["name"] for one in trace["runs"]} >= {"order", "delivery"}
 
 
+@at_night
 @harder
 def test_very_many_points(collector: CollectorProcess) -> None:
     """A huge number of points of one run arrive, each at a constant cost."""

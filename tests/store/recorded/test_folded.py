@@ -21,7 +21,7 @@ from tests.support.examples import examples
 from tests.support.otel_ml_collector.facts import facts_of
 from tests.support.otel_ml_collector.stores import Store
 from tests.support.otel_ml_collector.worlds import worlds
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 from tests.unit.recorded.test_recorded import RECORDED, filing_of, read
 
 # Spans of all kinds, and repeated records of a call.
@@ -130,6 +130,7 @@ def test_recording(store: Store, name: str) -> None:
 NUMBERS = count()
 
 
+@at_night
 @settings(max_examples=examples(100, on_commit=20))
 @given(st.data())
 def test_drawn(store: Store, data: st.DataObject) -> None:

@@ -77,6 +77,7 @@ if __name__ == "__main__":
     assert found == [True, [["GridSearchCV", "training"]]]
 
 
+@at_night
 def test_worker_of_a_class_by_value(tmp_path: Path) -> None:
     """A class of a script pickled by value works in a process without otel-ml."""
     found = ask_script(

@@ -35,7 +35,7 @@ from tests.store.otel_ml_collector.query.test_judges import tell
 from tests.support.otel_ml_collector.alerts.world import make_target
 from tests.support.otel_ml_collector.stores import Store, open_store
 from tests.support.otlp_sink import Sink, http_sink
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 from tests.support.waiting import wait_until
 
 # Remax fails in hours 4 and 3, Century in hours 3 and 2: four changes of the firing slices.
@@ -256,6 +256,7 @@ def check(outcome: dict[str, Any], sink: Sink, undisturbed: Undisturbed) -> None
     assert heard(sink) == undisturbed.messages
 
 
+@at_night
 def test_course(undisturbed: Undisturbed) -> None:
     """Without a kill there are changes of each kind, each with one message."""
     changes = [(rule, status, time[11:16]) for rule, status, time in undisturbed.messages.values()]

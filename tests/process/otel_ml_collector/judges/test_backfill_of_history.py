@@ -246,6 +246,7 @@ def test_killed_backfill(tmp_path: Path) -> None:
         assert 44 <= len(model.requests) <= 64
 
 
+@at_night
 def test_worker_scores_history(tmp_path: Path) -> None:
     """A worker runs the backfill of a collector that runs no judges itself, and ends it."""
     with (

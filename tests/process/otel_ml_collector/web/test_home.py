@@ -17,7 +17,7 @@ from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import SECOND_NS, make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
 from tests.support.otel_ml_collector.wire import encode
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 NAMES: Final = [f"Project {number:04}" for number in range(1_120)]
 ROW: Final = re.compile(r'<td class="l1"[^>]*><a href="/projects/[^"/]+">([^<]+)</a></td>')
@@ -120,6 +120,7 @@ def test_switcher(service: Service) -> None:
     assert "All projects <small>1,120</small>" in text
 
 
+@at_night
 def test_status(service: Service) -> None:
     """Home checks a few projects at a time and then shows how many problems there are."""
     failed = {"otel_ml.outcome": "error", "error.type": "Lost", "otel_ml.project": "Broken"}

@@ -198,6 +198,7 @@ def choose_links(links: Iterable[str], each: int) -> list[str]:
     return [link for same in kinds.values() for link in same[:each]]
 
 
+@at_night
 @harder
 def test_links(service: Service) -> None:
     """Every link on every page works, even with unusual names."""

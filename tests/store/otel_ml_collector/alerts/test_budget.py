@@ -60,6 +60,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield service
 
 
+@sampled(1)
 @pytest.mark.parametrize("project", ["calls", "dollars"])
 def test_used_up(service: Service, project: str) -> None:
     """An alert fires once when the budget is used up, and is resolved on the next day."""

@@ -80,6 +80,7 @@ def count_firings(service: Service, project: str, days: int = 2, **changes: str)
     return len(history.firings)
 
 
+@at_night
 def test_around_the_limit(service: Service) -> None:
     """A figure that moves around its limit for 36 hours sends one message and one end."""
     course = AROUND + AFTER

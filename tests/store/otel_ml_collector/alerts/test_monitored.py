@@ -194,6 +194,7 @@ def test_words_of_a_version(store: Store) -> None:
     } == {time_ns: (*own[:2], named[own[2]]) for time_ns, own in expected.items()}
 
 
+@at_night
 def test_drift(store: Store) -> None:
     """The figure is the distance between the field's values and those of the days before."""
     when = "drift(inputs.language) > 0.1"

@@ -90,6 +90,7 @@ def rows_of(page: Numbers, name: str) -> dict[tuple[str, ...], float]:
     return {labels: value for (family, labels), value in page.items() if family == name}
 
 
+@at_night
 def test_drift(service: Service, page: Numbers) -> None:
     """The series of each judged field has the distance that the fields page shows."""
     asked = ask_fields(service.store.reader, PROJECT, FieldsAsked(model="pays"), NOW_NS)

@@ -27,6 +27,7 @@ from tests.store.otel_ml_collector.alerts.test_monitored import (
     make_excess,
 )
 from tests.support.otel_ml_collector.stores import Store, open_store
+from tests.support.sampling import at_night
 
 NOW_NS: Final = END_NS + MINUTE_NS
 
@@ -72,6 +73,7 @@ def test_slice(store: Store) -> None:
     assert suggestion["when"].startswith("surely(error_share > ")
 
 
+@at_night
 def test_field(store: Store) -> None:
     """The rule for a drifted field fires on the day whose values differ from earlier days."""
     question = FieldsQuestion(store.reader, "field", "answer", NOW_NS, last="24h")

@@ -217,7 +217,7 @@ def measure_whole(service: Service, project: str, figure: str, now_ns: int) -> f
     return measured.numbers[key_of(plan.condition.main)]
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("is_kept", [False, True])
 def test_same_as_quality(service: Service, is_kept: bool) -> None:
     """A rule has the same figures as the Quality page, also from materialized days."""

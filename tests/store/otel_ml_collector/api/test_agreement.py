@@ -256,6 +256,7 @@ def corrected(service: Service) -> tuple[str, Any]:
     return "drawn at random", correct(service, "drawn at random", limit=50)
 
 
+@at_night
 def test_corrected(service: Service, corrected: tuple[str, Any]) -> None:
     """The judge's pass rate is corrected by reviewers' labels of runs that were drawn at random."""
     project, found = corrected

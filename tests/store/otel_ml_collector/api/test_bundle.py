@@ -21,7 +21,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Service
-from tests.support.sampling import harder
+from tests.support.sampling import at_night, harder
 
 DOCUMENT = '{"type": "otel_ml.types.Native", "params": {"data": "../../etc/passwd"}}'
 
@@ -62,6 +62,7 @@ def test_bundle(service: Service, project: str) -> None:
     assert manifest["records"][0]["tags"] == {"a": 1}
 
 
+@at_night
 @harder
 def test_many_runs(service: Service, project: str) -> None:
     """Runs that are read together equal the runs read alone, whatever records refer to them.

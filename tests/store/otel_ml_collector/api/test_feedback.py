@@ -8,7 +8,7 @@ import pytest
 from tests.support.otel_ml_collector.asgi import Answered, ask
 from tests.support.otel_ml_collector.spans import hours_ago, id_of, make_call
 from tests.support.otel_ml_collector.stores import Service
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 JSON = {"content-type": "application/json"}
 THUMB = {"judge": "thumbs", "passed": True}
@@ -104,6 +104,7 @@ def test_words_of_one_request(service: Service, project: str) -> None:
     assert [run["run_id"] for run in ask(service.app, path).json["runs"]] == [id_of(call)]
 
 
+@at_night
 def test_words_of_one_time(service: Service, project: str) -> None:
     """Labels with the same time are sorted by record, in any order of arrival."""
     call = make_call(attributes={"session.id": "chat"})

@@ -79,6 +79,7 @@ def test_sizes_of_all() -> None:
     assert sum(len(orjson.dumps(text).decode()) for text in texts) <= 9_500
 
 
+@at_night
 def test_examples(ask_tool: Ask) -> None:
     """Every example in the instructions and definitions works unchanged."""
     match = re.search(r"Python-like: (.+?)\. complete_filter", INSTRUCTIONS)
@@ -493,6 +494,7 @@ def call_all(ask_tool: Ask) -> list[tuple[str, dict[str, Any]]]:
     return [(tool, ask_tool(tool, **given)) for tool, given in calls]
 
 
+@at_night
 def test_output_schemas(ask_tool: Ask) -> None:
     """Every answer is valid under its tool's output schema."""
     for tool, answered in call_all(ask_tool):

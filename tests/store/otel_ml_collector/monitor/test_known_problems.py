@@ -26,6 +26,7 @@ def count_problems(service: Service) -> list[list[str]]:
     return [re.findall(r">(\d+) problems?\b", text)[:1] for text in texts]
 
 
+@at_night
 def test_mark_as_known(tmp_path: Path) -> None:
     """A known problem is not counted anywhere, also after a restart, until the mark is removed."""
     now_ns = time.time_ns()

@@ -14,6 +14,7 @@ from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import make_call, trace_id
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import sampled
 
 # The problem of each function.
 PROBLEMS: Final = {
@@ -78,6 +79,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield opened
 
 
+@sampled(1)
 @pytest.mark.parametrize("last", RANGES)
 def test_one_row_for_each_cause(service: Service, last: str) -> None:
     """Each situation is one problem about the same version or slice in every time range."""

@@ -125,6 +125,7 @@ def answers(service: Service, project: str) -> dict[str, Any]:
     return asked
 
 
+@at_night
 def test_deletion(service: Service) -> None:
     """Deleting a run removes its materialized prediction at once, and its day is read again."""
     store = service.store

@@ -635,6 +635,7 @@ def resolved(service: Service, project: str) -> list[Any]:
     return [[*row.values()] for row in service.store.reader.rows(sql, {"project": project})]
 
 
+@at_night
 @settings(max_examples=examples(40, on_commit=2))
 @given(seed=st.integers(0, 2**32))
 def test_settled_as_new(service: Service, seed: int) -> None:

@@ -185,6 +185,7 @@ def test_every_answer(service: Service, project: str) -> None:
     assert api(service, project, "metrics")["runs"] == []
 
 
+@at_night
 @settings(max_examples=examples(60, on_commit=3))
 @given(seed=st.integers(0, 2**32))
 def test_any_order(service: Service, seed: int) -> None:

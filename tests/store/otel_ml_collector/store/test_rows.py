@@ -24,9 +24,11 @@ from otel_ml_collector.store.writer import Writer
 from tests.bench.dataset import Plan
 from tests.bench.dataset_full import FullDataset
 from tests.store.otel_ml_collector.store.test_calls import make_answer
+from tests.support.examples import examples
 from tests.support.otel_ml_collector.folded import find_differing, finish
 from tests.support.otel_ml_collector.spans import DAY_NS, SECOND_NS, make_span, span_id, trace_id
 from tests.support.otel_ml_collector.stores import Service, Store
+from tests.support.sampling import harder
 
 NUMBERS: Final = numbers(7_000_000)
 COLUMNS: Final = Sql("""SELECT name, final_session AS session, session AS own,
@@ -81,11 +83,13 @@ def sessions(store: Store, project: str) -> list[str]:
     return [row["session"] for row in read(store, project)]
 
 
+@harder
 def test_every_row(service: Service) -> None:
     """Rows equal what is resolved, if records arrive in any order and partly twice."""
     store, draw = service.store, random.Random(8)  # noqa: S311 - an order, no secret
     watch = CallResolver(store.connections)
-    requests = [body for body, _ in FullDataset(Plan(250, time.time_ns())).requests(32)]
+    plan = Plan(examples(at_night=250, on_commit=120), time.time_ns())
+    requests = [body for body, _ in FullDataset(plan).requests(32)]
     requests += draw.sample(requests, 2)
     draw.shuffle(requests)
     for body in requests:

@@ -34,6 +34,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Service, Store
+from tests.support.sampling import harder
 
 NUMBERS: Final = numbers(8_000_000)
 
@@ -65,11 +66,17 @@ def make_copy(number: int, output: str) -> Span:
     return make_call("answer", {"otel_ml.outputs": output}, start_ns=NOW_NS, **ids)
 
 
+@harder
 def test_every_row(service: Service) -> None:
     """Rows have the newest scores, if records arrive in any order and partly twice."""
     store, draw = service.store, random.Random(9)  # noqa: S311 - an order, no secret
     watch = CallResolver(store.connections)
-    requests = [body for body, _ in FullDataset(Plan(250, time.time_ns(), seed=79)).requests(16)]
+    requests = [
+        body
+        for body, _ in FullDataset(
+            Plan(examples(at_night=250, on_commit=120), time.time_ns(), seed=79)
+        ).requests(16)
+    ]
     requests += draw.sample(requests, 4)
     draw.shuffle(requests)
     for body in requests:
@@ -85,7 +92,7 @@ def test_every_row(service: Service) -> None:
 
 
 @given(st.data())
-@settings(max_examples=examples(on_commit=12, at_night=100))
+@settings(max_examples=examples(on_commit=4, at_night=100))
 def test_any_order(service: Service, data: st.DataObject) -> None:
     """Rows do not depend on the order, repetition and grouping of records, or on the collector."""
     store, project = service.store, f"any {next(NUMBERS)}"

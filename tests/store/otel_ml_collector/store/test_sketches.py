@@ -28,7 +28,7 @@ from otel_ml_collector.times import DAY_NS, HOUR_NS
 from tests.store.otel_ml_collector.query.test_judges import say, tell
 from tests.support.otel_ml_collector.spans import MS_NS, make_call, trace_id
 from tests.support.otel_ml_collector.stores import Store
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 DAY_START_NS: Final = (time.time_ns() // DAY_NS - 3) * DAY_NS
 RUNS: Final = 60
@@ -115,6 +115,7 @@ def test_hours(store: Store) -> None:
     assert day.fields['scores["grounded"]@a1'].n == RUNS // 2
 
 
+@at_night
 def test_deletion(store: Store) -> None:
     """After runs are deleted, the sketches are those of the remaining runs."""
     kept, gone = make_runs(4), make_runs(5, 20)

@@ -9,8 +9,10 @@ from tests.store.otel_ml_collector.test_experiments import make_experiment, make
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.stores import Service
+from tests.support.sampling import at_night
 
 
+@at_night
 def test_versions_of_experiments(service: Service, project: str) -> None:
     """The model's page counts live runs, and gives the number of experiment runs separately."""
     experiment = make_experiment(1)
