@@ -70,7 +70,7 @@ def test_same_answers(tmp_path: Path) -> None:
     restored = otel_ml("restore", str(tmp_path / "backup"), "--data-dir", str(tmp_path / "new"))
     assert (restored.returncode, restored.stderr) == (0, "")
     with running(tmp_path / "new") as collector:
-        assert [collector.get_text(path) for path in paths] == before
+        wait_until(lambda: [collector.get_text(path) for path in paths] == before)
         assert collector.runs("kept", where='tags["client"] == "three"') == []
         send(collector, "four")
 
