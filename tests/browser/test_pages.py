@@ -274,7 +274,7 @@ def test_monitor_opens_a_slice(tab: Tab, demo: CollectorProcess, shots: Path) ->
         assert re.search(r"\d", text), text
     page.set_viewport_size({"width": 1280, "height": 900})
     rows.first.get_by_role("link").first.click()
-    expect(page.locator("h1")).to_contain_text(name)
+    expect(page.locator("h1")).to_contain_text(name, timeout=60_000)
     opened = page.locator("#examples tbody tr, #curves tbody tr").first
     expect(opened).to_be_visible(timeout=60_000)
     page.screenshot(path=shots / "slice.png")
