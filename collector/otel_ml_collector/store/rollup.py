@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterable
 from collections.abc import Set as AbstractSet
 from typing import Final
 
+from otel_ml_collector.owners import split_run_id
 from otel_ml_collector.records import Records
 from otel_ml_collector.store.connection import Memory
+from otel_ml_collector.store.rows import ScoredRun
 from otel_ml_collector.store.sql import (
     Sql,
     StoreClient,
@@ -111,7 +113,12 @@ class Marks:
     def mark(self, records: Records) -> None:
         """Mark the days of a batch before it is stored."""
         now_ns, now_s = self._clock(), time.monotonic()
-        changed = _days_of(records) | self._days_of_traces(_find_scored_traces(records), now_ns)
+        today = now_ns // DAY_NS * DAY_NS
+        scored = _find_scored(records)
+        # A score counts for its run or for runs inside it, and these start later.
+        recent = self._memory.updates.find_started(scored, today)
+        changed = _days_of(records) | {(project, today) for project, _, _ in recent}
+        changed |= self._days_of_traces({run[:2] for run in scored - recent}, now_ns)
         days = {day for day in changed if self._is_due(day, now_ns, now_s)}
         mark_days(self._client, self._memory, days)
         if len(self._marked_s) > _KNOWN_DAYS:
@@ -156,10 +163,10 @@ def _days_of(records: Records) -> set[tuple[str, int]]:
     return days
 
 
-def _find_scored_traces(records: Records) -> set[tuple[str, str]]:
-    """Find the traces that have scores without the start time of their run."""
+def _find_scored(records: Records) -> set[ScoredRun]:
+    """Find the runs that have scores without their start time."""
     return {
-        (metric.project, metric.owner.partition("-")[0])
+        (metric.project, *split_run_id(metric.owner))
         for metric in records.metrics
         if is_score(metric) and not metric.owner_start_ns
     }

@@ -11,6 +11,7 @@ import time
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import groupby, islice
 from types import MappingProxyType
 from typing import Final
@@ -53,6 +54,8 @@ _INSERT_SPAN_NS: Final = 1_000 * DAY_NS
 _OWN_COLUMNS: Final = tuple(
     column for column in RUNS.columns if column.name not in {folded.name for folded in FOLDED}
 )
+# The columns of `FOLDED` that do not follow from other runs.
+_OF_SCORES: Final = frozenset({"final_scores", "final_passed", "final_failed", "final_labels"})
 _OWN_SCHEMA: Final = pa.schema([(column.name, column.arrow) for column in _OWN_COLUMNS])
 _KEY_COLUMNS: Final = ("project", "start_ns", "trace_id", "span_id")
 _OWN_ROWS: Final = Sql("""
@@ -111,8 +114,12 @@ def fold_rows(rows: pa.Table, resolved: Mapping[int, ResolvedRun]) -> pa.Table:
     for at, place in enumerate(places, 1):
         picked[place] = at
     columns: dict[str, pa.Array] = {name: _whole(rows, name) for name in rows.column_names}
+    is_resolved = any(run.resolution is not NOTHING for run in runs)
     for column in FOLDED:
         if column.read is None:
+            continue
+        if not runs or not (is_resolved or column.name in _OF_SCORES):
+            columns[column.name] = _repeat_empty(column.arrow, rows.num_rows)
             continue
         empty = _empty_of(column.arrow)
         values = list(map(column.read, runs))
@@ -143,6 +150,18 @@ def _empty_of(kind: pa.DataType) -> object:
     if pa.types.is_map(kind):
         return []
     return {pa.string(): "", pa.bool_(): False, pa.list_(pa.string()): []}.get(kind)
+
+
+@cache
+def _make_empty(kind: pa.DataType) -> pa.Array:
+    return pa.array([_empty_of(kind)] * ROWS_AT_ONCE, kind)
+
+
+def _repeat_empty(kind: pa.DataType, number: int) -> pa.Array:
+    """Make a column for runs that depend on no other."""
+    if number > ROWS_AT_ONCE:
+        return pa.array([_empty_of(kind)] * number, kind)
+    return _make_empty(kind).slice(0, number)
 
 
 def _whole(rows: pa.Table, name: str) -> pa.Array:
@@ -453,6 +472,15 @@ class RowUpdates:
                 if self.is_followed(start_ns)
                 and self._recent.has_all_from(name[0], start_ns)
                 and not self._recent.has_named(name)
+            }
+
+    def find_started(self, runs: Iterable[ScoredRun], since_ns: int) -> set[ScoredRun]:
+        """Find runs that started since a time, as far as their rows are in memory."""
+        with self._guard:
+            return {
+                name
+                for name in runs
+                if (run := self._recent.find_named(name)) is not None and run.start_ns >= since_ns
             }
 
     def take_named(

@@ -197,6 +197,30 @@ def test_deleted_run(service: Service) -> None:
     assert scores_of(store, project) == []
 
 
+def test_day_of_score(service: Service) -> None:
+    """A score without a start time marks the day of its run, in memory or not."""
+    store, project = service.store, f"day {next(NUMBERS)}"
+    watch = CallResolver(store.connections)
+    now_ns = time.time_ns()
+    calls = [
+        make_call(trace_id=trace_id(next(NUMBERS)), start_ns=now_ns - days * DAY_NS)
+        for days in (0, 1)
+    ]
+    take(store, watch, project, *calls)
+    take(store, watch, project, *(say(call, "aa", 0.5) for call in calls))
+    store.connections.open().command(
+        Sql("DELETE FROM daily WHERE project = {project:String}"), {"project": project}
+    )
+    other = Store(store.connections, Writer(store.connections), store.reader)
+    take(other, watch, project, *(say(call, "bb", 0.25, after_s=1) for call in calls))
+    rows = store.reader.rows(
+        Sql("SELECT DISTINCT day_ns FROM daily WHERE project = {project:String} ORDER BY day_ns"),
+        {"project": project},
+    )
+    today = now_ns // DAY_NS * DAY_NS
+    assert [row["day_ns"] for row in rows] == [today - DAY_NS, today]
+
+
 def test_label_taken_back(service: Service) -> None:
     """A label that its reviewer takes back leaves the row."""
     store, project = service.store, f"taken back {next(NUMBERS)}"
