@@ -690,6 +690,49 @@ def mcnemar_mid_p(first: int, second: int) -> float:
     return min(2 * tail - _binomial(n, fewer), 1.0)
 
 
+def fisher(events: float, n: float, other_events: float, other_n: float) -> float:
+    """Return the two-sided p-value of Fisher's exact test: do two groups have the same rate?
+
+    It is twice the probability of at least as many events (or at most, if there are fewer than
+    expected). The numbers need not be whole, so that correlated runs can count as fewer.
+
+    Args:
+        events: Number of events of the first group, from 0 to `n`.
+        n: Size of the first group, above 0.
+        other_events: Number of events of the second group, from 0 to `other_n`.
+        other_n: Size of the second group, above 0.
+
+    Source: Fisher, The logic of inductive inference, Journal of the Royal Statistical Society 98
+    (1935).
+    """
+    total = events + other_events
+    low, high = max(0.0, total - other_n), min(n, total)
+
+    def add_up(x: float, step: int) -> float:
+        """Sum the probabilities of x, x + step, ..., in multiples of the first one."""
+        weight = found = 1.0
+        while low <= x + step <= high and weight > _LAST_DIGIT * found:
+            below = min(x, x + step)
+            ratio = (n - below) * (total - below) / ((below + 1) * (other_n - total + below + 1))
+            weight *= ratio**step
+            found += weight
+            x += step
+        return found
+
+    def log_weight(x: float) -> float:
+        return -math.fsum(
+            math.lgamma(count + 1) for count in (x, n - x, total - x, other_n - total + x)
+        )
+
+    expected = total * n / (n + other_n)
+    middle = events + round(expected - events)
+    middle = min(max(middle, events - int(events - low)), events + int(high - events))
+    every = add_up(middle, 1) + add_up(middle, -1) - 1
+    tail = math.exp(log_weight(events) - log_weight(middle))
+    tail *= add_up(events, 1 if events > expected else -1)
+    return min(2 * tail / every, 1.0)
+
+
 def benjamini_hochberg(p: Sequence[float]) -> list[float]:
     """Adjust p-values by Benjamini-Hochberg (false discovery rate). The result keeps their order.
 

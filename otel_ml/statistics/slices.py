@@ -25,8 +25,8 @@ from otel_ml.statistics.intervals import (
     CONFIDENCE,
     Estimate,
     benjamini_hochberg,
-    beta_share,
     exponential,
+    fisher,
     student_p,
     student_quantile,
 )
@@ -68,6 +68,8 @@ class ClusterMoments(NamedTuple):
         squares: Sum of the squared values of single runs.
         with_event: For a rate: number of sessions with at least one run of value 1.
         without_event: For a rate: number of sessions with at least one run of value 0.
+        all_events: For a rate: number of sessions with runs of value 1, all of them in the slice.
+        all_others: For a rate: number of sessions with runs of value 0, all of them in the slice.
     """
 
     clusters: float
@@ -84,6 +86,8 @@ class ClusterMoments(NamedTuple):
     squares: float
     with_event: float
     without_event: float
+    all_events: float
+    all_others: float
 
 
 class MeanVariances(NamedTuple):
@@ -151,8 +155,9 @@ class RestVerdict:
 def judge_slices(figures: Sequence[SliceFigure]) -> list[RestVerdict]:
     """Decide for each slice (a group of runs) whether it is worse or better than all other runs.
 
-    The p-values are corrected for the number of slices. So on average, at most 5 % of the slices
-    that are reported as different are false alarms.
+    The p-values are corrected for the number of slices and figures. So on average, at most 5 % of
+    the slices that are reported as different are false alarms. Figures of which all runs are equal
+    do not count: they cannot differ.
 
     Args:
         figures: The data of each slice and measure.
@@ -163,9 +168,8 @@ def judge_slices(figures: Sequence[SliceFigure]) -> list[RestVerdict]:
     Source: Benjamini and Hochberg (1995), see `benjamini_hochberg`.
     """
     compared = [_Comparison.of(figure) for figure in figures]
-    judged = [place for place, item in enumerate(compared) if item is not None]
-    chances = [item.p for item in compared if item is not None]
-    adjusted = dict(zip(judged, benjamini_hochberg(chances), strict=True))
+    chances = {place: item.p for place, item in enumerate(compared) if item and not item.are_equal}
+    adjusted = dict(zip(chances, benjamini_hochberg([*chances.values()]), strict=True))
     return [
         _conclude(figure, comparison, adjusted.get(place, 1.0))
         for place, (figure, comparison) in enumerate(zip(figures, compared, strict=True))
@@ -232,6 +236,11 @@ class _Comparison:
     clusters: int
     p: float
     deviation: float
+
+    @property
+    def are_equal(self) -> bool:
+        """Whether all runs have the same value."""
+        return self.deviation <= _ROUNDING * abs(self.rest)
 
     @classmethod
     def of(cls, figure: SliceFigure) -> "_Comparison | None":
@@ -311,7 +320,7 @@ def _design_effects(
     """
     informative = (
         min(part.with_event, part.without_event),
-        min(every.with_event - part.with_event, every.without_event - part.without_event),
+        min(every.with_event - part.all_events, every.without_event - part.all_others),
     )
     sides = ((part.n, part.t), (every.n - part.n, every.t - part.t))
     own, other = (
@@ -341,12 +350,12 @@ def _few_events_p(
 ) -> float | None:
     """Return the p-value of a difference of rates if few events are expected. None if many are.
 
-    If both rates are equal, each event is in the slice with the same probability, so
-    the number of events in the slice is binomial. Events of one session count as fewer, by the
-    design effects of both sides.
+    If both rates are equal, each run is in the slice with the same probability, so the number of
+    events in the slice is hypergeometric. Runs of one session count as fewer, by the design effects
+    of both sides.
 
-    Source: Przyborowski and Wilenski, Homogeneity of results in testing samples from Poisson
-    series, Biometrika 31 (1940); Korn and Graubard, Survey Methodology 24 (1998), for sessions.
+    Source: Fisher, The logic of inductive inference, Journal of the Royal Statistical Society 98
+    (1935); Korn and Graubard, Survey Methodology 24 (1998), for sessions.
     """
     n_rest, events, events_of_rest = every.n - part.n, part.t, every.t - part.t
     if 2 * every.t > every.n:
@@ -354,14 +363,10 @@ def _few_events_p(
     events, events_of_rest = events / effects[0], events_of_rest / effects[1]
     all_events = events + events_of_rest
     size, size_of_rest = part.n / effects[0], n_rest / effects[1]
-    share = size / (size + size_of_rest)
-    if all_events * share >= _FEW_EVENTS:
+    expected = all_events * size / (size + size_of_rest)
+    if expected >= _FEW_EVENTS:
         return None
-    if events > all_events * share:
-        tail = beta_share(share, events, events_of_rest + 1)
-    else:
-        tail = beta_share(1 - share, events_of_rest, events + 1)
-    return min(2 * tail, 1.0)
+    return fisher(events, size, events_of_rest, size_of_rest)
 
 
 def _margin_of(figure: SliceFigure, compared: _Comparison) -> float:
@@ -410,8 +415,7 @@ def _conclude(figure: SliceFigure, compared: _Comparison | None, adjusted: float
     if figure.kind == "amount":
         means = (floats.exp(means[0]), floats.exp(means[1]))
         shown = exponential(shown)
-    are_equal = compared.deviation <= _ROUNDING * abs(compared.rest)
-    is_small = are_equal or max(-bounds[0], bounds[1]) <= margin
+    is_small = compared.are_equal or max(-bounds[0], bounds[1]) <= margin
     word: Word = "no difference" if is_small else "not enough data"
     if is_shown:
         word = "worse" if is_worse else "better"

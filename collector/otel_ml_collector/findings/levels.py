@@ -313,6 +313,8 @@ def _sum_up(pairs: Sequence[tuple[float, int]], *, of_rates: bool = False) -> Cl
     tn = math.fsum(t * n for t, n in pairs)
     tt = math.fsum(t * t for t, _ in pairs)
     total = math.fsum(t for t, _ in pairs)
+    with_event = sum(t > 0 for t, _ in pairs) if of_rates else 0
+    without_event = sum(t < n for t, n in pairs) if of_rates else 0
     return ClusterMoments(
         clusters=len(pairs),
         whole=len(pairs),
@@ -326,6 +328,8 @@ def _sum_up(pairs: Sequence[tuple[float, int]], *, of_rates: bool = False) -> Cl
         n_to_all=tn,
         t_to_all=tt,
         squares=total if of_rates else math.fsum(t * t / n for t, n in pairs),
-        with_event=sum(t > 0 for t, _ in pairs) if of_rates else 0,
-        without_event=sum(t < n for t, n in pairs) if of_rates else 0,
+        with_event=with_event,
+        without_event=without_event,
+        all_events=with_event,
+        all_others=without_event,
     )

@@ -867,6 +867,10 @@ def _sum_units(runs: pa.Table, ids: pa.Array, places: pa.Array, figures: Sequenc
             squares=squares,
             with_event=pc.greater(t, 0).cast(pa.float64()),
             without_event=pc.less(t, n).cast(pa.float64()),
+            all_events=pc.and_(pc.greater(t, 0), pc.equal(t, t_of_unit)).cast(pa.float64()),
+            all_others=pc.and_(
+                pc.less(t, n), pc.equal(pc.subtract(n, t), pc.subtract(n_of_unit, t_of_unit))
+            ).cast(pa.float64()),
         )
         sums |= {f"{name}{at}": column for name, column in moments._asdict().items()}
     return pa.table(sums)

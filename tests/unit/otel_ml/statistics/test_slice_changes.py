@@ -34,6 +34,8 @@ def sum_runs(
             squares=total,
             with_event=total,
             without_event=n - total,
+            all_events=total,
+            all_others=n - total,
         )
 
     return moments(slice_passes, slice_runs), moments(slice_passes + passes, slice_runs + runs)
