@@ -100,9 +100,10 @@ def choose_runs(older: Mapping[int, int], newer: Mapping[int, int], rollout: int
     """Choose the runs of two versions to compare.
 
     * If both versions ran in the same hours, with at least 100 runs each, these runs are compared.
-    * Otherwise runs before and after the rollout are compared. This also holds if the switch took
-      at most two hours, and most runs of the newer version came later. Otherwise a deployment at
-      half past ten would be judged by one hour only, for ever.
+    * Otherwise runs before and after the rollout are compared, if they are more: the version with
+      fewer runs decides. They are also compared if the switch took at most two hours, and most runs
+      of the newer version came later. Otherwise a deployment at half past ten would be judged by
+      one hour only, for ever.
 
     Args:
         older: Number of runs of the older version, by hour.
@@ -116,7 +117,8 @@ def choose_runs(older: Mapping[int, int], newer: Mapping[int, int], rollout: int
     if around is not None:
         before, after = around.runs
         is_switch = len(shared) <= _MOST_SWITCHING and before >= LEAST_RUNS
-        if min(both) < LEAST_RUNS or (is_switch and after > both[1]):
+        is_more = min(both) < LEAST_RUNS and min(before, after) > min(both)
+        if is_more or (is_switch and after > both[1]):
             return around
     start = shared[0] if shared else min(newer, default=0)
     kind: Literal["hours", "none"] = "hours" if min(both) >= LEAST_RUNS else "none"
@@ -128,7 +130,9 @@ def choose_rollout(
 ) -> Choice | None:
     """Choose the runs of the older version before a rollout, and of the newer one since then.
 
-    A judge that scored too few runs in the hours of both versions is compared by these runs.
+    A judge that scored too few runs in the hours of both versions is compared by these runs. If all
+    runs of the older version are in the hour of the rollout, those of the newer one count from the
+    next hour.
 
     Args:
         older: Number of runs of the older version, by hour.
@@ -138,6 +142,9 @@ def choose_rollout(
     Returns:
         The choice. None if the older version has no run before the rollout.
     """
+    hours = [hour for hour, runs in older.items() if runs]
+    if hours and min(hours) == max(hours) == rollout:
+        rollout += 1
     start = _find_start(older, rollout)
     before = sum(runs for hour, runs in older.items() if start <= hour < rollout)
     after = sum(runs for hour, runs in newer.items() if hour >= rollout)

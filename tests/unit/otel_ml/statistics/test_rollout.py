@@ -103,6 +103,10 @@ def test_rollout_by_its_definition(parts: list[tuple[int, bool, int]]) -> None:
         # A canary that has just begun: neither enough runs nor a rollout.
         ("o900 | o950 n50", Choice("none", (MONDAY + 1,), MONDAY + 1, None, (950, 50), 0)),
         # All at once.
+        # A service in its first hours: nearly all runs of the new version are in the next hour.
+        ("o200 n10 | n300", Choice("rollout", (), MONDAY + 1 - 168, MONDAY + 1, (200, 300), 10)),
+        # Three runs before the rollout are fewer than those of the hour of both.
+        ("o3 | o33 n36", Choice("none", (MONDAY + 1,), MONDAY + 1, None, (33, 36), 0)),
         ("o400 | n300", Choice("rollout", (), MONDAY + 1 - 168, MONDAY + 1, (400, 300), 0)),
         # A trial of three calls is not counted.
         (
