@@ -282,9 +282,17 @@ class ComparisonDetail:
 
 
 def find_comparison(
-    reader: Reader, project: str, asked: ComparisonQuery, now_ns: int
+    reader: Reader, project: str, asked: ComparisonQuery, now_ns: int, *, has_scores: bool = True
 ) -> ComparisonDetail:
     """Compare two to six runs, versions or experiments, or up to 50 runs that logged metrics.
+
+    Args:
+        reader: The store.
+        project: The project.
+        asked: What is compared.
+        now_ns: The current time, in nanoseconds since 1970.
+        has_scores: For versions, whether the answer has all scores of each version. The verdicts
+            always have those of compared runs.
 
     Raises:
         BadInput: `asked` lists too few or too many of them, mixes runs, versions and experiments,
@@ -302,7 +310,9 @@ def find_comparison(
     if versions:
         _check_recorded(asked, is_replay=False)
         _check_kinds(of, [*versions], "version")
-        return _compare_versions(reader, project, asked, versions, now_ns)
+        return _compare_versions(
+            reader, project, asked, versions, now_ns=now_ns, has_scores=has_scores
+        )
     stored_runs = _read_runs(reader, project, of, now_ns)
     experiments = [name for name, (run, _) in stored_runs.items() if run.kind == _EXPERIMENT]
     if experiments:
@@ -616,7 +626,9 @@ def _compare_versions(
     project: str,
     asked: ComparisonQuery,
     named: Mapping[str, tuple[str, int]],
+    *,
     now_ns: int,
+    has_scores: bool,
 ) -> ComparisonDetail:
     baseline = _choose_version(named) if asked.baseline is None else asked.baseline
     model_before, number_before = named[baseline]
@@ -635,7 +647,10 @@ def _compare_versions(
         if name != baseline and model == model_before
     }
     known = {
-        model: {version.version: version for version in find_versions(reader, project, model)}
+        model: {
+            version.version: version
+            for version in find_versions(reader, project, model, has_scores=has_scores)
+        }
         for model in dict.fromkeys(model for model, _ in named.values())
     }
     for model, number in named.values():

@@ -310,7 +310,9 @@ def _describe_page(
         pairs: Maximum number of pairs of outputs. 0 for none: the browser loads them after the rest
             of the page.
     """
-    compared = find_comparison(reader, project, replace(asked, pairs=pairs), time.time_ns())
+    compared = find_comparison(
+        reader, project, replace(asked, pairs=pairs), time.time_ns(), has_scores=False
+    )
     answer = compared.answer
     few = len(answer.sides) <= MOST
     columns = _choose_columns(answer)

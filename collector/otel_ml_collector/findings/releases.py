@@ -594,6 +594,7 @@ class VersionWords:
     project: str
     model: str
     _changes: dict[int, Change | None] = field(default_factory=dict)
+    _runs: "dict[tuple[Change, str], _ChangedRuns]" = field(default_factory=dict)
     _verdicts: dict[tuple[Change, str], SidesVerdict] = field(default_factory=dict)
     _slices: dict[tuple[object, ...], list[WorseSlice]] = field(default_factory=dict)
 
@@ -613,7 +614,8 @@ class VersionWords:
         for time_ns, change in self._find_changes(times_ns).items():
             key = change, where
             if key not in self._verdicts:
-                self._verdicts[key] = _compare(self.reader, self.project, change, where)
+                self._runs[key] = _find_runs(self.reader, self.project, change, where)
+                self._verdicts[key] = _compare(self.reader, self.project, change, self._runs[key])
             verdict = self._verdicts[key]
             changes = verdict.describe()
             own = next((item for item in changes if item.name == figure and item.runs), None)
@@ -641,7 +643,9 @@ class VersionWords:
             *looks,
         )
         if key not in self._slices:
-            self._slices[key] = _find_slices(self.reader, self.project, change, verdict, where)
+            self._slices[key] = _find_slices(
+                self.reader, self.project, change, verdict, self._runs[change, where]
+            )
         return self._slices[key]
 
     def _find_changes(self, times_ns: Sequence[int]) -> dict[int, Change]:
@@ -985,28 +989,26 @@ _IS_BEFORE: Final = Sql("{label} IN {before:Array(String)}")
 
 def _judge(reader: Reader, project: str, change: Change, now_ns: int, where: str) -> Release:
     """Compare a change with its baseline, and find the slices for which it is worse."""
-    sides = _find_sides(reader, project, change, where)
-    if sides is None:
+    runs = _find_runs(reader, project, change, where)
+    if runs.sides is None:
         return _describe(change, leave_open(change.runs), [])
-    verdict = _compare(reader, project, change, where)
-    release = _describe(change, verdict, _find_slices(reader, project, change, verdict, where))
+    verdict = _compare(reader, project, change, runs)
+    release = _describe(change, verdict, _find_slices(reader, project, change, verdict, runs))
     if where:
         release.compared += f", of which only those with {where} count"
     return release
 
 
 def _find_slices(
-    reader: Reader, project: str, change: Change, verdict: SidesVerdict, where: str
+    reader: Reader, project: str, change: Change, verdict: SidesVerdict, runs: "_ChangedRuns"
 ) -> list[WorseSlice]:
     """Find the slices for which a change is worse, the clearest first."""
-    sides = _find_sides(reader, project, change, where)
-    if sides is None:
+    if runs.sides is None:
         return []
     worse = find_worse_slices(
-        reader, project, sides, verdict, model=change.model, dimension=change.dimension
+        reader, project, runs.sides, verdict, model=change.model, dimension=change.dimension
     )
-    around = change.around_rollout if verdict.around_rollout else None
-    around_sides = None if around is None else _find_sides(reader, project, around, where)
+    around_sides = runs.find_around() if verdict.around_rollout else None
     if around_sides is not None:
         worse += find_worse_slices(
             reader,
@@ -1104,17 +1106,33 @@ def _find_sides_of(
     return None if change is None else _find_sides(reader, project, change, "")
 
 
-def _compare(reader: Reader, project: str, change: Change, where: str) -> SidesVerdict:
-    """Compare a new version, release or LLM with its baseline."""
-    sides = _find_sides(reader, project, change, where)
-    if sides is None:
-        return leave_open(change.runs)
+@dataclass(frozen=True, slots=True)
+class _ChangedRuns:
+    """The runs by which a change is compared. Finding them reads the store, so it is done once.
 
+    Attributes:
+        sides: The chosen runs of both sides; None if a side has none.
+        find_around: Returns the runs before and since the rollout; None if there are none.
+    """
+
+    sides: Sides | None
+    find_around: Callable[[], Sides | None]
+
+
+def _find_runs(reader: Reader, project: str, change: Change, where: str) -> _ChangedRuns:
+    @cache
     def find_around() -> Sides | None:
         around = change.around_rollout
         return None if around is None else _find_sides(reader, project, around, where)
 
-    return compare_sides(reader, project, sides, find_around)
+    return _ChangedRuns(_find_sides(reader, project, change, where), find_around)
+
+
+def _compare(reader: Reader, project: str, change: Change, runs: _ChangedRuns) -> SidesVerdict:
+    """Compare a new version, release or LLM with its baseline."""
+    if runs.sides is None:
+        return leave_open(change.runs)
+    return compare_sides(reader, project, runs.sides, runs.find_around)
 
 
 def _find_sides(reader: Reader, project: str, change: Change, where: str) -> Sides | None:

@@ -39,7 +39,7 @@ from otel_ml_collector.verdicts.verdicts import (
     find_worst,
     judge_recorded,
 )
-from otel_ml_collector.versions.find import find_digest
+from otel_ml_collector.versions.find import find_digests
 
 
 class TagValueChange(AnswerBody):
@@ -161,7 +161,7 @@ def find_compared(
         baseline: Number of the version that it is compared with, such as 1.
         now_ns: Current time, in nanoseconds since 1970.
         releases: The comparisons of the project's new versions with their baselines, if you have
-            them already. If None, those of the model are computed.
+            them already.
         chosen: Which runs are compared, and by which tag.
 
     Returns:
@@ -173,12 +173,11 @@ def find_compared(
         BadInput: The filter is invalid.
     """
     where, by = chosen.where, chosen.by
-    for number in (version, baseline):
-        find_digest(reader, project, model, number)
+    find_digests(reader, project, model, [version, baseline])
     pairing = reader.ahead(_find_pair, project, model, (baseline, version), now_ns)
-    if releases is None:
-        releases = find_version_releases(reader, project, now_ns, model, where=where)
-    release = find_release_of(releases, model, version, baseline)
+    release = None
+    if releases is not None:
+        release = find_release_of(releases, model, version, baseline)
     is_release = release is not None
     if release is None:
         release, is_release = compare_pair(

@@ -119,18 +119,20 @@ _PAIRS: Final = join_sql(
         for item in (ERRORS, MISSING_OUTPUTS, *AMOUNTS)
     ],
 )
-_UNITS: Final = Sql("""
-SELECT is_before, figure, hour, stratum, {moments}, max(has_request) AS is_of_request
-FROM (
-  SELECT is_before, unit, figure, {first}, {sums}, max(of_request) AS has_request
-  FROM (
+_AMOUNT_ROWS: Final = Sql("""
     SELECT is_before, unit, began, pair.1 AS figure, pair.2 AS value, false AS of_request
     FROM (
       {amounts} SELECT {columns}, [{pairs}] AS figures
       FROM {recorded} {inside} WHERE {sampled}
     )
     ARRAY JOIN figures AS pair
-    UNION ALL
+    UNION ALL""")
+_UNITS: Final = Sql("""
+SELECT is_before, figure, hour, stratum, {moments}, max(has_request) AS is_of_request
+FROM (
+  SELECT is_before, unit, figure, {first}, {sums}, max(of_request) AS has_request
+  FROM (
+    {amount_rows}
     SELECT is_before, unit, began,
       concat(if(isNull(passed), 'scored ', 'passed '), judge_version, ' ', judge) AS figure,
       if(isNull(passed), score, toFloat64(passed)) AS value, is_of_request AS of_request
@@ -152,6 +154,7 @@ def read_units(
     every: tuple[int, int],
     *,
     is_split: bool = False,
+    has_amounts: bool = True,
 ) -> list[Row]:
     """Read the sums of each figure for each unit: a session, or a trace without a session.
 
@@ -165,6 +168,8 @@ def read_units(
         every: Sampling intervals for the baseline and the candidate: 10 reads every tenth unit.
         is_split: Whether each run counts for its own value of the tag. Otherwise, the first run
             of a unit decides for all of its runs.
+        has_amounts: Whether errors, missing outputs, latency, tokens and cost are read, too. Scores
+            of judges always are.
 
     Returns:
         One row for all units of a side, hour and tag value. `is_before` is true for the baseline,
@@ -174,13 +179,22 @@ def read_units(
     """
     kinds = find_record_kinds(reader, project)
     amounts = RunAmounts(kinds.resolved)
-    sql = _UNITS.fill(
-        columns=_write_columns(sides, kinds, is_split),
-        sampled=_SAMPLED.fill(sides=sides.runs),
+    columns = _write_columns(sides, kinds, is_split)
+    sampled = _SAMPLED.fill(sides=sides.runs)
+    recorded = recorded_runs(BOUNDS.sql, is_resolved=kinds.resolved)
+    amount_rows = _AMOUNT_ROWS.fill(
+        columns=columns,
+        sampled=sampled,
         amounts=with_amounts(amounts),
         pairs=_PAIRS,
-        recorded=recorded_runs(BOUNDS.sql, is_resolved=kinds.resolved),
+        recorded=recorded,
         inside=amounts.sum_inside(sides.runs),
+    )
+    sql = _UNITS.fill(
+        columns=columns,
+        sampled=sampled,
+        recorded=recorded,
+        amount_rows=amount_rows if has_amounts else Sql(""),
         sums=UNIT_SUMS,
         first=_STRATUM_OF_UNIT,
         moments=_MOMENTS,

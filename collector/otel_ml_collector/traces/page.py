@@ -355,10 +355,11 @@ def find_shown(reader: Reader, project: str, run_id: str) -> ShownRun:
     """Find a run, the first runs of its trace, and what was logged for it."""
     now_ns = time.time_ns()
     keyed = find_key(reader, run_id.partition("-")[0])
-    run, series = runs.find_run_with_series(reader, run_id, project, now_ns=now_ns, found=keyed)
     page = runs.TracePage(limit=MAX_ROWS)
-    trace = find_trace(reader, run.trace_id, now_ns=now_ns, page=page, found=keyed)
-    return ShownRun(run, series, trace, now_ns)
+    trace_id = run_id.partition("-")[0]
+    trace = reader.ahead(find_trace, trace_id, now_ns=now_ns, page=page, found=keyed)
+    run, series = runs.find_run_with_series(reader, run_id, project, now_ns=now_ns, found=keyed)
+    return ShownRun(run, series, trace.result(), now_ns)
 
 
 def find_top(pane: TracePane) -> TreeSpan | None:

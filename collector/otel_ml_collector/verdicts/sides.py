@@ -187,20 +187,24 @@ def compare_sides(
 
 
 def _read_rollout(reader: Reader, project: str, sides: Sides | None) -> "_SideRows | None":
-    return None if sides is None else _read_sides(reader, project, sides)
+    # Amounts always have enough runs in the hours of both versions.
+    return None if sides is None else _read_sides(reader, project, sides, has_amounts=False)
 
 
-def _read_sides(reader: Reader, project: str, sides: Sides) -> "_SideRows":
+def _read_sides(
+    reader: Reader, project: str, sides: Sides, *, has_amounts: bool = True
+) -> "_SideRows":
+    request_ms = reader.ahead(_read_request_ms, sides) if has_amounts else None
     tag, strata = _choose_strata(reader, sides)
     every = _find_sampling(sides)
     return _SideRows(
         reader,
         project,
         sides,
-        read_units(reader, project, sides, strata, every),
+        read_units(reader, project, sides, strata, every, has_amounts=has_amounts),
         tag=tag,
         share=1 / max(every),
-        request_ms=_read_request_ms(reader, sides),
+        request_ms=request_ms.result() if request_ms else 0.0,
         outcomes=[
             (
                 outcome,

@@ -114,8 +114,16 @@ def find_models(reader: Reader, project: str) -> list[ModelCounts]:
     ]
 
 
-def find_versions(reader: Reader, project: str, model: str) -> list[VersionDetail]:
+def find_versions(
+    reader: Reader, project: str, model: str, *, has_scores: bool = True
+) -> list[VersionDetail]:
     """Read the versions of a model with the figures of their recorded runs, newest first.
+
+    Args:
+        reader: The store.
+        project: The project.
+        model: Name of the model.
+        has_scores: Whether the scores of judges are read, which takes longer than all the rest.
 
     Raises:
         Missing: The model has no version.
@@ -127,11 +135,11 @@ def find_versions(reader: Reader, project: str, model: str) -> list[VersionDetai
     for row in rows:
         by_number[row["number"]].append(row)
     definitions = _definitions(rows)
-    asked = reader.ahead(read_version_scores, project, model)
+    asked = reader.ahead(read_version_scores, project, model) if has_scores else None
     named = reader.ahead(read_current_aliases, project, model)
     runs = {row["number"]: row for row in read_version_runs(reader, project, model)}
     judges: defaultdict[int, list[JudgeStats]] = defaultdict(list)
-    scores = asked.result()
+    scores = asked.result() if asked else []
     judge_numbers = version_numbers(reader, project, "judge", {row["judge"] for row in scores})
     for row in scores:
         digest = row["judge_version"]
@@ -240,10 +248,22 @@ def find_digest(reader: Reader, project: str, model: str, number: int) -> str:
     Raises:
         Missing: There is no such version.
     """
+    return find_digests(reader, project, model, [number])[0]
+
+
+def find_digests(reader: Reader, project: str, model: str, numbers: Sequence[int]) -> list[str]:
+    """Return the digest of each of some versions of a model.
+
+    Raises:
+        Missing: There is no such version.
+    """
+    digests: dict[int, str] = {}
     for row in read_versions(reader, project, "model", [model]):
-        if row["number"] == number:
-            return str(row["digest"])
-    raise Missing(f"Model {model!r} has no version {number}")
+        digests.setdefault(row["number"], str(row["digest"]))
+    for number in numbers:
+        if number not in digests:
+            raise Missing(f"Model {model!r} has no version {number}")
+    return [digests[number] for number in numbers]
 
 
 def find_version(reader: Reader, project: str, model: str, number: int) -> VersionDetail:
