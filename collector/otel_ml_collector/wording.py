@@ -27,15 +27,10 @@ _MINUTE_MS: Final = 60_000
 _HOUR_MS: Final = 60 * _MINUTE_MS
 _DAY_MS: Final = 24 * _HOUR_MS
 _DAYS_FROM_MS: Final = 3 * _DAY_MS
-# How a number of at least this size is written, with about three digits.
-_FORMS: Final = (
-    (1e15, "{:.3g}"),
-    (1000, "{:,.0f}"),
-    (1, "{:.1f}"),
-    (0.1, "{:.2f}"),
-    (0.01, "{:.3f}"),
-)
-# Smaller numbers have an exponent.
+# The smallest number with four digits before the point.
+_FOUR_DIGITS: Final = 1_000
+# `rounded` writes larger and smaller numbers with an exponent.
+_LARGEST_PLAIN: Final = 1e15
 _LEAST_PLAIN: Final = 1e-6
 _NO_NUMBERS: Final[Mapping[str | None, str]] = {"Infinity": "∞", "-Infinity": "−∞"}
 # What kind of interval a figure has, unless it is one of recorded runs of two versions.
@@ -86,20 +81,20 @@ def _name_char(match: re.Match[str]) -> str:
 
 
 def number(value: float | str | None) -> str:
-    """Write a measured number with about three digits; thousands are grouped."""
+    """Write a measured number, such as a latency; a dash for none.
+
+    All numbers of a column follow one rule, so that lists can load in parts: three significant
+    digits, and of large numbers four before the point: 0.089, 1.5, 40, 604, 11,520.
+    """
     if value is None or isinstance(value, str):
         return _NO_NUMBERS.get(value, "–")
-    if value == 0:
-        return "0.00"
-    if _LEAST_PLAIN <= abs(value) < _FORMS[-1][0]:
-        return write_number(value, 2)
-    return next((form for least, form in _FORMS if abs(value) >= least), "{:.2g}").format(value)
+    return write_number(float(f"{value:.4g}") if abs(value) >= _FOUR_DIGITS else value)
 
 
 def rounded(value: float, digits: int = 3) -> str:
     """Write a number with some significant digits. Exponents begin at 10^15 and below 10^-6."""
     text = f"{value:.{digits}g}"
-    if "e" not in text or not _LEAST_PLAIN <= abs(value) < _FORMS[0][0]:
+    if "e" not in text or not _LEAST_PLAIN <= abs(value) < _LARGEST_PLAIN:
         return text
     return f"{float(text):,.0f}" if "e+" in text else write_number(value, digits)
 

@@ -80,7 +80,9 @@ def _whole_numbers(value: JsonValue) -> JsonValue:
 
 
 def write_number(value: float | str | None, digits: int = 4) -> str:
-    """Write a metric with about four digits."""
+    """Write a metric with at most four significant digits; whole numbers are complete."""
     if not isinstance(value, float):
         return wording.number(value)
+    if not value.is_integer():
+        value = float(f"{value:.4g}")
     return counts.write_number(value, digits).replace("-", "−")

@@ -4,9 +4,6 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Final, TypeGuard
 
-from otel_ml.counts import write_number
-from otel_ml_collector.wording import number
-
 _SIGNIFICANT: Final = 4
 # Larger and smaller numbers have an exponent.
 _LARGEST_PLAIN: Final = 1e15
@@ -33,17 +30,6 @@ def write_amount(value: float) -> str:
     text = _write(value, _digits_of(value))
     is_exact = "." in text and float(text.replace(",", "")) == value
     return text.rstrip("0").rstrip(".") if is_exact else text
-
-
-def write_measure(value: float | str | None) -> str:
-    """Write a measured number of a column, such as a latency; a dash for none.
-
-    All numbers of a column follow one rule, so that lists can load in parts: three significant
-    digits, and of large numbers four before the point: 0.089, 1.5, 40, 604, 11,520.
-    """
-    if value is None or isinstance(value, str) or not is_amount(value):
-        return number(value)
-    return write_number(float(f"{value:.{_SIGNIFICANT}g}"), _SIGNIFICANT - 1)
 
 
 def _digits_of(value: float) -> int:

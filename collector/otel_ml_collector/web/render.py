@@ -37,7 +37,7 @@ from otel_ml_collector.settings.values import Address
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import ago, to_rfc3339
 from otel_ml_collector.web import view
-from otel_ml_collector.web.amounts import write_amount, write_measure
+from otel_ml_collector.web.amounts import write_amount
 from otel_ml_collector.web.frame import FramedPage, answer_framed, opens_page
 from otel_ml_collector.web.payload import make_payload
 from otel_ml_collector.web.previews import write_preview
@@ -166,7 +166,6 @@ TEMPLATES.filters.update(
     elapsed_ms=view.elapsed_ms,
     evidence=lambda sentence: wording.name_interval(wording.split_evidence(sentence)[1]),
     local=lambda time_ns, zone: write_local(time_ns, read_zone(zone)),
-    measure=write_measure,
     moment=view.moment,
     money=write_cost,
     number=wording.number,

@@ -103,9 +103,9 @@ def test_figures_have_one_order() -> None:
         (
             "Latency",
             "Typical latency (geometric mean)",
-            f"6.0{THIN}ms",
+            f"6{THIN}ms",
             f"6.3{THIN}ms",
-            f"+0.30{THIN}ms",
+            f"+0.3{THIN}ms",
         ),
     ]
     assert [line.note for line in lines] == [

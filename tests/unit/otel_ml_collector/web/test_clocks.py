@@ -24,14 +24,14 @@ def said(run: RunSummary, of_child: Sender = CART, of_root: Sender = SHOP) -> li
 
 def test_early() -> None:
     """For a child that starts before its parent, the names of both clocks are reported."""
-    expected = f"starts 320.0{THIN}ms before its parent: the clocks of shop and cart differ"
+    expected = f"starts 320{THIN}ms before its parent: the clocks of shop and cart differ"
     assert said(child(-320)) == [expected]
 
 
 def test_late() -> None:
     """For a child that ends after its parent, a longer run is a possible reason too."""
     expected = (
-        f"ends 50.0{THIN}ms after its parent: the clocks of shop and cart differ, "
+        f"ends 50{THIN}ms after its parent: the clocks of shop and cart differ, "
         "or it ran longer than its parent"
     )
     assert said(child(90, 60)) == [expected]
@@ -56,7 +56,7 @@ def test_one_process() -> None:
     expected = (
         "before its parent: both spans are from one process, so one of the times was set by hand"
     )
-    assert said(child(-320), SHOP) == [f"starts 320.0{THIN}ms {expected}"]
+    assert said(child(-320), SHOP) == [f"starts 320{THIN}ms {expected}"]
 
 
 @pytest.mark.parametrize(
@@ -73,6 +73,6 @@ def test_names(of_child: Sender, names: str) -> None:
 def test_sender_unknown() -> None:
     """If the senders are unknown, only the time difference is reported."""
     [early] = find_skews(outline_of([ROOT, child(-320)], NOW_NS))
-    assert describe_skew(early, {}) == f"starts 320.0{THIN}ms before its parent"
+    assert describe_skew(early, {}) == f"starts 320{THIN}ms before its parent"
     [late] = find_skews(outline_of([ROOT, child(90, 60)], NOW_NS))
     assert describe_skew(late, {}) is None

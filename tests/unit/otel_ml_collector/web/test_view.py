@@ -1,6 +1,7 @@
 """Tests of writing values on pages."""
 
 import ast
+import math
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -42,36 +43,39 @@ def test_ago(seconds: int, text: str) -> None:
     ("value", "text"),
     [
         (None, "–"),
-        (0, "0.00"),
+        ("Infinity", "∞"),
+        (math.nan, "–"),
+        (0, "0"),
         (0.0004, "0.0004"),
-        (-0.000154, "-0.00015"),
+        (-0.000154, "-0.000154"),
         (1.2e-5, "0.000012"),
-        (1.2e-7, "1.2e-07"),
-        (0.0012, "0.0012"),
-        (0.05, "0.050"),
-        (0.1, "0.10"),
-        (0.456, "0.46"),
-        (1, "1.0"),
+        (1.2e-12, "1.2e-12"),
+        (0.05, "0.05"),
+        (0.456, "0.456"),
+        (1, "1"),
         (12.34, "12.3"),
-        (999.4, "999.4"),
+        (28.4501, "28.5"),
+        (604.0, "604"),
+        (999.4, "999"),
         (1_000, "1,000"),
-        (1_234_567.8, "1,234,568"),
+        (11_516, "11,520"),
+        (1_234_567.8, "1,235,000"),
         (-2.5, "-2.5"),
         (-1_234, "-1,234"),
         (1e308, "1e+308"),
     ],
 )
-def test_number(value: float | None, text: str) -> None:
-    """A number is written with about two or three significant digits."""
+def test_number(value: float | str | None, text: str) -> None:
+    """A number has three significant digits, or four before the point."""
     assert wording.number(value) == text
 
 
 @pytest.mark.parametrize(
     ("value_ms", "text"),
     [
-        (0.5, f"0.50{NBSP}ms"),
+        (0.5, f"0.5{NBSP}ms"),
         (12.34, f"12.3{NBSP}ms"),
-        (999, f"999.0{NBSP}ms"),
+        (999, f"999{NBSP}ms"),
         (1_000, f"1.00{NBSP}s"),
         (59_990, f"59.99{NBSP}s"),
         (60_000, f"1.0{NBSP}min"),
