@@ -25,6 +25,7 @@ from otel_ml.records import (
 )
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.artifacts.find import LinkedArtifact, find_artifacts
+from otel_ml_collector.mapping.spans import name_without_id
 from otel_ml_collector.owners import is_run, own_tag
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.runs.logs import (
@@ -201,6 +202,7 @@ class SpanOutline:
     """A run in short: its place in the trace, its times, tokens and cost.
 
     Attributes:
+        name: Its name without UUIDs, such as `Crew.kickoff`.
         end_ns: End of the run. For an unfinished run, the last time when it was known to be open.
         tokens, cost: The values of this run to use in totals of a trace or a list.
         is_resolved: Whether tokens and cost differ from those of the run's span, so that nothing is
@@ -254,7 +256,7 @@ def make_span_outline(row: Row, trace_id: str, project: str) -> SpanOutline:
         run_id=f"{trace_id}-{row['span_id']}",
         parent_run_id=f"{trace_id}-{above}" if above.strip("0") else None,
         project=project,
-        name=row["name"],
+        name=name_without_id(row["name"]),
         start_ns=row["start_ns"],
         end_ns=row["end_ns"],
         tokens=tokens_of(row),

@@ -6,6 +6,7 @@ from typing import Final
 
 from otel_ml.attributes import JUDGE_KIND, JUDGING, JUDGING_RUN
 from otel_ml_collector.errors import Missing
+from otel_ml_collector.mapping.spans import name_without_id
 from otel_ml_collector.owners import is_run, own_key
 from otel_ml_collector.runs.answers import (
     RunSummary,
@@ -237,7 +238,7 @@ def outline_of(runs: Sequence[RunSummary], now_ns: int) -> list[SpanOutline]:
             run_id=run.run_id,
             parent_run_id=run.parent_run_id,
             project=run.project,
-            name=run.name,
+            name=name_without_id(run.name),
             start_ns=run.start_ns,
             end_ns=run.start_ns + round(length_ms(run, now_ns) * 1e6),
             tokens=run.tokens if run.counted is None else run.counted.tokens,

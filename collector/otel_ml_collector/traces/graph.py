@@ -162,9 +162,13 @@ class TraceGraph:
 def make_graph(tree: SpanTree) -> TraceGraph | None:
     """Make the graph of a trace; None if it has fewer than three different steps.
 
-    At most 60 nodes remain: the rarest ones become one node.
+    If there are only two next to each other, the chains around them are steps, too. So the nodes of
+    a LangGraph agent are boxes. At most 60 nodes remain: the rarest ones become one node.
     """
     owners = _find_owners(tree)
+    paths = {*owners.values()}
+    if len(paths) == FEWEST_NODES - 1 and not any(path[:-1] in paths for path in paths):
+        owners = _find_owners(tree, has_chains=True)
     nodes: dict[Path, GraphNode] = {}
     for node in sorted(owners, key=lambda node: (node.span.start_ns, node.span.run_id)):
         path = owners[node]
@@ -183,10 +187,11 @@ def make_graph(tree: SpanTree) -> TraceGraph | None:
     return TraceGraph(tops, ordered, [edge for edge in edges if edge.line], width, height)
 
 
-def _find_owners(tree: SpanTree) -> dict[TreeSpan, Path]:
+def _find_owners(tree: SpanTree, *, has_chains: bool = False) -> dict[TreeSpan, Path]:
     """Find the path of each span that is a step: the agents around it, and its kind and name.
 
     A plain span is left out if a tool, model or agent is below it, because it only contains steps.
+    With `has_chains`, a chain that contains steps is around them like an agent.
     """
     agents: dict[int, Path] = {}
     owners: dict[TreeSpan, Path] = {}
@@ -200,11 +205,11 @@ def _find_owners(tree: SpanTree) -> dict[TreeSpan, Path]:
         around = agents.get(id(node.parent), ()) if node.parent else ()
         own = (node.span.kind, node.span.name)
         is_wrapper = node.span.kind in {"span", "chain"} and id(node) in has_step
-        if not is_wrapper:
+        is_box = is_wrapper and has_chains and node.span.kind == "chain"
+        if is_box or not is_wrapper:
             # An agent that calls itself is one node.
             owners[node] = around if around and around[-1] == own else (*around, own)
-        is_agent = node.span.kind == "agent"
-        is_around = is_agent and len(around) < _MOST_AGENTS
+        is_around = (is_box or node.span.kind == "agent") and len(around) < _MOST_AGENTS
         agents[id(node)] = owners[node] if is_around else around
     return owners
 
@@ -248,7 +253,7 @@ def _find_edges(
         while above is not None and above not in owners:
             above = above.parent
         caller = owners[above] if above is not None else ()
-        if caller and caller[-1][0] != "agent" and caller != path:
+        if caller and caller[-1][0] != "agent" and caller not in (path, path[:-1]):
             seen.setdefault((caller, path))  # a step that another step called
             continue
         key = id(above), caller

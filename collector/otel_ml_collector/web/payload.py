@@ -15,6 +15,7 @@ from typing import Any, Final
 from otel_ml.genai.messages import read_message
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.mapping.chat import find_messages, text_of_part
+from otel_ml_collector.mapping.values import to_json
 from otel_ml_collector.store.reader import JsonValue
 from otel_ml_collector.web.amounts import is_amount, write_amount
 from otel_ml_collector.web.grids import GRID_ROWS, ShownTable, find_table
@@ -27,8 +28,9 @@ from otel_ml_collector.web.media import (
 )
 from otel_ml_collector.web.number_arrays import Numbers, find_numbers
 from otel_ml_collector.web.passages import RetrievedPassage, find_passages
+from otel_ml_collector.web.previews import write_preview
 from otel_ml_collector.web.view import Slice, cut_slice
-from otel_ml_collector.wording import shorten
+from otel_ml_collector.wording import shorten, tag_value
 
 NODES: Final = 400
 _OPEN_NODES: Final = 24
@@ -452,6 +454,15 @@ def _short_member(name: str, item: JsonValue) -> ShownMember | None:
         line = ", ".join(texts)
         return ShownMember(name, line, kind="text") if len(line) <= _LINE_CHARS else None
     return None
+
+
+def write_setting(value: JsonValue) -> str:
+    """Write a parameter of a call for people: the text of instructions, else a preview."""
+    if isinstance(value, list) and value:
+        parts = [part for part in value if isinstance(part, dict) and part.get("type") == "text"]
+        if len(parts) == len(value):
+            return "\n".join(filter(None, map(text_of_part, parts)))
+    return write_preview(to_json(value)) if isinstance(value, list | dict) else tag_value(value)
 
 
 def _is_plain(item: object) -> bool:

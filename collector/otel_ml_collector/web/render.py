@@ -39,7 +39,7 @@ from otel_ml_collector.times import ago, to_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.amounts import write_amount
 from otel_ml_collector.web.frame import FramedPage, answer_framed, opens_page
-from otel_ml_collector.web.payload import make_payload
+from otel_ml_collector.web.payload import make_payload, write_setting
 from otel_ml_collector.web.previews import write_preview
 from otel_ml_collector.web.view import (
     BASE_PATH,
@@ -172,6 +172,7 @@ TEMPLATES.filters.update(
     preview=write_preview,
     rfc3339=to_rfc3339,
     score=wording.score,
+    setting=write_setting,
     short=short,
     size=view.size,
     slice_name=wording.slice_name,

@@ -148,6 +148,33 @@ def test_few_steps() -> None:
     )
 
 
+def test_chains_around_two_steps() -> None:
+    """The chains around a model and a tool are boxes, as the nodes of a LangGraph agent."""
+    graph = graph_of(
+        make_run("LangGraph", kind="chain", length_ms=1_000),
+        make_run("ask", "LangGraph", name="model", kind="chain", start_ms=1, length_ms=10),
+        step("gpt", "ask", 2),
+        make_run("tools", "LangGraph", kind="chain", start_ms=20, length_ms=10),
+        step("fetch", "tools", 21),
+        make_run("again", "LangGraph", name="model", kind="chain", start_ms=40, length_ms=10),
+        step("gpt", "again", 41),
+    )
+    [top] = graph.tops
+    assert [(box.name, box.count, [node.name for node in box.inner]) for box in top.inner] == [
+        ("model", 2, ["gpt"]),
+        ("tools", 1, ["fetch"]),
+    ]
+    assert arrows(graph) == [("model", "tools")]
+    assert_inside(top, graph.width, graph.height)
+
+
+def test_chain_around_agent() -> None:
+    """A chain around an agent with only a model shows nothing that the tree does not show."""
+    crew = make_run("Crew", kind="chain", length_ms=100)
+    agent = make_run("researcher", "Crew", kind="agent", length_ms=90)
+    assert make_graph(tree_of(crew, agent, step("gpt", "researcher", 1))) is None
+
+
 def test_many_agents_inside_each_other() -> None:
     """A chain of 3,000 agents has at most 60 nodes."""
     names = [f"agent {n}" for n in range(3_000)]

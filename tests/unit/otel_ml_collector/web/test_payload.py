@@ -18,6 +18,7 @@ from otel_ml_collector.web.payload import (
     Tree,
     list_members,
     make_payload,
+    write_setting,
 )
 from tests.unit.otel_ml_collector.web.values import json_values
 
@@ -221,3 +222,11 @@ def test_any_value_has_a_form(value: Any) -> None:
     raw = make_payload(value, "Raw").shown
     assert isinstance(raw, Raw)
     assert raw.is_cut or json.loads(raw.text) == value
+
+
+def test_settings() -> None:
+    """Settings are written for people: instructions as their text, other values without JSON."""
+    instructions = [{"type": "text", "content": "Be short."}, {"type": "text", "content": "No."}]
+    settings = [instructions, {"mode": "fast", "n": 2}, ["a", "b"], "plain", 0.7, True]
+    texts = ["Be short.\nNo.", "fast · n 2", "a, b", "plain", "0.7", "true"]
+    assert [write_setting(value) for value in settings] == texts

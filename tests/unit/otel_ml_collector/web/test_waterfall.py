@@ -117,6 +117,14 @@ def test_tree() -> None:
     assert (len(tree.nodes), tree.errors, tree.orphans) == (6, 0, 0)
 
 
+def test_ids_in_names() -> None:
+    """Crews with different IDs in their names are one step, repeated."""
+    crew = "Crew_{}-228c-4fd4-afc4-73671642fe73.kickoff"
+    runs = [make_run(f"c{n}", "root", name=crew.format(f"97d3cdc{n}")) for n in range(3)]
+    tree = tree_of(make_run("root"), *runs)
+    assert {node.span.name for node in tree.tops[0].children} == {"Crew.kickoff"}
+
+
 def test_child_before_parent() -> None:
     """A child that starts before its parent is placed below it."""
     tree = tree_of(make_run("child", "root"), make_run("root", start_ms=5))
