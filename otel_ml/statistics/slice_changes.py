@@ -18,9 +18,16 @@ from otel_ml.statistics.intervals import (
     benjamini_hochberg,
     beta_share,
     exponential,
+    fisher,
     student_p,
 )
-from otel_ml.statistics.slices import LEAST_SLICE, ClusterMoments, find_quantile, mean_variances
+from otel_ml.statistics.slices import (
+    LEAST_SLICE,
+    ClusterMoments,
+    are_equal,
+    find_quantile,
+    mean_variances,
+)
 
 # Largest probability that a version without a difference ever has a slice that is named.
 FALSE_SLICES: Final = 0.05
@@ -108,7 +115,7 @@ def judge_changes(changes: Sequence[ComparedSlice]) -> list[ChangeVerdict | None
     Of a hundred versions without a difference, at most five ever have a slice that is named, at any
     look. The probability is shared over the looks: look k, counted from 0, gets the part
     1 / ((k + 1) (k + 2)). Within a look, the p-values are corrected for the number of slices and
-    measures.
+    measures. Measures do not count if the runs of each version are equal.
 
     Args:
         changes: The data of each slice and measure, of one comparison of two versions.
@@ -120,17 +127,16 @@ def judge_changes(changes: Sequence[ComparedSlice]) -> list[ChangeVerdict | None
     Source: Benjamini and Hochberg (1995), see `benjamini_hochberg`.
     """
     compared = [_Compared.of(change) for change in changes]
-    judged = [place for place, item in enumerate(compared) if item is not None]
-    adjusted = benjamini_hochberg(
-        [
-            item.p * (change.look + 1) * (change.look + 2)
-            for change, item in zip(changes, compared, strict=True)
-            if item is not None
-        ]
-    )
-    chances = dict(zip(judged, adjusted, strict=True))
+    chances = {
+        place: item.p * (change.look + 1) * (change.look + 2)
+        for place, (change, item) in enumerate(zip(changes, compared, strict=True))
+        if item is not None and not all(map(are_equal, change.of_all))
+    }
+    adjusted = dict(zip(chances, benjamini_hochberg([*chances.values()]), strict=True))
     return [
-        None if item is None else item.conclude(change, is_sure=chances[place] <= FALSE_SLICES)
+        None
+        if item is None
+        else item.conclude(change, is_sure=adjusted.get(place, 1.0) <= FALSE_SLICES)
         for place, (change, item) in enumerate(zip(changes, compared, strict=True))
     ]
 
@@ -372,11 +378,12 @@ def _find_rate_chances(
 ) -> list[float]:
     """Return the p-values of exact tests on few events. Empty if many are expected.
 
-    If both rates are equal, each event belongs to the candidate with the same probability, so the
-    number of its events is binomial.
+    Fisher's test asks whether both rates are equal. If the candidate's rate is a multiple of the
+    baseline's, as in all other runs, each event belongs to the candidate with the same probability,
+    so the number of its events is binomial.
 
     Source: Przyborowski and Wilenski, Homogeneity of results in testing samples from Poisson
-    series, Biometrika 31 (1940).
+    series, Biometrika 31 (1940); for Fisher's test see `fisher`.
     """
     total = math.fsum(part.t for part in change.of_slice)
     is_common = 2 * total > math.fsum(part.n for part in change.of_slice)
@@ -401,6 +408,8 @@ def _compare_events(before: _Events, now: _Events, ratio: float) -> float | None
     total = before.events + now.events
     if total * min(share, 1 - share) >= _FEW_EVENTS:
         return None
+    if ratio == 1:
+        return fisher(now.events, now.runs, before.events, before.runs)
     if now.events > total * share:
         tail = beta_share(share, now.events, before.events + 1)
     else:

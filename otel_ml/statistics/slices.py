@@ -168,7 +168,11 @@ def judge_slices(figures: Sequence[SliceFigure]) -> list[RestVerdict]:
     Source: Benjamini and Hochberg (1995), see `benjamini_hochberg`.
     """
     compared = [_Comparison.of(figure) for figure in figures]
-    chances = {place: item.p for place, item in enumerate(compared) if item and not item.are_equal}
+    chances = {
+        place: item.p
+        for place, (figure, item) in enumerate(zip(figures, compared, strict=True))
+        if item and not are_equal(figure.of_all)
+    }
     adjusted = dict(zip(chances, benjamini_hochberg([*chances.values()]), strict=True))
     return [
         _conclude(figure, comparison, adjusted.get(place, 1.0))
@@ -237,11 +241,6 @@ class _Comparison:
     p: float
     deviation: float
 
-    @property
-    def are_equal(self) -> bool:
-        """Whether all runs have the same value."""
-        return self.deviation <= _ROUNDING * abs(self.rest)
-
     @classmethod
     def of(cls, figure: SliceFigure) -> "_Comparison | None":
         """Compare a slice with all other runs. None if the slice or the others are too few."""
@@ -281,7 +280,6 @@ class _Comparison:
         if is_rate and difference and abs(ratio) >= _LIKELY:
             chance = _few_events_p(part, every, effects)
             p = p if chance is None else chance
-        spread = max(every.squares / every.n - floats.square(every.t / every.n), 0.0)
         return cls(
             value=value,
             rest=rest,
@@ -290,13 +288,22 @@ class _Comparison:
             n=round(n),
             clusters=round(clusters),
             p=p,
-            deviation=math.sqrt(spread),
+            deviation=_find_deviation(every),
         )
 
 
-# A standard deviation from sums of squares has half of the digits of a float. Smaller relative
-# deviations are rounding.
-_ROUNDING: Final = 1e-7
+def are_equal(every: ClusterMoments) -> bool:
+    """Return whether all runs have the same value, apart from rounding.
+
+    A standard deviation from sums of squares has half of the digits of a float.
+    """
+    return _find_deviation(every) <= 1e-7 * abs(every.t / every.n)
+
+
+def _find_deviation(every: ClusterMoments) -> float:
+    return math.sqrt(max(every.squares / every.n - floats.square(every.t / every.n), 0.0))
+
+
 # A t ratio below this is never significant, so its p-value can be approximate.
 _LIKELY: Final = 1.0
 
@@ -415,7 +422,7 @@ def _conclude(figure: SliceFigure, compared: _Comparison | None, adjusted: float
     if figure.kind == "amount":
         means = (floats.exp(means[0]), floats.exp(means[1]))
         shown = exponential(shown)
-    is_small = compared.are_equal or max(-bounds[0], bounds[1]) <= margin
+    is_small = are_equal(figure.of_all) or max(-bounds[0], bounds[1]) <= margin
     word: Word = "no difference" if is_small else "not enough data"
     if is_shown:
         word = "worse" if is_worse else "better"

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
+from scipy import stats
 
 from otel_ml.statistics.slice_changes import (
     ComparedSlice,
@@ -130,3 +131,21 @@ def test_many_slices_need_more() -> None:
     first, *_ = judge_changes([change, *[same] * 400])
     assert first is not None
     assert not first.is_worse
+
+
+def test_equal_measures_do_not_count() -> None:
+    """A slice is named by one measure, however many others have the same value in all runs."""
+    change = make_change((48, 50, 142, 150), (33, 50, 142, 150))
+    none_failed = make_change((0, 50, 0, 150), (0, 50, 0, 150))
+    first, *others = judge_changes([change, *[none_failed] * 400])
+    assert first is not None
+    assert first.is_worse
+    assert not any(verdict is None or verdict.is_worse for verdict in others)
+
+
+def test_half_of_a_slice() -> None:
+    """A fall from 80 % to 40 % of 40 runs is named: p is that of Fisher's test."""
+    (verdict,) = judge_changes([make_change((32, 40, 96, 120), (16, 40, 96, 120))])
+    assert verdict is not None
+    assert verdict.p >= stats.fisher_exact([[32, 8], [16, 24]]).pvalue
+    assert verdict.is_worse
