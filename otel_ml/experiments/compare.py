@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 from otel_ml.arguments import invalid
 from otel_ml.experiments.rows import ItemRun, by_item
-from otel_ml.statistics.comparison import Word
 from otel_ml.statistics.scored_runs import (
     DEFAULT_CLUSTER,
     JudgeScore,
@@ -16,7 +15,6 @@ from otel_ml.statistics.scored_runs import (
 )
 from otel_ml.statistics.verdict import JudgeEstimate, Verdict, compare_items, estimate_judges
 
-WORDS: Final = get_args(Word)
 _CLUSTER: Final = """'tags["name"]', 'source_run', a function of an item, or None"""
 
 

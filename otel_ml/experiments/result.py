@@ -14,7 +14,6 @@ from otel_ml.arguments import check_one_of
 from otel_ml.attributes import RECORDED
 from otel_ml.experiments.compare import (
     ALIKE,
-    WORDS,
     ComparisonOptions,
     estimate_alone,
     find_flaky,
@@ -26,7 +25,7 @@ from otel_ml.experiments.value_text import describe_value, write_value
 from otel_ml.notebook import Card, HasCard, show_unseen, table
 from otel_ml.reader import Reader
 from otel_ml.reader.display import FileSource, show_file
-from otel_ml.statistics.comparison import FigureComparison
+from otel_ml.statistics.comparison import FigureComparison, Word
 from otel_ml.statistics.report import (
     NAMED,
     NAMED_IN_MARKDOWN,
@@ -217,7 +216,7 @@ class Result(HasCard):
     @property
     def have_failures_risen(self) -> bool:
         """Whether the share of failed calls has risen, which makes the verdict ``worse``."""
-        return self.failures is not None and self.failures.word == "worse"
+        return self.failures is not None and self.failures.word == Word.WORSE
 
     @cached_property
     def regressions(self) -> list[Regression]:
@@ -303,9 +302,9 @@ class Result(HasCard):
             AssertionError: The verdict is one of `words`. The message has the complete result.
             ValueError: A word is unknown.
         """
-        for word in words or ("worse",):
-            check_one_of("words", word, {*WORDS, "errors"})
-        names = {word for word in words or ("worse",) if word == self.verdict}
+        for word in words or (Word.WORSE,):
+            check_one_of("words", word, {*map(str, Word), "errors"})
+        names = {word for word in words or (Word.WORSE,) if word == self.verdict}
         if "errors" in words and self.errors:
             names.add("errors")
         if names:

@@ -13,7 +13,6 @@ from typing import Final, Literal, TypeAlias
 from otel_ml.statistics.exact import show_least
 from otel_ml.statistics.intervals import CONFIDENCE, Estimate, detectable
 
-Word = Literal["better", "worse", "no difference", "not enough data"]
 # `rate` for a share from 0 to 1, `score` for a mean score, `amount` for a latency, number of tokens
 # or cost, whose difference is a ratio.
 FigureKind: TypeAlias = Literal["rate", "score", "amount"]
@@ -26,9 +25,40 @@ _ROUNDING: Final = 1e-9
 LEAST_ITEMS: Final = 20
 LEAST_CLUSTERS: Final = 12
 LEAST_RUNS: Final = 100
-DECIDED: Final = ("worse", "better")
-WORST_FIRST: Final[tuple[Word, ...]] = ("worse", "not enough data", "no difference", "better")
 FAILED_CALLS: Final = "failed calls"
+
+
+class Word(str, Enum):
+    """A verdict: of one figure, or of a whole comparison. Each word is also a string."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    NO_DIFFERENCE = "no difference"
+    NOT_ENOUGH_DATA = "not enough data"
+
+    __str__ = str.__str__
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether the figure is worse or better."""
+        return self in (Word.WORSE, Word.BETTER)
+
+
+class DirectionWord(str, Enum):
+    """A word for better or worse where neither fits: of judges' strictness and of variability."""
+
+    STRICTER = "stricter"
+    MORE_LENIENT = "more lenient"
+    LOWER = "lower"
+    HIGHER = "higher"
+    LESS_STEADY = "less steady"
+    STEADIER = "steadier"
+
+    __str__ = str.__str__
+
+
+# Verdicts in the order in which the worst one decides.
+WORST_FIRST: Final = (Word.WORSE, Word.NOT_ENOUGH_DATA, Word.NO_DIFFERENCE, Word.BETTER)
 
 
 class Unit(Enum):
@@ -38,6 +68,7 @@ class Unit(Enum):
     ERROR_SHARE = "share of failed calls"
     MISSING_SHARE = "share of runs without output"
     ACCURACY = "share of right predictions"
+    AGREEMENT = "agreement of two runs of one input"
     SCORE = "mean score"
     MEAN_ERROR = "mean error of predictions"
     LATENCY = "latency in ms"
@@ -73,13 +104,15 @@ class Method(Enum):
     """How two sets of runs are compared.
 
     Attributes:
-        PAIRED: By the items that both ran. One look.
+        PAIRED: By the items or inputs that both ran. One look.
+        SAMPLES: As two independent samples. One look.
         SEQUENTIAL: As two independent samples. The interval holds at all looks together.
         SLICE: As two independent samples of a slice, whose change differs from that of all other
             runs. One look.
     """
 
     PAIRED = "paired items"
+    SAMPLES = "two samples"
     SEQUENTIAL = "two samples at all looks"
     SLICE = "a slice against all other runs"
 
@@ -98,6 +131,7 @@ class CaveatKind(Enum):
     OTHER_VERSION = "other version"
     MISSING_SCORES = "missing scores"  # per cent of a side's runs with a score
     FEW_UNITS = "few units"  # an exact test of few items or clusters decides
+    FEW_INPUTS = "few inputs"  # repeated inputs of the smaller side, and those that are needed
     FEW_RUNS = "few runs"  # runs of a side, and runs that are needed
     FEW_SESSIONS = "few sessions"  # sessions of a side, and sessions that are needed
     NO_INTERVAL = "no interval"  # runs of the smaller side, and runs that are needed
@@ -160,7 +194,8 @@ class Basis:
     Attributes:
         method: How the sides are compared.
         confidence: Confidence level of the interval of the difference.
-        counted: What the numbers of the sides count: `items`, or runs such as `scored runs`.
+        counted: What the numbers of the sides count: `items`, `repeated inputs`, or runs such as
+            `scored runs`.
         cluster: Key that groups dependent items, such as `source_session`. Empty if the key has no
             name. None if all items are independent.
         waits_for: Which side needs more runs for a verdict: 0 for the baseline, 1 for the
@@ -188,7 +223,7 @@ class FigureComparison:
 
     Attributes:
         subject: What is compared: a judge, a prediction target, `failed calls`, `errors`, `missing
-            outputs`, `latency`, `tokens` or `cost`.
+            outputs`, `variability`, `latency`, `tokens` or `cost`.
         unit: Unit of the values.
         direction: Which values are better.
         baseline: The runs to compare with.
@@ -219,6 +254,18 @@ class FigureComparison:
     def is_rate(self) -> bool:
         """Whether the values are shares from 0 to 1."""
         return self.kind == "rate"
+
+    @property
+    def named_word(self) -> Word | DirectionWord:
+        """The verdict in the figure's own words: a judge is stricter, or answers are steadier."""
+        better, worse = DirectionWord.STEADIER, DirectionWord.LESS_STEADY
+        if self.direction is Direction.NONE:
+            better, worse = DirectionWord.HIGHER, DirectionWord.LOWER
+            if self.is_rate:
+                better, worse = DirectionWord.MORE_LENIENT, DirectionWord.STRICTER
+        elif self.unit is not Unit.AGREEMENT:
+            return self.word
+        return {Word.BETTER: better, Word.WORSE: worse}.get(self.word, self.word)
 
     @property
     def lower_is_better(self) -> bool:
@@ -367,7 +414,7 @@ def leave_out(
         candidate=FigureSide(names[1], None),
         difference=None,
         margin=0.0,
-        word="not enough data",
+        word=Word.NOT_ENOUGH_DATA,
         basis=Basis(
             method=method,
             confidence=CONFIDENCE,
@@ -403,10 +450,10 @@ def decide(change: Estimate, margin: float, *, lower_is_better: bool = False) ->
     if lower_is_better:
         value, low, high = -value, -high, -low
     if low > 0 and value >= margin:
-        return "better"
+        return Word.BETTER
     if high < 0 and value <= -margin:
-        return "worse"
-    return "no difference" if low >= -margin and high <= margin else "not enough data"
+        return Word.WORSE
+    return Word.NO_DIFFERENCE if low >= -margin and high <= margin else Word.NOT_ENOUGH_DATA
 
 
 def score_margin(deviation: float, *means: float) -> float:

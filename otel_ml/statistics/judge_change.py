@@ -13,13 +13,6 @@ from otel_ml.statistics.scored_runs import ItemGroup, JudgeScore, ScoredRun
 from otel_ml.statistics.verdict import compare_groups
 
 _JUDGE: Final = "judge"
-# Words for a change of a rate and of a score, by the word of a figure with a direction.
-_STRICTNESS: Final = {
-    ("better", True): "more lenient",
-    ("worse", True): "stricter",
-    ("better", False): "higher",
-    ("worse", False): "lower",
-}
 # Whether a run passed before and whether it passed after, in the order of `PassCounts`.
 _CELLS: Final = ((True, True), (True, False), (False, True), (False, False))
 
@@ -82,8 +75,7 @@ class JudgeVersionChange:
 
         For scores, ``lower`` or ``higher`` instead of stricter or more lenient.
         """
-        word = self.comparison.word
-        return _STRICTNESS.get((word, self.comparison.is_rate), word)
+        return self.comparison.named_word
 
 
 def compare_judge_versions(

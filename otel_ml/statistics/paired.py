@@ -359,22 +359,22 @@ def compare_failures(groups: ItemPairs, pairs: ItemPairs, cluster: str) -> Figur
     if sums.change:
         change, _ = pair_difference(sums.change, sums.table, CONFIDENCE, is_rate=True)
         own = (estimate_mean(sums.before, is_rate=True), estimate_mean(sums.after, is_rate=True))
-    word: Word = "not enough data"
+    word = Word.NOT_ENOUGH_DATA
     if _has_all_failed(after, before):
-        word = "worse"
+        word = Word.WORSE
     elif pairs and _has_all_failed(before, after):
-        word = "better"
+        word = Word.BETTER
     elif change is not None:
         word = _decide_pairs(change, _FAILURE_MARGIN, lower_is_better=True)
     caveats = []
     if change is None:
         caveats.append(Caveat(CaveatKind.NO_SHARED_ITEMS))
-    elif word == "not enough data" and has_few_units(change):
+    elif word == Word.NOT_ENOUGH_DATA and has_few_units(change):
         caveats.append(Caveat(CaveatKind.FEW_UNITS))
-    if word == "worse" and after[0] == after[1]:
+    if word == Word.WORSE and after[0] == after[1]:
         caveats.append(Caveat(CaveatKind.ALL_CALLS_FAIL, numbers=(after[1], *before)))
     failed = [part for part in pairs if any(run.is_error for run in part.before)]
-    if word == "better" and failed:
+    if word == Word.BETTER and failed:
         repaired = (part.count for part in failed if all(map(_has_passed, part.after)))
         numbers = sum(repaired), sum(part.count for part in failed)
         caveats.append(Caveat(CaveatKind.REPAIRED, numbers=numbers))
@@ -474,7 +474,7 @@ def _weigh(
         if share > MOST_MISSING and not is_unlike
     ]
     estimates: tuple[Estimate | None, Estimate | None, Estimate | None] = None, None, None
-    word: Word = "not enough data"
+    word = Word.NOT_ENOUGH_DATA
     if sums.change and not is_unlike:
         change, _ = pair_difference(sums.change, sums.table, confidence, is_rate=judged.is_rate)
         before, after = (
@@ -483,7 +483,7 @@ def _weigh(
         estimates = before, after, change
         if not caveats:
             word = _decide_pairs(change, judged.margin, lower_is_better=judged.lower_is_better)
-        if word == "not enough data" and has_few_units(change):
+        if word == Word.NOT_ENOUGH_DATA and has_few_units(change):
             caveats.append(Caveat(CaveatKind.FEW_UNITS))
     elif not caveats:
         caveats = [Caveat(CaveatKind.NO_SHARED_ITEMS)]
@@ -634,7 +634,7 @@ def compare_amounts(
         margin = margins.get(name, usual)
         change = replace(ratio, value=ratio.value - 1, low=ratio.low - 1, high=ratio.high - 1)
         word = _decide_pairs(change, margin, lower_is_better=True)
-        is_few = word == "not enough data" and has_few_units(ratio)
+        is_few = word == Word.NOT_ENOUGH_DATA and has_few_units(ratio)
         is_clustered = any(group is not None for group, *_ in paired_amounts)
         amounts[name] = _make_paired(
             name,
@@ -654,7 +654,7 @@ def compare_amounts(
 def _decide_pairs(change: Estimate, margin: float, *, lower_is_better: bool) -> Word:
     """Turn the interval of paired values into a verdict. Few pairs never show "no difference"."""
     word = decide(change, margin, lower_is_better=lower_is_better)
-    return "not enough data" if word == "no difference" and has_few_units(change) else word
+    return Word.NOT_ENOUGH_DATA if word == Word.NO_DIFFERENCE and has_few_units(change) else word
 
 
 def _counted_mean(values: Sequence[tuple[float, int]]) -> float:

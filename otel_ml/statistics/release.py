@@ -218,7 +218,7 @@ class _Compared:
         """Return the word, and why there is none, as far as it is not the interval's width."""
         caveats = _too_few(comparison)
         if caveats:
-            return "not enough data", caveats
+            return Word.NOT_ENOUGH_DATA, caveats
         margin = self.margin(comparison)
         change = comparison.difference
         return decide(change, margin, lower_is_better=self.figure.lower_is_better), []
@@ -301,7 +301,7 @@ class _Compared:
             for (stratum, _), pair in of_hour:
                 sums.add(stratum, pair)
             comparison = self.compare(sums.list_strata(), error)
-            is_worse = comparison is not None and self.decide(comparison)[0] == "worse"
+            is_worse = comparison is not None and self.decide(comparison)[0] == Word.WORSE
             since = (hour if since is None else since) if is_worse else None
         return since
 
@@ -324,7 +324,7 @@ class _Compared:
             names,
             difference=None,
             margin=RATE_MARGIN if figure.margin is None else figure.margin,
-            word="not enough data",
+            word=Word.NOT_ENOUGH_DATA,
             basis=Basis(
                 method=Method.SEQUENTIAL,
                 confidence=1 - FALSE_WORDS,

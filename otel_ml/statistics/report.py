@@ -13,6 +13,7 @@ from otel_ml.statistics.comparison import (
     CaveatKind,
     FigureComparison,
     Unit,
+    Word,
     leave_out,
 )
 from otel_ml.statistics.intervals import Estimate
@@ -27,7 +28,11 @@ NAMED_IN_MARKDOWN: Final = 5
 CELL_CHARS: Final = 120
 # An automatic item id, made from the inputs; see `otel_ml.items.name_items`.
 _OWN_ID: Final = re.compile(r"[0-9a-f]{16}(~\d+)?")
-_PREPOSITIONS: Final = {"better": "than", "worse": "than", "no difference": "from"}
+_PREPOSITIONS: Final[Mapping[str, str]] = {
+    Word.BETTER: "than",
+    Word.WORSE: "than",
+    Word.NO_DIFFERENCE: "from",
+}
 # Special characters of Markdown and HTML.
 _MARKUP: Final = re.compile(r"[\\`*_{}\[\]<>|#]")
 
@@ -196,7 +201,7 @@ class Report:
     @property
     def opening(self) -> str:
         """What so few data can show, to be printed first. Empty if they gave a verdict."""
-        if self.word != "not enough data":
+        if self.word != Word.NOT_ENOUGH_DATA:
             return ""
         figures = [*self._compared.values()]
         figures += [] if self.failures is None else [self.failures]

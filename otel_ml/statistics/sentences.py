@@ -12,16 +12,15 @@ from typing import Final
 from otel_ml.counts import write_count, write_number
 from otel_ml.statistics.comparison import (
     AMOUNT_MARGIN,
-    DECIDED,
     FAILED_CALLS,
     LEAST_ITEMS,
     Caveat,
     CaveatKind,
-    Direction,
     FigureComparison,
     FigureSide,
     Method,
     Unit,
+    Word,
 )
 from otel_ml.statistics.exact import least_units
 from otel_ml.statistics.intervals import Estimate
@@ -44,7 +43,11 @@ _VERBS: Final = {
     Unit.MISSING_SHARE: ("have no output", "had no output"),
     Unit.ACCURACY: ("are right", "were right"),
 }
-_NOUNS: Final = {Unit.SCORE: "mean", Unit.MEAN_ERROR: "mean error"}
+_NOUNS: Final = {
+    Unit.SCORE: "mean",
+    Unit.MEAN_ERROR: "mean error",
+    Unit.AGREEMENT: "two runs of one input agree in",
+}
 _SIZE_WORDS: Final = {Unit.LATENCY: ("longer", "shorter", "long")}
 _CHANGE_UNITS: Final = {"rate": " points", "score": "", "amount": " %"}
 
@@ -69,9 +72,9 @@ def write_claim(of: FigureComparison) -> str:
     for caveat in of.basis.caveats:
         if not caveat.kind.is_reason:
             return write_caveat(of, caveat)
-    if of.difference is None or of.word == "not enough data":
+    if of.difference is None or of.word == Word.NOT_ENOUGH_DATA:
         return write_open(list_reasons(of) or _write_missing(of))
-    if of.word in DECIDED:
+    if of.word.is_decided:
         return _write_decided(of)
     return f"{of.word} ({write_most(of)}): {_write_figures(of)}"
 
@@ -81,7 +84,7 @@ def write_evidence(of: FigureComparison) -> str:
     is_counted = len(of.reasons) < len(of.basis.caveats)
     if of.difference is None or is_counted:
         return ""
-    figures = _write_figures(of) if of.word == "not enough data" else ""
+    figures = _write_figures(of) if of.word == Word.NOT_ENOUGH_DATA else ""
     parts = [figures, write_interval(of), _write_absolute_margin(of), write_sample(of)]
     return "; ".join(filter(None, parts))
 
@@ -134,6 +137,7 @@ _CAVEATS: Final = {
     CaveatKind.NOT_SCORED_BOTH: "the judge has not scored both yet",
     CaveatKind.ALL_FAILED: "every call of the {side} failed",
     CaveatKind.MISSING_SCORES: "the judge scored {:.0f} % of the {side}'s runs, 95 % are needed",
+    CaveatKind.FEW_INPUTS: "{:,} of {} repeated inputs",
     CaveatKind.FEW_RUNS: "{:,} of {} runs {name}",
     CaveatKind.FEW_SESSIONS: "{:,} of {} sessions or traces {name}",
     CaveatKind.NO_INTERVAL: "{:,} of {} runs",
@@ -188,7 +192,7 @@ def _write_little_truth(of: FigureComparison, shares: Sequence[float]) -> str:
 
 def write_open(reasons: Sequence[str]) -> str:
     """Write the claim without enough data, with the reasons or what is missing."""
-    return ": ".join(filter(None, ["not enough data", "; ".join(reasons)]))
+    return ": ".join(filter(None, [Word.NOT_ENOUGH_DATA, "; ".join(reasons)]))
 
 
 def add_evidence(claim: str, evidence: str) -> str:
@@ -208,16 +212,7 @@ def _write_decided(of: FigureComparison) -> str:
     if change is None or of.kind == "amount":
         return _write_figures(of)
     size = f"{100 * of.size:.{_find_digits(of)}f}" if of.is_rate else write_number(of.size)
-    return f"{_write_figures(of)}: {size}{_write_points(of)} {name_direction(of)}"
-
-
-def name_direction(of: FigureComparison) -> str:
-    """Name the direction of a difference: better or worse, or stricter or more lenient."""
-    is_higher = of.difference is not None and of.difference.value >= 0
-    if of.direction is Direction.NONE:
-        names = ("stricter", "more lenient") if of.is_rate else ("lower", "higher")
-        return names[is_higher]
-    return "better" if is_higher != of.lower_is_better else "worse"
+    return f"{_write_figures(of)}: {size}{_write_points(of)} {of.named_word}"
 
 
 def _write_figures(of: FigureComparison) -> str:
@@ -225,10 +220,10 @@ def _write_figures(of: FigureComparison) -> str:
     if of.kind == "amount":
         return _write_ratio(of)
     now, before = (_write_value(of, side) for side in (of.candidate, of.baseline))
-    mean = "" if of.is_rate else f"{_NOUNS[of.unit]} "
+    mean = f"{_NOUNS[of.unit]} " if of.unit in _NOUNS else ""
     if now == before:
         return f"{mean}{now} both"
-    verb = f" {_VERBS[of.unit][0]}" if of.is_rate else ""
+    verb = f" {_VERBS[of.unit][0]}" if of.unit in _VERBS else ""
     return f"{mean}{now}{verb}, {before} {_name_side(of, 0)}"
 
 
@@ -287,10 +282,10 @@ def write_interval(of: FigureComparison) -> str:
         if difference.value >= _MANY_TIMES:
             return f"{write_number(low)}× to {write_number(high)}×"
         low, high = 100 * (low - 1), 100 * (high - 1)
-        if of.word in DECIDED and difference.value < 1:
+        if of.word.is_decided and difference.value < 1:
             low, high = -high, -low
         return f"{_number(low, 0)} to {_number(high, 0)} %"
-    if of.word in DECIDED:
+    if of.word.is_decided:
         low, high = (-high, -low) if difference.value < 0 else (low, high)
     elif _write_value(of, of.baseline) == _write_value(of, of.candidate):
         return f"± {_write_bounds(of, (high - low) / 2)[0]}{_write_points(of)}"
@@ -332,7 +327,7 @@ def _write_amount(unit: Unit, size: float) -> str:
 def _write_absolute_margin(of: FigureComparison) -> str:
     """Write the absolute margin of an amount, if a certain change decides nothing because of it."""
     is_small = AMOUNT_MARGIN <= of.size < of.margin and of.baseline.estimate is not None
-    if of.kind != "amount" or of.word != "not enough data" or not (is_small and of.is_sure):
+    if of.kind != "amount" or of.word != Word.NOT_ENOUGH_DATA or not (is_small and of.is_sure):
         return ""
     amount = _write_amount(of.unit, of.margin * of.baseline.value)
     return amount and f"changes below {amount} do not count"
@@ -347,7 +342,7 @@ def write_sample(of: FigureComparison) -> str:
     difference = of.difference
     if difference is None:
         return ""
-    items = f"{difference.n:,} {'item' if difference.n == 1 else 'items'}"
+    items = write_count(difference.n, of.basis.counted.removesuffix("s"))
     if of.basis.cluster is None:
         return items
     return f"{items} in {_write_clusters(difference, of.basis.cluster)}"
@@ -425,7 +420,7 @@ def write_judge_change(change: JudgeVersionChange, new: str, old: str) -> str:
     of = replace(of, candidate=replace(of.candidate, name=new))
     claim = write_claim(of)
     figures, _, size = claim.partition(": ")
-    if of.word in DECIDED and size:
+    if of.word.is_decided and size:
         claim = f"{new} is {change.word}: {figures}"
     if change.agreement is None:
         return add_evidence(claim, write_evidence(of))
@@ -449,7 +444,7 @@ def _write_strictness(of: FigureComparison, kappa: Estimate | None) -> str:
     difference, interval = of.difference, write_interval(of)
     parts = []
     if difference is not None and difference.value:
-        parts.append(_write_pass_rate(difference.value, is_decided=of.word in DECIDED))
+        parts.append(_write_pass_rate(difference.value, is_decided=of.word.is_decided))
     if interval:
         parts.append(f"95 % interval: {interval}")
     if difference is not None and of.basis.cluster is not None:

@@ -405,7 +405,7 @@ def _quantile(degrees: int) -> float:
 
 def _conclude(figure: SliceFigure, compared: _Comparison | None, adjusted: float) -> RestVerdict:
     if compared is None:
-        return RestVerdict("not enough data", None, None, None, 0.0, 0.0, 1.0, 0)
+        return RestVerdict(Word.NOT_ENOUGH_DATA, None, None, None, 0.0, 0.0, 1.0, 0)
     margin = _margin_of(figure, compared)
     value = compared.value - compared.rest
     half = find_quantile(compared.degrees) * compared.error
@@ -423,15 +423,15 @@ def _conclude(figure: SliceFigure, compared: _Comparison | None, adjusted: float
         means = (floats.exp(means[0]), floats.exp(means[1]))
         shown = exponential(shown)
     is_small = are_equal(figure.of_all) or max(-bounds[0], bounds[1]) <= margin
-    word: Word = "no difference" if is_small else "not enough data"
+    word = Word.NO_DIFFERENCE if is_small else Word.NOT_ENOUGH_DATA
     if is_shown:
-        word = "worse" if is_worse else "better"
+        word = Word.WORSE if is_worse else Word.BETTER
     return RestVerdict(
         word=word,
         value=means[0],
         rest=means[1],
         difference=shown,
-        lost=min(map(abs, bounds)) if word == "worse" else 0.0,
+        lost=min(map(abs, bounds)) if word == Word.WORSE else 0.0,
         margin=margin,
         p=compared.p,
         strength=strength,

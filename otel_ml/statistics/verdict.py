@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from otel_ml.statistics.comparison import (
-    DECIDED,
     LEAST_CLUSTERS,
     LEAST_ITEMS,
     WORST_FIRST,
@@ -171,7 +170,7 @@ class Verdict:
 
         Empty if there are no judges and the share of failed calls did not change significantly.
         """
-        is_decided = self.failures is not None and self.failures.word in DECIDED
+        is_decided = self.failures is not None and self.failures.word.is_decided
         return _decide_overall(words, self.failures, self.caveats) if words or is_decided else ""
 
 
@@ -252,7 +251,7 @@ def compare_groups(
     if shared.share < LEAST_IN_COMMON and not partial:
         caveats.append(Caveat(CaveatKind.FEW_SHARED_ITEMS, numbers=shared.counts))
         judges = {name: _leave_open(judge) for name, judge in judges.items()}
-        if failures is not None and failures.word != "worse":
+        if failures is not None and failures.word != Word.WORSE:
             failures = _leave_open(failures)
     amounts = compare_amounts(pairs, margins, least, time_share, cluster)
     worse, better = _changes(setups, pairs)
@@ -356,7 +355,7 @@ def _slices(
             and abs(slice_verdict.difference.value) >= judged.margin
             and turned
         ):
-            slice_verdict = replace(slice_verdict, word="better" if turned > 0 else "worse")  # noqa: PLW2901
+            slice_verdict = replace(slice_verdict, word=Word.BETTER if turned > 0 else Word.WORSE)  # noqa: PLW2901
         slices.append(slice_verdict)
     return slices
 
@@ -393,7 +392,7 @@ def _leave_open(comparison: FigureComparison) -> FigureComparison:
     caveats = [*comparison.reasons, Caveat(CaveatKind.FEW_SHARED_ITEMS)]
     return replace(
         comparison,
-        word="not enough data",
+        word=Word.NOT_ENOUGH_DATA,
         basis=replace(comparison.basis, caveats=caveats),
     )
 
@@ -403,9 +402,9 @@ def _decide_overall(
 ) -> Word:
     """Return the overall verdict from those of the judges and of the failed calls."""
     change = None if failures is None else failures.word
-    if change == "worse":
-        return "worse"
+    if change == Word.WORSE:
+        return Word.WORSE
     if caveats:
-        return "not enough data"
-    worst: Word = next((word for word in WORST_FIRST if word in words), "not enough data")
-    return "better" if change == "better" and worst != "worse" else worst
+        return Word.NOT_ENOUGH_DATA
+    worst = next((word for word in WORST_FIRST if word in words), Word.NOT_ENOUGH_DATA)
+    return Word.BETTER if change == Word.BETTER and worst != Word.WORSE else worst

@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import pytest
 
@@ -60,7 +60,7 @@ def is_former(text: str) -> bool:
 
 def test_words() -> None:
     """A verdict has one of four words."""
-    assert set(get_args(Word)) == {"better", "worse", "no difference", "not enough data"}
+    assert set(Word) == {"better", "worse", "no difference", "not enough data"}
 
 
 def test_code() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from otel_ml.statistics.comparison import LEAST_RUNS
+from otel_ml.statistics.comparison import LEAST_RUNS, Word
 from otel_ml.statistics.release import judge_release
 from otel_ml.statistics.sequence import moments_of
 from otel_ml.statistics.truth import is_early, usual_at
@@ -495,7 +495,7 @@ def _add_verdicts(
                     runs = round(new.runs)
                     if old.runs >= LEAST_RUNS:
                         verdicts = judge_release([compared])
-                        value = float(any(verdict.word == "worse" for verdict in verdicts))
+                        value = float(any(verdict.word == Word.WORSE for verdict in verdicts))
                     break
             of_window[key] = replace(
                 known,

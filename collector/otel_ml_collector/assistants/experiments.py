@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from otel_ml.counts import write_count
 from otel_ml.records import ListedExperiment, ListedItemRun
-from otel_ml.statistics.comparison import FAILED_CALLS, LEAST_RUNS, WORST_FIRST
+from otel_ml.statistics.comparison import FAILED_CALLS, LEAST_RUNS, WORST_FIRST, Word
 from otel_ml_collector import wording
 from otel_ml_collector.assistants.answers import LEAF_CHARS, Digest, DigestTable, Own, brief, moment
 from otel_ml_collector.assistants.call import (
@@ -309,7 +309,7 @@ def _answer_paired(call: ToolCall, a: _Side, b: _Side, paired: PairedVerdict) ->
     """Answer with the verdict on a pair of experiments, and with the verdict on recorded runs."""
     compared, detail, verdict = paired.compared, paired.detail, paired.verdict
     before, after = verdict.baseline, detail.experiment
-    worse = [item for item in verdict.slices if item.word == "worse"]
+    worse = [item for item in verdict.slices if item.word == Word.WORSE]
     worst = min(worse, key=lambda item: item.difference.value, default=None)
     production = None
     if a.where and b.where:
@@ -489,9 +489,9 @@ def _because(
     judges: Sequence[ComparedFigure], failures: ComparedFigure | None, reasons: Sequence[str] = ()
 ) -> str:
     """Return the verdict's reasons; without any, a sentence on failed calls or the worst judge."""
-    has_worse = any(judge.word == "worse" for judge in judges)
+    has_worse = any(judge.word == Word.WORSE for judge in judges)
     if failures is not None and (
-        failures.word == "worse" or (failures.word == "better" and not has_worse)
+        failures.word == Word.WORSE or (failures.word == Word.BETTER and not has_worse)
     ):
         return f"{FAILED_CALLS}: {failures.sentence}"
     if reasons:
@@ -548,7 +548,7 @@ def _needed(judges: Sequence[ComparedFigure], what: str) -> list[str] | None:
     items = [
         f"{judge.numbered}: {judge.needed:,} {what} show a difference of {judge.margin:g}"
         for judge in judges
-        if judge.word == "not enough data" and judge.needed
+        if judge.word == Word.NOT_ENOUGH_DATA and judge.needed
     ]
     return items or None
 

@@ -12,7 +12,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from otel_ml.orders import BY_TIME, NEWEST, ORDER_NAMES, read_order
 from otel_ml.records import LABELS
-from otel_ml.statistics.comparison import WORST_FIRST
+from otel_ml.statistics.comparison import WORST_FIRST, Word
 from otel_ml_collector.alerts.find import AlertState, find_firing
 from otel_ml_collector.assistants.answers import Digest, DigestTable, Own, moment, number
 from otel_ml_collector.assistants.call import (
@@ -410,7 +410,7 @@ def _list_releases(releases: Sequence[Release]) -> dict[str, object]:
             for release in sorted(releases, key=lambda release: WORST_FIRST.index(release.word))
         ],
     )
-    commands = [item.command for item in releases if item.word == "worse" and item.command]
+    commands = [item.command for item in releases if item.word == Word.WORSE and item.command]
     return {"releases": table, "evaluate": list(dict.fromkeys(commands)) or None}
 
 

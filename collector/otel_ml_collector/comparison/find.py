@@ -14,6 +14,7 @@ from pydantic import Field
 
 from otel_ml.attributes import NUMBERED, RECORDED, RUN_ID
 from otel_ml.records import Infinite, ListedExperiment
+from otel_ml.statistics.comparison import Word
 from otel_ml_collector import wording
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.curves.values import (
@@ -742,9 +743,9 @@ def _write_word(
         if not is_compared:
             return f"{side.letter} vs {before}: {verdict.sentence}"
         return f"{side.letter} vs {before}: no judge scored both"
-    if verdict.word == "not enough data":
+    if verdict.word == Word.NOT_ENOUGH_DATA:
         return f"{side.letter} vs the baseline {before}: {verdict.word}"
-    than = "from" if verdict.word == "no difference" else "than"
+    than = "from" if verdict.word == Word.NO_DIFFERENCE else "than"
     return f"{side.letter} is {verdict.word} {than} the baseline {before}"
 
 

@@ -417,7 +417,7 @@ def show_verdict(
             figure = next(item for item in release.figures if item.name == part.figure.name)
         banner = replace(
             banner,
-            word="worse" if release.is_worse else banner.word,
+            word=Word.WORSE if release.is_worse else banner.word,
             lead=claim.title if has_colon else claim.sentence,
             claim=claim.text.removeprefix(": ") if has_colon else "",
             evidence=claim.evidence,

@@ -111,7 +111,7 @@ class OutputPair(AnswerBody):
             for judge in judges
             if all(judge in run.scores for run in runs)
         ]
-        side = {"worse": -1.0, "better": 1.0}.get(word or "", 0.0)
+        side = 0.0 if word is None else {Word.WORSE: -1.0, Word.BETTER: 1.0}.get(word, 0.0)
         return side * self._find_direction(judges), flips, max(steps, default=0.0), self.change
 
     def _find_direction(self, judges: Iterable[str]) -> float:

@@ -201,7 +201,7 @@ def show_verdict_word(request: Request, project: str, run_id: str, reader: FromR
     claim = wording.split_evidence(worst[1])[0] if worst else ""
     if experiment.verdict:
         claim = quote_judge(claim, experiment.verdict.judges)
-    if worst and worst[0] in {"better", "worse"} and claim.count(": ") > 1:
+    if worst and worst[0].is_decided and claim.count(": ") > 1:
         claim = claim.rpartition(": ")[0]  # the verdict's word next to it says the same
     context = {"run_id": run_id, "verdict": experiment.verdict, "claim": claim}
     return show_page(request, "experiment_verdict.html", context)

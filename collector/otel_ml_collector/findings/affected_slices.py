@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from otel_ml.statistics.comparison import Word
 from otel_ml.statistics.slices import (
     FAULT_MARGIN,
     ClusterMoments,
@@ -129,4 +130,6 @@ def _is_valid(reader: Reader, project: str, where: str) -> bool:
 def _is_concentrated(own: ClusterMoments, of_all: ClusterMoments, verdict: RestVerdict) -> bool:
     """Whether a slice has nearly all affected runs, by more than chance."""
     value, rest = verdict.value or 0.0, verdict.rest or 0.0
-    return verdict.word == "worse" and own.t >= _MOST_AFFECTED * of_all.t and value >= _TIMES * rest
+    return (
+        verdict.word == Word.WORSE and own.t >= _MOST_AFFECTED * of_all.t and value >= _TIMES * rest
+    )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from otel_ml.counts import write_count
-from otel_ml.statistics.comparison import LEAST_CLUSTERS, RATE_MARGIN, FigureKind
+from otel_ml.statistics.comparison import LEAST_CLUSTERS, RATE_MARGIN, FigureKind, Word
 from otel_ml.statistics.intervals import (
     CONFIDENCE,
     cluster_mean,
@@ -136,7 +136,7 @@ def find_failing(functions: Sequence[FunctionPeriods]) -> list[Finding]:
     findings = []
     for its, verdict in zip(functions, verdicts, strict=True):
         is_high = _is_high(its.now)
-        if verdict.word != "worse" and not is_high:
+        if verdict.word != Word.WORSE and not is_high:
             continue
         runs, runs_before = its.count_runs()
         errors, errors_before = (sum(item.errors for item in of) for of in (its.now, its.before))
@@ -146,7 +146,7 @@ def find_failing(functions: Sequence[FunctionPeriods]) -> list[Finding]:
         if runs_before:
             written, before = write_shares(now, errors_before / runs_before)
             text = f", {before} in {its.before_name}"
-        is_old = verdict.word != "worse" and _is_high(its.before)
+        is_old = verdict.word != Word.WORSE and _is_high(its.before)
         findings.append(
             _make_finding(
                 its,
@@ -190,7 +190,7 @@ def _find_costly(functions: Sequence[FunctionPeriods], margins: Margins) -> list
         )
     findings = []
     for its, verdict in zip(functions, judge_slices(figures), strict=True):
-        if verdict.word == "worse":
+        if verdict.word == Word.WORSE:
             runs = its.count_runs()
             now, before = (
                 cost / max(count, 1) for cost, count in zip(its.sum_costs(), runs, strict=True)
@@ -283,7 +283,7 @@ def _make_finding(
 
 def _write_evidence(its: FunctionPeriods, verdict: RestVerdict, kind: FigureKind) -> str:
     """Write the number of runs and the difference; without a comparison, the limit."""
-    if verdict.word != "worse" or verdict.difference is None:
+    if verdict.word != Word.WORSE or verdict.difference is None:
         return join_evidence(
             its.describe_runs(), f"Above {100 * _HIGH_SHARE:.0f} % of runs is a problem"
         )

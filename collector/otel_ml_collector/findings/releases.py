@@ -226,12 +226,12 @@ class Release(AnswerBody):
     @property
     def is_worse(self) -> bool:
         """Whether it is worse, over all runs or for a slice."""
-        return self.word == "worse" or bool(self.for_whom)
+        return self.word == Word.WORSE or bool(self.for_whom)
 
     @property
     def shown_slice(self) -> ReleaseSlice | None:
         """The slice that the claim is about. None if it is about all runs."""
-        if self.word != "worse":
+        if self.word != Word.WORSE:
             return next(iter(self.for_whom), None)
         worst = self.worst_slice
         return worst if worst is not None and _explains(self.figures[0], worst.figure) else None
@@ -1486,7 +1486,7 @@ def name_condition(condition: str) -> str:
 
 def _make_finding(release: Release, now_ns: int) -> Finding:
     part, worst_part = release.shown_slice, release.worst_slice
-    condition = part or (worst_part if release.word == "worse" else None)
+    condition = part or (worst_part if release.word == Word.WORSE else None)
     name = part.figure.name if part else release.figures[0].name
     worst = next(item for item in release.figures if item.name == name)
     claim = claim_release(release)

@@ -18,6 +18,7 @@ from otel_ml.statistics.comparison import (
     FigureComparison,
     FigureKind,
     Method,
+    Word,
     make_unbounded,
 )
 from otel_ml.statistics.intervals import CONFIDENCE, Estimate
@@ -383,7 +384,7 @@ def _narrow(figure: FigureComparison, found: ChangeVerdict) -> FigureComparison:
         )
     return replace(
         figure,
-        word="worse",
+        word=Word.WORSE,
         baseline=replace(figure.baseline, estimate=sides[0]),
         candidate=replace(figure.candidate, estimate=sides[1]),
         difference=found.change,

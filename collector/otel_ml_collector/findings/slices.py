@@ -211,7 +211,7 @@ def find_slices(reader: Reader, query: SlicesQuery, now_ns: int) -> Slices:
     if query.pairs:
         # Pairs combine two dimensions whose slices are worse on their own.
         worse = {
-            item.name for item in [item for item in slices if item.word == "worse"][:_MOST_PARTS]
+            item.name for item in [item for item in slices if item.word == Word.WORSE][:_MOST_PARTS]
         }
         parts = {
             number: its.dimension
@@ -351,7 +351,7 @@ def _order(
 ) -> tuple[float, float, int, str]:
     """Sort key of a slice: first its extra failures, then how far it is beyond the margin."""
     runs = row["runs"]
-    worse = [cell for cell in cells if cell[1].word == "worse"]
+    worse = [cell for cell in cells if cell[1].word == Word.WORSE]
     excess = max((_measure_excess(*cell, runs * every) or 0.0 for cell in worse), default=0.0)
     weights = [_weight(verdict) for _, verdict, _ in worse]
     return -excess, -max(weights, default=0.0) * runs, -runs, f"{row['model']} {its.name}"
@@ -379,14 +379,18 @@ def _make_slice(
     items = [
         (figure, verdict, cell)
         for (figure, verdict, _), cell in zip(cells, made, strict=True)
-        if verdict.word in {"worse", "better"}
+        if verdict.word.is_decided
     ]
     items.sort(
-        key=lambda entry: (entry[1].word != "worse", -(entry[2].excess or 0.0), -_weight(entry[1]))
+        key=lambda entry: (
+            entry[1].word != Word.WORSE,
+            -(entry[2].excess or 0.0),
+            -_weight(entry[1]),
+        )
     )
     excess = max((cell.excess or 0.0 for cell in made), default=0.0)
     words = {value.word for _, value, _ in cells}
-    word: Word = next(word for word in _WORDS if word in words or word == _WORDS[-1])
+    word = next(word for word in _WORDS if word in words or word == _WORDS[-1])
     claim = Claim("", "")
     if items:  # the first figure decides what the claim says
         figure, verdict, cell = items[0]
@@ -416,7 +420,7 @@ _UNITS: Final[Mapping[FigureKind, Literal["points", "%", ""]]] = {
     "amount": "%",
     "score": "",
 }
-_WORDS: Final[tuple[Word, ...]] = ("worse", "better", "no difference", "not enough data")
+_WORDS: Final = (Word.WORSE, Word.BETTER, Word.NO_DIFFERENCE, Word.NOT_ENOUGH_DATA)
 
 
 def _weight(verdict: RestVerdict) -> float:
@@ -480,7 +484,7 @@ def _claim(
         is_target=bool(figure.target),
         is_error=bool(figure.target) and figure.lower_is_better,
     )
-    return claim_slice(subject, part, values, is_worse=verdict.word == "worse")
+    return claim_slice(subject, part, values, is_worse=verdict.word == Word.WORSE)
 
 
 def _write_evidence(
@@ -547,7 +551,7 @@ def _keep_worse_pairs(
                 losses.get((pair.model, name, cell.figure), math.inf)
                 for name in pair.name.split(" and ")
             ]
-            if cell.word == "worse" and measure_loss(cell) > max(parts):
+            if cell.word == Word.WORSE and measure_loss(cell) > max(parts):
                 kept.append(pair)
                 break
     return kept
@@ -561,7 +565,7 @@ def find_worse(answer: Slices, window: Window) -> list[Finding]:
     figures = {figure.name: figure for figure in answer.figures}
     for item in answer.slices:
         runs = (item.model, item.runs, tuple((cell.n, cell.value) for cell in item.cells))
-        is_new = item.word == "worse" and item.dimension != "outcome" and runs not in entries
+        is_new = item.word == Word.WORSE and item.dimension != "outcome" and runs not in entries
         if not is_new or counts[item.model] >= _MOST_FINDINGS:
             continue
         entries.add(runs)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from otel_ml.statistics.comparison import Word
 from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.findings.releases import name_condition
 from otel_ml_collector.findings.slice_truths import TRUTH
@@ -48,7 +49,7 @@ def suggest_for_slice(
         something other than errors, latency, cost or the scores of a judge.
     """
     by_name = {figure.name: figure for figure in figures}
-    worse = [cell for cell in known.cells if cell.word == "worse"]
+    worse = [cell for cell in known.cells if cell.word == Word.WORSE]
     worst = max(worse, key=lambda cell: (cell.excess or 0.0, cell.strength), default=None)
     if worst is None or worst.value is None or worst.rest is None:
         return None

@@ -186,7 +186,7 @@ def find_compared(
     pair = None if where else pairing.result()
     paired = None if pair is None else _describe_paired(pair)
     production = (
-        judge_recorded("not enough data", "no recorded runs of both", [])
+        judge_recorded(Word.NOT_ENOUGH_DATA, "no recorded runs of both", [])
         if release is None
         else release.recorded
     )

@@ -708,9 +708,9 @@ def _judge_slices(
         value = own.value - rest.value
         margin = _RATE_MARGIN if is_rate else _MEAN_MARGIN * abs(rest.value)
         matters = abs(value) > margin and chance < _CHANCE_OF_ONE
-        word: Word = "no difference" if max(-low, high) <= margin else "not enough data"
+        word = Word.NO_DIFFERENCE if max(-low, high) <= margin else Word.NOT_ENOUGH_DATA
         if matters:
-            word = "worse" if sign * value < 0 else "better"
+            word = Word.WORSE if sign * value < 0 else Word.BETTER
         tag, _, text = token.partition("=")
         lost = max(-high if sign > 0 else low, 0.0) * own.n if is_rate else 0.0
         slices.append(

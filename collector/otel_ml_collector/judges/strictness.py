@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 
 from pydantic import Field
 
+from otel_ml.statistics.comparison import Word
 from otel_ml.statistics.judge_change import JudgeVersionChange, TwiceJudged, compare_judge_versions
 from otel_ml.statistics.scored_runs import JudgeScore
 from otel_ml.statistics.sentences import list_reasons, write_judge_change
@@ -124,7 +125,7 @@ def find_strictness(
         judge=judge,
         version=version,
         against=against,
-        word="not enough data",
+        word=Word.NOT_ENOUGH_DATA,
         sentence=f"No run was scored by both v{version} and v{against}",
         is_cut=len(rows) == JUDGED_RUNS,
         in_experiments=in_experiments and bool(rows),

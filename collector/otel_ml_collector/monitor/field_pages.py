@@ -10,6 +10,7 @@ from fastapi.responses import RedirectResponse, Response
 from pydantic import Field
 
 from otel_ml.counts import write_number
+from otel_ml.statistics.comparison import Word
 from otel_ml.statistics.distances import FEWEST_VALUES
 from otel_ml_collector import wording
 from otel_ml_collector.access import ANNOTATE, access_of
@@ -285,7 +286,7 @@ def show_field_slices(
     context = {
         "answer": answer,
         "slices": [item for item in answer.slices if item.word == "other"][:_MOST_SLICES],
-        "judged": sum(item.word != "not enough data" for item in answer.slices),
+        "judged": sum(item.word != Word.NOT_ENOUGH_DATA for item in answer.slices),
     }
     return show_page(request, "field_slices.html", context)
 

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
+from otel_ml.statistics.comparison import Word
 from otel_ml_collector import wording
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.errors import Missing
@@ -226,19 +227,19 @@ def _describe(state: MonitorState) -> dict[str, object]:
         (item.model, item.dimension, cell.figure)
         for item in slices
         for cell in item.cells
-        if cell.word == "worse"
+        if cell.word == Word.WORSE
     }
 
     def shade_cell(item: RunSlice, cell: SliceCell) -> str:
         """Shade a cell; not green if it is only better because another slice is worse."""
         is_mirror = (item.model, item.dimension, cell.figure) in worse
-        return "mute" if cell.word == "better" and is_mirror else shade(cell)
+        return "mute" if cell.word == Word.BETTER and is_mirror else shade(cell)
 
     def find_largest(item: RunSlice) -> SliceCell | None:
         """Return the figure that a phone shows: the worst, or else the one that differs most."""
         cells = {cell.figure: cell for cell in item.cells if cell.n}
         worst = cells.get(item.figure)
-        if worst is not None and worst.word == "worse":
+        if worst is not None and worst.word == Word.WORSE:
             return worst
         shown = [cells[figure.name] for figure in figures if figure.name in cells]
         # If several figures differ by the same number of margins, the first one is returned.
@@ -306,11 +307,11 @@ _BETTER: Final = ("g1", "g2", "g3")
 def shade(cell: SliceCell) -> str:
     """Return the CSS class of a cell: red for worse, green for better, by the number of margins."""
     match cell.word:
-        case "worse":
+        case Word.WORSE:
             return _WORSE[cell.strength - 1]
-        case "better":
+        case Word.BETTER:
             return _BETTER[cell.strength - 1]
-        case "not enough data" if cell.difference is None:
+        case Word.NOT_ENOUGH_DATA if cell.difference is None:
             return "few"
     return "mute"
 

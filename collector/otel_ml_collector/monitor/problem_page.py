@@ -648,7 +648,11 @@ def _draw_rows(rows: Sequence[PartRow], kind: FigureKind) -> Sequence[PartRow]:
     drawn = [replace(row, bar=bar) for row, bar in zip(rows, bars, strict=True)]
     return sorted(
         drawn,
-        key=lambda row: (row.is_whole, row.word != "worse", -row.size * (row.word == "worse")),
+        key=lambda row: (
+            row.is_whole,
+            row.word != Word.WORSE,
+            -row.size * (row.word == Word.WORSE),
+        ),
     )
 
 
@@ -669,7 +673,7 @@ def _count_runs(counts: tuple[int, int], figure: ComparedFigure | None) -> tuple
 
 
 def _write_word(figure: ComparedFigure | None) -> Word:
-    return "not enough data" if figure is None else figure.word
+    return Word.NOT_ENOUGH_DATA if figure is None else figure.word
 
 
 def _name_value(item: RunSlice) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
+from otel_ml.statistics.comparison import Word
 from otel_ml_collector.access import ANNOTATE, access_of
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.evaluations.output_pairs import (
@@ -91,7 +92,7 @@ def show_pairs(
         time.time_ns(),
         versions=versions,
         figure=query.measured,
-        word="worse",
+        word=Word.WORSE,
         limit=MOST_PAIRS,
     )
     if not answer.pairs:

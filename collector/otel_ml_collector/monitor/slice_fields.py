@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from otel_ml.statistics.comparison import Word
 from otel_ml.statistics.distances import FEWEST_VALUES, MARGIN, distance
 from otel_ml.statistics.field_drift import FieldDrift, Reference, compare_fields
 from otel_ml.statistics.fields import FieldSketch, sketch_field, subtract_field
@@ -64,8 +65,8 @@ _LABELS: Final = Sql("""
   FROM {source} WHERE {asked} LIMIT 1000000""")
 _WORDS: Final[dict[str, CellWord]] = {
     "drift": "other",
-    "as before": "no difference",
-    "too few": "not enough data",
+    "as before": Word.NO_DIFFERENCE,
+    "too few": Word.NOT_ENOUGH_DATA,
 }
 
 
@@ -294,7 +295,7 @@ def _make_slice(
         difference=None,
         excess=None,
         strength=min(int(gap / MARGIN), _STRENGTHS) if word == "other" else 0,
-        shown=f"n {drift.window.n:,}" if word == "not enough data" else wording.score(gap),
+        shown=f"n {drift.window.n:,}" if word == Word.NOT_ENOUGH_DATA else wording.score(gap),
     )
     where, of_its_model = query.where, f"model == {quoted(model)}"
     if of_its_model not in conjuncts(where):

@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from otel_ml.counts import write_count, write_number
 from otel_ml.statistics import floats
+from otel_ml.statistics.comparison import Word
 from otel_ml.statistics.distances import quantile
 from otel_ml.statistics.field_drift import write_share
 from otel_ml.statistics.fields import TABLES, FieldSketch
@@ -302,7 +303,7 @@ def _find_own(reader: Reader, run: Run) -> list[RunSlice]:
         end_ns=run.start_ns + DAY_NS // 2,
     )
     slices = find_slices(reader, query, run.start_ns + DAY_NS // 2).slices
-    worse = [item for item in slices if item.word == "worse"][: 4 * _MOST_SLICES]
+    worse = [item for item in slices if item.word == Word.WORSE][: 4 * _MOST_SLICES]
     own: list[RunSlice] = []
     for item in worse:
         condition, _ = compile_where(reader, run.project, item.condition, is_bounded=True)

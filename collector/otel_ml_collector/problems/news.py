@@ -48,8 +48,8 @@ JUDGED: Final = 4
 _LATEST_EXPERIMENTS: Final = 5
 _VERDICT_NS: Final = 30 * DAY_NS
 # Words of findings, worst first. Verdicts that are not bad come last.
-_WRONG: Final = ("firing", "worse", "new error", "crashed", "judge fails")
-_FINDING_WORDS: Final = (*_WRONG, "not enough data", "no difference", "better")
+_WRONG: Final = ("firing", Word.WORSE, "new error", "crashed", "judge fails")
+_FINDING_WORDS: Final = (*_WRONG, Word.NOT_ENOUGH_DATA, Word.NO_DIFFERENCE, Word.BETTER)
 
 
 class ProjectFinding(AnswerBody):
@@ -300,7 +300,7 @@ def _name_baseline(version: NewestVersion, release: Release) -> NewestVersion:
 
 def _list_reasons(verdict: VersionsVerdict) -> list[str]:
     """List why there is not enough data: a verdict's own reasons, else those of its judges."""
-    if verdict.word != "not enough data":
+    if verdict.word != Word.NOT_ENOUGH_DATA:
         return []
     parts = [*verdict.judges]
     parts += [verdict.failures] if verdict.failures else []
@@ -352,7 +352,7 @@ def _explain_version(
             wording.numbered(version.model, version.before),
             is_judged=any(not judge.target for judge in verdict.judges),
         )
-        if verdict.word == "worse"
+        if verdict.word == Word.WORSE
         else "",
     )
 
@@ -386,7 +386,7 @@ def _describe_experiment(
                 subject=experiment.name,
                 sentence=f"{sentence}, vs {baseline}",
                 title=f'Experiment "{experiment.name}" is {word} than "{names[0]}"'
-                if word in ("worse", "better")
+                if word.is_decided
                 else f'Experiment "{experiment.name}": {banner.lead}',
                 text=_write_claim(banner),
                 evidence=banner.evidence,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from otel_ml.counts import write_number
-from otel_ml.statistics.comparison import decide
+from otel_ml.statistics.comparison import Word, decide
 from otel_ml.statistics.intervals import Estimate
 from otel_ml_collector import wording
 from otel_ml_collector.times import to_rfc3339
@@ -325,9 +325,9 @@ def write_elsewhere(
         margin,
         lower_is_better=lower_is_better,
     )
-    if word == "no difference":
+    if word == Word.NO_DIFFERENCE:
         return f"elsewhere no difference (at most {_write_size(max(-low, high), kind)})"
-    if word != "not enough data":
+    if word != Word.NOT_ENOUGH_DATA:
         return f"elsewhere {word} by {_write_size(abs(value), kind)}"
     bound = high if lower_is_better else -low
     return f"elsewhere at most {_write_size(bound, kind)} worse" if bound > 0 else "not elsewhere"

@@ -20,7 +20,6 @@ from otel_ml_collector.verdicts.verdicts import (
 _SCALE_UP: Final = 1.15
 _TINY: Final = 1e-9  # rounding error when equal rates are subtracted
 _SAME_SHARE: Final = 0.005  # smaller changes of an amount are shown as 0
-_DECIDED: Final = frozenset({"worse", "better"})
 # Figures that do not compare outputs. Equal figures do not mean equal answers.
 _WITHOUT_OUTPUTS: Final = (ERRORS, MISSING, *AMOUNT_FIGURES)
 _AMOUNT_TITLES: Final = {
@@ -124,7 +123,7 @@ def make_banner(
     judge = next((change for change in judges if change.name == name), None)
     claim, evidence = wording.split_evidence(text if has_name else sentence)
     target = judge.target if judge else ""
-    if word in _DECIDED:
+    if word.is_decided:
         figures, has_size, size = claim.rpartition(": ")
         if has_size:
             bounds, has_count, count = evidence.partition("; ")
@@ -135,10 +134,10 @@ def make_banner(
     before, now = names
     note, claim = _split_word(word, claim)
     lead = f"{now} is {word}"
-    if word == "not enough data":
+    if word == Word.NOT_ENOUGH_DATA:
         lead = f"Not enough data to say whether {now} is better"
         claim = note or claim
-    elif word == "no difference":
+    elif word == Word.NO_DIFFERENCE:
         is_alone = judge is None and name in _WITHOUT_OUTPUTS
         figure = f" in {name}" if is_alone else ""
         lead = f"No difference{figure} between {now} and {before} ({note})"
@@ -233,7 +232,7 @@ def _split_word(word: Word, claim: str) -> tuple[str, str]:
     if not claim.startswith(word):
         return "", claim
     claim = claim.removeprefix(word)
-    if word == "no difference":
+    if word == Word.NO_DIFFERENCE:
         note, _, figures = claim.removeprefix(" (").partition(")")
         return note, figures.removeprefix(": ")
     return claim.removeprefix(": "), ""
@@ -241,10 +240,10 @@ def _split_word(word: Word, claim: str) -> tuple[str, str]:
 
 def _write_note(word: Word, sentence: str) -> str:
     """Return the largest difference that is still possible, or what is missing for a verdict."""
-    if word in _DECIDED:
+    if word.is_decided:
         return ""
     note, claim = _split_word(word, wording.split_evidence(sentence)[0])
-    return f"({note})" if word == "no difference" and note else note or claim
+    return f"({note})" if word == Word.NO_DIFFERENCE and note else note or claim
 
 
 def _write_points(change: Interval | None) -> str:
@@ -427,7 +426,7 @@ def _bar(
         return round(min(max(50 + 50 * value / scale, 0), 100), 1)
 
     band = at(-margin)
-    style = word if word in {"worse", "better"} else ""
+    style = word if word in (Word.WORSE, Word.BETTER) else ""
     text = f"{_signed(change.value * of)} ({_span(change, of)})"
     return IntervalBar(
         (band, round(100 - 2 * band, 1)),

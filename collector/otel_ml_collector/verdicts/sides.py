@@ -157,7 +157,7 @@ class SidesVerdict:
 
 def leave_open(counts: tuple[int, int], shared: int = 0) -> SidesVerdict:
     """Make the verdict on two sides that are not compared, see `SidesVerdict`."""
-    return SidesVerdict("not enough data", None, [], {}, {}, {}, "", 1.0, counts, shared)
+    return SidesVerdict(Word.NOT_ENOUGH_DATA, None, [], {}, {}, {}, "", 1.0, counts, shared)
 
 
 def compare_sides(
@@ -294,12 +294,12 @@ def _judge_rows(
     verdicts = sorted(judged, key=lambda verdict: _order(verdict, sides.is_reversed))
     deciding = _choose_deciding(verdicts, sides.is_reversed)
     first = next(iter(deciding), None)
-    if first is not None and first.word == "not enough data":
-        watched = [item for item in deciding if item.word == "not enough data"]
+    if first is not None and first.word == Word.NOT_ENOUGH_DATA:
+        watched = [item for item in deciding if item.word == Word.NOT_ENOUGH_DATA]
         # Figures with a direction come first, then the one that needs the most runs.
         first = max(watched, key=lambda entry: (entry.has_direction, entry.basis.needed or 0))
     return SidesVerdict(
-        word="not enough data" if first is None else first.word,
+        word=Word.NOT_ENOUGH_DATA if first is None else first.word,
         first=first,
         figures=verdicts,
         digests=digests,
@@ -328,7 +328,7 @@ def _find_onsets(
     is_hourly: bool = False,
 ) -> dict[str, int]:
     """Find the hour from which each figure that is worse was worse."""
-    worse = {figure.subject for figure in compared if figure.word == "worse"}
+    worse = {figure.subject for figure in compared if figure.word == Word.WORSE}
     onsets = {
         figure.name: find_onset(figure, is_hourly=is_hourly, sharing=sharing)
         for figure in figures
@@ -419,7 +419,7 @@ def _choose_deciding(
     then only if the newer side has more of them and their verdict is open, because failed calls
     must not help it. Latency, tokens and cost never make it better.
     """
-    worse = [figure for figure in verdicts if _mirror(figure.word, is_reversed) == "worse"]
+    worse = [figure for figure in verdicts if _mirror(figure.word, is_reversed) == Word.WORSE]
     rated = [figure for figure in verdicts if figure.kind != "amount"]
     judges = [
         figure
@@ -433,14 +433,14 @@ def _choose_deciding(
 def _may_have_risen(share: FigureComparison, is_reversed: bool) -> bool:
     """Whether the newer side has more errors or missing outputs, with an open verdict."""
     rise = 1.0 if share.difference is None else share.difference.value
-    return share.word == "not enough data" and (-rise if is_reversed else rise) > 0
+    return share.word == Word.NOT_ENOUGH_DATA and (-rise if is_reversed else rise) > 0
 
 
 def _mirror(word: Word, is_reversed: bool) -> Word:
     """Return the word for the newer side."""
     if not is_reversed:
         return word
-    mirrored: dict[Word, Word] = {"worse": "better", "better": "worse"}
+    mirrored = {Word.WORSE: Word.BETTER, Word.BETTER: Word.WORSE}
     return mirrored.get(word, word)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Final, Protocol
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from otel_ml.statistics.comparison import DECIDED, FAILED_CALLS, WORST_FIRST, FigureComparison, Word
+from otel_ml.statistics.comparison import FAILED_CALLS, WORST_FIRST, FigureComparison, Word
 from otel_ml.statistics.intervals import Estimate
 from otel_ml.statistics.release import FALSE_WORDS
 from otel_ml.statistics.sentences import list_reasons, write_sentence
@@ -134,7 +134,7 @@ class ComparedFigure(AnswerBody):
     @property
     def is_decided(self) -> bool:
         """Whether the figure is worse or better."""
-        return self.word in DECIDED
+        return self.word.is_decided
 
 
 def describe_figure(

@@ -38,7 +38,7 @@ def figure(name: str, word: Word, sentence: str, **values: Any) -> ComparedFigur
 
 JUDGE = figure(
     "grounded",
-    "worse",
+    Word.WORSE,
     "80 % pass, 90 % with v1: 10 pts worse (6 to 14 pts; 400 runs with v1, 300 with v2)",
     judge_version="a1",
     judge_number=1,
@@ -49,7 +49,7 @@ JUDGE = figure(
 )
 FAILURES = figure(
     "errors",
-    "no difference",
+    Word.NO_DIFFERENCE,
     "no difference (at most 0.5 pts): 1 % both (± 0.5 pts; 400 runs with v1, 300 with v2)",
     baseline=interval(0.01),
     candidate=interval(0.01),
@@ -57,7 +57,7 @@ FAILURES = figure(
 )
 LATENCY = figure(
     "latency",
-    "no difference",
+    Word.NO_DIFFERENCE,
     "no difference (at most 0.36 ms): 5 % longer (4 to 6 %; 400 runs)",
     is_rate=False,
     baseline=interval(6.0),
@@ -74,7 +74,7 @@ def test_largest_change_decides() -> None:
         JUDGE.model_copy(update={"name": "length", "difference": interval(-0.2, 0.04)}),
     ]
     sides = FiguresVerdict(
-        word="worse",
+        word=Word.WORSE,
         sentence="",
         reasons=[],
         judges=[JUDGE, *others],
@@ -88,7 +88,7 @@ def test_largest_change_decides() -> None:
 def test_figures_have_one_order() -> None:
     """Quality comes first, then errors, then latency. The baseline is on the left."""
     sides = FiguresVerdict(
-        word="worse",
+        word=Word.WORSE,
         sentence="",
         reasons=[],
         judges=[JUDGE],
@@ -119,7 +119,7 @@ def test_figures_have_one_order() -> None:
     ("word", "sentence", "lead", "claim", "evidence"),
     [
         (
-            "worse",
+            Word.WORSE,
             f"grounded: {JUDGE.sentence}",
             "v2 is worse",
             "80 % pass, 90 % with v1",
@@ -127,35 +127,35 @@ def test_figures_have_one_order() -> None:
             "400 runs with v1, 300 with v2",
         ),
         (
-            "not enough data",
+            Word.NOT_ENOUGH_DATA,
             "grounded: not enough data: 577 of about 6,700 runs",
             "Not enough data to say whether v2 is better",
             "577 of about 6,700 runs",
             'Judge "grounded", judge version 1',
         ),
         (
-            "no difference",
+            Word.NO_DIFFERENCE,
             "errors: no difference (at most 0.7 pts): 0 % both (± 0.7 pts; 400 runs with v1)",
             "No difference in errors between v2 and v1 (at most 0.7 pts)",
             "0 % both; no judge scored both",
             "Errors, 95 % interval: ± 0.7 pts; 400 runs with v1",
         ),
         (
-            "no difference",
+            Word.NO_DIFFERENCE,
             "grounded: no difference (at most 0.7 pts): 90 % both (± 0.7 pts; 400 runs with v1)",
             "No difference between v2 and v1 (at most 0.7 pts)",
             "90 % both",
             'Judge "grounded", judge version 1, 95 % interval: ± 0.7 pts; 400 runs with v1',
         ),
         (
-            "not enough data",
+            Word.NOT_ENOUGH_DATA,
             "grounded: not enough data: about 9,000 more items (65 % both; ± 16 pts; 150 items)",
             "Not enough data to say whether v2 is better",
             "about 9,000 more items",
             'Judge "grounded", judge version 1: 65 % both; ± 16 pts; 150 items',
         ),
         (
-            "not enough data",
+            Word.NOT_ENOUGH_DATA,
             "errors: not enough data: 186 runs with v2 can show a change of 74 pts or more "
             "(0 % both; ± 62 pts; 186 runs with v1, 186 with v2)",
             "Not enough data to say whether v2 is better",
@@ -163,7 +163,7 @@ def test_figures_have_one_order() -> None:
             "Errors: 0 % both; ± 62 pts; 186 runs with v1, 186 with v2",
         ),
         (
-            "worse",
+            Word.WORSE,
             "latency: 50 % longer (46 to 54 %; 150 items)",
             "v2 is worse",
             "latency is 50 % longer",

@@ -14,6 +14,7 @@ from otel_ml.statistics.comparison import (
     FigureSide,
     Method,
     Unit,
+    Word,
     make_unbounded,
 )
 from otel_ml.statistics.intervals import Estimate
@@ -84,7 +85,7 @@ def latency(ratio: Estimate, means: tuple[float, float]) -> FigureComparison:
         candidate=now,
         difference=ratio,
         margin=0.07,
-        word="no difference",
+        word=Word.NO_DIFFERENCE,
         basis=Basis(
             method=Method.SEQUENTIAL,
             confidence=0.99,

@@ -82,7 +82,7 @@ def words(verdict: Verdict) -> dict[str, Word]:
 )
 def test_words(value: float, low: float, high: float, word: Word) -> None:
     """Interval and margin give the word, reversed for a judge whose lower scores are better."""
-    turned: dict[Word, Word] = {"better": "worse", "worse": "better"}
+    turned = {Word.BETTER: Word.WORSE, Word.WORSE: Word.BETTER}
     estimate = Estimate(value, low, high, 100, 100)
     assert decide(estimate, 0.02) == word
     assert decide(estimate, 0.02, lower_is_better=True) == turned.get(word, word)
@@ -597,37 +597,37 @@ def latency(
     ("word", "ratio", "margin", "sentence"),
     [
         (
-            "no difference",
+            Word.NO_DIFFERENCE,
             (1.28, 1.2, 1.37),
             6.0,
             "no difference (at most 37 %): 28 % longer (20 to 37 %; 100 items)",
         ),
         (
-            "no difference",
+            Word.NO_DIFFERENCE,
             (0.8, 0.7, 0.9),
             6.0,
             "no difference (at most 30 %): 20 % shorter (-30 to -10 %; 100 items)",
         ),
         (
-            "no difference",
+            Word.NO_DIFFERENCE,
             (1.01, 0.99, 1.03),
             0.05,
             "no difference (at most 3 %): 1 % longer (-1 to 3 %; 100 items)",
         ),
         (
-            "not enough data",
+            Word.NOT_ENOUGH_DATA,
             (1.06, 1.02, 1.1),
             0.05,
             "not enough data: about 23 more items (6 % longer; 2 to 10 %; 100 items)",
         ),
         (
-            "not enough data",
+            Word.NOT_ENOUGH_DATA,
             (1.06, 0.9, 1.2),
             0.05,
             "not enough data: about 1,700 more items (6 % longer; -10 to 20 %; 100 items)",
         ),
         (
-            "not enough data",
+            Word.NOT_ENOUGH_DATA,
             (4.0, 3.0, 5.0),
             4.0,
             "not enough data (4× as long; 3× to 5×; 100 items)",
@@ -645,7 +645,7 @@ def test_sentence_of_an_amount(
 def test_change_below_the_absolute_margin() -> None:
     """If a certain change is too small in ms to decide anything, the sentence says so."""
     ratio = Estimate(1.22, 1.1, 1.6, 300, 300)
-    assert write_sentence(latency("not enough data", ratio, 0.5, before=20.0)) == (
+    assert write_sentence(latency(Word.NOT_ENOUGH_DATA, ratio, 0.5, before=20.0)) == (
         "not enough data (22 % longer; 10 to 60 %; changes below 10 ms do not count; 300 items)"
     )
 
