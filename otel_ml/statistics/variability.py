@@ -6,11 +6,24 @@ Each input counts once: inputs with many runs have no more weight than others.
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Final
 
 from otel_ml.statistics import floats
-from otel_ml.statistics.comparison import LEAST_ITEMS, decide
+from otel_ml.statistics.comparison import (
+    LEAST_ITEMS,
+    RATE_MARGIN,
+    Basis,
+    Caveat,
+    CaveatKind,
+    Direction,
+    FigureComparison,
+    FigureSide,
+    Method,
+    Unit,
+    Word,
+    decide,
+)
 from otel_ml.statistics.intervals import (
+    CONFIDENCE,
     Estimate,
     cluster_mean,
     difference,
@@ -18,12 +31,6 @@ from otel_ml.statistics.intervals import (
     wilson,
 )
 from otel_ml.statistics.paired import estimate_mean
-from otel_ml.statistics.sentences import add_evidence, count_digits, count_missing, write_open
-
-# Smallest difference of agreement that matters: 2 points, as for any rate.
-MARGIN: Final = 0.02
-_FEW_POINTS: Final = 0.1
-_WORDS: Final = {"better": "steadier", "worse": "less steady"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,66 +99,6 @@ class Variability:
     spreads: Mapping[str, Estimate]
 
 
-@dataclass(frozen=True, slots=True)
-class VariabilityChange:
-    """Whether a new version answers the same input more or less consistently than an old one.
-
-    Attributes:
-        word: The verdict: ``steadier``, ``less steady``, ``no difference`` or ``not enough data``.
-        before: Probability that two runs with the same input give the same answer, in the old
-            version.
-        after: The same probability in the new version.
-        difference: After minus before.
-        is_paired: Whether the versions are compared on the same inputs. If False, the inputs of one
-            version may be harder.
-        reasons: Reasons for the verdict ``not enough data``. Empty if the confidence interval is
-            the only reason.
-        needed: Number of inputs of both versions that would show a difference of 0.02 with 80 %
-            power.
-    """
-
-    word: str
-    before: Estimate
-    after: Estimate
-    difference: Estimate
-    is_paired: bool
-    reasons: Sequence[str]
-    needed: int | None
-
-    @property
-    def sentence(self) -> str:
-        """The difference in words."""
-        rates = [self.before.value, self.after.value]
-        digits = count_digits(rates)
-        before, after = (f"{100 * rate:.{0 if rate in {0, 1} else digits}f} %" for rate in rates)
-        figures = f"two runs of one input agree in {after}, {before} before"
-        if rates == [1, 1]:
-            figures = "repeated inputs always got the same answer"
-        parts = [self._write_interval(), self._write_inputs()]
-        if self.word == "not enough data":
-            reasons = self.reasons or count_missing(
-                self.difference.n, self.needed, "repeated inputs"
-            )
-            claim, parts = write_open(reasons), [figures, *parts]
-        elif self.word == "no difference":
-            most = max(-self.difference.low, self.difference.high)
-            claim = f"{self.word} (at most {_points(most, few=most < _FEW_POINTS)} pts): {figures}"
-        else:
-            claim = f"{self.word}: {figures}"
-        return add_evidence(claim, "; ".join(parts))
-
-    def _write_interval(self) -> str:
-        low, high = self.difference.low, self.difference.high
-        few = max(high - low, abs(low), abs(high)) < _FEW_POINTS
-        if self.word in _WORDS.values() and self.difference.value < 0:
-            low, high = -high, -low
-        return f"{_points(low, few=few)} to {_points(high, few=few)} pts"
-
-    def _write_inputs(self) -> str:
-        inputs = f"{self.after.n:,} repeated inputs"
-        return inputs if self.is_paired else f"{inputs} now, {self.before.n:,} before"
-
-
 def estimate_variability(inputs: Iterable[RepeatedInput]) -> Variability | None:
     """Estimate how consistently a model answers the same input, with confidence intervals.
 
@@ -180,7 +127,7 @@ def estimate_variability(inputs: Iterable[RepeatedInput]) -> Variability | None:
 
 def compare_variability(
     before: Mapping[Hashable, RepeatedInput], after: Mapping[Hashable, RepeatedInput]
-) -> VariabilityChange | None:
+) -> FigureComparison | None:
     """Compare how consistently two versions answer the same input.
 
     If both versions answered at least 20 of the same inputs several times, only these inputs are
@@ -211,16 +158,28 @@ def compare_variability(
         changes = [(later.agreement - first.agreement, 1) for first, later in pairs]
         change = cluster_mean(changes, of_rates=True)
     fewest = min(old.n, new.n)
-    reasons = [f"{fewest:,} of {LEAST_ITEMS} repeated inputs"] if fewest < LEAST_ITEMS else []
-    word = "not enough data" if reasons else decide(change, MARGIN)
-    return VariabilityChange(
-        word=_WORDS.get(word, word),
-        before=old,
-        after=new,
+    is_few = fewest < LEAST_ITEMS
+    return FigureComparison(
+        subject="variability",
+        unit=Unit.AGREEMENT,
+        direction=Direction.HIGHER,
+        baseline=FigureSide("", old),
+        candidate=FigureSide("", new),
         difference=change,
-        is_paired=is_paired,
-        reasons=reasons,
-        needed=needed(change, MARGIN),
+        margin=RATE_MARGIN,
+        word=Word.NOT_ENOUGH_DATA if is_few else decide(change, RATE_MARGIN),
+        basis=Basis(
+            method=Method.PAIRED if is_paired else Method.SAMPLES,
+            confidence=CONFIDENCE,
+            counted="repeated inputs",
+            cluster=None,
+            waits_for=None,
+            needed=needed(change, RATE_MARGIN),
+            smallest=None,
+            caveats=[Caveat(CaveatKind.FEW_INPUTS, numbers=(fewest, LEAST_ITEMS))]
+            if is_few
+            else [],
+        ),
     )
 
 
@@ -231,7 +190,3 @@ def _agreement(inputs: Sequence[RepeatedInput]) -> Estimate:
 def _spread(values: Sequence[float]) -> Estimate:
     mean = cluster_mean([(value, 1) for value in values])
     return Estimate(mean.value, max(mean.low, 0.0), mean.high, mean.n, mean.clusters)
-
-
-def _points(share: float, *, few: bool) -> str:
-    return f"{100 * share:.{1 if few else 0}f}".replace("-", "−")

@@ -9,6 +9,8 @@ from pydantic import Field
 
 from otel_ml.attributes import RECORDED
 from otel_ml.records import ListedExperiment
+from otel_ml.statistics.comparison import Method
+from otel_ml.statistics.sentences import list_reasons, write_sentence
 from otel_ml.statistics.variability import (
     RepeatedInput,
     compare_variability,
@@ -235,8 +237,8 @@ def find_repeats_variability(
     change = compare_variability(repeated[1], repeated[0]) if len(sides) > 1 else None
     return ExperimentVariability(
         **newest.describe(repeats_variability[0], repeated[0], MOST_OF_ITEMS),
-        sentence=change.sentence if change else "",
-        word=change.word if change else "",
+        sentence=write_sentence(change) if change else "",
+        word=change.named_word if change else "",
         difference=Interval.model_validate(change.difference) if change else None,
     )
 
@@ -308,14 +310,14 @@ def _compare(
     return VariabilityComparison(
         version=after,
         against=before,
-        word=change.word,
-        sentence=f"v{after} vs v{before}: {change.sentence}",
-        before=Interval.model_validate(change.before),
-        after=Interval.model_validate(change.after),
+        word=change.named_word,
+        sentence=f"v{after} vs v{before}: {write_sentence(change)}",
+        before=Interval.model_validate(change.baseline.estimate),
+        after=Interval.model_validate(change.candidate.estimate),
         difference=Interval.model_validate(change.difference),
-        is_paired=change.is_paired,
-        needed=change.needed,
-        reasons=[*change.reasons],
+        is_paired=change.basis.method is Method.PAIRED,
+        needed=change.basis.needed,
+        reasons=list_reasons(change),
     )
 
 

@@ -285,9 +285,8 @@ def test_variability_of_repeats(service: Service) -> None:
     # For half of the items the two scores differ by 1, for the others by 0.
     assert (spread["judge"], spread["spread"]["value"]) == ("exact", 0.5)
     assert variability["word"] == "less steady"
-    start = "less steady: two runs of one input agree in 50 %, 100 % before"
-    assert variability["sentence"].startswith(start)
-    assert start in ask(service.app, f"/{path}/{id_of(unsteady)}").text
+    claim = variability["sentence"].partition(" (")[0]
+    assert claim in ask(service.app, f"/{path}/{id_of(unsteady)}").text
     assert ask(service.app, f"/api/v1/{path}/{id_of(steady)}/variability").json["word"] == ""
 
 

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
+from otel_ml.statistics.comparison import DirectionWord, Method, Word
 from otel_ml.statistics.intervals import difference
+from otel_ml.statistics.sentences import list_reasons, write_sample, write_sentence
 from otel_ml.statistics.variability import (
     RepeatedInput,
     compare_variability,
@@ -83,9 +85,10 @@ def test_paired() -> None:
     changes = [1 / 3] * 60 + [1 / 3 - 1] * 30 + [0.0] * 30
     expected = stats.t.interval(0.95, 119, np.mean(changes), stats.sem(changes))
     found = change.difference
+    assert found
     assert (found.low, found.high) == pytest.approx(expected, rel=1e-9)
-    assert (found.n, change.is_paired, change.word) == (120, True, "not enough data")
-    assert "120 repeated inputs" in change.sentence
+    assert (change.basis.method, change.word) == (Method.PAIRED, Word.NOT_ENOUGH_DATA)
+    assert write_sample(change) == "120 repeated inputs"
 
 
 def test_unpaired() -> None:
@@ -97,10 +100,11 @@ def test_unpaired() -> None:
     assert sides[0]
     assert sides[1]
     assert change.difference == difference(sides[0].agreement, sides[1].agreement)
-    assert (change.is_paired, change.word) == (False, "steadier")
-    assert change.sentence == (
-        "steadier: two runs of one input agree in 90 %, 30 % before "
-        "(48 to 69 pts; 100 repeated inputs now, 100 before)"
+    assert (change.basis.method, change.word) == (Method.SAMPLES, Word.BETTER)
+    assert change.named_word is DirectionWord.STEADIER
+    assert write_sentence(change) == (
+        "two runs of one input agree in 90 %, 30 % before: 60 pts steadier "
+        "(48 to 69 pts; 100 repeated inputs before, 100 now)"
     )
 
 
@@ -108,8 +112,8 @@ def test_too_few() -> None:
     """Fewer than 20 inputs are not enough data, however different the sides are."""
     change = compare_variability(make_side([[2]] * 19), make_side([[1, 1]] * 19))
     assert change
-    assert change.word == "not enough data"
-    assert change.sentence.startswith("not enough data: 19 of 20 repeated inputs (")
+    assert change.word is Word.NOT_ENOUGH_DATA
+    assert list_reasons(change) == ["19 of 20 repeated inputs"]
 
 
 def test_order_is_no_matter() -> None:
@@ -149,7 +153,7 @@ def test_nothing_changed() -> None:
         before, after = (dict[Hashable, RepeatedInput](enumerate(side)) for side in sides)
         change = compare_variability(before, after)
         assert change
-        wrong += change.word in {"steadier", "less steady"}
+        wrong += change.word.is_decided
     assert wrong / DRAWS <= 0.05 + 3 * math.sqrt(0.95 * 0.05 / DRAWS)
 
 
