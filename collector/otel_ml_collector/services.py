@@ -1,9 +1,10 @@
-"""Looks up the parts of the collector by type, for routes and pages."""
+"""Looks up the parts of the collector by type, and lists what a topic adds to it."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
-from fastapi import Request
+from fastapi import APIRouter, Request
 
 Part = TypeVar("Part")
 
@@ -30,6 +31,21 @@ class Services:
         if isinstance(part, kind):
             return part
         raise LookupError(f"The application has no {kind.__name__}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topic:
+    """What a topic adds to the application.
+
+    Attributes:
+        api: The routes of its API.
+        pages: The routes of its pages.
+        make_services: Makes the parts that only its routes use, from the parts of the collector.
+    """
+
+    api: Sequence[APIRouter] = ()
+    pages: Sequence[APIRouter] = ()
+    make_services: Callable[[Services], Iterable[object]] = lambda services: ()
 
 
 def find_service(request: Request, kind: type[Part]) -> Part:

@@ -2,19 +2,17 @@
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Final
 
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
 
-from otel_ml_collector.alerts.delivery import AlertDelivery
-from otel_ml_collector.alerts.evaluation import AlertEvaluator
 from otel_ml_collector.alerts.news import find_alert_news
 from otel_ml_collector.alerts.receivers import count_rules, find_receivers
 from otel_ml_collector.alerts.rule import FileAlert, read_file_alerts
-from otel_ml_collector.alerts.series import SeriesUpdater
+from otel_ml_collector.alerts.topic import AlertParts
 from otel_ml_collector.alerts.trial import send_trial
 from otel_ml_collector.api.problems import add_error_handlers
 from otel_ml_collector.api.schema import describe
@@ -26,24 +24,16 @@ from otel_ml_collector.errors import StoreUnreachable, Unavailable
 from otel_ml_collector.evaluations.dataset_turns import Turns
 from otel_ml_collector.forward.otlp import OtlpForward
 from otel_ml_collector.forward.records import RecordForward
-from otel_ml_collector.judges.filed import FiledJudges
-from otel_ml_collector.judges.job import (
-    JudgeJobOptions,
-    JudgeModels,
-    RubricJudgeJob,
-)
-from otel_ml_collector.judges.judge_store import LocalJudgeStore
 from otel_ml_collector.judges.news import find_judge_news
 from otel_ml_collector.judges.rubric_judge import FileRubricJudge, read_file_judges
+from otel_ml_collector.judges.topic import JudgeParts
 from otel_ml_collector.keyring import Keyring
 from otel_ml_collector.loss import LossChecker
 from otel_ml_collector.mapping.prices import Prices
 from otel_ml_collector.monitor.refresher import MonitorRefresher
 from otel_ml_collector.problems.news import NewsSources
-from otel_ml_collector.project_settings import keys
 from otel_ml_collector.project_settings.find import SettingsSources
 from otel_ml_collector.project_settings.storage import read_store_state
-from otel_ml_collector.queues.find import OpenedRuns
 from otel_ml_collector.queues.queue import count_queues
 from otel_ml_collector.receive.admission import Quotas
 from otel_ml_collector.receive.commit import Commit
@@ -55,7 +45,7 @@ from otel_ml_collector.records import Records
 from otel_ml_collector.serve.middleware import BasePath, Compression, Drain, Gate, Guard, Heads
 from otel_ml_collector.serve.proxies import Proxies
 from otel_ml_collector.serve.read_audit import ReadAudit
-from otel_ml_collector.serve.routes import ROUTES
+from otel_ml_collector.serve.routes import ROUTES, TOPICS
 from otel_ml_collector.serve.service_manager import notify_stopping
 from otel_ml_collector.services import Services
 from otel_ml_collector.settings.table import Settings
@@ -67,7 +57,6 @@ from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.documents import Documents
 from otel_ml_collector.store.keys import KeyStore
 from otel_ml_collector.store.migrations import connect
-from otel_ml_collector.store.notifications import NotificationBox
 from otel_ml_collector.store.outbox import Outbox
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.retention import Days, Purger, Retention
@@ -77,28 +66,20 @@ from otel_ml_collector.store.tombstones import Tombstones
 from otel_ml_collector.store.versions import version_numbers
 from otel_ml_collector.store.writer import Probe, Writer
 from otel_ml_collector.telemetry.runs import RunNumbers
-from otel_ml_collector.telemetry.series import ComputedSeries
 from otel_ml_collector.telemetry.service import (
     MEDIA_TYPE,
-    AlertPassNumbers,
-    AlertSendNumbers,
     LossNumbers,
     OtlpForwardNumbers,
     RecordNumbers,
     StoreNumbers,
     Telemetry,
 )
-from otel_ml_collector.times import SECOND_NS
-from otel_ml_collector.traces.live import Listening, LivePace
-from otel_ml_collector.traces.objects import ArtifactEndpoint
 from otel_ml_collector.web.render import Assets, show_problem
 from otel_ml_collector.web.shared_file import FileLog
 
 _DRAIN_S: Final = 10
 # Seconds of shutdown for sending the forwarding queue.
 _FORWARD_S: Final = 2
-# How far the clocks of other collectors at the same store may be behind this one's.
-_OVERLAP_NS: Final = 5 * SECOND_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +106,8 @@ class Collector:
     clocks: ClockTracker
     record_forwards: Sequence[RecordForward]
     otlp_forward: OtlpForward
-    alert_delivery: AlertDelivery
-    alert_evaluator: AlertEvaluator | None
-    judge_store: LocalJudgeStore
-    filed_judges: FiledJudges
-    rubric_judges: RubricJudgeJob
-    series: SeriesUpdater
+    alerts: AlertParts
+    judges: JudgeParts
     monitors: MonitorRefresher
 
     def send_away(self) -> None:
@@ -146,13 +123,13 @@ class Collector:
             jobs: The threads of background jobs, which end at their next statement.
         """
         self.pipeline.close()
-        self.rubric_judges.close()
+        self.judges.job.close()
         self.otlp_forward.close(_FORWARD_S)
         self.uploads.close()
         self.commit.close(_DRAIN_S)
         for forward in self.record_forwards:
             forward.close()
-        self.alert_delivery.close()
+        self.alerts.delivery.close()
         self.connections.refuse()
         self.deleter.close()
         if jobs is not None:
@@ -215,12 +192,11 @@ def _assemble(
         calls.resolve,
         lambda project, traces: find_experiment_traces(reader, project, traces),
     )
-    sent, forwarded, alerted = RecordNumbers(), OtlpForwardNumbers(), AlertSendNumbers()
+    sent, forwarded = RecordNumbers(), OtlpForwardNumbers()
     sizes = StoreNumbers(
         lambda: read_store_state(reader), connections.folder, lambda: calls.behind_s
     )
-    series = ComputedSeries()
-    for numbers in (runs, losses, sent, forwarded, alerted, sizes, series):
+    for numbers in (runs, losses, sent, forwarded, sizes):
         telemetry.register(numbers)
     health = Health(Probe(connections), connections.folder, settings.min_free_disk_bytes)
     writer = Writer(connections, tombstones=tombstones, collector=settings.collector_name)
@@ -254,42 +230,8 @@ def _assemble(
         (target, Outbox(connections, target.name, settings.collector_name))
         for target in settings.forward_records
     ]
-    alert_delivery = AlertDelivery(
-        settings.alert_targets,
-        NotificationBox(connections),
-        alerted,
-        public_url=settings.page_url,
-    )
     days = Days(settings.keep_records_days, settings.keep_payloads_days)
     retention = Retention(connections, days, clocks=clocks)
-    alert_evaluator = None
-    if settings.alerts.evaluate:  # else another collector evaluates the rules
-        alert_delivery.start()
-        alert_evaluator = AlertEvaluator(
-            reader,
-            connections,
-            alert_delivery,
-            file_alerts,
-            trusts_clock=lambda: retention.trusts_clock,
-        )
-        passes = AlertPassNumbers(lambda: alert_evaluator.numbers)
-        telemetry.register(passes)
-    documents = Documents(connections)
-    judge_store = LocalJudgeStore(
-        reader,
-        documents,
-        pipeline.store_own,
-        settings.judge_redact,
-        settings.judges.quiet_s,
-        settings.judges.session_quiet_s,
-    )
-    rubric_judges = RubricJudgeJob(
-        judge_store,
-        JudgeModels(settings.judge_connections, settings.judge_redact, prices),
-        options=_judge_options(settings),
-        is_busy=lambda: pipeline.pressure.was_high,
-    )
-    filed_judges = FiledJudges(reader, documents, file_judges, is_owner=settings.judges.run)
     return Collector(
         pipeline=pipeline,
         uploads=UploadIntake(ArtifactWriter(connections), telemetry, check_room=health.check_room),
@@ -314,24 +256,19 @@ def _assemble(
         ],
         clocks=clocks,
         otlp_forward=otlp_forward,
-        alert_delivery=alert_delivery,
-        alert_evaluator=alert_evaluator,
-        judge_store=judge_store,
-        filed_judges=filed_judges,
-        rubric_judges=rubric_judges,
-        series=SeriesUpdater(reader, series),
+        alerts=AlertParts.open(
+            settings,
+            reader,
+            connections,
+            telemetry=telemetry,
+            retention=retention,
+            file_alerts=file_alerts,
+        ),
+        judges=JudgeParts.open(
+            settings, reader, connections, pipeline=pipeline, prices=prices, file_judges=file_judges
+        ),
         monitors=MonitorRefresher(reader, lambda: pipeline.pressure.was_high),
     )
-
-
-def _judge_options(settings: Settings) -> JudgeJobOptions:
-    """Choose how rubric judges run, and the name of this collector in their leases."""
-    judges = settings.judges
-    options = JudgeJobOptions(is_on=judges.run, threads=judges.threads)
-    # An embedded store has only one collector. With a fixed name, it takes over the leases of an
-    # earlier process that has ended.
-    holder = "embedded" if settings.data_dir else settings.collector_name
-    return replace(options, holder=holder) if holder else options
 
 
 def make_app(collector: Collector, settings: Settings) -> FastAPI:
@@ -385,27 +322,21 @@ def make_app(collector: Collector, settings: Settings) -> FastAPI:
 
 def _services(collector: Collector, settings: Settings) -> Services:
     """Return the services that routes and pages use."""
-    # The clocks of other collectors at the same server may be behind, so live pages read a few
-    # seconds back.
-    pace = LivePace(overlap_ns=0 if settings.data_dir else _OVERLAP_NS)
-    return Services(
+    services = Services(
         settings,
         *(getattr(collector, field.name) for field in fields(collector)),
         Documents(collector.connections),
         FileLog(collector.connections),
         NamedRuns(collector.connections),
-        Listening(collector.reader, pace),
         Places(),
-        OpenedRuns(),
-        Turns(collector.connections),
         NewsSources((find_alert_news, find_judge_news)),
         SettingsSources(
             find_receivers,
             send_trial,
             {"alert rule": count_rules, "labelling queue": count_queues},
         ),
-        keys.Attempts(),
-        ArtifactEndpoint(
-            collector.uploads, collector.telemetry, collector.quotas, settings.artifact_limit_bytes
-        ),
     )
+    for topic in TOPICS:
+        for part in topic.make_services(services):
+            services.put(part)
+    return services

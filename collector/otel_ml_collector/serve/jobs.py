@@ -109,12 +109,12 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
         lambda: connections.folder is None or connections.may_be_merging(), clock
     )
     client = connections.open()
-    lanes = [
+    lanes: list[Sequence[BackgroundJob]] = [
         collector.keyring.list_jobs(keys_s),
         collector.losses.list_jobs(changes),
-        collector.series.list_jobs(),
+        *collector.alerts.list_lanes(changes),
         collector.monitors.list_jobs(),
-        [*collector.filed_judges.list_jobs(), *collector.rubric_judges.list_jobs()],
+        collector.judges.list_jobs(),
         collector.runs.list_jobs(collector.calls.has_work),
         collector.health.list_jobs(),
         Repair(connections).list_jobs(),
@@ -130,6 +130,4 @@ def make_lanes(collector: Collector, clock: Callable[[], float] = time.monotonic
             *collector.purger.list_jobs(),
         ],
     ]
-    if collector.alert_evaluator is not None:
-        lanes.insert(4, collector.alert_evaluator.list_jobs(changes))
     return [Lane(*jobs, clock=clock) for jobs in lanes]

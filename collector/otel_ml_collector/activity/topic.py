@@ -1,0 +1,9 @@
+"""The record of changes: what this topic adds to the application."""
+
+from otel_ml_collector.activity import routes
+from otel_ml_collector.services import Topic
+
+topic = Topic(
+    api=(routes.api,),
+    pages=(routes.pages,),
+)

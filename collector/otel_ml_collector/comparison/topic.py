@@ -1,0 +1,9 @@
+"""Comparisons: what this topic adds to the application."""
+
+from otel_ml_collector.comparison import routes
+from otel_ml_collector.services import Topic
+
+topic = Topic(
+    api=(routes.api,),
+    pages=(routes.pages,),
+)
