@@ -29,6 +29,7 @@ from otel_ml_collector.evaluations import (
 )
 from otel_ml_collector.evaluations.datasets import find_datasets
 from otel_ml_collector.evaluations.experiment_comparison import Compared
+from otel_ml_collector.evaluations.experiment_runs import AskedExperiment
 from otel_ml_collector.evaluations.experiments import ExperimentVerdict
 from otel_ml_collector.evaluations.output_pairs import find_version_pairs
 from otel_ml_collector.filter.sql import compile_filter
@@ -118,7 +119,7 @@ def experiment_table(
         verdict = None
         if listing.baseline:
             verdict = experiments.find_experiment(
-                call.reader, call.project, listing.run_id, call.now_ns
+                call.reader, AskedExperiment(call.project, listing.run_id, call.now_ns)
             ).verdict
         cells = {
             "experiment": short_id(listing.run_id),
@@ -169,7 +170,8 @@ def compare(call: ToolCall) -> Digest:
         raise BadInput("b: the same as a: expected a different version, experiment or filter", "b")
     if a.experiment is not None and b.experiment is not None:
         compared = experiment_comparison.compare(
-            call.reader, call.project, b.experiment.run_id, call.now_ns, a.experiment.run_id
+            call.reader,
+            AskedExperiment(call.project, b.experiment.run_id, call.now_ns, a.experiment.run_id),
         )
         detail = experiments.describe(call.reader, call.project, compared)
         if detail.verdict is None:

@@ -33,6 +33,7 @@ from otel_ml_collector.evaluations import (
     experiments,
 )
 from otel_ml_collector.evaluations.datasets import find_items, find_versions
+from otel_ml_collector.evaluations.experiment_runs import AskedExperiment
 from otel_ml_collector.judges.find import find_judge_versions
 from otel_ml_collector.judges.strictness import find_strictness
 from otel_ml_collector.runs.answers import Run, RunSummary
@@ -484,7 +485,9 @@ def _beginning(call: ToolCall, source: str) -> object:
 def _read_experiment(call: ToolCall, run: Run) -> Digest:
     start = min(int(call.given["start"]), _MOST_ITEMS)
     compared = experiment_comparison.compare(
-        call.reader, call.project, run.run_id, call.now_ns, None, most=start + _MOST_ROWS
+        call.reader,
+        AskedExperiment(call.project, run.run_id, call.now_ns),
+        most=start + _MOST_ROWS,
     )
     detail = experiments.describe(call.reader, call.project, compared)
     experiment, verdict = detail.experiment, detail.verdict

@@ -27,7 +27,12 @@ from otel_ml.statistics.scored_runs import (
 )
 from otel_ml.statistics.verdict import Verdict, compare_groups
 from otel_ml_collector.errors import BadInput
-from otel_ml_collector.evaluations.experiment_runs import find_pair, read_text, sides_of
+from otel_ml_collector.evaluations.experiment_runs import (
+    AskedExperiment,
+    find_pair,
+    read_text,
+    sides_of,
+)
 from otel_ml_collector.store.experiments import (
     MOST_RUNS,
     ItemsState,
@@ -108,25 +113,12 @@ def compare_experiments(
     return compare_sides(reader, project, experiment, baseline, most=MOST_NAMED)
 
 
-def compare(
-    reader: Reader,
-    project: str,
-    run_id: str,
-    now_ns: int,
-    baseline: str | None,
-    *,
-    most: int = MOST_NAMED,
-) -> Compared:
+def compare(reader: Reader, asked: AskedExperiment, *, most: int = MOST_NAMED) -> Compared:
     """Read an experiment and its baseline, and compare them.
 
     Args:
         reader: The store.
-        project: The project.
-        run_id: Run ID of the experiment.
-        now_ns: Current time, in nanoseconds since 1970.
-        baseline: Run ID of the experiment to compare with. ``recorded`` compares with the recorded
-            runs that the experiment replays. ``none`` compares with nothing. If None, the baseline
-            that was chosen when the experiment was run.
+        asked: The experiment and its baseline.
         most: Items with identical results form a group. This is the maximum number of item IDs that
             are read for each group. It is at least 1,000: smaller values have no effect.
 
@@ -134,9 +126,9 @@ def compare(
         Missing: The experiment or the baseline does not exist.
         BadInput: An ID is invalid, or both experiments have too many runs to compare.
     """
-    experiment, other = find_pair(reader, project, run_id, now_ns, baseline)
-    compared = compare_sides(reader, project, experiment, other, most=most)
-    is_missing = baseline is None and other is None
+    experiment, other = find_pair(reader, asked)
+    compared = compare_sides(reader, asked.project, experiment, other, most=most)
+    is_missing = asked.baseline is None and other is None
     return replace(compared, missing=experiment.baseline) if is_missing else compared
 
 

@@ -31,7 +31,7 @@ from otel_ml_collector.evaluations.experiment_comparison import (
     items_of,
     work_out,
 )
-from otel_ml_collector.evaluations.experiment_runs import find_pair, sides_of
+from otel_ml_collector.evaluations.experiment_runs import AskedExperiment, find_pair, sides_of
 from otel_ml_collector.store.experiments import (
     MOST_RUNS,
     list_items,
@@ -57,13 +57,10 @@ class ExperimentRows(AnswerBody):
     next_cursor: str | None
 
 
-def find_rows(  # noqa: PLR0913 - all by keyword
+def find_rows(
     reader: Reader,
-    project: str,
-    run_id: str,
-    now_ns: int,
+    asked: AskedExperiment,
     *,
-    baseline: str | None = None,
     show: Show = "all",
     judge: str = "",
     limit: int = ROWS,
@@ -73,12 +70,7 @@ def find_rows(  # noqa: PLR0913 - all by keyword
 
     Args:
         reader: The store.
-        project: The project.
-        run_id: Run ID of the experiment.
-        now_ns: Current time, in nanoseconds since 1970.
-        baseline: Run ID of the experiment to compare with. ``recorded`` compares with the recorded
-            runs that the experiment replays. ``none`` compares with nothing. If None, the baseline
-            that was chosen when the experiment was run.
+        asked: The experiment and its baseline.
         show: ``all``, ordered by item ID; ``regression`` or ``fixed`` (items that got worse or
             better than in the baseline), the largest change first; ``flaky`` (repeated runs pass
             and fail) or ``error`` (a call failed).
@@ -91,7 +83,8 @@ def find_rows(  # noqa: PLR0913 - all by keyword
         Missing: The experiment or the baseline does not exist.
         BadInput: An ID or the cursor is invalid.
     """
-    experiment, other = find_pair(reader, project, run_id, now_ns, baseline)
+    project = asked.project
+    experiment, other = find_pair(reader, asked)
     if show != "all" or other is not None:
         most = first_of(cursor) + limit + 1
         compared = compare_sides(reader, project, experiment, other, most=most)
@@ -99,7 +92,9 @@ def find_rows(  # noqa: PLR0913 - all by keyword
             reader, project, compared, show=show, judge=judge, limit=limit, cursor=cursor
         )
     (after,) = read_cursor(cursor, str) if cursor else ("",)
-    items = list_items(reader, project, run_id, experiment.start_ns, after=after, limit=limit + 1)
+    items = list_items(
+        reader, project, asked.run_id, experiment.start_ns, after=after, limit=limit + 1
+    )
     shown = items[:limit]
     outcome = work_out(reader, project, experiment, None, most=limit, items=shown)
     compared = Compared(experiment, None, *outcome)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any, Final
 
 import orjson
@@ -86,19 +86,29 @@ def find_one(reader: Reader, project: str, run_id: str, now_ns: int) -> ListedEx
     return make_experiments(reader, project, [_read_run(reader, project, run_id, now_ns)])[0]
 
 
-def find_pair(
-    reader: Reader, project: str, run_id: str, now_ns: int, baseline: str | None
-) -> tuple[ListedExperiment, ListedExperiment | None]:
-    """Read an experiment and the baseline that it is compared with.
+@dataclass(frozen=True, slots=True)
+class AskedExperiment:
+    """An experiment to read, and what it is compared with.
 
-    Args:
-        reader: The store.
+    Attributes:
         project: The project.
         run_id: Run ID of the experiment.
         now_ns: Current time, in nanoseconds since 1970.
         baseline: Run ID of the experiment to compare with. ``recorded`` compares with the recorded
             runs that the experiment replays. ``none`` compares with nothing. If None, the baseline
             that was chosen when the experiment was run.
+    """
+
+    project: str
+    run_id: str
+    now_ns: int
+    baseline: str | None = None
+
+
+def find_pair(
+    reader: Reader, asked: AskedExperiment
+) -> tuple[ListedExperiment, ListedExperiment | None]:
+    """Read an experiment and the baseline that it is compared with.
 
     Returns:
         The experiment and its baseline. The baseline is None if the experiment has none. It is also
@@ -108,6 +118,7 @@ def find_pair(
         Missing: The experiment or the requested baseline does not exist.
         BadInput: An ID is invalid, or `baseline` is the experiment itself.
     """
+    project, run_id, now_ns, baseline = astuple(asked)
     run = _read_run(reader, project, run_id, now_ns)
     baseline_id = read_text(run.attributes.get(names.EXPERIMENT_BASELINE))
     if names.RECORDED in {baseline, baseline or baseline_id}:

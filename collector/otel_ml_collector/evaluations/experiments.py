@@ -54,6 +54,7 @@ from otel_ml_collector.evaluations.experiment_comparison import (
 from otel_ml_collector.evaluations.experiment_items import make_rows
 from otel_ml_collector.evaluations.experiment_runs import (
     EXPERIMENT_KIND,
+    AskedExperiment,
     make_experiments,
     name_of,
     params_of,
@@ -196,7 +197,7 @@ def _judge_listed(
 ) -> ListedExperiment:
     """Add the results of an experiment. It has none if it is too large or was just deleted."""
     try:
-        detail = find_experiment(reader, project, experiment.run_id, now_ns)
+        detail = find_experiment(reader, AskedExperiment(project, experiment.run_id, now_ns))
     except (BadInput, Missing):
         return experiment
     return replace(
@@ -261,25 +262,14 @@ def find_others(
     ]
 
 
-def find_experiment(
-    reader: Reader, project: str, run_id: str, now_ns: int, baseline: str | None = None
-) -> ExperimentDetail:
+def find_experiment(reader: Reader, asked: AskedExperiment) -> ExperimentDetail:
     """Read the results of an experiment, and whether it is better or worse than its baseline.
-
-    Args:
-        reader: The store.
-        project: The project.
-        run_id: Run ID of the experiment.
-        now_ns: Current time, in nanoseconds since 1970.
-        baseline: Run ID of the experiment to compare with. ``recorded`` compares with the recorded
-            runs that the experiment replays. ``none`` compares with nothing. If None, the baseline
-            that was chosen when the experiment was run.
 
     Raises:
         Missing: The experiment or the baseline does not exist.
         BadInput: An ID is invalid, or both experiments have too many runs to compare.
     """
-    return describe(reader, project, compare(reader, project, run_id, now_ns, baseline))
+    return describe(reader, asked.project, compare(reader, asked))
 
 
 def compare_listed(

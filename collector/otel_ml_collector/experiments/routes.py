@@ -25,7 +25,7 @@ from otel_ml_collector.evaluations.experiment_items import (
     first_of,
     make_rows,
 )
-from otel_ml_collector.evaluations.experiment_runs import BASELINE_TAG, find_pair
+from otel_ml_collector.evaluations.experiment_runs import BASELINE_TAG, AskedExperiment, find_pair
 from otel_ml_collector.evaluations.experiments import (
     SHOWN,
     ExperimentDetail,
@@ -115,7 +115,7 @@ def get_experiment(
     project: str, run_id: str, reader: FromReader, baseline: Baseline = None
 ) -> ExperimentDetail:
     """Read the results of an experiment, and whether it is better or worse than its baseline."""
-    return find_experiment(reader, project, run_id, time.time_ns(), baseline)
+    return find_experiment(reader, AskedExperiment(project, run_id, time.time_ns(), baseline))
 
 
 @api.get("/projects/{project:path}/experiments/{run_id}/variability")
@@ -123,7 +123,7 @@ def get_experiment_variability(
     project: str, run_id: str, reader: FromReader, baseline: Baseline = None
 ) -> ExperimentVariability | None:
     """Read how consistent the repeats of an experiment's items are. Null without repeats."""
-    pair = find_pair(reader, project, run_id, time.time_ns(), baseline)
+    pair = find_pair(reader, AskedExperiment(project, run_id, time.time_ns(), baseline))
     return find_repeats_variability(reader, project, *pair)
 
 
@@ -144,10 +144,7 @@ def get_experiment_rows(
     """List the items of an experiment with its runs and those of the baseline."""
     return find_rows(
         reader,
-        project,
-        run_id,
-        time.time_ns(),
-        baseline=baseline,
+        AskedExperiment(project, run_id, time.time_ns(), baseline),
         show=show,
         judge=judge,
         limit=limit,
@@ -196,7 +193,7 @@ def list_all(
 @pages.get("/projects/{project:path}/experiments/{run_id}/verdict")
 def show_verdict_word(request: Request, project: str, run_id: str, reader: FromReader) -> Response:
     """Show the verdict of an experiment with its main figure: a cell of the list, loaded later."""
-    experiment = find_experiment(reader, project, run_id, time.time_ns())
+    experiment = find_experiment(reader, AskedExperiment(project, run_id, time.time_ns()))
     worst = find_worst(experiment.verdict) if experiment.verdict else None
     claim = wording.split_evidence(worst[1])[0] if worst else ""
     if experiment.verdict:
@@ -213,7 +210,7 @@ def show_markdown(
 ) -> Response:
     """Return the report of an experiment, as the command line writes it."""
     now_ns = time.time_ns()
-    compared = compare(reader, project, run_id, now_ns, baseline)
+    compared = compare(reader, AskedExperiment(project, run_id, now_ns, baseline))
     page = f"{str(request.base_url).rstrip('/')}{view.address(project)}"
     return PlainTextResponse(report(reader, project, compared, page, now_ns).to_markdown())
 
@@ -279,7 +276,8 @@ def _describe_page(
 ) -> dict[str, Any]:
     """Find everything that the page of an experiment shows."""
     now_ns, judge, cursor = time.time_ns(), shown.judge, shown.cursor
-    compared = compare(reader, project, run_id, now_ns, baseline, most=first_of(cursor) + on_page)
+    asked = AskedExperiment(project, run_id, now_ns, baseline)
+    compared = compare(reader, asked, most=first_of(cursor) + on_page)
     found = describe(reader, project, compared)
     sorts = {
         **({"regression": "Regressions", "fixed": "Fixed"} if found.verdict else {}),

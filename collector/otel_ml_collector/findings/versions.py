@@ -16,7 +16,7 @@ from otel_ml.statistics.comparison import Word
 from otel_ml_collector import wording
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.evaluations.experiment_comparison import Compared, compare
-from otel_ml_collector.evaluations.experiment_runs import choose_pair
+from otel_ml_collector.evaluations.experiment_runs import AskedExperiment, choose_pair
 from otel_ml_collector.evaluations.experiments import (
     ExperimentDetail,
     ExperimentVerdict,
@@ -308,7 +308,7 @@ def find_paired(
     pair = choose_pair(before, after)
     if pair is None:
         return None
-    compared = compare(reader, project, pair[1].run_id, now_ns, pair[0].run_id)
+    compared = compare(reader, AskedExperiment(project, pair[1].run_id, now_ns, pair[0].run_id))
     detail = describe(reader, project, compared)
     if detail.verdict is None:
         return None

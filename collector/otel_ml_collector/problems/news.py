@@ -13,6 +13,7 @@ from otel_ml.statistics.comparison import Word
 from otel_ml_collector import wording
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.errors import BadInput, Missing
+from otel_ml_collector.evaluations.experiment_runs import AskedExperiment
 from otel_ml_collector.evaluations.experiments import (
     find_experiment,
     find_experiments,
@@ -371,7 +372,9 @@ def _describe_experiment(
         if experiment.outcome != "ok" or not experiment.baseline:
             continue
         try:
-            verdict = find_experiment(reader, project, experiment.run_id, now_ns).verdict
+            verdict = find_experiment(
+                reader, AskedExperiment(project, experiment.run_id, now_ns)
+            ).verdict
         except (BadInput, Missing):
             continue
         worst = find_worst(verdict) if verdict else None

@@ -15,6 +15,7 @@ from otel_ml.statistics.scored_runs import JudgeScore, ScoredRun
 from otel_ml.statistics.sentences import write_sentence
 from otel_ml.statistics.verdict import compare_items, estimate_judges
 from otel_ml_collector.datasets.history import choose_last
+from otel_ml_collector.evaluations.experiment_runs import AskedExperiment
 from otel_ml_collector.evaluations.experiments import find_experiment, find_experiments
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
@@ -583,7 +584,7 @@ def test_what_is_kept_is_never_old(service: Service) -> None:
         told = []
         for reader in (mine, others, mine, others):
             (began,) = reader.rows(COUNT, {})
-            found = find_experiment(reader, project, id_of(after), NOW_NS)
+            found = find_experiment(reader, AskedExperiment(project, id_of(after), NOW_NS))
             (ended,) = reader.rows(COUNT, {})
             asked = ended["queries"] - began["queries"]
             assert found.verdict is not None
