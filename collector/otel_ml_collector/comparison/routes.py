@@ -49,13 +49,12 @@ from otel_ml_collector.findings.versions import (
 )
 from otel_ml_collector.problems.problems import name_problem
 from otel_ml_collector.store.reader import JsonValue, Reader
+from otel_ml_collector.verdicts.claims import Banner, make_banner
 from otel_ml_collector.verdicts.lines import (
-    Banner,
     VerdictLine,
     amount_lines,
     failure_lines,
     judge_lines,
-    make_banner,
     versus_lines,
     write_bounds,
     write_value,

@@ -39,12 +39,12 @@ from otel_ml_collector.evaluations.experiments import (
 )
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.verdicts.claims import quote_judge
 from otel_ml_collector.verdicts.lines import (
     VerdictLine,
     amount_lines,
     failure_lines,
     judge_lines,
-    quote_judge,
     write_bounds,
     write_value,
 )

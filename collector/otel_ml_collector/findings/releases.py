@@ -58,6 +58,7 @@ from otel_ml_collector.verdicts.claims import (
     ComparedValues,
     claim_version,
     join_evidence,
+    make_banner,
     measure_of,
     name_measured,
     name_slice,
@@ -67,7 +68,6 @@ from otel_ml_collector.verdicts.claims import (
     write_margin,
     write_moment,
 )
-from otel_ml_collector.verdicts.lines import make_banner
 from otel_ml_collector.verdicts.sides import (
     COUNTED,
     RUNS_WITH_TRUTH,

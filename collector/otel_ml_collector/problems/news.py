@@ -34,8 +34,7 @@ from otel_ml_collector.store.open_runs import CRASHED_RUNS, find_open_runs
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.times import DAY_NS, to_rfc3339
-from otel_ml_collector.verdicts.claims import Claim, name_version
-from otel_ml_collector.verdicts.lines import Banner, make_banner, quote_judge
+from otel_ml_collector.verdicts.claims import Banner, Claim, make_banner, name_version, quote_judge
 from otel_ml_collector.verdicts.verdicts import find_worst
 from otel_ml_collector.versions import diff
 from otel_ml_collector.versions.find import NewVersion, find_new_versions

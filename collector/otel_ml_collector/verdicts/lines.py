@@ -1,4 +1,4 @@
-"""Verdicts as pages show them: the claim on top, and a table with a line for each figure."""
+"""Verdicts as tables: a line for each figure, with its values and a drawing of the interval."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,10 +8,8 @@ from otel_ml.statistics.comparison import FAILED_CALLS, FigureKind, Word
 from otel_ml_collector import wording
 from otel_ml_collector.price import write_cost
 from otel_ml_collector.verdicts.claims import write_bounds as write_bounds_of
+from otel_ml_collector.verdicts.claims import write_note
 from otel_ml_collector.verdicts.verdicts import (
-    AMOUNT_FIGURES,
-    ERRORS,
-    MISSING,
     ComparedFigure,
     Interval,
     JudgedSides,
@@ -20,8 +18,6 @@ from otel_ml_collector.verdicts.verdicts import (
 _SCALE_UP: Final = 1.15
 _TINY: Final = 1e-9  # rounding error when equal rates are subtracted
 _SAME_SHARE: Final = 0.005  # smaller changes of an amount are shown as 0
-# Figures that do not compare outputs. Equal figures do not mean equal answers.
-_WITHOUT_OUTPUTS: Final = (ERRORS, MISSING, *AMOUNT_FIGURES)
 _AMOUNT_TITLES: Final = {
     "latency": ("Latency", "Typical latency (geometric mean)"),
     "tokens": ("Cost", "Tokens per run"),
@@ -80,101 +76,6 @@ class VerdictLine:
     on_request: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Banner:
-    """The verdict on top of a page.
-
-    Attributes:
-        lead: The verdict in a few words, such as `v2 is worse`.
-        claim: The values behind the verdict, with at most three numbers.
-        evidence: Difference, interval and number of runs.
-        judge: The judge whose scores decide the verdict. None if something else decides, such as
-            ground truth or latency.
-        figure: Name of the figure (the measured value) that decides the verdict.
-    """
-
-    word: Word
-    figure: str
-    lead: str
-    claim: str
-    evidence: str
-    judge: ComparedFigure | None
-
-
-def make_banner(
-    word: Word,
-    sentence: str,
-    judges: Sequence[ComparedFigure],
-    names: tuple[str, str],
-    *,
-    interval: str = wording.INTERVAL,
-) -> Banner:
-    """Make the banner on top of a page, which states the verdict of a comparison.
-
-    Args:
-        word: The verdict, such as `worse`.
-        sentence: A sentence about the figure (such as a judge's pass rate) that decides. It begins
-            with the name of the figure, as in `exact: 67 % pass`.
-        judges: The change of the scores of each judge.
-        names: Names of the baseline and of the candidate, such as v1 and v2.
-        interval: What kind of intervals the comparison has.
-    """
-    name, has_name, text = sentence.partition(": ")
-    judge = next((change for change in judges if change.name == name), None)
-    claim, evidence = wording.split_evidence(text if has_name else sentence)
-    target = judge.target if judge else ""
-    if word.is_decided:
-        figures, has_size, size = claim.rpartition(": ")
-        if has_size:
-            bounds, has_count, count = evidence.partition("; ")
-            bounds = wording.name_interval(bounds, interval)
-            claim, evidence = figures, f"{size} ({bounds}); {count}" if has_count else size
-        elif name in _AMOUNT_TITLES:
-            claim = f"{name} is {claim}"
-    before, now = names
-    note, claim = _split_word(word, claim)
-    lead = f"{now} is {word}"
-    if word == Word.NOT_ENOUGH_DATA:
-        lead = f"Not enough data to say whether {now} is better"
-        claim = note or claim
-    elif word == Word.NO_DIFFERENCE:
-        is_alone = judge is None and name in _WITHOUT_OUTPUTS
-        figure = f" in {name}" if is_alone else ""
-        lead = f"No difference{figure} between {now} and {before} ({note})"
-        claim = "; ".join(filter(None, [claim, "no judge scored both" if is_alone else ""]))
-    evidence = wording.name_interval(evidence, interval)
-    if target:
-        evidence, judge = f"{evidence}. Ground truth: {target}".removeprefix(". "), None
-    elif has_name:
-        evidence = _name_figure(name, judge, evidence, interval)
-    return Banner(word, name if has_name else "", lead, claim, evidence, judge)
-
-
-def _name_figure(name: str, judge: ComparedFigure | None, evidence: str, interval: str) -> str:
-    """Write which figure evidence is about: `Errors: 0 % both`, `Judge "grounded": 69 % pass`."""
-    label = name[:1].upper() + name[1:]
-    if judge is not None:
-        version = f", judge version {judge.judge_number}" if judge.judge_number else ""
-        label = f'Judge "{name}"{version}'
-    elif not evidence:
-        return ""
-    separator = ", " if evidence.startswith(interval) else ": "
-    return separator.join(filter(None, [label, evidence]))
-
-
-def quote_judge(sentence: str, judges: Sequence[ComparedFigure]) -> str:
-    """Mark a judge's name in a sentence: `exact: 67 % pass` becomes `judge "exact": 67 % pass`.
-
-    Args:
-        sentence: A sentence that begins with the name of a figure. It is returned unchanged if that
-            is not a judge, as in `latency: 20 % more`.
-        judges: All judges of the comparison.
-    """
-    name, has_name, text = sentence.partition(": ")
-    is_judge = has_name and any(one.name == name and not one.target for one in judges)
-    return f'judge "{name}": {text}' if is_judge else sentence
-
-
 def versus_lines(sides: JudgedSides, missing: ComparedFigure | None) -> list[VerdictLine]:
     """Write all figures of two sides in the order quality, errors, latency, cost."""
     lines = [
@@ -221,29 +122,6 @@ def _title_judge(judge: ComparedFigure) -> str:
     if judge.target:
         return f"{judge.target}: {'correct predictions' if judge.is_rate else 'mean'}"
     return "pass rate" if judge.is_rate else "mean score"
-
-
-def _split_word(word: Word, claim: str) -> tuple[str, str]:
-    """Split the word and its note from a claim.
-
-    `no difference (at most 1.8 pts): 69 % pass` becomes `at most 1.8 pts` and `69 % pass`. `not
-    enough data: about 420 more items` becomes `about 420 more items` and an empty text.
-    """
-    if not claim.startswith(word):
-        return "", claim
-    claim = claim.removeprefix(word)
-    if word == Word.NO_DIFFERENCE:
-        note, _, figures = claim.removeprefix(" (").partition(")")
-        return note, figures.removeprefix(": ")
-    return claim.removeprefix(": "), ""
-
-
-def _write_note(word: Word, sentence: str) -> str:
-    """Return the largest difference that is still possible, or what is missing for a verdict."""
-    if word.is_decided:
-        return ""
-    note, claim = _split_word(word, wording.split_evidence(sentence)[0])
-    return f"({note})" if word == Word.NO_DIFFERENCE and note else note or claim
 
 
 def _write_points(change: Interval | None) -> str:
@@ -315,7 +193,7 @@ def judge_lines(
                 sentence=judge.sentence,
                 bar=_bar(change, judge.margin, scale, judge.word, of),
                 reasons=judge.reasons,
-                note=_write_note(judge.word, judge.sentence),
+                note=write_note(judge.word, judge.sentence),
                 on_request=judge.on_request,
             )
         )
@@ -339,7 +217,7 @@ def failure_lines(failures: ComparedFigure | None) -> list[VerdictLine]:
             sentence=failures.sentence,
             bar=_bar(change, failures.margin, _most(change, failures.margin), failures.word, 100),
             reasons=failures.reasons,
-            note=_write_note(failures.word, failures.sentence),
+            note=write_note(failures.word, failures.sentence),
         )
     ]
 
@@ -360,7 +238,7 @@ def amount_lines(amounts: Sequence[ComparedFigure]) -> list[VerdictLine]:
             sentence=amount.sentence,
             bar=_bar(change, amount.margin, widest, amount.word, 100),
             reasons=amount.reasons,
-            note=_write_note(amount.word, amount.sentence),
+            note=write_note(amount.word, amount.sentence),
         )
         for amount in amounts
         for change in (changes[amount.name],)

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from otel_ml.statistics.comparison import Word
-from otel_ml_collector.verdicts.lines import make_banner, quote_judge, versus_lines
+from otel_ml_collector.verdicts.claims import make_banner, quote_judge
+from otel_ml_collector.verdicts.lines import versus_lines
 from otel_ml_collector.verdicts.verdicts import (
     ComparedFigure,
     FiguresVerdict,
