@@ -381,7 +381,7 @@ def _write_predictions(
         shares=shares(bounds) if resolved else EMPTY,
         counted=replace(counted, is_joined=resolved).sql,
         of_model=of_model,
-        raw=_at("path", rule.path) if rule.model else _NAMED,
+        raw=_at("path", rule.path) if rule.version else _NAMED,
         chance=Sql("NULL")
         if rule.chance is None
         else _NUMBER_OF.fill(raw=_at("chance", rule.chance)),

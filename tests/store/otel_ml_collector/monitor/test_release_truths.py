@@ -183,6 +183,14 @@ def test_without_target(service: Service) -> None:
     assert get_figure(get_release(service, "unsaved"), "truth output")["word"] == "worse"
 
 
+def test_without_target_by_name(service: Service) -> None:
+    """Without a saved target, the part of the output that is named like the truth is compared."""
+    take_versions(service, "named", make_version(1, 0.9), make_version(2, 0.6))
+    figure = get_figure(get_release(service, "named"), "truth price")
+    assert figure["word"] == "worse"
+    assert figure["baseline"]["value"] == pytest.approx(2.4, abs=0.4)
+
+
 @at_night
 def test_without_target_among_many(service: Service) -> None:
     """The ground truth that a model's runs have is compared, however many names others have."""
