@@ -102,8 +102,8 @@ NO_CONTENT: Final = InheritedContent()
 
 
 @dataclass(frozen=True, slots=True)
-class NewestScores:
-    """The newest score of each judge and reviewer that names a run directly, by judge.
+class LateValues:
+    """What late-arriving records say that name a run: the newest score of each judge and reviewer.
 
     Attributes:
         scores: Numbers, of those that gave one.
@@ -118,7 +118,7 @@ class NewestScores:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
-NO_SCORES: Final = NewestScores({}, {})
+NO_LATE_VALUES: Final = LateValues({}, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,8 @@ class ResolvedRun:
         rank: Time when the values were computed, by the store's clock, in nanoseconds since 1970. 0
             if they were computed before the run was stored. If there are several rows for a run,
             the row with the highest rank is used.
-        scores: The newest scores of the run, for its row in `runs`. The table `settled` has none.
+        late: What late-arriving records say about the run, for its row in `runs`. The table
+            `settled` has none.
     """
 
     project: str
@@ -142,7 +143,7 @@ class ResolvedRun:
     start_ns: int
     resolution: Resolution
     rank: int = 0
-    scores: NewestScores = NO_SCORES
+    late: LateValues = NO_LATE_VALUES
 
     @property
     def counts(self) -> bool:

@@ -44,6 +44,7 @@ from otel_ml_collector.store.call_runs import (
 )
 from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.counted import DELIVERIES
+from otel_ml_collector.store.late_values import find_arrived_values, find_late_on
 from otel_ml_collector.store.plain_projects import PlainProjects
 from otel_ml_collector.store.reader import Row
 from otel_ml_collector.store.recent_calls import MOST_PROJECTS, RecentTrace
@@ -54,7 +55,6 @@ from otel_ml_collector.store.resolutions import (
     write_resolutions,
     write_rows,
 )
-from otel_ml_collector.store.scores import find_arrived_scores, find_scored_on
 from otel_ml_collector.store.sql import Sql, join_sql
 from otel_ml_collector.store.tombstones import Tombstones
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
@@ -439,18 +439,16 @@ class CallResolver:
                 runs += resolve(self._client, self._memory, part, again=True)
                 write_rows(self._client, self._memory, self._tombstones)
                 if len(part) < _REBUILT_AT_ONCE:
-                    self._rebuild_scores(day_ns)
+                    self._rebuild_late(day_ns)
             traces += len(part)
             if len(part) < _REBUILT_AT_ONCE:
                 return RebuiltDay(traces, runs)
             values |= {"project": part[-1][0], "trace": part[-1][1]}
 
-    def _rebuild_scores(self, day_ns: int) -> None:
+    def _rebuild_late(self, day_ns: int) -> None:
         """Write the rows of all runs of a day again that have scores."""
-        scored = find_scored_on(self._client, day_ns)
-        self._memory.updates.put_scored(
-            (project, *split_run_id(owner)) for project, owner in scored
-        )
+        scored = find_late_on(self._client, day_ns)
+        self._memory.updates.put_late((project, *split_run_id(owner)) for project, owner in scored)
         while self._memory.updates.has_pending:
             write_rows(self._client, self._memory, self._tombstones)
 
@@ -540,7 +538,7 @@ class CallResolver:
         while True:
             values = {"after": after_ns, "until": until_ns}
             rows = read_rows(self._client, _NEW, values)
-            scored = find_arrived_scores(self._client, after_ns, until_ns, _NEW_RUNS)
+            scored = find_arrived_values(self._client, after_ns, until_ns, _NEW_RUNS)
             number = max(len(rows), len(scored))
             if number < _NEW_RUNS or until_ns - after_ns <= _LEAST_WINDOW_NS:
                 break
@@ -554,9 +552,7 @@ class CallResolver:
                 self._memory.note(row["project"], [ANNOTATED])
         traces.update(find_named_traces(self._client, annotated))
         resolve(self._client, self._memory, sorted(traces), slack_ns=MINUTE_NS)
-        self._memory.updates.put_scored(
-            (project, *split_run_id(owner)) for project, owner in scored
-        )
+        self._memory.updates.put_late((project, *split_run_id(owner)) for project, owner in scored)
         if number < _NEW_RUNS // 4:
             self._window_ns = min(2 * self._window_ns, _WIDEST_NS)
         return until_ns

@@ -397,7 +397,7 @@ class Deleter:
                 )
                 if starts:
                     self._mutator.run("scores", _FORGET_WORD, values)
-                    self._memory.updates.put_scored([(project, trace, span)])
+                    self._memory.updates.put_late([(project, trace, span)])
         finally:
             self._lock.release()
 

@@ -269,7 +269,7 @@ def with_rows(reader: Reader, project: str, kinds: RecordKinds) -> RecordKinds:
     whose rank is not the highest.
     """
     memory = reader.memory
-    is_complete = memory.is_alone and memory.updates.has_every_score(project)
+    is_complete = memory.is_alone and memory.updates.has_every_value(project)
     return replace(kinds, in_rows=is_complete and not kinds.keyed_scores)
 
 

@@ -56,13 +56,14 @@ from otel_ml_collector.store.call_runs import (
 )
 from otel_ml_collector.store.connection import SINGLE_THREAD, Memory
 from otel_ml_collector.store.counted import OF_PROJECT
+from otel_ml_collector.store.late_values import add_late_values
 from otel_ml_collector.store.reader import Row, winners
 from otel_ml_collector.store.recent_calls import RecentTrace
 from otel_ml_collector.store.rollup import mark_days
 from otel_ml_collector.store.rows import (
     ROWS_AT_ONCE,
     RunKey,
-    ScoredRun,
+    RunName,
     TakenRuns,
     divide_by_start,
     fold_rows,
@@ -70,7 +71,6 @@ from otel_ml_collector.store.rows import (
     read_clock,
     read_own_rows,
 )
-from otel_ml_collector.store.scores import add_scores
 from otel_ml_collector.store.sql import Sql, StoreClient
 from otel_ml_collector.store.tables import RESOLVED_RUNS, RUNS
 from otel_ml_collector.store.tombstones import Tombstones
@@ -258,15 +258,15 @@ def write_held_rows(
     tombstones: Tombstones,
     *,
     waits: bool = False,
-    scored: Collection[ScoredRun] | None = None,
+    scored: Collection[RunName] | None = None,
 ) -> None:
     """Do the same for a caller that holds the tombstones.
 
-    With `scored`, only the rows of these runs are written, which `put_scored` got.
+    With `scored`, only the rows of these runs are written, which `put_late` got.
     """
     updates = memory.updates
     taken: list[ResolvedRun] = []
-    named: dict[ScoredRun, float] = {}
+    named: dict[RunName, float] = {}
     try:
         unfinished = tombstones.find_unfinished(client, updates.list_projects())
         now_ns = read_clock(client)
@@ -277,11 +277,11 @@ def write_held_rows(
         if scored is None:
             others = updates.take_others(unfinished, now_ns)
             taken += others.runs
-        named, rank = updates.take_scored(unfinished, now_ns, scored)
+        named, rank = updates.take_late(unfinished, now_ns, scored)
         runs, copies, missing = _find_scored(client, named, rank)
         kept = TakenRuns((), (), updates.find_recent(tombstones.generation, copies))
         near = {key for _, keys in kept.rows for key in keys}
-        final = add_scores(client, memory, [*recent.stamped, *others.stamped, *runs])
+        final = add_late_values(client, memory, [*recent.stamped, *others.stamped, *runs])
         first_other = len(recent.stamped)
         first_scored = first_other + len(others.stamped)
         tables = recent.fold(final[:first_other])
@@ -300,19 +300,19 @@ def write_held_rows(
             client.insert_portions(RUNS.name, iter(portions), settings=dict(SINGLE_THREAD))
     except BaseException:
         updates.put(taken)
-        updates.put_scored(named)
-        updates.finish_scored(named)
+        updates.put_late(named)
+        updates.finish_late(named)
         raise
     if not memory.is_alone:
         # Another collector may store these runs at this moment, without these scores.
         again = [run for run in missing if not named[run]]
-        updates.put_scored(again, time.monotonic() + _STORED_WITHIN_S)
-    updates.finish_scored(named)
+        updates.put_late(again, time.monotonic() + _STORED_WITHIN_S)
+    updates.finish_late(named)
 
 
 def _find_scored(
-    client: StoreClient, scored: Collection[ScoredRun], rank: int
-) -> tuple[list[ResolvedRun], dict[RunKey, int], set[ScoredRun]]:
+    client: StoreClient, scored: Collection[RunName], rank: int
+) -> tuple[list[ResolvedRun], dict[RunKey, int], set[RunName]]:
     """Find the stored runs that scores name, with their stored resolutions.
 
     Returns:

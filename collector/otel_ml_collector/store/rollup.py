@@ -13,7 +13,7 @@ from typing import Final
 from otel_ml_collector.owners import split_run_id
 from otel_ml_collector.records import Records
 from otel_ml_collector.store.connection import Memory
-from otel_ml_collector.store.rows import ScoredRun
+from otel_ml_collector.store.rows import RunName
 from otel_ml_collector.store.sql import (
     Sql,
     StoreClient,
@@ -163,7 +163,7 @@ def _days_of(records: Records) -> set[tuple[str, int]]:
     return days
 
 
-def _find_scored(records: Records) -> set[ScoredRun]:
+def _find_scored(records: Records) -> set[RunName]:
     """Find the runs that have scores without their start time."""
     return {
         (metric.project, *split_run_id(metric.owner))

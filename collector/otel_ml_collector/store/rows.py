@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from otel_ml.records import Run
-from otel_ml_collector.resolution import NO_SCORES, NOTHING, ResolvedRun
+from otel_ml_collector.resolution import NO_LATE_VALUES, NOTHING, ResolvedRun
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql, split_long_values
 from otel_ml_collector.store.tables import CALL_VALUES, FOLDED, RUNS, rank_of_row
@@ -29,7 +29,7 @@ from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 # Key of a run: project, start, trace ID and span ID.
 RunKey = tuple[str, int, bytes, bytes]
 # Project, trace ID and span ID of a run, as a score names it. Several runs can have the same.
-ScoredRun = tuple[str, str, str]
+RunName = tuple[str, str, str]
 # Stored runs, with their rows without the columns of `FOLDED` if these are to be kept in memory.
 StoredRows = tuple[pa.Table | None, Sequence[Run]]
 
@@ -85,12 +85,12 @@ def key_of_row(run: Run | ResolvedRun) -> RunKey:
     return run.project, run.start_ns, run.trace_id, run.span_id
 
 
-def name_of_row(run: Run | ResolvedRun) -> ScoredRun:
+def name_of_row(run: Run | ResolvedRun) -> RunName:
     """Return the project and the IDs of a run, as its scores name it."""
     return run.project, run.trace_id.hex(), run.span_id.hex()
 
 
-def _name_bytes(name: ScoredRun) -> tuple[str, bytes, bytes]:
+def _name_bytes(name: RunName) -> tuple[str, bytes, bytes]:
     project, trace_id, span_id = name
     try:
         return project, bytes.fromhex(trace_id), bytes.fromhex(span_id)
@@ -261,7 +261,7 @@ class RecentRows:
         if key in self._places and (known is None or known.rank <= run.rank):
             self._resolved[key] = run
 
-    def find_named(self, name: ScoredRun) -> ResolvedRun | None:
+    def find_named(self, name: RunName) -> ResolvedRun | None:
         """Find the run of a score, with its newest resolution.
 
         Returns:
@@ -273,7 +273,7 @@ class RecentRows:
         plain = ResolvedRun(key[0], key[2], key[3], key[1], NOTHING)
         return self._resolved.get(key, plain)
 
-    def has_named(self, name: ScoredRun) -> bool:
+    def has_named(self, name: RunName) -> bool:
         """Return whether any run that a score names is in memory."""
         return _name_bytes(name) in self._named
 
@@ -343,7 +343,7 @@ class RowUpdates:
         self._guard = threading.Lock()
         self._pending: dict[RunKey, ResolvedRun] = {}
         # Runs with new scores, and when to look at them: 0 for at once.
-        self._scored: dict[ScoredRun, float] = {}
+        self._scored: dict[RunName, float] = {}
         # Number of runs with scores that may not be in their rows yet, by project.
         self._unwritten: Counter[str] = Counter()
         # Whether the rows of all runs that were stored earlier have their scores.
@@ -354,8 +354,8 @@ class RowUpdates:
         self._stamp_ns = 0
         # The runs that got scores, in two halves: those since `_half_ns`, and those before. All
         # runs that started after `_floor_ns` and have scores are among them.
-        self._with_scores: set[ScoredRun] = set()
-        self._scored_before: set[ScoredRun] = set()
+        self._with_scores: set[RunName] = set()
+        self._scored_before: set[RunName] = set()
         self._half_ns = self._floor_ns = 0
         self._has_begun = False
 
@@ -383,7 +383,7 @@ class RowUpdates:
                     self._pending[key] = run
                 self._recent.resolve(run)
 
-    def put_scored(self, runs: Iterable[ScoredRun], due_s: float = 0.0) -> None:
+    def put_late(self, runs: Iterable[RunName], due_s: float = 0.0) -> None:
         """Add runs with new or deleted scores, after the change is stored.
 
         Args:
@@ -396,20 +396,20 @@ class RowUpdates:
                     self._unwritten[run[0]] += 1
                 self._scored[run] = min(due_s, self._scored.get(run, due_s))
 
-    def take_scored(
+    def take_late(
         self,
         projects: Collection[str],
         now_ns: int,
-        wanted: Collection[ScoredRun] | None = None,
-    ) -> tuple[dict[ScoredRun, float], int]:
+        wanted: Collection[RunName] | None = None,
+    ) -> tuple[dict[RunName, float], int]:
         """Take runs with new scores, at most 20,000, except those of some projects.
 
         With `wanted`, only these runs are taken.
 
-        Call `finish_scored` when their rows are stored, or `put_scored` got them again.
+        Call `finish_late` when their rows are stored, or `put_late` got them again.
 
         Returns:
-            The runs with the times that `put_scored` got, and the rank of their new rows.
+            The runs with the times that `put_late` got, and the rank of their new rows.
         """
         now_s = time.monotonic()
         with self._guard:
@@ -427,13 +427,13 @@ class RowUpdates:
         """Note when the last record before the start of this collector was stored.
 
         If no other collector writes to the store, all scores of runs that start later pass through
-        `note_scored`. So their scores are known without a query.
+        `note_late`. So their scores are known without a query.
         """
         with self._guard:
             self._floor_ns = max(self._floor_ns, stored_ns)
             self._has_begun = True
 
-    def note_scored(self, runs: Iterable[ScoredRun]) -> set[ScoredRun]:
+    def note_late(self, runs: Iterable[RunName]) -> set[RunName]:
         """Note runs with scores that are about to be stored.
 
         Returns:
@@ -450,14 +450,14 @@ class RowUpdates:
         return first
 
     def is_followed(self, start_ns: int) -> bool:
-        """Return whether all scores of a run with this start passed through `note_scored`."""
+        """Return whether all scores of a run with this start passed through `note_late`."""
         return self._has_begun and (not self._floor_ns or start_ns > self._floor_ns + _AHEAD_NS)
 
-    def has_scores(self, run: ScoredRun) -> bool:
+    def has_late(self, run: RunName) -> bool:
         """Return whether a run that is followed has scores."""
         return run in self._with_scores or run in self._scored_before
 
-    def find_new(self, generation: int, runs: Iterable[tuple[ScoredRun, int]]) -> set[ScoredRun]:
+    def find_new(self, generation: int, runs: Iterable[tuple[RunName, int]]) -> set[RunName]:
         """Find runs that are certainly not stored, with at most one second between their starts.
 
         Args:
@@ -474,7 +474,7 @@ class RowUpdates:
                 and not self._recent.has_named(name)
             }
 
-    def find_started(self, runs: Iterable[ScoredRun], since_ns: int) -> set[ScoredRun]:
+    def find_started(self, runs: Iterable[RunName], since_ns: int) -> set[RunName]:
         """Find runs that started since a time, as far as their rows are in memory."""
         with self._guard:
             return {
@@ -484,8 +484,8 @@ class RowUpdates:
             }
 
     def take_named(
-        self, generation: int, now_ns: int, names: Iterable[ScoredRun]
-    ) -> tuple[TakenRuns, set[ScoredRun]]:
+        self, generation: int, now_ns: int, names: Iterable[RunName]
+    ) -> tuple[TakenRuns, set[RunName]]:
         """Take runs that scores name and whose row is in memory, to be written again.
 
         The scores must be stored already. A run is left out if it is not followed, because its
@@ -494,7 +494,7 @@ class RowUpdates:
         Returns:
             The runs, and the names of those that were left out.
         """
-        left: set[ScoredRun] = set()
+        left: set[RunName] = set()
         with self._guard:
             self._check(generation)
             runs: list[ResolvedRun] = []
@@ -504,12 +504,12 @@ class RowUpdates:
                 if run is None or not self.is_followed(run.start_ns):
                     left.add(name)
                 else:
-                    runs.append(replace(run, rank=max(rank, run.rank), scores=NO_SCORES))
+                    runs.append(replace(run, rank=max(rank, run.rank), late=NO_LATE_VALUES))
             rows = [*self._recent.find([key_of_row(run) for run in runs])]
             return TakenRuns((), runs, rows), left
 
-    def finish_scored(self, runs: Iterable[ScoredRun]) -> None:
-        """Note that runs from `take_scored` need not be written any more."""
+    def finish_late(self, runs: Iterable[RunName]) -> None:
+        """Note that runs from `take_late` need not be written any more."""
         with self._guard:
             for project, _, _ in runs:
                 self._unwritten[project] -= 1
@@ -520,7 +520,7 @@ class RowUpdates:
         """Note that all records from before the start of this collector are in their rows."""
         self._is_caught_up = True
 
-    def has_every_score(self, project: str) -> bool:
+    def has_every_value(self, project: str) -> bool:
         """Return whether all runs of a project have their newest scores in their rows.
 
         Only scores that name a run count. If another collector writes to the store, its scores may
@@ -623,7 +623,7 @@ class RowUpdates:
             self._generation = generation
 
 
-def find_stored(client: StoreClient, runs: Sequence[ResolvedRun]) -> set[ScoredRun]:
+def find_stored(client: StoreClient, runs: Sequence[ResolvedRun]) -> set[RunName]:
     """Return those of the runs that have a row already, also one with a different start."""
     values = {
         "projects": sorted({run.project for run in runs}),
@@ -633,7 +633,7 @@ def find_stored(client: StoreClient, runs: Sequence[ResolvedRun]) -> set[ScoredR
     }
     sql, split = split_long_values(_WITH_A_ROW, values)
     rows = client.query(sql, split, settings=dict(_READ_SETTINGS)).result_rows
-    known: set[ScoredRun] = {(str(project), str(trace), str(span)) for project, trace, span in rows}
+    known: set[RunName] = {(str(project), str(trace), str(span)) for project, trace, span in rows}
     return known.intersection(map(name_of_row, runs))
 
 

@@ -5,24 +5,16 @@ time, then by the digest of the judge version, then by the ID of the record. Two
 same values of all three are the same score.
 """
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
-from operator import attrgetter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from otel_ml.records import Metric
-from otel_ml_collector.owners import FIRST, split_run_id
-from otel_ml_collector.resolution import NewestScores, ResolvedRun
-from otel_ml_collector.store.call_runs import IN_PROJECTS, divide, read_rows
-from otel_ml_collector.store.connection import Memory
+from otel_ml_collector.owners import FIRST
 from otel_ml_collector.store.counted import DELIVERIES, RECORDED
 from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.rows import ScoredRun
-from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
-from otel_ml_collector.store.tables import IS_SCORE, WORD, is_score
+from otel_ml_collector.store.sql import Sql, identifier, join_sql
+from otel_ml_collector.store.tables import IS_SCORE
 from otel_ml_collector.store.targets import join_keyed
-from otel_ml_collector.times import DAY_NS, SECOND_NS
+from otel_ml_collector.times import DAY_NS
 from otel_ml_collector.windows import Window
 
 LAST: Final = Sql("(scored.time_ns, scored.judge_version, scored.record_id)")
@@ -124,7 +116,7 @@ def newest_scores(
     Returns:
         SQL that selects the columns `by` and `columns`.
     """
-    last = _newest(columns)
+    last = newest_columns(columns)
     members = [
         Sql("({last}).{place} AS {name}").fill(
             last=last, place=place, name=identifier(name, _SCORE_COLUMNS)
@@ -235,7 +227,7 @@ def has_scored_requests(reader: Reader, scores: Sql, near: Sql, values: Mapping[
 
 def newest_of(column: str) -> Sql:
     """Write the SQL for a column of the newest score of a run, for a test of `pass_newest`."""
-    return Sql("({last}).1").fill(last=_newest([column]))
+    return Sql("({last}).1").fill(last=newest_columns([column]))
 
 
 def pass_newest(scores: Sql, test: Sql, where: Sql = ANYTHING) -> Sql:
@@ -252,7 +244,7 @@ def pass_newest(scores: Sql, test: Sql, where: Sql = ANYTHING) -> Sql:
       GROUP BY trace_id, span_id HAVING {test})""").fill(scores=scores, where=where, test=test)
 
 
-def _newest(columns: Sequence[str]) -> Sql:
+def newest_columns(columns: Sequence[str]) -> Sql:
     """Write columns of the newest score of a group. In a tuple, NULL is a value like any other."""
     named = [Sql("scored.") + identifier(name, _SCORE_COLUMNS) for name in columns]
     return Sql("argMax(tuple({named}), {last})").fill(named=join_sql(", ", named), last=LAST)
@@ -356,216 +348,3 @@ _NEAR_RUNS: Final = all_scores(
 _IN_ORDER: Final = Sql(" ORDER BY judge, judge_version, trace_id, span_id")
 SCORED_LAST: Final = newest_scores(_NEAR_RUNS) + _IN_ORDER
 JUDGED_LAST: Final = newest_scores(_NEAR_RUNS, where=OF_JUDGE) + _IN_ORDER
-
-# Record kinds in `Memory`: the project has scores of runs; it had none at the last check.
-_HAS_SCORES: Final = "scores"
-_UNSCORED: Final = "unscored"
-# Runs whose scores are read at once.
-_RUNS_AT_ONCE: Final = 2_000
-_HAS_LABELS: Final = "labels"
-_UNLABELLED: Final = "unlabelled"
-_IS_LABEL: Final = Sql("source = 'human' AND owner < '{first}'").fill(first=Sql(FIRST))
-_LABELLED_PROJECTS: Final = Sql(
-    "SELECT DISTINCT toString(project) AS project FROM metrics WHERE {wanted} AND {is_label}"
-).fill(wanted=IN_PROJECTS, is_label=_IS_LABEL)
-# The newest label of each name for some runs of several projects; see `record_kinds.words`.
-_LABELS_OF_RUNS: Final = Sql("""
-    SELECT project, owner, name, argMax(last_word.1, (last_word.2, record_id)) AS newest
-    FROM (
-      SELECT toString(project) AS project, owner, toString(name) AS name, record_id,
-        argMax(({word}, time_ns), time_ns) AS last_word
-      FROM metrics WHERE {wanted} AND {is_label} AND owner IN {owners:Array(String)}
-      GROUP BY project, owner, name, record_id)
-    WHERE last_word.1 != '' GROUP BY project, owner, name ORDER BY name""").fill(
-    word=WORD, wanted=IN_PROJECTS, is_label=_IS_LABEL
-)
-_SCORED_PROJECTS: Final = Sql(
-    "SELECT DISTINCT toString(project) AS project FROM {scores} WHERE {wanted}"
-).fill(scores=SCORES, wanted=IN_PROJECTS)
-# The newest score of each judge for some runs of several projects.
-_OF_JUDGES: Final = Sql("""
-    SELECT project, lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id,
-      judge, result.1 AS number, result.2 AS has_passed, result.3 AS has_failed
-    FROM (
-      SELECT toString(project) AS project, trace_id, span_id, toString(judge) AS judge,
-        {newest} AS result
-      FROM {scores} AS scored
-      WHERE {wanted} AND (start_ns = 0 OR (start_ns >= {first:Int64} AND start_ns <= {last:Int64}))
-        AND reinterpretAsUInt64(span_id) IN {spans:Array(UInt64)}
-      GROUP BY project, trace_id, span_id, judge)
-    ORDER BY judge""").fill(newest=_newest(RESULT), scores=SCORES, wanted=IN_PROJECTS)
-_ARRIVED_SCORES: Final = Sql("""
-    SELECT DISTINCT toString(project) AS project, owner FROM metrics
-    WHERE arrived_ns > {after:Int64} AND arrived_ns <= {until:Int64} AND {is_score}
-      AND owner < '{first}' LIMIT {most:UInt32}""").fill(is_score=IS_SCORE, first=Sql(FIRST))
-_SCORED_ON_DAY: Final = Sql("""
-    SELECT DISTINCT toString(project) AS project,
-      concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS owner
-    FROM {scores} WHERE start_ns = 0 OR (start_ns >= {start:Int64} AND start_ns < {end:Int64})
-    """).fill(scores=SCORES)
-
-
-def has_scores(memory: Memory, project: str) -> bool:
-    """Return whether a project is known to have scores of runs."""
-    return _HAS_SCORES in memory.recall(project)[0]
-
-
-def find_scored_projects(
-    client: StoreClient, memory: Memory, projects: Iterable[str]
-) -> Collection[str]:
-    """Return those of the projects that have scores of runs, with at most one query."""
-    return _find_projects(client, memory, projects, _SCORED_PROJECTS, (_HAS_SCORES, _UNSCORED))
-
-
-def _find_projects(
-    client: StoreClient,
-    memory: Memory,
-    projects: Iterable[str],
-    sql: Sql,
-    names: tuple[str, str],
-) -> set[str]:
-    """Return those of the projects that have records of a kind.
-
-    Args:
-        client: The store.
-        memory: Remembers the answers.
-        projects: The projects.
-        sql: Finds the projects with such records.
-        names: In memory, that a project has such records, and that it had none.
-    """
-    has, lacks = names
-    found, unknown = set(), set()
-    for project in projects:
-        kinds, _ = memory.recall(project)
-        if has in kinds:
-            found.add(project)
-        elif lacks not in kinds or not memory.is_alone:
-            unknown.add(project)
-    for part in divide(sorted(unknown)):
-        for row in read_rows(client, sql, {"projects": part}):
-            found.add(row["project"])
-            memory.note(row["project"], [has])
-        for project in {*part} - found:
-            memory.note(project, [lacks])
-    return found
-
-
-def note_labels(memory: Memory, scores: Mapping[ScoredRun, Sequence[Metric]]) -> set[ScoredRun]:
-    """Note the projects with labels among scores that are about to be stored. Return their runs."""
-    labelled = {
-        run for run, of_run in scores.items() if any(score.source == "human" for score in of_run)
-    }
-    for project in {run[0] for run in labelled}:
-        memory.note(project, [_HAS_LABELS])
-    return labelled
-
-
-def add_scores(
-    client: StoreClient, memory: Memory, runs: Sequence[ResolvedRun]
-) -> list[ResolvedRun]:
-    """Add the newest scores that the store has to runs, in the same order.
-
-    Only scores count that name the run, and not those of its trace key or of one of its tags.
-    """
-    added = [*runs]
-    scored = find_scored_projects(client, memory, {run.project for run in runs})
-    places = [place for place, run in enumerate(runs) if run.project in scored]
-    places.sort(key=lambda place: runs[place].start_ns)
-    for first in range(0, len(places), _RUNS_AT_ONCE):
-        part = places[first : first + _RUNS_AT_ONCE]
-        newest = _read_newest(client, memory, [runs[place] for place in part])
-        for place in part:
-            run = runs[place]
-            key = run.project, run.trace_id.hex(), run.span_id.hex()
-            if (scores := newest.get(key)) is not None:
-                added[place] = replace(run, scores=scores)
-    return added
-
-
-def _read_newest(
-    client: StoreClient, memory: Memory, runs: Sequence[ResolvedRun]
-) -> dict[tuple[str, str, str], NewestScores]:
-    """Read the newest scores of runs, which are sorted by start: by project, trace and span ID."""
-    # The start of a run in its scores differs from its own start only by rounding.
-    values = {
-        "projects": sorted({run.project for run in runs}),
-        "first": runs[0].start_ns - SECOND_NS,
-        "last": runs[-1].start_ns + SECOND_NS,
-        "spans": [int.from_bytes(run.span_id, "little") for run in runs],
-    }
-    numbers: defaultdict[tuple[str, str, str], dict[str, float]] = defaultdict(dict)
-    passes: defaultdict[tuple[str, str, str], dict[str, bool]] = defaultdict(dict)
-    failed: defaultdict[tuple[str, str, str], list[str]] = defaultdict(list)
-    for row in read_rows(client, _OF_JUDGES, values):
-        key = row["project"], row["trace_id"], row["span_id"]
-        if row["number"] is not None:
-            numbers[key][row["judge"]] = row["number"]
-        if row["has_passed"] is not None:
-            passes[key][row["judge"]] = bool(row["has_passed"])
-        if row["has_failed"]:
-            failed[key].append(row["judge"])
-    labels = _read_labels(client, memory, runs)
-    return {
-        key: NewestScores(
-            numbers.get(key, {}), passes.get(key, {}), failed.get(key, ()), labels.get(key, {})
-        )
-        for key in numbers.keys() | passes.keys() | failed.keys() | labels.keys()
-    }
-
-
-def _read_labels(
-    client: StoreClient, memory: Memory, runs: Sequence[ResolvedRun]
-) -> Mapping[ScoredRun, Mapping[str, str]]:
-    """Read the newest labels of runs by reviewers, as JSON text."""
-    names = (_HAS_LABELS, _UNLABELLED)
-    projects = {run.project for run in runs}
-    labelled = _find_projects(client, memory, projects, _LABELLED_PROJECTS, names)
-    owners = {
-        f"{run.trace_id.hex()}-{run.span_id.hex()}" for run in runs if run.project in labelled
-    }
-    labels: defaultdict[ScoredRun, dict[str, str]] = defaultdict(dict)
-    if owners:
-        values = {"projects": sorted(labelled), "owners": sorted(owners)}
-        for row in read_rows(client, _LABELS_OF_RUNS, values):
-            trace_id, span_id = split_run_id(row["owner"])
-            labels[row["project"], trace_id, span_id][row["name"]] = row["newest"]
-    return labels
-
-
-def group_scores(metrics: Iterable[Metric]) -> dict[ScoredRun, list[Metric]]:
-    """Group the scores among some records by the run that they name."""
-    scores: defaultdict[ScoredRun, list[Metric]] = defaultdict(list)
-    for metric in metrics:
-        if is_score(metric):
-            trace_id, span_id = split_run_id(metric.owner)
-            scores[metric.project, trace_id, span_id].append(metric)
-    return dict(scores)
-
-
-def find_newest(scores: Iterable[Metric]) -> NewestScores:
-    """Find the newest score of each judge among all scores of a run, by the rule `LAST`."""
-    last = {
-        score.name: score
-        for score in sorted(scores, key=attrgetter("time_ns", "judge_version", "record_id"))
-    }
-    by_judge = sorted(last.items())
-    return NewestScores(
-        {judge: score.value for judge, score in by_judge if score.value is not None},
-        {judge: score.passed for judge, score in by_judge if score.passed is not None},
-        [judge for judge, score in by_judge if score.error != ""],
-    )
-
-
-def find_arrived_scores(
-    client: StoreClient, after_ns: int, until_ns: int, most: int
-) -> list[tuple[str, str]]:
-    """Find the runs with scores that arrived in an interval: project and run ID; at most `most`."""
-    values = {"after": after_ns, "until": until_ns, "most": most}
-    rows = read_rows(client, _ARRIVED_SCORES, values)
-    return [(row["project"], row["owner"]) for row in rows]
-
-
-def find_scored_on(client: StoreClient, day_ns: int) -> list[tuple[str, str]]:
-    """Find the runs of a day that have scores, and those whose scores came without a start."""
-    rows = read_rows(client, _SCORED_ON_DAY, {"start": day_ns, "end": day_ns + DAY_NS})
-    return [(row["project"], row["owner"]) for row in rows]

@@ -488,25 +488,25 @@ FOLDED: Final[Sequence[Stored]] = (
     Stored(
         "final_scores",
         "Map(String, Float64)",
-        lambda settled: [*settled.scores.scores.items()],
+        lambda settled: [*settled.late.scores.items()],
         "newest score of each judge and reviewer that names the run; not those of keys and tags",
     ),
     Stored(
         "final_passed",
         "Map(String, Bool)",
-        lambda settled: [*settled.scores.passed.items()],
+        lambda settled: [*settled.late.passed.items()],
         "the same for pass and fail",
     ),
     Stored(
         "final_failed",
         "Array(String)",
-        attrgetter("scores.failed"),
+        attrgetter("late.failed"),
         "the judges whose newest score is an error",
     ),
     Stored(
         "final_labels",
         "Map(String, String)",
-        lambda settled: [*settled.scores.labels.items()],
+        lambda settled: [*settled.late.labels.items()],
         "newest label of each name by a reviewer, as JSON",
     ),
     # Computed when they are read.

@@ -15,7 +15,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.errors import Rejected, Unavailable
 from otel_ml_collector.records import Arrivals, Metric, ModelVersion, ProcessSign, Records, Run
-from otel_ml_collector.resolution import NO_SCORES, NOTHING, ResolvedRun, resolve_together
+from otel_ml_collector.resolution import NO_LATE_VALUES, NOTHING, ResolvedRun, resolve_together
 from otel_ml_collector.store import tables
 from otel_ml_collector.store.connection import (
     EVERY_NAME,
@@ -25,13 +25,21 @@ from otel_ml_collector.store.connection import (
     store_trouble,
 )
 from otel_ml_collector.store.counted import DELIVERIES
+from otel_ml_collector.store.late_values import (
+    add_late_values,
+    find_late_projects,
+    find_newest,
+    group_scores,
+    has_scores,
+    note_labels,
+)
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.record_kinds import note_record_kinds
 from otel_ml_collector.store.resolutions import write_held_rows, write_resolutions
 from otel_ml_collector.store.rollup import Marks
 from otel_ml_collector.store.rows import (
     RunKey,
-    ScoredRun,
+    RunName,
     divide_by_start,
     find_stored,
     fold_rows,
@@ -39,14 +47,6 @@ from otel_ml_collector.store.rows import (
     name_of_row,
     read_clock,
     take_near,
-)
-from otel_ml_collector.store.scores import (
-    add_scores,
-    find_newest,
-    find_scored_projects,
-    group_scores,
-    has_scores,
-    note_labels,
 )
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
 from otel_ml_collector.store.tombstones import Left, Tombstones
@@ -189,18 +189,18 @@ class Writer:
     def _insert_all(self, records: Records) -> None:
         scores = group_scores(records.metrics)
         labelled = note_labels(self._memory, scores)
-        first = self._memory.updates.note_scored(scores) - labelled
+        first = self._memory.updates.note_late(scores) - labelled
         try:
             self._insert_noted(records, scores, first)
         except BaseException:
-            self._memory.updates.put_scored(scores)  # some may be stored
+            self._memory.updates.put_late(scores)  # some may be stored
             raise
 
     def _insert_noted(
         self,
         records: Records,
-        scores: Mapping[ScoredRun, Sequence[Metric]],
-        first: Collection[ScoredRun],
+        scores: Mapping[RunName, Sequence[Metric]],
+        first: Collection[RunName],
     ) -> None:
         """Insert records whose scores are noted.
 
@@ -232,7 +232,7 @@ class Writer:
             if (known := folded.get(key_of_row(run))) is None or known.rank <= run.rank:
                 folded[key_of_row(run)] = run
         late = self._add_scores(records, folded, scores, first)
-        more, waiting = self._rewrite_scored(late, scores, first)
+        more, waiting = self._rewrite_late(late, scores, first)
         again: list[ResolvedRun] = []
         try:
             groups = self._insert_runs(records.runs, folded, again, more)
@@ -249,7 +249,7 @@ class Writer:
             folded,
         )
         self._memory.calls.add(records.runs, records.open_runs, resolved, folded)
-        self._memory.updates.put_scored(waiting)
+        self._memory.updates.put_late(waiting)
         if self._memory.is_alone and 0 < len(waiting) <= _SCORED_AT_ONCE:
             write_held_rows(self._client, self._memory, self._tombstones, scored=waiting)
 
@@ -257,16 +257,16 @@ class Writer:
         self,
         records: Records,
         folded: dict[RunKey, ResolvedRun],
-        scores: Mapping[ScoredRun, Sequence[Metric]],
-        first: Collection[ScoredRun],
-    ) -> set[ScoredRun]:
+        scores: Mapping[RunName, Sequence[Metric]],
+        first: Collection[RunName],
+    ) -> set[RunName]:
         """Add the scores that are stored already, in this batch or before it.
 
         Returns:
             The runs with scores in this batch whose rows may lack them.
         """
         updates = self._memory.updates
-        projects = find_scored_projects(
+        projects = find_late_projects(
             self._client, self._memory, {run.project for run in records.runs}
         )
         named: list[ResolvedRun] = []
@@ -276,17 +276,17 @@ class Writer:
                 continue
             key, name = key_of_row(run), name_of_row(run)
             is_followed = self._memory.is_alone and updates.is_followed(run.start_ns)
-            if is_followed and not updates.has_scores(name):
+            if is_followed and not updates.has_late(name):
                 continue
             resolved = folded.get(key) or _resolve_nothing(run)
             if name in scores:
                 named.append(resolved)
             if is_followed and name in first:
-                folded[key] = replace(resolved, scores=find_newest(scores[name]))
+                folded[key] = replace(resolved, late=find_newest(scores[name]))
             else:
                 asked.append(resolved)
-        for scored in add_scores(self._client, self._memory, asked):
-            if scored.scores is not NO_SCORES:
+        for scored in add_late_values(self._client, self._memory, asked):
+            if scored.late is not NO_LATE_VALUES:
                 folded[key_of_row(scored)] = scored
         # A row that is stored already can have a higher rank than the new one.
         starts = {name_of_row(run): run.start_ns for run in named}
@@ -295,18 +295,18 @@ class Writer:
         stored = find_stored(self._client, others) if others else set()
         return scores.keys() - starts.keys() | stored
 
-    def _find_new(self, runs: Mapping[ScoredRun, int]) -> set[ScoredRun]:
+    def _find_new(self, runs: Mapping[RunName, int]) -> set[RunName]:
         """Return those of some runs, with their starts, that are certainly not stored."""
         if not self._memory.is_alone:
             return set()
         return self._memory.updates.find_new(self._tombstones.generation, runs.items())
 
-    def _rewrite_scored(
+    def _rewrite_late(
         self,
-        late: Collection[ScoredRun],
-        scores: Mapping[ScoredRun, Sequence[Metric]],
-        first: Collection[ScoredRun],
-    ) -> tuple[list[pa.Table], Collection[ScoredRun]]:
+        late: Collection[RunName],
+        scores: Mapping[RunName, Sequence[Metric]],
+        first: Collection[RunName],
+    ) -> tuple[list[pa.Table], Collection[RunName]]:
         """Make new rows of stored runs that got scores, if their rows are in memory.
 
         Returns:
@@ -322,8 +322,8 @@ class Writer:
         )
         known = [run for run in taken.stamped if name_of_row(run) in first]
         others = [run for run in taken.stamped if name_of_row(run) not in first]
-        scored = [replace(run, scores=find_newest(scores[name_of_row(run)])) for run in known]
-        return taken.fold(scored + add_scores(self._client, self._memory, others)), left
+        scored = [replace(run, late=find_newest(scores[name_of_row(run)])) for run in known]
+        return taken.fold(scored + add_late_values(self._client, self._memory, others)), left
 
     def _is_followed(self, runs: Sequence[Run]) -> bool:
         """Return whether rows of any of their projects may have to be written again."""
@@ -359,7 +359,7 @@ class Writer:
                 now_ns = time.time_ns() if self._memory.is_alone else read_clock(self._client)
                 others = self._memory.updates.take_recent(self._tombstones.generation, now_ns, near)
                 again += others.runs
-                more += others.fold(add_scores(self._client, self._memory, others.stamped))
+                more += others.fold(add_late_values(self._client, self._memory, others.stamped))
             portions = self._make_rows(rows, stamps, folded if folded or more else None, kept)
             self._client.insert_portions(
                 tables.RUNS.name, chain(portions, more), settings=dict(SINGLE_THREAD)
