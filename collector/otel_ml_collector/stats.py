@@ -44,6 +44,7 @@ from otel_ml_collector.store.record_kinds import (
     RecordKinds,
     find_record_kinds,
     late_tags,
+    with_rows,
 )
 from otel_ml_collector.store.sql import (
     ALWAYS,
@@ -243,6 +244,10 @@ def make_grouping(reader: Reader, project: str, group: str, kinds: RecordKinds) 
     return _by_tag(match[1] or match[2], kinds)
 
 
+def _find_kinds(reader: Reader, project: str) -> RecordKinds:
+    return with_rows(reader, project, find_record_kinds(reader, project))
+
+
 def _by_version(numbers: Numbers) -> Grouping:
     if len(numbers) > _MOST_NAMED:
         return Grouping(_NUMBERED, join=_WITH_NUMBERS, is_of_versions=True)
@@ -263,7 +268,11 @@ def _by_version(numbers: Numbers) -> Grouping:
 def _by_tag(name: str, kinds: RecordKinds) -> Grouping:
     """Group by the newest value of a tag, including late-arriving ones."""
     value, join = Sql("tags[{label}]").fill(label=_LABEL), EMPTY
-    if kinds.tags:
+    if kinds.tags_in_rows:
+        value = Sql("if(mapContains(late_tags, {label}), late_tags[{label}], {value})").fill(
+            label=_LABEL, value=value
+        )
+    elif kinds.tags:
         join = Sql("""
           LEFT JOIN (
             SELECT trace_id AS late_trace, span_id AS late_span, newest, newest_ns
@@ -339,7 +348,7 @@ def find_at_once(reader: Reader, query: StatsQuery, groups: Sequence[str]) -> li
     Raises:
         BadInput: The filter or a group is invalid, or there would be too many buckets.
     """
-    kinds = find_record_kinds(reader, query.project)
+    kinds = _find_kinds(reader, query.project)
     groupings = [make_grouping(reader, query.project, group, kinds) for group in groups]
     question = _ask(reader, query, groupings, is_by_bucket=False)
     chosen = choose_groups(reader, question, query.groups)
@@ -515,7 +524,7 @@ def make_question(reader: Reader, query: StatsQuery) -> StatsQuestion:
     """
     groupings = []
     if query.group:
-        kinds = find_record_kinds(reader, query.project)
+        kinds = _find_kinds(reader, query.project)
         groupings = [query.by or make_grouping(reader, query.project, query.group, kinds)]
     return _ask(reader, query, groupings)
 

@@ -819,6 +819,10 @@ class _Compiler:
             late = Sql("NOT ({late})").fill(late=late)
         if not self._kinds.tags:
             return own
+        if self._kinds.tags_in_rows:
+            return Sql("if(mapContains(late_tags, {label}), {late}, {own})").fill(
+                label=label, late=late, own=own
+            )
         # One set holds the late tags that change the result, instead of one set for each result.
         return Sql("""{own} != ((trace_id, span_id, {own}) IN (
             SELECT trace_id, span_id, NOT ({late}) FROM ({newest}))
@@ -832,6 +836,8 @@ class _Compiler:
     def _test_tag(self, tree: FieldComparison, key: str, label: Sql) -> tuple[Sql, Sql]:
         """Write two tests: one for a run's own tag, and one for the newest late tag."""
         stored, newest = Sql("tags[{label}]").fill(label=label), Sql("newest")
+        if self._kinds.tags_in_rows:
+            newest = Sql("late_tags[{label}]").fill(label=label)
         if tree.operator in _EQUALITY:
             wanted = _values_of(tree)
             if any(isinstance(value, Ago | Duration) for value in wanted):
@@ -841,7 +847,8 @@ class _Compiler:
             # Search both stored forms, ``3`` and ``"3"``, for either of them.
             forms = [form for text in texts for form in (text, orjson.dumps(text).decode())]
             values = self._value("Array(String)", forms)
-            return Sql("hasAny(tag_kv, {tokens})").fill(tokens=tokens), Sql("newest IN ") + values
+            own = Sql("hasAny(tag_kv, {tokens})").fill(tokens=tokens)
+            return own, newest + Sql(" IN ") + values
         if tree.operator in _CONTAINS or tree.operator == "matches":
             own = self._test_text(tree, TAG_TEXT.fill(value=stored))
             late = self._test_text(tree, TAG_TEXT.fill(value=newest))
@@ -854,7 +861,9 @@ class _Compiler:
         """Write a condition that a run has a tag of some name: ``"client" in tags``."""
         label = self._value("String", _key_of(tree))
         sql = Sql("mapContains(tags, {label})").fill(label=label)
-        if self._kinds.tags:
+        if self._kinds.tags_in_rows:
+            sql = Sql("({found} OR mapContains(late_tags, {label}))").fill(found=sql, label=label)
+        elif self._kinds.tags:
             sql = Sql("""({found} OR (trace_id, span_id) IN (SELECT trace_id, span_id
               FROM ({newest})))""").fill(found=sql, newest=late_tags(label, self._kinds))
         return _negate(tree, sql)

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 from otel_ml.counts import write_count
 from otel_ml_collector.background import BackgroundJob
 from otel_ml_collector.errors import BadInput, Missing, Unavailable
-from otel_ml_collector.owners import KEY, RESPONSE, SESSION_OWNER, TAG
+from otel_ml_collector.owners import KEY, RESPONSE, SESSION_OWNER, TAG, split_run_id
 from otel_ml_collector.store.activity import (
     HIDE_USER,
     begin_change,
@@ -421,6 +421,7 @@ class Deleter:
         try:
             with store_trouble():
                 self._mutator.run("late_tags", _FORGET_TAGS, values)
+                self._memory.updates.put_late((project, *split_run_id(run)) for run in run_ids)
         finally:
             self._lock.release()
 

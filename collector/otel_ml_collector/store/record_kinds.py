@@ -85,8 +85,8 @@ class RecordKinds:
         experiments: Runs on items of data sets.
         made_items: Items of data sets that were made from runs.
         judge_calls: Model calls of judges.
-        in_rows: Whether conditions on scores read the columns of `runs`, because these have all
-            scores; see `with_rows`.
+        in_rows, tags_in_rows: Whether conditions on scores, or on tags, read the columns of `runs`,
+            because these have all of them; see `with_rows`.
     """
 
     tags: bool
@@ -112,6 +112,7 @@ class RecordKinds:
     made_items: bool
     judge_calls: bool
     in_rows: bool = False
+    tags_in_rows: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -259,18 +260,22 @@ def find_record_kinds(reader: Reader, project: str) -> RecordKinds:
 
 
 def with_rows(reader: Reader, project: str, kinds: RecordKinds) -> RecordKinds:
-    """Let conditions on scores read the rows of runs, if all rows of the project have all scores.
+    """Let conditions on scores and tags read the rows of runs, if all rows of the project have all.
 
-    Otherwise, the conditions look for scores in their own table. This is the case while another
-    collector writes to the store, while older rows are being written again, and if scores were sent
-    for a trace key or a tag.
+    Otherwise, the conditions look for these records in their own table. This is the case while
+    another collector writes to the store, while older rows are being written again, and if scores
+    (or tags) were sent for a trace key or a tag.
 
     Your query must not read open runs. If it reads several rows of a run, it must leave out those
     whose rank is not the highest.
     """
     memory = reader.memory
     is_complete = memory.is_alone and memory.updates.has_every_value(project)
-    return replace(kinds, in_rows=is_complete and not kinds.keyed_scores)
+    return replace(
+        kinds,
+        in_rows=is_complete and not kinds.keyed_scores,
+        tags_in_rows=is_complete and not kinds.keyed_tags,
+    )
 
 
 def of_tag_names(

@@ -28,7 +28,8 @@ from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 
 # Key of a run: project, start, trace ID and span ID.
 RunKey = tuple[str, int, bytes, bytes]
-# Project, trace ID and span ID of a run, as a score names it. Several runs can have the same.
+# Project, trace ID and span ID of a run, as a score or a late tag names it. Several runs can have
+# the same.
 RunName = tuple[str, str, str]
 # Stored runs, with their rows without the columns of `FOLDED` if these are to be kept in memory.
 StoredRows = tuple[pa.Table | None, Sequence[Run]]
@@ -38,10 +39,10 @@ _RECENT_ROWS: Final = 30_000
 _RECENT_BYTES: Final = 48 * 1024 * 1024
 # Rows that are read or written at once.
 ROWS_AT_ONCE: Final = 1_000
-# Runs with new scores that are looked at together.
-_SCORED_AT_ONCE: Final = 20_000
-# Maximum number of runs with scores in each half of the memory, about 250 bytes each.
-_WITH_SCORES: Final = 30_000
+# Runs with new late values that are looked at together.
+_LATE_AT_ONCE: Final = 20_000
+# Maximum number of runs with late values in each half of the memory, about 250 bytes each.
+_WITH_LATE: Final = 30_000
 # How far the clocks of senders may be ahead of that of the collector.
 _AHEAD_NS: Final = MINUTE_NS
 # Longest time between two inserts of a writer under load, in seconds.
@@ -55,7 +56,9 @@ _OWN_COLUMNS: Final = tuple(
     column for column in RUNS.columns if column.name not in {folded.name for folded in FOLDED}
 )
 # The columns of `FOLDED` that do not follow from other runs.
-_OF_SCORES: Final = frozenset({"final_scores", "final_passed", "final_failed", "final_labels"})
+_LATE_COLUMNS: Final = frozenset(
+    {"final_scores", "final_passed", "final_failed", "final_labels", "late_tags"}
+)
 _OWN_SCHEMA: Final = pa.schema([(column.name, column.arrow) for column in _OWN_COLUMNS])
 _KEY_COLUMNS: Final = ("project", "start_ns", "trace_id", "span_id")
 _OWN_ROWS: Final = Sql("""
@@ -86,7 +89,7 @@ def key_of_row(run: Run | ResolvedRun) -> RunKey:
 
 
 def name_of_row(run: Run | ResolvedRun) -> RunName:
-    """Return the project and the IDs of a run, as its scores name it."""
+    """Return the project and the IDs of a run, as its late-arriving records name it."""
     return run.project, run.trace_id.hex(), run.span_id.hex()
 
 
@@ -109,7 +112,7 @@ def fold_rows(rows: pa.Table, resolved: Mapping[int, ResolvedRun]) -> pa.Table:
     Returns:
         The rows with these columns. The rank of a row with a resolution has its time.
     """
-    runs, places = [*resolved.values()], [*resolved]
+    runs, places = _leave_older_tags(rows, resolved), [*resolved]
     picked = [0] * rows.num_rows
     for at, place in enumerate(places, 1):
         picked[place] = at
@@ -118,7 +121,7 @@ def fold_rows(rows: pa.Table, resolved: Mapping[int, ResolvedRun]) -> pa.Table:
     for column in FOLDED:
         if column.read is None:
             continue
-        if not runs or not (is_resolved or column.name in _OF_SCORES):
+        if not runs or not (is_resolved or column.name in _LATE_COLUMNS):
             columns[column.name] = _repeat_empty(column.arrow, rows.num_rows)
             continue
         empty = _empty_of(column.arrow)
@@ -150,6 +153,27 @@ def _empty_of(kind: pa.DataType) -> object:
     if pa.types.is_map(kind):
         return []
     return {pa.string(): "", pa.bool_(): False, pa.list_(pa.string()): []}.get(kind)
+
+
+def _leave_older_tags(rows: pa.Table, resolved: Mapping[int, ResolvedRun]) -> list[ResolvedRun]:
+    """Leave out late tags that are older than the end of a run whose span has a tag of that name.
+
+    The rule is that of `record_kinds.own_tags`.
+    """
+    runs = dict(resolved)
+    tagged = [place for place, run in resolved.items() if run.late.tags]
+    if tagged:
+        spans = rows.select(["tags", "start_ns", "latency_ns"]).take(pa.array(tagged, pa.int64()))
+        for place, span in zip(tagged, spans.to_pylist(), strict=True):
+            run, own = runs[place], {name for name, _ in span["tags"]}
+            end_ns = span["start_ns"] + span["latency_ns"]
+            newest = {
+                name: tag
+                for name, tag in run.late.tags.items()
+                if name not in own or tag[1] >= end_ns
+            }
+            runs[place] = replace(run, late=replace(run.late, tags=newest))
+    return [*runs.values()]
 
 
 @cache
@@ -262,7 +286,7 @@ class RecentRows:
             self._resolved[key] = run
 
     def find_named(self, name: RunName) -> ResolvedRun | None:
-        """Find the run of a score, with its newest resolution.
+        """Find the run of a late-arriving record, with its newest resolution.
 
         Returns:
             None if the run is not in memory, or if several runs have these IDs.
@@ -274,7 +298,7 @@ class RecentRows:
         return self._resolved.get(key, plain)
 
     def has_named(self, name: RunName) -> bool:
-        """Return whether any run that a score names is in memory."""
+        """Return whether any run that a late-arriving record names is in memory."""
         return _name_bytes(name) in self._named
 
     def __contains__(self, key: RunKey) -> bool:
@@ -342,20 +366,20 @@ class RowUpdates:
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._pending: dict[RunKey, ResolvedRun] = {}
-        # Runs with new scores, and when to look at them: 0 for at once.
-        self._scored: dict[RunName, float] = {}
-        # Number of runs with scores that may not be in their rows yet, by project.
+        # Runs with new scores or late tags, and when to look at them: 0 for at once.
+        self._late: dict[RunName, float] = {}
+        # Number of runs with late values that may not be in their rows yet, by project.
         self._unwritten: Counter[str] = Counter()
-        # Whether the rows of all runs that were stored earlier have their scores.
+        # Whether the rows of all runs that were stored earlier have their late values.
         self._is_caught_up = False
         self._recent = RecentRows()
         self._generation = -1
         self._inserted_s = 0.0
         self._stamp_ns = 0
-        # The runs that got scores, in two halves: those since `_half_ns`, and those before. All
-        # runs that started after `_floor_ns` and have scores are among them.
-        self._with_scores: set[RunName] = set()
-        self._scored_before: set[RunName] = set()
+        # The runs that got late values, in two halves: those since `_half_ns`, and those before.
+        # All runs that started after `_floor_ns` and have late values are among them.
+        self._with_late: set[RunName] = set()
+        self._late_before: set[RunName] = set()
         self._half_ns = self._floor_ns = 0
         self._has_begun = False
 
@@ -366,7 +390,7 @@ class RowUpdates:
             return True
         now_s = time.monotonic()
         with self._guard:
-            return any(due_s <= now_s for due_s in self._scored.values())
+            return any(due_s <= now_s for due_s in self._late.values())
 
     @property
     def is_busy(self) -> bool:
@@ -384,7 +408,7 @@ class RowUpdates:
                 self._recent.resolve(run)
 
     def put_late(self, runs: Iterable[RunName], due_s: float = 0.0) -> None:
-        """Add runs with new or deleted scores, after the change is stored.
+        """Add runs with new or deleted scores or late tags, after the change is stored.
 
         Args:
             runs: The runs. They need not be stored yet.
@@ -392,9 +416,9 @@ class RowUpdates:
         """
         with self._guard:
             for run in runs:
-                if run not in self._scored:
+                if run not in self._late:
                     self._unwritten[run[0]] += 1
-                self._scored[run] = min(due_s, self._scored.get(run, due_s))
+                self._late[run] = min(due_s, self._late.get(run, due_s))
 
     def take_late(
         self,
@@ -402,7 +426,7 @@ class RowUpdates:
         now_ns: int,
         wanted: Collection[RunName] | None = None,
     ) -> tuple[dict[RunName, float], int]:
-        """Take runs with new scores, at most 20,000, except those of some projects.
+        """Take runs with new late values, at most 20,000, except those of some projects.
 
         With `wanted`, only these runs are taken.
 
@@ -415,47 +439,47 @@ class RowUpdates:
         with self._guard:
             due = (
                 run
-                for run in (self._scored if wanted is None else wanted)
-                if (due_s := self._scored.get(run)) is not None
+                for run in (self._late if wanted is None else wanted)
+                if (due_s := self._late.get(run)) is not None
                 and due_s <= now_s
                 and run[0] not in projects
             )
-            taken = [*islice(due, _SCORED_AT_ONCE)]
-            return {run: self._scored.pop(run) for run in taken}, self._stamp(now_ns)
+            taken = [*islice(due, _LATE_AT_ONCE)]
+            return {run: self._late.pop(run) for run in taken}, self._stamp(now_ns)
 
     def begin(self, stored_ns: int) -> None:
         """Note when the last record before the start of this collector was stored.
 
-        If no other collector writes to the store, all scores of runs that start later pass through
-        `note_late`. So their scores are known without a query.
+        If no other collector writes to the store, all late values of runs that start later pass
+        through `note_late`. So they are known without a query.
         """
         with self._guard:
             self._floor_ns = max(self._floor_ns, stored_ns)
             self._has_begun = True
 
     def note_late(self, runs: Iterable[RunName]) -> set[RunName]:
-        """Note runs with scores that are about to be stored.
+        """Note runs with late values that are about to be stored.
 
         Returns:
-            Those that had no score before, if they are followed.
+            Those that had no late value before, if they are followed.
         """
         named = {*runs}
         with self._guard:
-            first = named - self._with_scores - self._scored_before
-            self._with_scores |= named
-            if len(self._with_scores) > _WITH_SCORES:
+            first = named - self._with_late - self._late_before
+            self._with_late |= named
+            if len(self._with_late) > _WITH_LATE:
                 self._floor_ns = max(self._floor_ns, self._half_ns)
-                self._scored_before, self._with_scores = self._with_scores, set()
+                self._late_before, self._with_late = self._with_late, set()
                 self._half_ns = time.time_ns()
         return first
 
     def is_followed(self, start_ns: int) -> bool:
-        """Return whether all scores of a run with this start passed through `note_late`."""
+        """Return whether all late values of a run with this start passed through `note_late`."""
         return self._has_begun and (not self._floor_ns or start_ns > self._floor_ns + _AHEAD_NS)
 
     def has_late(self, run: RunName) -> bool:
-        """Return whether a run that is followed has scores."""
-        return run in self._with_scores or run in self._scored_before
+        """Return whether a run that is followed has late values."""
+        return run in self._with_late or run in self._late_before
 
     def find_new(self, generation: int, runs: Iterable[tuple[RunName, int]]) -> set[RunName]:
         """Find runs that are certainly not stored, with at most one second between their starts.
@@ -486,9 +510,9 @@ class RowUpdates:
     def take_named(
         self, generation: int, now_ns: int, names: Iterable[RunName]
     ) -> tuple[TakenRuns, set[RunName]]:
-        """Take runs that scores name and whose row is in memory, to be written again.
+        """Take runs whose row is in memory and that late-arriving records name.
 
-        The scores must be stored already. A run is left out if it is not followed, because its
+        The records must be stored already. A run is left out if it is not followed, because its
         resolution may not be in memory.
 
         Returns:
@@ -521,9 +545,9 @@ class RowUpdates:
         self._is_caught_up = True
 
     def has_every_value(self, project: str) -> bool:
-        """Return whether all runs of a project have their newest scores in their rows.
+        """Return whether all runs of a project have their newest scores and tags in their rows.
 
-        Only scores that name a run count. If another collector writes to the store, its scores may
+        Only those that name a run count. If another collector writes to the store, its records may
         not be in the rows.
         """
         return self._is_caught_up and not self._unwritten[project]
@@ -610,7 +634,7 @@ class RowUpdates:
     def list_projects(self) -> set[str]:
         """List the projects with pending runs."""
         with self._guard:
-            return {key[0] for key in self._pending} | {run[0] for run in self._scored}
+            return {key[0] for key in self._pending} | {run[0] for run in self._late}
 
     def forget(self) -> None:
         """Forget all rows in memory, because an insert failed or runs are being deleted."""

@@ -509,6 +509,12 @@ FOLDED: Final[Sequence[Stored]] = (
         lambda settled: [*settled.late.labels.items()],
         "newest label of each name by a reviewer, as JSON",
     ),
+    Stored(
+        "late_tags",
+        "Map(LowCardinality(String), String)",
+        lambda settled: [(name, value) for name, (value, _) in settled.late.tags.items()],
+        "newest value as JSON of each tag that arrived later, if its span has no newer one",
+    ),
     # Computed when they are read.
     Stored("folded_ns", "UInt64 ALIAS toUInt64(rank)", comment="when the facts in it were read"),
     Stored(
@@ -528,6 +534,11 @@ FOLDED: Final[Sequence[Stored]] = (
     *(
         Stored(f"final_{name}", f"String ALIAS if({name} = '', trace_{name}, {name})")
         for name in ("session", "user")
+    ),
+    Stored(
+        "final_tags",
+        "Map(LowCardinality(String), String) ALIAS mapUpdate(tags, late_tags)",
+        comment="its tags with those that arrived later",
     ),
     *(
         Stored(f"final_{name}", _write_final(name, kind))

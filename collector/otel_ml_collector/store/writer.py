@@ -14,7 +14,7 @@ import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.errors import Rejected, Unavailable
-from otel_ml_collector.records import Arrivals, Metric, ModelVersion, ProcessSign, Records, Run
+from otel_ml_collector.records import Arrivals, ModelVersion, ProcessSign, Records, Run
 from otel_ml_collector.resolution import NO_LATE_VALUES, NOTHING, ResolvedRun, resolve_together
 from otel_ml_collector.store import tables
 from otel_ml_collector.store.connection import (
@@ -26,11 +26,12 @@ from otel_ml_collector.store.connection import (
 )
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.late_values import (
+    RecordsOfRun,
     add_late_values,
     find_late_projects,
     find_newest,
-    group_scores,
-    has_scores,
+    group_late,
+    has_late_values,
     note_labels,
 )
 from otel_ml_collector.store.mutations import Mutator
@@ -73,9 +74,9 @@ _KNOWN_VERSIONS: Final = 10_000
 _HEARD_EVERY_NS: Final = MINUTE_NS
 _KNOWN_PROCESSES: Final = 10_000
 _SWEEP_ROWS: Final = 2_000
-# Maximum number of runs whose rows are looked up for scores before the batch is acknowledged. If
-# there are more, a pass writes all of them.
-_SCORED_AT_ONCE: Final = 1_000
+# Maximum number of runs whose rows are looked up for late values before the batch is acknowledged.
+# If there are more, a pass writes all of them.
+_LATE_AT_ONCE: Final = 1_000
 # Maximum number of months in an insert, which creates a part in each partition that it touches.
 _MONTHS: Final = 50
 _SHORTEST_MONTH_NS: Final = 28 * DAY_NS
@@ -187,27 +188,27 @@ class Writer:
         return left
 
     def _insert_all(self, records: Records) -> None:
-        scores = group_scores(records.metrics)
-        labelled = note_labels(self._memory, scores)
-        first = self._memory.updates.note_late(scores) - labelled
+        late = group_late(records)
+        labelled = note_labels(self._memory, late)
+        first = self._memory.updates.note_late(late) - labelled
         try:
-            self._insert_noted(records, scores, first)
+            self._insert_noted(records, late, first)
         except BaseException:
-            self._memory.updates.put_late(scores)  # some may be stored
+            self._memory.updates.put_late(late)  # some may be stored
             raise
 
     def _insert_noted(
         self,
         records: Records,
-        scores: Mapping[RunName, Sequence[Metric]],
+        late: Mapping[RunName, RecordsOfRun],
         first: Collection[RunName],
     ) -> None:
-        """Insert records whose scores are noted.
+        """Insert records whose scores and late tags are noted.
 
         Args:
             records: The records.
-            scores: The scores among them, by run.
-            first: The runs that had no score before and get no label, if their scores are known.
+            late: The scores and late tags among them, by run.
+            first: The runs that had no such record before and get no label, if those are known.
         """
         note_record_kinds(self._memory, records)
         self._marks.mark(records)
@@ -231,8 +232,8 @@ class Writer:
         for run in resolved.runs:
             if (known := folded.get(key_of_row(run))) is None or known.rank <= run.rank:
                 folded[key_of_row(run)] = run
-        late = self._add_scores(records, folded, scores, first)
-        more, waiting = self._rewrite_late(late, scores, first)
+        lacking = self._add_late(records, folded, late, first)
+        more, waiting = self._rewrite_late(lacking, late, first)
         again: list[ResolvedRun] = []
         try:
             groups = self._insert_runs(records.runs, folded, again, more)
@@ -250,20 +251,20 @@ class Writer:
         )
         self._memory.calls.add(records.runs, records.open_runs, resolved, folded)
         self._memory.updates.put_late(waiting)
-        if self._memory.is_alone and 0 < len(waiting) <= _SCORED_AT_ONCE:
+        if self._memory.is_alone and 0 < len(waiting) <= _LATE_AT_ONCE:
             write_held_rows(self._client, self._memory, self._tombstones, scored=waiting)
 
-    def _add_scores(
+    def _add_late(
         self,
         records: Records,
         folded: dict[RunKey, ResolvedRun],
-        scores: Mapping[RunName, Sequence[Metric]],
+        late: Mapping[RunName, RecordsOfRun],
         first: Collection[RunName],
     ) -> set[RunName]:
-        """Add the scores that are stored already, in this batch or before it.
+        """Add the late values that are stored already, in this batch or before it.
 
         Returns:
-            The runs with scores in this batch whose rows may lack them.
+            The runs with late values in this batch whose rows may lack them.
         """
         updates = self._memory.updates
         projects = find_late_projects(
@@ -279,10 +280,10 @@ class Writer:
             if is_followed and not updates.has_late(name):
                 continue
             resolved = folded.get(key) or _resolve_nothing(run)
-            if name in scores:
+            if name in late:
                 named.append(resolved)
             if is_followed and name in first:
-                folded[key] = replace(resolved, late=find_newest(scores[name]))
+                folded[key] = replace(resolved, late=find_newest(late[name]))
             else:
                 asked.append(resolved)
         for scored in add_late_values(self._client, self._memory, asked):
@@ -293,7 +294,7 @@ class Writer:
         new = self._find_new(starts)
         others = [run for run in named if name_of_row(run) not in new]
         stored = find_stored(self._client, others) if others else set()
-        return scores.keys() - starts.keys() | stored
+        return late.keys() - starts.keys() | stored
 
     def _find_new(self, runs: Mapping[RunName, int]) -> set[RunName]:
         """Return those of some runs, with their starts, that are certainly not stored."""
@@ -303,32 +304,30 @@ class Writer:
 
     def _rewrite_late(
         self,
-        late: Collection[RunName],
-        scores: Mapping[RunName, Sequence[Metric]],
+        lacking: Collection[RunName],
+        late: Mapping[RunName, RecordsOfRun],
         first: Collection[RunName],
     ) -> tuple[list[pa.Table], Collection[RunName]]:
-        """Make new rows of stored runs that got scores, if their rows are in memory.
+        """Make new rows of stored runs that got late values, if their rows are in memory.
 
         Returns:
             The rows, and the runs that must be looked up in the store.
         """
-        if not late or not self._memory.is_alone:
-            return [], late
+        if not lacking or not self._memory.is_alone:
+            return [], lacking
         taken, left = self._memory.updates.take_named(
-            self._tombstones.generation, time.time_ns(), late
+            self._tombstones.generation, time.time_ns(), lacking
         )
-        left -= self._find_new(
-            {name: min(score.owner_start_ns for score in scores[name]) for name in left}
-        )
+        left -= self._find_new({name: late[name].start_ns for name in left})
         known = [run for run in taken.stamped if name_of_row(run) in first]
         others = [run for run in taken.stamped if name_of_row(run) not in first]
-        scored = [replace(run, late=find_newest(scores[name_of_row(run)])) for run in known]
+        scored = [replace(run, late=find_newest(late[name_of_row(run)])) for run in known]
         return taken.fold(scored + add_late_values(self._client, self._memory, others)), left
 
     def _is_followed(self, runs: Sequence[Run]) -> bool:
         """Return whether rows of any of their projects may have to be written again."""
         return any(
-            self._memory.calls.is_followed(project) or has_scores(self._memory, project)
+            self._memory.calls.is_followed(project) or has_late_values(self._memory, project)
             for project in {run.project for run in runs}
         )
 
@@ -345,7 +344,7 @@ class Writer:
             runs: The runs.
             folded: What other runs change about them.
             again: Receives the other runs.
-            scored: Rows of other runs that got scores.
+            scored: Rows of other runs that got late values.
 
         Returns:
             The rows without what other runs change, with their runs.

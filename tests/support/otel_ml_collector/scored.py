@@ -1,4 +1,4 @@
-"""Compares the scores in the rows of `runs` with the newest scores that the store has."""
+"""Compares scores and late tags in rows of `runs` with the newest that the store has."""
 
 from typing import Final
 
@@ -27,6 +27,20 @@ _DIFFERS: Final = Sql("""
       OR arraySort(final_failed) != newest_failed""").fill(
     newest=newest_scores(all_scores(), by=BY_JUDGE)
 )
+_WRONG_TAGS: Final = Sql("""
+    SELECT lower(hex(run.trace_id)) AS trace, lower(hex(run.span_id)) AS span, run.late_tags,
+      mapSort(mapApply((name, tag) -> (name, tag.1), mapFilter(
+        (name, tag) -> NOT mapContains(run.tags, name) OR tag.2 >= run.start_ns + run.latency_ns,
+        newest))) AS wanted
+    FROM (SELECT * FROM runs FINAL WHERE project = {project:String}) AS run
+    LEFT JOIN (
+      SELECT owner, mapFromArrays(groupArray(name), groupArray(tag)) AS newest
+      FROM (
+        SELECT owner, toString(name) AS name, argMax((value, time_ns), (time_ns, record_id)) AS tag
+        FROM late_tags WHERE project = {project:String} GROUP BY owner, name)
+      GROUP BY owner
+    ) AS tagged ON owner = concat(lower(hex(run.trace_id)), '-', lower(hex(run.span_id)))
+    WHERE mapSort(run.late_tags) != wanted""")
 _EVERY_PROJECT: Final = Sql("SELECT DISTINCT toString(project) AS project FROM runs")
 _SCORED: Final = Sql("""
     SELECT countIf(notEmpty(final_scores) OR notEmpty(final_passed)) AS scored FROM runs FINAL""")
@@ -36,6 +50,12 @@ def find_wrong_scores(store: Store, *projects: str) -> list[Row]:
     """Return the runs, of these or all projects, whose row has other scores than the store."""
     names = projects or [row["project"] for row in store.reader.rows(_EVERY_PROJECT, {})]
     return [row for name in names for row in store.reader.rows(_DIFFERS, {"project": name})]
+
+
+def find_wrong_tags(store: Store, *projects: str) -> list[Row]:
+    """Return the runs, of these or all projects, whose row has other late tags than the store."""
+    names = projects or [row["project"] for row in store.reader.rows(_EVERY_PROJECT, {})]
+    return [row for name in names for row in store.reader.rows(_WRONG_TAGS, {"project": name})]
 
 
 def count_scored(store: Store) -> int:

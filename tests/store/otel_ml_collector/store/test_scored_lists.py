@@ -1,9 +1,10 @@
-"""Tests of lists that read scores and labels from rows, compared with the tables of records."""
+"""Tests of lists that read scores, labels and tags from rows, compared with other tables."""
 
 import copy
 import random
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import count as numbers
 from typing import Final
 
@@ -15,7 +16,7 @@ from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.runs.answers import RunSummary
 from otel_ml_collector.runs.find import RunsQuery, find_run, find_runs
 from otel_ml_collector.span import Value
-from otel_ml_collector.stats import StatsQuery, find_stats
+from otel_ml_collector.stats import StatsQuery, find_at_once, find_stats
 from otel_ml_collector.store.calls import CallResolver
 from otel_ml_collector.store.connection import Memory
 from otel_ml_collector.store.deletion import Deleter
@@ -31,6 +32,7 @@ from tests.store.otel_ml_collector.query.test_judges import say
 from tests.store.otel_ml_collector.store.test_scored_rows import take
 from tests.support.examples import examples
 from tests.support.otel_ml_collector.folded import finish
+from tests.support.otel_ml_collector.scored import find_wrong_tags
 from tests.support.otel_ml_collector.spans import (
     DAY_NS,
     id_of,
@@ -119,6 +121,48 @@ def compare_labels(store: Store, project: str) -> int:
     return matched
 
 
+TAG_FILTERS: Final = (
+    'tags["{n}"] == "a"',
+    'tags["{n}"] != "a"',
+    'tags["{n}"] in ("b", 3, True)',
+    'tags["{n}"] not in ("b", "bigshot")',
+    '"a" in tags["{n}"]',
+    'tags["{n}"] > 2',
+    '"{n}" in tags',
+    '"{n}" not in tags',
+    'not tags["{n}"] == "a" and latency_ms > 0',
+)
+
+
+def tags_in_rows(store: Store, project: str) -> bool:
+    """Return whether lists of a project read tags from the rows of runs."""
+    kinds = find_record_kinds(store.reader, project)
+    return with_rows(store.reader, project, kinds).tags_in_rows
+
+
+def compare_tags(store: Store, project: str) -> int:
+    """Compare filters and groups by the late tags of a project. Return how many runs matched."""
+    rest, matched = of_table(store.reader), 0
+    rows = store.reader.rows(
+        Sql("""SELECT toString(name) AS name, any(JSONExtractString(value)) AS one
+          FROM late_tags WHERE project = {p:String} GROUP BY name ORDER BY name LIMIT 5"""),
+        {"p": project},
+    )
+    for name, value in ((row["name"], row["one"]) for row in rows):
+        for where in (*TAG_FILTERS, f'tags["{{n}}"] == "{value}"'):
+            text = where.format(n=name)
+            listed = list_runs(store.reader, project, text)
+            assert listed == list_runs(rest, project, text), text
+            matched += len(listed)
+        for where in ("", f'tags["{name}"] != "a"'):
+            window = Window(0, time.time_ns() + DAY_NS)
+            query = StatsQuery(project, where, f'tags["{name}"]', window, None, 10)
+            assert find_stats(store.reader, query) == find_stats(rest, query), query
+            total, by = replace(query, group=""), [query.group]
+            assert find_at_once(store.reader, total, by) == find_at_once(rest, total, by), query
+    return matched
+
+
 def compare(store: Store, project: str) -> int:
     """Compare all filters and orders by the judges of a project. Return how many runs matched."""
     rest = of_table(store.reader)
@@ -168,6 +212,8 @@ def test_every_list(service: Service) -> None:
     assert len(compared) >= 3
     assert sum(compare(store, project) for project in compared) > 50
     assert sum(compare_labels(store, project) for project in compared) > 50
+    tagged = [row["project"] for row in rows if tags_in_rows(store, row["project"])]
+    assert sum(compare_tags(store, project) for project in tagged) > 50
 
 
 def test_labels(service: Service) -> None:
@@ -207,6 +253,45 @@ def test_labels(service: Service) -> None:
     finish(store, watch)
     assert in_rows(store, project)
     compare_labels(store, project)
+
+
+def test_tags(service: Service) -> None:
+    """A list has the newest value of each tag, whether it is on the span or arrived later."""
+    store, project = service.store, f"tags {next(NUMBERS)}"
+    watch = CallResolver(store.connections)
+    own: Sequence[dict[str, Value]] = ({"otel_ml.tag.client": "a"}, {"otel_ml.tag.client": "b"}, {})
+    runs = [make_call("answer", tags, trace_id=trace_id(next(NUMBERS))) for tags in own]
+    [first, second, third] = map(id_of, runs)
+    take(store, watch, project, *runs)
+    length_ns = runs[0].end_ns - runs[0].start_ns
+    changes: Sequence[tuple[int, int, Value, list[str]]] = (
+        (0, -2, "b", [second]),  # older than the end of the run
+        (1, -1, "c", [second]),
+        (1, 0, "a", []),
+        (2, -1, "b", [third]),
+        (0, 1, "b", [first, third]),
+        (2, 0, 3, [first]),
+    )
+    where = 'tags["client"] == "b"'
+    for number, (of, after_ns, value, expected) in enumerate(changes, 60):
+        at_ns = runs[of].start_ns + length_ns + after_ns
+        told: dict[str, Value] = {"otel_ml.tag.client": value}
+        ids = {"span_id": span_id(number), "start_ns": at_ns, "end_ns": at_ns}
+        take(store, watch, project, make_record("update", runs[of], told, **ids))
+        assert sorted(list_runs(store.reader, project, where)) == sorted(expected)
+        finish(store, watch)
+        assert tags_in_rows(store, project)
+        assert sorted(list_runs(store.reader, project, where)) == sorted(expected)
+        compare_tags(store, project)
+        assert find_wrong_tags(store, project) == []
+    deleter = Deleter(store.connections, Tombstones(store.connections))
+    deleter.forget_tags(project, [first], [span_id(64).hex()])
+    assert list_runs(store.reader, project, where) == []
+    finish(store, watch)
+    assert tags_in_rows(store, project)
+    assert list_runs(store.reader, project, where) == []
+    compare_tags(store, project)
+    assert find_wrong_tags(store, project) == []
 
 
 def test_score_counts_at_once(service: Service) -> None:

@@ -23,7 +23,11 @@ from tests.bench.dataset_full import FullDataset
 from tests.store.otel_ml_collector.query.test_judges import say
 from tests.support.examples import examples
 from tests.support.otel_ml_collector.folded import find_differing, finish
-from tests.support.otel_ml_collector.scored import count_scored, find_wrong_scores
+from tests.support.otel_ml_collector.scored import (
+    count_scored,
+    find_wrong_scores,
+    find_wrong_tags,
+)
 from tests.support.otel_ml_collector.spans import (
     DAY_NS,
     NOW_NS,
@@ -88,6 +92,7 @@ def test_every_row(service: Service) -> None:
     finish(store, watch)
     assert count_scored(store) > 50
     assert find_wrong_scores(store) == []
+    assert find_wrong_tags(store) == []
     assert find_differing(store) == []
 
 
