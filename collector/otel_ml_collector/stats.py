@@ -37,6 +37,7 @@ from otel_ml_collector.price import round_cost
 from otel_ml_collector.store.counted import (
     NAMED,
     CountedRuns,
+    name_in_row,
     named,
 )
 from otel_ml_collector.store.reader import Reader, Row
@@ -232,6 +233,8 @@ def make_grouping(reader: Reader, project: str, group: str, kinds: RecordKinds) 
     if group == "version":
         return _by_version(all_version_numbers(reader, project, "model"))
     if kinds.named and group in NAMED:  # else their trace's name
+        if kinds.names_in_rows:
+            return Grouping(name_in_row(group))
         return Grouping(named(identifier(group, _GROUP_COLUMNS)), is_resolved=True)
     if group in _GROUP_COLUMNS:
         column = identifier(group, _GROUP_COLUMNS)

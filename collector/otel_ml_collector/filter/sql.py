@@ -44,6 +44,7 @@ from otel_ml_collector.store.counted import (
     NAMED,
     Bounds,
     CountedRuns,
+    name_in_row,
     named_where,
 )
 from otel_ml_collector.store.digests import WORDS_CHARS, digest, is_whole, words_digest
@@ -719,6 +720,8 @@ class _Compiler:
 
     def _named(self, tree: FieldComparison, column: Sql) -> Sql:
         """Write a condition on the session or user of a run, or on that of its trace."""
+        if self._kinds.names_in_rows:
+            return self._test_text(tree, name_in_row(tree.field.name))
         affirmed = _affirm(tree)
         own = Sql("{column} != '' AND {test}").fill(
             column=column, test=self._test_text(affirmed, column)

@@ -239,6 +239,14 @@ def named(name: Sql) -> Sql:
     return Sql("if({n} != '', {n}, shared_{n})").fill(n=name)
 
 
+def name_in_row(name: str) -> Sql:
+    """Return the SQL for the session or user of a run, from the columns of its row in `runs`.
+
+    Use it only if `record_kinds.with_rows` says that the rows have the names of their traces.
+    """
+    return Sql("if({n} = '', trace_{n}, {n})").fill(n=identifier(name, NAMED))
+
+
 def unit_of(*, is_joined: bool) -> Sql:
     """Return the SQL for the cluster of a run, for statistics in which runs are not independent.
 

@@ -85,8 +85,8 @@ class RecordKinds:
         experiments: Runs on items of data sets.
         made_items: Items of data sets that were made from runs.
         judge_calls: Model calls of judges.
-        in_rows, tags_in_rows: Whether conditions on scores, or on tags, read the columns of `runs`,
-            because these have all of them; see `with_rows`.
+        in_rows, tags_in_rows, names_in_rows: Whether conditions on scores, on tags, or on sessions
+            and users read the columns of `runs`, because these have all of them; see `with_rows`.
     """
 
     tags: bool
@@ -113,6 +113,7 @@ class RecordKinds:
     judge_calls: bool
     in_rows: bool = False
     tags_in_rows: bool = False
+    names_in_rows: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -260,7 +261,7 @@ def find_record_kinds(reader: Reader, project: str) -> RecordKinds:
 
 
 def with_rows(reader: Reader, project: str, kinds: RecordKinds) -> RecordKinds:
-    """Let conditions on scores and tags read the rows of runs, if all rows of the project have all.
+    """Let conditions on scores, tags and inherited names read the rows of runs, if these have all.
 
     Otherwise, the conditions look for these records in their own table. This is the case while
     another collector writes to the store, while older rows are being written again, and if scores
@@ -275,6 +276,7 @@ def with_rows(reader: Reader, project: str, kinds: RecordKinds) -> RecordKinds:
         kinds,
         in_rows=is_complete and not kinds.keyed_scores,
         tags_in_rows=is_complete and not kinds.keyed_tags,
+        names_in_rows=memory.is_alone and memory.updates.has_every_name(project),
     )
 
 

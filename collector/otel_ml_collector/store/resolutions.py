@@ -300,9 +300,11 @@ def write_held_rows(
             client.insert_portions(RUNS.name, iter(portions), settings=dict(SINGLE_THREAD))
     except BaseException:
         updates.put(taken)
+        updates.finish(taken)
         updates.put_late(named)
         updates.finish_late(named)
         raise
+    updates.finish(taken)
     if not memory.is_alone:
         # Another collector may store these runs at this moment, without these scores.
         again = [run for run in missing if not named[run]]

@@ -335,6 +335,7 @@ class TakenRuns:
 
     Attributes:
         runs: The runs as they were pending. If they cannot be stored, give them back with `put`.
+            In any case, call `finish` then.
         stamped: The same runs, each with the rank of its new row.
         rows: Rows of `runs` without the columns of `FOLDED`, with the keys of the runs.
     """
@@ -370,6 +371,8 @@ class RowUpdates:
         self._late: dict[RunName, float] = {}
         # Number of runs with late values that may not be in their rows yet, by project.
         self._unwritten: Counter[str] = Counter()
+        # Number of runs that were taken from `_pending` and may not be stored yet, by project.
+        self._taken: Counter[str] = Counter()
         # Whether the rows of all runs that were stored earlier have their late values.
         self._is_caught_up = False
         self._recent = RecentRows()
@@ -552,6 +555,17 @@ class RowUpdates:
         """
         return self._is_caught_up and not self._unwritten[project]
 
+    def has_every_name(self, project: str) -> bool:
+        """Return whether all runs of a project have the session and user of their trace in rows."""
+        with self._guard:
+            is_pending = any(key[0] == project for key in self._pending)
+            return self._is_caught_up and not is_pending and not self._taken[project]
+
+    def finish(self, runs: Iterable[ResolvedRun]) -> None:
+        """Note that taken runs are stored, or that `put` got them again."""
+        with self._guard:
+            self._taken.subtract(run.project for run in runs)
+
     def add(
         self,
         groups: Sequence[StoredRows],
@@ -625,6 +639,7 @@ class RowUpdates:
     ) -> tuple[list[ResolvedRun], list[ResolvedRun]]:
         rank = self._stamp(now_ns)
         runs = [self._pending.pop(key) for key in keys]
+        self._taken.update(key[0] for key in keys)
         return runs, [replace(run, rank=max(rank, run.rank)) for run in runs]
 
     def _stamp(self, now_ns: int) -> int:

@@ -240,9 +240,11 @@ class Writer:
             self._client.confirm()
         except BaseException as error:
             self._memory.updates.put(again)
+            self._memory.updates.finish(again)
             if isinstance(error, Unavailable):
                 self._doubt()
             raise
+        self._memory.updates.finish(again)
         # First the rows: a pass that finds these runs by their trace writes their rows again.
         self._memory.updates.add(
             [(rows if self._is_followed(runs) else None, runs) for rows, runs in groups],

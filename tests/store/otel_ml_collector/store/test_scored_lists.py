@@ -23,7 +23,7 @@ from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.record_kinds import find_record_kinds, with_rows
 from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.store.tombstones import Tombstones
+from otel_ml_collector.store.tombstones import RUN, Tombstones
 from otel_ml_collector.windows import Window
 from tests.bench.dataset import Plan
 from tests.bench.dataset_full import FullDataset
@@ -163,6 +163,45 @@ def compare_tags(store: Store, project: str) -> int:
     return matched
 
 
+NAME_FILTERS: Final = (
+    '{n} == "{v}"',
+    '{n} != "{v}"',
+    '{n} in ("{v}", "")',
+    '{n} == ""',
+    '"e" in {n}',
+    'matches({n}, "[0-9]")',
+    'not {n} == "{v}" and latency_ms > 0',
+)
+
+
+def names_in_rows(store: Store, project: str) -> bool:
+    """Return whether lists of a project read sessions and users from the rows of runs."""
+    kinds = find_record_kinds(store.reader, project)
+    return kinds.named and with_rows(store.reader, project, kinds).names_in_rows
+
+
+def compare_names(store: Store, project: str) -> int:
+    """Compare filters and groups by sessions and users. Return how many runs matched."""
+    rest, matched = of_table(store.reader), 0
+    window = Window(0, time.time_ns() + DAY_NS)
+    for name, column in (("session", Sql("session")), ("user", Sql("user"))):
+        rows = store.reader.rows(
+            Sql("SELECT max({n}) AS one FROM settled WHERE project = {p:String}").fill(n=column),
+            {"p": project},
+        )
+        for where in NAME_FILTERS:
+            text = where.format(n=name, v=rows[0]["one"])
+            query = RunsQuery(project, where=text, limit=1_000, start_ns=1)
+            now_ns = time.time_ns()
+            listed = [run.run_id for run in find_runs(store.reader, query, now_ns).runs]
+            others = [run.run_id for run in find_runs(rest, query, now_ns).runs]
+            assert listed == others, text
+            matched += len(listed)
+        stats = StatsQuery(project, "", name, window, None, 10)
+        assert find_stats(store.reader, stats) == find_stats(rest, stats), name
+    return matched
+
+
 def compare(store: Store, project: str) -> int:
     """Compare all filters and orders by the judges of a project. Return how many runs matched."""
     rest = of_table(store.reader)
@@ -214,6 +253,8 @@ def test_every_list(service: Service) -> None:
     assert sum(compare_labels(store, project) for project in compared) > 50
     tagged = [row["project"] for row in rows if tags_in_rows(store, row["project"])]
     assert sum(compare_tags(store, project) for project in tagged) > 50
+    named = [row["project"] for row in rows if names_in_rows(store, row["project"])]
+    assert sum(compare_names(store, project) for project in named[:10]) > 50
 
 
 def test_labels(service: Service) -> None:
@@ -284,6 +325,13 @@ def test_tags(service: Service) -> None:
         assert sorted(list_runs(store.reader, project, where)) == sorted(expected)
         compare_tags(store, project)
         assert find_wrong_tags(store, project) == []
+    rows = store.reader.rows(
+        Sql(
+            "SELECT final_tags AS tags FROM runs FINAL WHERE project = {p:String} ORDER BY trace_id"
+        ),
+        {"p": project},
+    )
+    assert [row["tags"] for row in rows] == [{"client": text} for text in ('"b"', '"a"', "3")]
     deleter = Deleter(store.connections, Tombstones(store.connections))
     deleter.forget_tags(project, [first], [span_id(64).hex()])
     assert list_runs(store.reader, project, where) == []
@@ -292,6 +340,30 @@ def test_tags(service: Service) -> None:
     assert list_runs(store.reader, project, where) == []
     compare_tags(store, project)
     assert find_wrong_tags(store, project) == []
+
+
+def test_sessions(service: Service) -> None:
+    """A list by session has the runs of its traces, also if the session arrives later or leaves."""
+    store, project = service.store, f"sessions {next(NUMBERS)}"
+    watch = CallResolver(store.connections)
+    named: dict[str, Value] = {"session.id": "s1"}
+    root = make_call("root", named, trace_id=trace_id(next(NUMBERS)))
+    ids = {"trace_id": root.trace_id, "parent_span_id": root.span_id}
+    inner = make_call("inner", {}, span_id=span_id(51), **ids)
+    own = make_call("own", {"session.id": "s2"}, span_id=span_id(52), **ids)
+    where = 'session == "s1"'
+    for span, expected in ((inner, []), (own, []), (root, [inner, root])):
+        take(store, watch, project, span)
+        finish(store, watch)
+        assert sorted(list_runs(store.reader, project, where)) == sorted(map(id_of, expected))
+    assert names_in_rows(store, project)
+    assert compare_names(store, project) > 0
+    Deleter(store.connections, Tombstones(store.connections)).delete(project, RUN, id_of(root))
+    assert list_runs(store.reader, project, where) == []
+    finish(store, watch)
+    assert names_in_rows(store, project)
+    assert list_runs(store.reader, project, where) == []
+    assert compare_names(store, project) > 0
 
 
 def test_score_counts_at_once(service: Service) -> None:
