@@ -341,7 +341,7 @@ class Connections:
             if self._is_closed:
                 raise Unavailable("The store is closed")
             if self._folder is not None:
-                return clickhouse_connect.get_client(settings=dict(_QUERY), **self._arguments)
+                return clickhouse_connect.get_client(**self._arguments)
             timeout_s = float(self._arguments["send_receive_timeout"])
             quorum = {"insert_quorum_timeout": int(timeout_s * _QUORUM_SHARE * 1_000)}
             try:
@@ -378,7 +378,9 @@ class Connections:
             if "?" in str(path):  # the engine would read options there, and store data elsewhere
                 raise _invalid(url)
             self._hold(path)
-            return {"interface": "chdb", "path": str(path / "store"), "chdb_options": _ENGINE}
+            # As options of the engine, the settings need no statements for each client.
+            options = _ENGINE | _QUERY
+            return {"interface": "chdb", "path": str(path / "store"), "chdb_options": options}
         if parts.scheme in {"clickhouse", "clickhouses"} and parts.hostname:
             return {
                 "host": parts.hostname,
