@@ -48,7 +48,7 @@ _ANSWERS: Final[dict[type[CollectorError], tuple[int, str]]] = {
 _NOT_FOUND: Final = 404
 _HTTP: Final = {
     _NOT_FOUND: ("not_found", "Unknown address"),
-    405: ("wrong_method", "Invalid method {method}: the Allow header lists the valid ones"),
+    405: ("wrong_method", "Invalid method {method}: expected {allowed}"),
     413: ("too_large", ""),
 }
 
@@ -83,11 +83,13 @@ def add_error_handlers(app: FastAPI, show: Callable[[Request, int, Problem], Res
         if not isinstance(error, HTTPException):
             return _answer_error(error)
         code, code_text = _HTTP.get(error.status_code, ("bad_request", ""))
-        message = code_text.format(method=request.method) or str(error.detail)
+        headers = dict(error.headers or {})
+        allowed = headers.get("Allow", "another one")
+        message = code_text.format(method=request.method, allowed=allowed) or str(error.detail)
         problem = Problem(code=code, message=message, field=None)
         if error.status_code == _NOT_FOUND and _is_for_people(request):
             return show(request, error.status_code, problem)
-        return _answer(error.status_code, problem, dict(error.headers or {}))
+        return _answer(error.status_code, problem, headers)
 
     for kind in (CollectorError, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, answer)

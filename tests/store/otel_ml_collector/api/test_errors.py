@@ -26,7 +26,7 @@ def error(code: str, message: str, field: str | None = None) -> dict[str, Any]:
             "PATCH",
             "/api/v1/projects",
             405,
-            error("wrong_method", "Invalid method PATCH: the Allow header lists the valid ones"),
+            error("wrong_method", "Invalid method PATCH: expected GET"),
         ),
         (
             "GET",
