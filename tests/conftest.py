@@ -193,7 +193,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     chosen_ids = {item.nodeid for item in chosen}
     config.hook.pytest_deselected(items=[i for i in items if i.nodeid not in chosen_ids])
     worker: Mapping[str, Any] = getattr(config, "workerinput", {})
-    items[:] = order_modules(chosen, worker[LONGEST]) if worker else chosen
+    waiting = {item.path for item in chosen if "recorded_demo" in getattr(item, "fixturenames", ())}
+    items[:] = order_modules(chosen, worker[LONGEST], waiting) if worker else chosen
 
 
 def _is_nightly(item: pytest.Item) -> bool:

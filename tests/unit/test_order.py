@@ -41,6 +41,19 @@ def test_sorts_alternate() -> None:
     assert [set(tiers[start : start + 2]) for start in range(0, 8, 2)] == [{"store", "process"}] * 4
 
 
+def test_only_one_waits_at_the_beginning() -> None:
+    """Of the modules that wait for one preparation, the longest begins, and the others later."""
+    longest = [f"tests/process/test_{number}.py" for number in range(30)]
+    tests = [test for module in longest for test in place(module, 1)]
+    waiting = [ROOT / longest[number] for number in (2, 3, 25)]
+    ordered = [test.path for test in order_modules(tests, longest, waiting)]
+    assert ordered[0] == waiting[0]
+    assert [path for path in ordered if path not in waiting[:2]] == [
+        ROOT / module for module in longest if ROOT / module not in waiting[:2]
+    ]
+    assert 19 <= ordered.index(waiting[1]) <= 21
+
+
 def test_modules_are_whole() -> None:
     """Each test occurs once, and the tests of a module stay together and in order."""
     draw = Random(7)  # noqa: S311 - not for secrets
