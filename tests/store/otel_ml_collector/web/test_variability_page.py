@@ -52,5 +52,8 @@ def test_nothing_repeated(service: Service, project: str) -> None:
     """If no input was repeated, the page reports that, with the number of runs left out."""
     ask_often(service.store, project, [({"q": 1}, "x"), ({"q": 2}, None)])
     part = ask(service.app, f"/projects/{project}/model-variability?model=answer").text
-    assert "no version got the same input twice" in part
-    assert "The comparison leaves out 1 run without outputs (version 1)." in part
+    found = ask(service.app, f"/api/v1/projects/{project}/models/answer/variability").json
+    assert (found["comparison"], found["groups"]) == (None, [])
+    assert [one["left_out"] for one in found["versions"]] == [{"without outputs": 1}]
+    assert 'id="alike"' in part
+    assert 'id="variability"' not in part
