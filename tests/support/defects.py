@@ -177,9 +177,9 @@ DEFECTS: Final = (
     ),
     Defect(
         name="A p-value of a rare error is half of the true one",
-        file="otel_ml/statistics/slices.py",
-        old="return min(2 * tail, 1.0)",
-        new="return min(tail, 1.0)",
+        file="otel_ml/statistics/intervals.py",
+        old="return min(2 * tail / every, 1.0)",
+        new="return min(tail / every, 1.0)",
         packages=("otel_ml/statistics/test_slices.py",),
         others=("otel_ml_collector/monitor/test_slices.py",),
     ),
