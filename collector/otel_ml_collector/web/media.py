@@ -136,8 +136,12 @@ def _thumbnail(address: str, size: Any, note: str) -> ShownPicture | None:
 
 
 def _size_of_array(shape: Any) -> list[int] | None:
-    """Return width and height of an array of image shape."""
-    if not isinstance(shape, list) or len(shape) != 3:  # noqa: PLR2004 - with channels
+    """Return width and height of an array of image shape, or of a batch with one such array."""
+    if not isinstance(shape, list):
+        return None
+    while len(shape) > 3 and shape[0] == 1:  # noqa: PLR2004 - with channels
+        shape = shape[1:]
+    if len(shape) != 3:  # noqa: PLR2004
         return None
     return [shape[1], shape[0]] if shape[2] in _CHANNELS.values() else [shape[2], shape[1]]
 

@@ -44,14 +44,16 @@ def test_thumbnails_of_a_payload() -> None:
     assert (text.count('"thumbnail"'), text.count('"brightness"')) == (3, 20)
 
 
-@pytest.mark.parametrize("shape", [(40, 60, 3), (3, 40, 60)], ids=["last", "first"])
+@pytest.mark.parametrize(
+    "shape", [(40, 60, 3), (3, 40, 60), (1, 3, 40, 60)], ids=["last", "first", "batch"]
+)
 def test_array_of_image_shape(shape: tuple[int, ...]) -> None:
     """An array that looks like an image has evenly spaced pixels of it."""
     array = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     described = describe(array)
     assert isinstance(described, dict)
     sample = described["sample"]
-    pixels = array if shape[2] == 3 else array.transpose(1, 2, 0)
+    pixels = array if shape[2] == 3 else array.reshape(3, 40, 60).transpose(1, 2, 0)
     assert (sample["mode"], sample["size"]) == ("RGB", [30, 20])
     assert base64.b64decode(sample["pixels"]) == pixels[::2, ::2].tobytes()
     scaled = describe(array / 255.0)

@@ -203,6 +203,10 @@ def test_image_among_values() -> None:
     assert isinstance(shown, ShownPicture)
     assert (shown.width, shown.height, shown.is_thumbnail) == (96, 72, True)
     assert make_payload(shown.address).form == "Image"
+    batch = {"type": "torch.Tensor", "dtype": "float32", "shape": [1, 3, 72, 96], "sample": pixels}
+    shown = make_payload(batch).shown
+    assert isinstance(shown, ShownPicture)
+    assert (shown.width, shown.height, shown.note) == (96, 72, "float32")
     wrong: list[dict[str, object]] = [
         {**described, "thumbnail": picture(b"<svg onload=alert(1)>")},
         {**described, "thumbnail": "javascript:alert(1)"},
