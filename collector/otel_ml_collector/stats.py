@@ -247,8 +247,10 @@ def make_grouping(reader: Reader, project: str, group: str, kinds: RecordKinds) 
     return _by_tag(match[1] or match[2], kinds)
 
 
-def _find_kinds(reader: Reader, project: str) -> RecordKinds:
-    return with_rows(reader, project, find_record_kinds(reader, project))
+def _find_kinds(reader: Reader, project: str, groups: Sequence[str]) -> RecordKinds:
+    """Find which kinds of records a project has, for runs that are grouped by these fields."""
+    tags = [match[1] or match[2] for group in groups if (match := _TAG.fullmatch(group))]
+    return with_rows(reader, project, find_record_kinds(reader, project), judges=(), tags=tags)
 
 
 def _by_version(numbers: Numbers) -> Grouping:
@@ -351,7 +353,7 @@ def find_at_once(reader: Reader, query: StatsQuery, groups: Sequence[str]) -> li
     Raises:
         BadInput: The filter or a group is invalid, or there would be too many buckets.
     """
-    kinds = _find_kinds(reader, query.project)
+    kinds = _find_kinds(reader, query.project, groups)
     groupings = [make_grouping(reader, query.project, group, kinds) for group in groups]
     question = _ask(reader, query, groupings, is_by_bucket=False)
     chosen = choose_groups(reader, question, query.groups)
@@ -527,7 +529,7 @@ def make_question(reader: Reader, query: StatsQuery) -> StatsQuestion:
     """
     groupings = []
     if query.group:
-        kinds = _find_kinds(reader, query.project)
+        kinds = _find_kinds(reader, query.project, [query.group])
         groupings = [query.by or make_grouping(reader, query.project, query.group, kinds)]
     return _ask(reader, query, groupings)
 

@@ -400,8 +400,11 @@ def compile_own(
     if parts:
         whole = parts[0] if len(parts) == 1 else Both(parts)
         kinds = kinds or find_record_kinds(reader, project)
-        kinds = with_rows(reader, project, kinds) if reads_rows else kinds
-        kinds = of_tag_names(reader, project, kinds, tag_names_of(whole))
+        tags = tag_names_of(whole)
+        if reads_rows:
+            judges = _judge_names_of(whole)
+            kinds = with_rows(reader, project, kinds, judges=judges, tags=tags)
+        kinds = of_tag_names(reader, project, kinds, tags)
         conditions.append(_compile(whole, kinds, reader.zone))
         check_patterns(reader, project, tree, is_bounded=is_bounded)
     counted = find_counted(
@@ -470,6 +473,15 @@ def tag_names_of(tree: Tree | None) -> set[str]:
         if _kind(comparison) is Kind.TAG:
             names.add(comparison.field.key or str(comparison.value))
     return names
+
+
+def _judge_names_of(tree: Tree) -> set[str]:
+    """Return the judges, reviewers and labels that a filter uses."""
+    return {
+        str(comparison.field.path[0] if comparison.field.path else comparison.value)
+        for comparison in comparisons_of(tree)
+        if comparison.field.name in _SCORE_COLUMNS or comparison.field.name == "label"
+    }
 
 
 def check_patterns(reader: Reader, project: str, tree: Tree | None, *, is_bounded: bool) -> None:

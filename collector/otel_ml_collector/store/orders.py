@@ -65,7 +65,7 @@ def make_ordering(
     order = resolve_worth(reader, project, order)
     way, _, judge = order.partition(":")
     kinds = find_record_kinds(reader, project)
-    if reads_rows and not is_of_tops and with_rows(reader, project, kinds).in_rows:
+    if reads_rows and not is_of_tops and with_rows(reader, project, kinds, judges=[judge]).in_rows:
         value = _ROW_SCORE if way != LOWEST else Sql("-") + _ROW_SCORE
         return Ordering(order, value, parameters={"order_judge": judge})
     newest = newest_scores(scores(_JUDGE, kinds, "score"), by=BY_RUN, columns=("score",))

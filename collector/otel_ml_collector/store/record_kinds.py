@@ -4,10 +4,11 @@ A late-arriving record, such as a score or a tag, was sent separately from the s
 owner is a run ID, or a trace key or tag that several runs may have.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from otel_ml.attributes import JUDGE_KIND
 from otel_ml.records import LateTag
@@ -43,6 +44,7 @@ _TEXTS: Final = 128
 # names of a project do not fit, `_MANY_TAGS` is noted instead.
 _KNOWN_SIGNS: Final = 500
 _MANY_TAGS: Final = "tags of many names"
+_MANY_KEYED: Final = "records of many names by key"
 # Owners that are trace keys or tags, not model versions.
 _IS_KEYED: Final = Sql("(startsWith(owner, '{key}') OR startsWith(owner, '{tag}'))").fill(
     key=Sql(KEY), tag=Sql(TAG)
@@ -246,6 +248,16 @@ _SIGNS: Final[Mapping[str, _Sign]] = {
         lambda run: run.kind == JUDGE_KIND,
     ),
 }
+# Names of scores and of tags that were sent for a trace key, a tag or a model version.
+_KEYED_NAMES: Final = {
+    "score": Sql("""SELECT DISTINCT toString(name) AS name FROM metrics
+      WHERE project = {project:String} AND name IN {names:Array(String)} AND {under}
+        AND {score}""").fill(under=_UNDER, score=_IS_SCORE),
+    "tag": Sql("""SELECT DISTINCT toString(name) AS name FROM late_tags
+      WHERE project = {project:String} AND name IN {names:Array(String)} AND {under}""").fill(
+        under=_UNDER
+    ),
+}
 EVERYTHING: Final = RecordKinds(**dict.fromkeys(_SIGNS, True))
 NOTHING: Final = RecordKinds(**dict.fromkeys(_SIGNS, False))
 
@@ -260,24 +272,67 @@ def find_record_kinds(reader: Reader, project: str) -> RecordKinds:
     return RecordKinds(**{name: name in stored_kinds for name in _SIGNS})
 
 
-def with_rows(reader: Reader, project: str, kinds: RecordKinds) -> RecordKinds:
+def with_rows(
+    reader: Reader,
+    project: str,
+    kinds: RecordKinds,
+    *,
+    judges: Collection[str] | None = None,
+    tags: Collection[str] | None = None,
+) -> RecordKinds:
     """Let conditions on scores, tags and inherited names read the rows of runs, if these have all.
 
     Otherwise, the conditions look for these records in their own table. This is the case while
     another collector writes to the store, while older rows are being written again, and if scores
-    (or tags) were sent for a trace key or a tag.
+    (or tags) of one of these names were sent for a trace key or a tag.
 
     Your query must not read open runs. If it reads several rows of a run, it must leave out those
     whose rank is not the highest.
+
+    Args:
+        reader: The store.
+        project: The project.
+        kinds: Which kinds of records the project has.
+        judges: The judges, reviewers and labels in your query; None if it may use any.
+        tags: The names of tags in your query; None if it may use any.
     """
     memory = reader.memory
     is_complete = memory.is_alone and memory.updates.has_every_value(project)
     return replace(
         kinds,
-        in_rows=is_complete and not kinds.keyed_scores,
-        tags_in_rows=is_complete and not kinds.keyed_tags,
+        in_rows=is_complete
+        and not (kinds.keyed_scores and _has_keyed(reader, project, "score", judges)),
+        tags_in_rows=is_complete
+        and not (kinds.keyed_tags and _has_keyed(reader, project, "tag", tags)),
         names_in_rows=memory.is_alone and memory.updates.has_every_name(project),
     )
+
+
+def _has_keyed(
+    reader: Reader, project: str, kind: Literal["score", "tag"], names: Collection[str] | None
+) -> bool:
+    """Return whether a score or tag of one of these names was sent for a trace key or a tag.
+
+    The answer is cached for each name. Use it only if no other collector writes to the store.
+    """
+    if not names:
+        return names is None
+    memory = reader.memory
+    known, _ = memory.recall(project)
+    if not known.isdisjoint({_MANY_KEYED, *(_keyed_sign(kind, name) for name in names)}):
+        return True
+    absent = [f"no {_keyed_sign(kind, name)}" for name in names]
+    if known.issuperset(absent):
+        return False
+    rows = reader.rows(_KEYED_NAMES[kind], {"project": project, "names": sorted(names)})
+    if len(memory.recall(EVERY_PROJECT)[0]) < _KNOWN_SIGNS:
+        memory.note(project, [_keyed_sign(kind, row["name"]) for row in rows] or absent)
+    return bool(rows)
+
+
+def _keyed_sign(kind: str, name: str) -> str:
+    """Return the text in memory that means: such records of this name were sent for a key."""
+    return f"keyed {kind} {name}"
 
 
 def of_tag_names(
@@ -323,9 +378,27 @@ def _note_tag_names(memory: Memory, tags: Sequence[LateTag]) -> None:
     """Remember the names of late-arriving tags before they are stored, up to a limit."""
     for project in {tag.project for tag in tags}:
         signs = {tag_sign(tag.tag.name) for tag in tags if tag.project == project}
-        signs -= memory.recall(project)[0]
-        is_room = len(memory.recall(EVERY_PROJECT)[0]) + len(signs) <= _KNOWN_SIGNS
-        memory.note(project, signs if is_room else [_MANY_TAGS])
+        _note_signs(memory, project, signs, _MANY_TAGS)
+
+
+def _note_keyed_names(memory: Memory, records: Records) -> None:
+    """Remember the names of scores and tags that do not name a run, before they are stored."""
+    signs: defaultdict[str, set[str]] = defaultdict(set)
+    for metric in records.metrics:
+        if not is_point(metric) and not is_run(metric.owner):
+            signs[metric.project].add(_keyed_sign("score", metric.name))
+    for tag in records.tags:
+        if not is_run(tag.owner):
+            signs[tag.project].add(_keyed_sign("tag", tag.tag.name))
+    for project, of_project in signs.items():
+        _note_signs(memory, project, of_project, _MANY_KEYED)
+
+
+def _note_signs(memory: Memory, project: str, signs: set[str], many: str) -> None:
+    """Remember signs of a project; only `many` if there is no room for them."""
+    news = signs - memory.recall(project)[0]
+    is_room = len(memory.recall(EVERY_PROJECT)[0]) + len(news) <= _KNOWN_SIGNS
+    memory.note(project, news if is_room else [many])
 
 
 def find_counted(
@@ -392,6 +465,7 @@ def note_record_kinds(memory: Memory, records: Records) -> None:
         memory.note(project, ["experiments"])
     if memory.is_alone:
         _note_tag_names(memory, records.tags)
+        _note_keyed_names(memory, records)
 
 
 # Owners that are runs of a trace: "-" and "." are neighbours in ASCII.

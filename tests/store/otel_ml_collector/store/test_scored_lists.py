@@ -35,6 +35,7 @@ from tests.support.otel_ml_collector.folded import finish
 from tests.support.otel_ml_collector.scored import find_wrong_tags
 from tests.support.otel_ml_collector.spans import (
     DAY_NS,
+    SECOND_NS,
     id_of,
     make_call,
     make_record,
@@ -340,6 +341,50 @@ def test_tags(service: Service) -> None:
     assert list_runs(store.reader, project, where) == []
     compare_tags(store, project)
     assert find_wrong_tags(store, project) == []
+
+
+def test_names_of_keyed_records(service: Service) -> None:
+    """Only filters by a name that was also sent for a trace key join tables."""
+    store, project = service.store, f"keyed {next(NUMBERS)}"
+    watch = CallResolver(store.connections)
+    call = make_call(trace_id=trace_id(next(NUMBERS)))
+    key: dict[str, Value] = {"otel_ml.target.trace_key": call.trace_id.hex()}
+
+    def is_in_rows() -> tuple[bool, bool]:
+        kinds = find_record_kinds(store.reader, project)
+        found = with_rows(store.reader, project, kinds, judges=["grounded"], tags=["client"])
+        return found.in_rows, found.tags_in_rows
+
+    def tell(record: str, number: int, told: dict[str, Value]) -> None:
+        at = {"span_id": span_id(number), "start_ns": call.end_ns + number * SECOND_NS}
+        take(store, watch, project, make_record(record, call, told, **at))
+        finish(store, watch)
+        assert compare(store, project) + compare_tags(store, project) > 0
+
+    take(store, watch, project, call, say(call, "aa", 0.5))
+    judge = "otel_ml.judge.name"
+    tell("update", 90, {"otel_ml.tag.client": "a"})
+    tell("update", 91, {**key, "otel_ml.tag.other": "a"})
+    tell("evaluation", 92, {**key, judge: "polite", "otel_ml.score.value": 0.25})
+    assert is_in_rows() == (True, True)
+    assert not in_rows(store, project)
+    reader = copy.copy(store.reader)
+    reader.memory = Memory(is_alone=True)  # does not know the names yet
+    reader.memory.updates = store.connections.memory.updates
+    kinds = find_record_kinds(reader, project)
+    for _ in range(2):
+        for judge_name, tag, expected in (("grounded", "client", True), ("polite", "other", False)):
+            found = with_rows(reader, project, kinds, judges=[judge_name], tags=[tag])
+            assert (found.in_rows, found.tags_in_rows) == (expected, expected)
+    for among in (reader, store.reader):
+        assert list_runs(among, project, 'scores["polite"] == 0.25') == [id_of(call)]
+        assert list_runs(among, project, 'tags["other"] == "a"') == [id_of(call)]
+    tell("update", 93, {**key, "otel_ml.tag.client": "b"})
+    assert is_in_rows() == (True, False)
+    assert list_runs(store.reader, project, 'tags["client"] == "b"') == [id_of(call)]
+    tell("evaluation", 94, {**key, judge: "grounded", "otel_ml.score.value": 0.75})
+    assert is_in_rows() == (False, False)
+    assert list_runs(store.reader, project, 'scores["grounded"] == 0.75') == [id_of(call)]
 
 
 def test_sessions(service: Service) -> None:

@@ -148,6 +148,27 @@ def test_late_score(service: Service) -> None:
     assert find_wrong_scores(store) == []
 
 
+@pytest.mark.parametrize("is_in_memory", [True, False])
+def test_answered(service: Service, is_in_memory: bool) -> None:
+    """A score or tag that names a run is in its row before its request is answered."""
+    store, project = service.store, f"answered {next(NUMBERS)}"
+    watch = CallResolver(store.connections)
+    call = make_call(trace_id=trace_id(next(NUMBERS)), start_ns=NOW_NS)
+    take(store, watch, project, call)
+    finish(store, watch)
+    if not is_in_memory:
+        store.connections.memory.updates.forget()
+    told: dict[str, Value] = {"otel_ml.tag.reviewed": "yes"}
+    tag = make_record("update", call, told, span_id=span_id(78), start_ns=call.end_ns + 1)
+    take(store, watch, project, say(call, "aa", 0.5), tag)
+    assert scores_of(store, project) == [{"grounded": 0.5}]
+    [row] = store.reader.rows(
+        Sql("SELECT late_tags FROM runs FINAL WHERE project = {project:String}"),
+        {"project": project},
+    )
+    assert row["late_tags"] == {"reviewed": '"yes"'}
+
+
 def test_alike_ids(service: Service) -> None:
     """A score reaches all runs that it names, and none of another trace or project with this ID."""
     store, project = service.store, f"alike {next(NUMBERS)}"
