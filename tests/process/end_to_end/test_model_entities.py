@@ -162,8 +162,8 @@ def test_metrics_stand_beside_the_versions(collector: CollectorProcess, tmp_path
         for row in table.split("<tr")[2:]
     ]
     assert [["".join(cell) for cell in row] for row in shown] == [
-        ["0.94", "–", "∞"],
-        ["0.81", "2.5", "–"],
+        ["0.938", "–", "∞"],
+        ["0.812", "2.5", "–"],
     ]
 
 

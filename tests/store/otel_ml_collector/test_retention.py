@@ -14,6 +14,7 @@ from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.project_settings.storage import StorageQuery, find_storage
 from otel_ml_collector.span import Span, Value
 from otel_ml_collector.store.retention import Days, Retention, Wish
+from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.writer import Writer
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.deleting import BEGAN_NS, Project, make_told
@@ -150,8 +151,10 @@ def test_wrong_days(service: Service, days: Any) -> None:
 def test_storage(aged: Aged) -> None:
     """Storage reports bytes by project, kind and model, and how much fewer days would free."""
     aged.arrive(40, *make_told("mark", "session", "user", "model"))
-    reader = aged.project.service.store.reader
-    answer = find_storage(reader, OPEN, aged.retention(Days()), StorageQuery(30), aged.now_ns)
+    store = aged.project.service.store
+    # The tag that arrived later wrote the row of its run again; a merge leaves one.
+    store.connections.open().command(Sql("OPTIMIZE TABLE runs FINAL"))
+    answer = find_storage(store.reader, OPEN, aged.retention(Days()), StorageQuery(30), aged.now_ns)
     (told,) = [one for one in answer.projects if one.project == aged.project.name]
     rows = {kind: share.rows for kind, share in told.kinds.items()}
     assert [rows[kind] for kind in ("runs", "payloads", "logs", "artifacts")] == [2, 2, 1, 1]
