@@ -80,7 +80,7 @@ def _whole_numbers(value: JsonValue) -> JsonValue:
 
 
 def write_number(value: float | str | None, digits: int = 4) -> str:
-    """Write a metric with at most four significant digits; whole numbers are complete."""
+    """Write a metric with at most four significant digits, but whole numbers in full."""
     if not isinstance(value, float):
         return wording.number(value)
     if not value.is_integer():

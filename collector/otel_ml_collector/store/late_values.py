@@ -26,21 +26,21 @@ from otel_ml_collector.store.sql import Sql, StoreClient
 from otel_ml_collector.store.tables import IS_SCORE, WORD, is_score
 from otel_ml_collector.times import DAY_NS, SECOND_NS
 
-# Record kinds in `Memory`: the project has scores of runs; it had none at the last check.
+# What `Memory` knows of a project: it has scores, labels or late tags of runs, or it had none when
+# that was last checked.
 _HAS_SCORES: Final = "scores"
 _UNSCORED: Final = "unscored"
-# The same for late tags.
+_HAS_LABELS: Final = "labels"
+_UNLABELLED: Final = "unlabelled"
 _HAS_TAGS: Final = "tags"
 _UNTAGGED: Final = "untagged"
 # Runs whose late values are read at once.
 _RUNS_AT_ONCE: Final = 2_000
-_HAS_LABELS: Final = "labels"
-_UNLABELLED: Final = "unlabelled"
 _IS_LABEL: Final = Sql("source = 'human' AND owner < '{first}'").fill(first=Sql(FIRST))
 _LABELLED_PROJECTS: Final = Sql(
     "SELECT DISTINCT toString(project) AS project FROM metrics WHERE {wanted} AND {is_label}"
 ).fill(wanted=IN_PROJECTS, is_label=_IS_LABEL)
-# The newest label of each name for some runs of several projects; see `record_kinds.words`.
+# Reads the newest label of each name, for runs of several projects; see `record_kinds.words`.
 _LABELS_OF_RUNS: Final = Sql("""
     SELECT project, owner, name, argMax(last_word.1, (last_word.2, record_id)) AS newest
     FROM (
@@ -54,7 +54,7 @@ _LABELS_OF_RUNS: Final = Sql("""
 _SCORED_PROJECTS: Final = Sql(
     "SELECT DISTINCT toString(project) AS project FROM {scores} WHERE {wanted}"
 ).fill(scores=SCORES, wanted=IN_PROJECTS)
-# The newest score of each judge for some runs of several projects.
+# Reads the newest score of each judge, for runs of several projects.
 _OF_JUDGES: Final = Sql("""
     SELECT project, lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id,
       judge, result.1 AS number, result.2 AS has_passed, result.3 AS has_failed
@@ -69,7 +69,8 @@ _OF_JUDGES: Final = Sql("""
 _TAGGED_PROJECTS: Final = Sql(
     "SELECT DISTINCT toString(project) AS project FROM late_tags WHERE {wanted}"
 ).fill(wanted=IN_PROJECTS)
-# The newest late tag of each name for some runs of several projects; see `record_kinds.late_tags`.
+# Reads the newest late tag of each name, for runs of several projects; see
+# `record_kinds.late_tags`.
 _TAGS_OF_RUNS: Final = Sql("""
     SELECT toString(project) AS project, owner, toString(name) AS name,
       argMax(value, (time_ns, record_id)) AS newest, max(time_ns) AS newest_ns
@@ -162,7 +163,7 @@ class RecordsOfRun:
 
     @property
     def start_ns(self) -> int:
-        """The start of the run, if all records know it; otherwise 0."""
+        """When the run started, in nanoseconds since 1970; 0 if a record does not say it."""
         return 0 if self.tags else min(score.owner_start_ns for score in self.scores)
 
 
@@ -276,8 +277,8 @@ def _read_labels(
     if owners := _list_owners(runs, labelled):
         values = {"projects": sorted(labelled), "owners": owners}
         for row in read_rows(client, _LABELS_OF_RUNS, values):
-            trace_id, span_id = split_run_id(row["owner"])
-            labels[row["project"], trace_id, span_id][row["name"]] = row["newest"]
+            run = row["project"], *split_run_id(row["owner"])
+            labels[run][row["name"]] = row["newest"]
     return labels
 
 

@@ -112,7 +112,7 @@ STEPS: Final[Sequence[Sequence[Sql]]] = (
     (Sql("ALTER TABLE store_meta DELETE WHERE startsWith(name, 'settled ')"),),
     # 36: labels of reviewers in rows of `runs`, in the same way.
     (Sql("ALTER TABLE store_meta DELETE WHERE startsWith(name, 'settled ')"),),
-    # 37: late tags in rows of `runs`, in the same way.
+    # 37: the rows of `runs` get late tags, in the same way.
     (Sql("ALTER TABLE store_meta DELETE WHERE startsWith(name, 'settled ')"),),
     # Add new steps here. A step for declared tables, columns or indexes is empty.
 )

@@ -280,7 +280,7 @@ def with_rows(
     judges: Collection[str] | None = None,
     tags: Collection[str] | None = None,
 ) -> RecordKinds:
-    """Let conditions on scores, tags and inherited names read the rows of runs, if these have all.
+    """Use the rows of runs for scores, tags, sessions and users, if the rows have all of them.
 
     Otherwise, the conditions look for these records in their own table. This is the case while
     another collector writes to the store, while older rows are being written again, and if scores

@@ -23,7 +23,7 @@ from otel_ml.records import Run
 from otel_ml_collector.resolution import NO_LATE_VALUES, NOTHING, ResolvedRun
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql, split_long_values
-from otel_ml_collector.store.tables import CALL_VALUES, FOLDED, RUNS, rank_of_row
+from otel_ml_collector.store.tables import CALL_VALUES, FOLDED, LATE, RUNS, rank_of_row
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 
 # Key of a run: project, start, trace ID and span ID.
@@ -55,10 +55,7 @@ _INSERT_SPAN_NS: Final = 1_000 * DAY_NS
 _OWN_COLUMNS: Final = tuple(
     column for column in RUNS.columns if column.name not in {folded.name for folded in FOLDED}
 )
-# The columns of `FOLDED` that do not follow from other runs.
-_LATE_COLUMNS: Final = frozenset(
-    {"final_scores", "final_passed", "final_failed", "final_labels", "late_tags"}
-)
+_LATE_COLUMNS: Final = frozenset(column.name for column in LATE)
 _OWN_SCHEMA: Final = pa.schema([(column.name, column.arrow) for column in _OWN_COLUMNS])
 _KEY_COLUMNS: Final = ("project", "start_ns", "trace_id", "span_id")
 _OWN_ROWS: Final = Sql("""
@@ -371,8 +368,8 @@ class RowUpdates:
         self._late: dict[RunName, float] = {}
         # Number of runs with late values that may not be in their rows yet, by project.
         self._unwritten: Counter[str] = Counter()
-        # Number of runs that were taken from `_pending` and may not be stored yet, by project.
-        self._taken: Counter[str] = Counter()
+        # Number of runs that are pending, or were taken and may not be stored yet, by project.
+        self._unfinished: Counter[str] = Counter()
         # Whether the rows of all runs that were stored earlier have their late values.
         self._is_caught_up = False
         self._recent = RecentRows()
@@ -406,6 +403,7 @@ class RowUpdates:
             for run in resolved:
                 key = key_of_row(run)
                 known = self._pending.get(key)
+                self._unfinished[run.project] += known is None
                 if known is None or known.rank <= run.rank:
                     self._pending[key] = run
                 self._recent.resolve(run)
@@ -556,15 +554,13 @@ class RowUpdates:
         return self._is_caught_up and not self._unwritten[project]
 
     def has_every_name(self, project: str) -> bool:
-        """Return whether all runs of a project have the session and user of their trace in rows."""
-        with self._guard:
-            is_pending = any(key[0] == project for key in self._pending)
-            return self._is_caught_up and not is_pending and not self._taken[project]
+        """Return whether each row of a project has the session and user of its trace."""
+        return self._is_caught_up and not self._unfinished[project]
 
     def finish(self, runs: Iterable[ResolvedRun]) -> None:
         """Note that taken runs are stored, or that `put` got them again."""
         with self._guard:
-            self._taken.subtract(run.project for run in runs)
+            self._unfinished.subtract(run.project for run in runs)
 
     def add(
         self,
@@ -639,7 +635,6 @@ class RowUpdates:
     ) -> tuple[list[ResolvedRun], list[ResolvedRun]]:
         rank = self._stamp(now_ns)
         runs = [self._pending.pop(key) for key in keys]
-        self._taken.update(key[0] for key in keys)
         return runs, [replace(run, rank=max(rank, run.rank)) for run in runs]
 
     def _stamp(self, now_ns: int) -> int:

@@ -417,6 +417,39 @@ def _write_final(name: str, kind: str) -> str:
     return f"String ALIAS if({name} = '', call_{name}, {name})"
 
 
+# What records that arrive later say about a run that they name.
+LATE: Final[Sequence[Stored]] = (
+    Stored(
+        "final_scores",
+        "Map(String, Float64)",
+        lambda settled: [*settled.late.scores.items()],
+        "newest score of each judge and reviewer that names the run; not those of keys and tags",
+    ),
+    Stored(
+        "final_passed",
+        "Map(String, Bool)",
+        lambda settled: [*settled.late.passed.items()],
+        "the same for pass and fail",
+    ),
+    Stored(
+        "final_failed",
+        "Array(String)",
+        attrgetter("late.failed"),
+        "the judges whose newest score is an error",
+    ),
+    Stored(
+        "final_labels",
+        "Map(String, String)",
+        lambda settled: [*settled.late.labels.items()],
+        "newest label of each name by a reviewer, as JSON",
+    ),
+    Stored(
+        "late_tags",
+        "Map(LowCardinality(String), String)",
+        lambda settled: [(name, value) for name, (value, _) in settled.late.tags.items()],
+        "newest value as JSON of each tag that arrived later, if its span has no newer one",
+    ),
+)
 # What other runs of its trace change about a run, as columns of its row in `runs`. Of a run that
 # depends on no other, they are empty, so they take little space.
 FOLDED: Final[Sequence[Stored]] = (
@@ -485,36 +518,7 @@ FOLDED: Final[Sequence[Stored]] = (
         attrgetter("resolution.owners"),
         "the keys and tags with late records that name it",
     ),
-    Stored(
-        "final_scores",
-        "Map(String, Float64)",
-        lambda settled: [*settled.late.scores.items()],
-        "newest score of each judge and reviewer that names the run; not those of keys and tags",
-    ),
-    Stored(
-        "final_passed",
-        "Map(String, Bool)",
-        lambda settled: [*settled.late.passed.items()],
-        "the same for pass and fail",
-    ),
-    Stored(
-        "final_failed",
-        "Array(String)",
-        attrgetter("late.failed"),
-        "the judges whose newest score is an error",
-    ),
-    Stored(
-        "final_labels",
-        "Map(String, String)",
-        lambda settled: [*settled.late.labels.items()],
-        "newest label of each name by a reviewer, as JSON",
-    ),
-    Stored(
-        "late_tags",
-        "Map(LowCardinality(String), String)",
-        lambda settled: [(name, value) for name, (value, _) in settled.late.tags.items()],
-        "newest value as JSON of each tag that arrived later, if its span has no newer one",
-    ),
+    *LATE,
     # Computed when they are read.
     Stored("folded_ns", "UInt64 ALIAS toUInt64(rank)", comment="when the facts in it were read"),
     Stored(

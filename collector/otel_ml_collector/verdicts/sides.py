@@ -187,7 +187,7 @@ def compare_sides(
 
 
 def _read_rollout(reader: Reader, project: str, sides: Sides | None) -> "_SideRows | None":
-    # Amounts always have enough runs in the hours of both versions.
+    # Only judges and ground truth can have too few runs in the hours of both versions.
     return None if sides is None else _read_sides(reader, project, sides, has_amounts=False)
 
 

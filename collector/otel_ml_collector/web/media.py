@@ -136,7 +136,7 @@ def _thumbnail(address: str, size: Any, note: str) -> ShownPicture | None:
 
 
 def _size_of_array(shape: Any) -> list[int] | None:
-    """Return width and height of an array of image shape, or of a batch with one such array."""
+    """Return the width and height of an image in an array, or in a batch of one image."""
     if not isinstance(shape, list):
         return None
     while len(shape) > 3 and shape[0] == 1:  # noqa: PLR2004 - with channels

@@ -90,6 +90,15 @@ def list_runs(reader: Reader, project: str, where: str = "", order: str = "newes
     return [run.run_id for run in find_runs(reader, query, time.time_ns()).runs]
 
 
+def compare_list(
+    readers: tuple[Reader, Reader], project: str, where: str = "", order: str = "newest"
+) -> list[str]:
+    """Return the runs of a list, which two readers must answer alike."""
+    first, second = (list_runs(reader, project, where, order) for reader in readers)
+    assert first == second, (where, order)
+    return first
+
+
 def list_judges(store: Store, project: str) -> list[str]:
     rows = store.reader.rows(
         Sql("SELECT DISTINCT toString(judge) AS judge FROM scores WHERE project = {p:String}"),
@@ -115,10 +124,7 @@ def compare_labels(store: Store, project: str) -> int:
     rest, matched = of_table(store.reader), 0
     for name in list_judges(store, project):
         for where in LABEL_FILTERS:
-            text = where.format(n=name)
-            listed = list_runs(store.reader, project, text)
-            assert listed == list_runs(rest, project, text), text
-            matched += len(listed)
+            matched += len(compare_list((store.reader, rest), project, where.format(n=name)))
     return matched
 
 
@@ -151,10 +157,7 @@ def compare_tags(store: Store, project: str) -> int:
     )
     for name, value in ((row["name"], row["one"]) for row in rows):
         for where in (*TAG_FILTERS, f'tags["{{n}}"] == "{value}"'):
-            text = where.format(n=name)
-            listed = list_runs(store.reader, project, text)
-            assert listed == list_runs(rest, project, text), text
-            matched += len(listed)
+            matched += len(compare_list((store.reader, rest), project, where.format(n=name)))
         for where in ("", f'tags["{name}"] != "a"'):
             window = Window(0, time.time_ns() + DAY_NS)
             query = StatsQuery(project, where, f'tags["{name}"]', window, None, 10)
@@ -211,8 +214,7 @@ def compare(store: Store, project: str) -> int:
     for judge in list_judges(store, project):
         for where, is_match in FILTERS:
             text = where.format(j=judge)
-            listed = list_runs(store.reader, project, text)
-            assert listed == list_runs(rest, project, text), text
+            listed = compare_list((store.reader, rest), project, text)
             assert listed == [run.run_id for run in runs if is_match(run, judge)], text
             matched += len(listed)
         for where in ('scores["{j}"] < 0.6', '"{j}" not in passed', 'failed["{j}"] == True'):
@@ -220,9 +222,7 @@ def compare(store: Store, project: str) -> int:
             query = StatsQuery(project, where.format(j=judge), "model", window, None, 10)
             assert find_stats(store.reader, query) == find_stats(rest, query), query.where
         for order in (f"lowest:{judge}", f"highest:{judge}"):
-            listed = list_runs(store.reader, project, order=order)
-            assert listed == list_runs(rest, project, order=order), order
-            matched += len(listed)
+            matched += len(compare_list((store.reader, rest), project, order=order))
     return matched
 
 

@@ -224,7 +224,7 @@ def test_deleted_run(service: Service) -> None:
 
 
 def test_day_of_score(service: Service) -> None:
-    """A score without a start time marks the day of its run, in memory or not."""
+    """A score without a start time marks the day of its run, even if the run is not in memory."""
     store, project = service.store, f"day {next(NUMBERS)}"
     watch = CallResolver(store.connections)
     now_ns = time.time_ns()
