@@ -28,7 +28,7 @@ _HOUR_MS: Final = 60 * _MINUTE_MS
 _DAY_MS: Final = 24 * _HOUR_MS
 _DAYS_FROM_MS: Final = 3 * _DAY_MS
 # The smallest number with four digits before the point.
-_FOUR_DIGITS: Final = 1_000
+FOUR_DIGITS: Final = 1_000
 # `rounded` writes larger and smaller numbers with an exponent.
 _LARGEST_PLAIN: Final = 1e15
 _LEAST_PLAIN: Final = 1e-6
@@ -88,7 +88,7 @@ def number(value: float | str | None) -> str:
     """
     if value is None or isinstance(value, str):
         return _NO_NUMBERS.get(value, "–")
-    return write_number(float(f"{value:.4g}") if abs(value) >= _FOUR_DIGITS else value)
+    return write_number(float(f"{value:.4g}") if abs(value) >= FOUR_DIGITS else value)
 
 
 def rounded(value: float, digits: int = 3) -> str:

@@ -83,6 +83,6 @@ def write_number(value: float | str | None, digits: int = 4) -> str:
     """Write a metric with at most four significant digits, but whole numbers in full."""
     if not isinstance(value, float):
         return wording.number(value)
-    if not value.is_integer():
+    if not value.is_integer() and abs(value) >= wording.FOUR_DIGITS:
         value = float(f"{value:.4g}")
     return counts.write_number(value, digits).replace("-", "−")

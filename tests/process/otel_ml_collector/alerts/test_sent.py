@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from otel_ml_collector.alerts.delivery import AlertDelivery
+from otel_ml_collector.alerts.topic import AlertParts
 from otel_ml_collector.store.notifications import read_deliveries
 from otel_ml_collector.times import HOUR_NS
 from tests.store.otel_ml_collector.alerts.test_evaluation import RULE, call
@@ -34,7 +34,7 @@ def test_sent(tmp_path: Path) -> None:
             rule = {**RULE, "notify": ["desk"]}
             assert call(service, "PUT", "shop/alerts/falls", rule)["status"] == 200
             assert call(service, "PUT", "shop/alerts/other", rule)["status"] == 200
-            delivery = service.app.state.services.find(AlertDelivery)
+            delivery = service.app.state.services.find(AlertParts).delivery
             falls = replace(FALLS, rule="falls", notify=("desk",))
             for change_ns in (0, HOUR_NS):
                 delivery.announce(replace(falls, changed_ns=falls.changed_ns + change_ns))

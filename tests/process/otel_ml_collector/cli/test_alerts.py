@@ -10,9 +10,9 @@ from urllib.request import Request, urlopen
 import pytest
 
 from otel_ml.reader import NotFound, Reader
-from otel_ml_collector.alerts.delivery import AlertDelivery
 from otel_ml_collector.alerts.evaluation import AlertEvaluator
 from otel_ml_collector.alerts.rule import ALERT, WantedAlert
+from otel_ml_collector.alerts.topic import AlertParts
 from otel_ml_collector.cli import main
 from otel_ml_collector.store.documents import Documents
 from otel_ml_collector.store.notifications import read_deliveries
@@ -60,7 +60,7 @@ def fire(service: Service) -> None:
         store.take("shop", *runs, now_ns=HOUR_END_NS)
     rule = WantedAlert.model_validate(RULE)
     Documents(store.connections).save(store.reader, "shop", ALERT, "errors", rule.model_dump())
-    delivery = service.app.state.services.find(AlertDelivery)
+    delivery = service.app.state.services.find(AlertParts).delivery
     now_ns = FIRED_NS + MINUTE_NS
     AlertEvaluator(store.reader, store.connections, delivery, clock=lambda: now_ns).evaluate()
     wait_until(

@@ -76,7 +76,7 @@ def test_rows_that_come_later(service: Service, project: str) -> None:
     early = below(middle, "early", 600, 940, HOST)
     service.store.take(project, root, middle, *first, early)
     page = get(service, f"/projects/{project}/runs/{id_of(root)}")
-    expected = "starts 300.0\u202fms before its parent: the clocks of shop and host differ"
+    expected = "starts 300\u202fms before its parent: the clocks of shop and host differ"
     assert expected in page
     key = f"key={middle.span_id.hex()}&level=3"
     rows = get(service, f"/projects/{project}/runs/{id_of(root)}/rows?{key}")

@@ -30,8 +30,9 @@ CALLS: Final = {"Remax": (0.02, 0.01), "Zillow": (0.06, 0.03)}
 COSTS: Final = {client: round(sum(calls), 2) for client, calls in CALLS.items()}
 WHOLE: Final = round(sum(COSTS.values()) * TRACES / 2, 6)
 TOKENS: Final = 300 * TRACES
-END_NS: Final = time.time_ns() // MINUTE_NS * MINUTE_NS
-START_NS: Final = END_NS - HOUR_NS
+# The first version runs in the last 12 minutes of an hour, the second one from the full hour.
+START_NS: Final = (time.time_ns() // HOUR_NS - 1) * HOUR_NS - 12 * MINUTE_NS
+END_NS: Final = START_NS + HOUR_NS
 
 
 def use(cost: float, tokens: int) -> dict[str, Value]:

@@ -28,7 +28,7 @@ def artifact(**told: Any) -> LinkedArtifact:
         (None, []),
         (
             {"type": "x", "dtype": "<f8", "shape": [480, 640, 3], "mean": 0.123456, "head": [1, 2]},
-            [("dtype", "<f8"), ("shape", "480 × 640 × 3"), ("mean", "0.12"), ("head", "[1, 2]")],
+            [("dtype", "<f8"), ("shape", "480 × 640 × 3"), ("mean", "0.123"), ("head", "[1, 2]")],
         ),
         ({"shape": []}, [("shape", "one value")]),
         ({"mode": "RGB", "size": [64, 48]}, [("mode", "RGB"), ("size", "64 × 48")]),
