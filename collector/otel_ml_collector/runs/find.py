@@ -93,8 +93,8 @@ from otel_ml_collector.store.runs import (
     read_spans,
 )
 from otel_ml_collector.store.sql import ALWAYS, Condition, Search, Sql, all_of
-from otel_ml_collector.store.tables import COPY, INHERITED_PAYLOAD, LIGHT
-from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, to_rfc3339
+from otel_ml_collector.store.tables import COPY, INHERITED_PAYLOAD, LIGHT, split_rank
+from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
 from otel_ml_collector.windows import Window
 
 RUN_ID_FORM: Final = "32 hex digits, a dash, 16 hex digits"
@@ -113,6 +113,9 @@ _FEWEST_PAYLOADS: Final = 100
 # resolution is read.
 _LEFT_OUT: Final = 5
 _MOST_PAYLOADS: Final = 5_000
+# A row can replace another one between the two queries of a list: the list is then read again.
+_TRIES: Final = 3
+_STORED_WITHIN_NS: Final = MINUTE_NS
 _PART_RUNS: Final = 100
 _NAMED_RUNS: Final = 25
 _PART_BYTES: Final = 16 * 1024 * 1024
@@ -331,11 +334,11 @@ def _list_rows(
     whole = query.window(now_ns)
     want = query.limit + 1
     if listing.ordering is not None:
-        return _fill(reader, listing, whole, want, query=query, asked=asked)[:want]
+        return _fill(reader, listing, whole, want, now_ns, query=query, asked=asked)[:want]
     # Read unfinished runs first. A run that ends meanwhile is then in both lists, and the finished
     # one counts.
     keys = list_open_keys(reader, listing, whole)
-    ended = _fill(reader, listing, whole, want, query=query, asked=asked)
+    ended = _fill(reader, listing, whole, want, now_ns, query=query, asked=asked)
     near = _near(keys, ended, listing, want)
     # Scores of open runs are not in their rows.
     condition = compile_query(reader, query)[0] if near else ALWAYS
@@ -606,6 +609,7 @@ def _fill(
     listing: Listing,
     whole: Window,
     want: int,
+    now_ns: int,
     *,
     query: RunsQuery,
     asked: AskedRecords | None,
@@ -624,11 +628,14 @@ def _fill(
         missing += want // _LEFT_OUT
         rest = replace(listing, counted=None)
     while len(rows) < want:
-        keys = _find_keys(reader, rest, whole, missing)
-        if keys:
-            if asked is not None:
+        for _ in range(_TRIES):
+            keys = _find_keys(reader, rest, whole, missing)
+            if keys and asked is not None:
                 asked.ask(reader, query.project, keys)
-            page = _read_matching(reader, rest, keys)
+            page, replaced = _read_matching(reader, rest, keys)
+            if not any(_may_match(row, now_ns) for row in replaced):
+                break
+        if keys:
             if asked is not None and counted is not None:
                 page = asked.leave_out(counted, page)
             rows += _keep(reader, query, page)
@@ -654,16 +661,28 @@ def _find_keys(reader: Reader, listing: Listing, whole: Window, limit: int) -> l
     return keys
 
 
-def _read_matching(reader: Reader, listing: Listing, keys: Sequence[Key]) -> list[Row]:
-    """Read runs by key, without those whose valid copy is not the one that matched."""
-    runs = read_runs(reader, listing.project, keys, listing.columns)
-    best = {run_id_of(row): row for row in winners(runs)}
+def _read_matching(
+    reader: Reader, listing: Listing, keys: Sequence[Key]
+) -> tuple[list[Row], list[Row]]:
+    """Read the rows of the runs that a list found.
+
+    Returns:
+        The rows that the list found, and the valid rows of the runs of which it found only others.
+    """
+    found = read_runs(reader, listing.project, keys, listing.columns) if keys else []
+    best = {run_id_of(row): row for row in winners(found)}
     rows: dict[str, Row] = {}
     for key in keys:
         row = best.get(key.run_id)
         if row is not None and row["rank"] == key.rank and row["start_ns"] == key.start_ns:
             rows[key.run_id] = row | {"value": key.value}
-    return list(rows.values())
+    return list(rows.values()), [row for run_id, row in best.items() if run_id not in rows]
+
+
+def _may_match(row: Row, now_ns: int) -> bool:
+    """Return whether a row may have been stored after the keys of its list were read."""
+    _, folded_ns = split_rank(row["rank"])
+    return folded_ns > now_ns - _STORED_WITHIN_NS
 
 
 def _keep(reader: Reader, query: RunsQuery, rows: Sequence[Row]) -> list[Row]:

@@ -72,7 +72,7 @@ from otel_ml_collector.store.rows import (
     read_own_rows,
 )
 from otel_ml_collector.store.sql import Sql, StoreClient
-from otel_ml_collector.store.tables import RESOLVED_RUNS, RUNS
+from otel_ml_collector.store.tables import RESOLVED_RUNS, RUNS, split_rank
 from otel_ml_collector.store.tombstones import Tombstones
 from otel_ml_collector.times import DAY_NS, MINUTE_NS
 
@@ -84,8 +84,6 @@ LACKING: Final = "lacking"
 NAMED: Final = "named"
 EXPERIMENTS: Final = "experiments"
 KEYED_RUNS: Final = "keyed_runs"
-# The part of the rank of a row that says which facts are in it.
-_FOLDED_BITS: Final = 2**64 - 1
 # Maximum number of traces that one query reads.
 _TRACES: Final = 500
 # Seconds after which another collector has stored a run that it was about to store.
@@ -349,7 +347,7 @@ def _find_scored(
                         ids = bytes.fromhex(trace[1]), bytes.fromhex(row["span_id"])
                         resolution = known.get((*key, row["start_ns"]), NOTHING)
                         run = ResolvedRun(trace[0], *ids, row["start_ns"], resolution, rank)
-                        copies[key_of_row(run)] = row["rank"] >> _FOLDED_BITS.bit_length()
+                        copies[key_of_row(run)], _ = split_rank(row["rank"])
                         runs.append(run)
     return runs, copies, missing
 
@@ -492,7 +490,7 @@ def _find_outdated(
     for trace, rows in read_ranks(client, values, span_ids).items():
         for row in rows:
             rank = ranks.get((trace, row["span_id"], row["start_ns"]), 0)
-            folded = row["rank"] & _FOLDED_BITS
+            _, folded = split_rank(row["rank"])
             is_doubtful = 1 < rank < folded < rank + slack_ns
             if folded < rank or is_doubtful or (again and (folded or rank)):
                 outdated[trace].append(make_link(row))

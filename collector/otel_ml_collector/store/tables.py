@@ -317,6 +317,11 @@ def rank_of_row(copy: int, folded_ns: int) -> bytes:
     return folded_ns.to_bytes(8, "little") + copy.to_bytes(8, "little")
 
 
+def split_rank(rank: int) -> tuple[int, int]:
+    """Return the parts of a rank: `copy` and `folded_ns` of `rank_of_row`."""
+    return divmod(rank, 2**64)
+
+
 # Makes acknowledged records durable. An insert is on disk before it is acknowledged. A merge is on
 # disk before its source parts are deleted, because the engine flushes a merged part before using
 # it. So replaced parts can be removed soon: at 300 spans/s, keeping them for 480 s instead of 8 s

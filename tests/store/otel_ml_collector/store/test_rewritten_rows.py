@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http import HTTPStatus
 from itertools import cycle
@@ -14,6 +15,7 @@ import pytest
 from otel_ml_collector.decode.protobuf import decode_traces
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
+from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.store.calls import CallResolver
 from otel_ml_collector.store.experiments import count_alike, item_parameters
 from otel_ml_collector.store.judging import find_arrived
@@ -34,6 +36,11 @@ PROJECT: Final = "project 0"
 # record.
 _AGAIN: Final = Sql("""INSERT INTO runs SELECT * REPLACE (rank + 1 AS rank) FROM runs FINAL
   WHERE project = {project:String} AND ({model:String} = '' OR model = {model:String})""")
+# As the collector does while it answers: each row contains the facts that were known now.
+_NOW: Final = Sql("""INSERT INTO runs SELECT * REPLACE
+    (rank - folded_ns + toUnixTimestamp64Nano(now64(9)) AS rank)
+  FROM runs FINAL WHERE project = {project:String}""")
+_WRITES: Final = 15
 _FILTERS: Final = (
     "",
     'tags["reviewed"] == "yes"',
@@ -183,6 +190,22 @@ def test_arrived(full: Service) -> None:
     bounds = (0, 0, time.time_ns() + MINUTE_NS)
     arrived = find_arrived(store.reader, project, ALWAYS, bounds, 3)
     assert len({run.run_id for run in arrived}) == 3
+
+
+def test_list_while_rows_are_written(full: Service) -> None:
+    """No list lacks a run because its row is written again between two queries of the list."""
+    project, store = "written meanwhile", full.store
+    store.take(project, *[make_call() for _ in range(20)])
+    query = RunsQuery(project, 'kind == "model"')
+    client = store.connections.open()
+    pages = []
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(_WRITES):
+            written = pool.submit(client.command, _NOW, {"project": project})
+            while not written.done():
+                pages.append(find_runs(store.reader, query, time.time_ns()))
+            written.result()
+    assert {len(page.runs) for page in pages} == {20}
 
 
 def test_live(full: Service) -> None:
