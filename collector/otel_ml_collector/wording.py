@@ -7,6 +7,7 @@ from typing import Final
 import orjson
 
 from otel_ml.counts import write_number
+from otel_ml.statistics.sentences import FigureText
 
 _C0: Final = 0x20
 _DELETE: Final = 0x7F
@@ -35,8 +36,6 @@ _LEAST_PLAIN: Final = 1e-6
 _NO_NUMBERS: Final[Mapping[str | None, str]] = {"Infinity": "∞", "-Infinity": "−∞"}
 # What kind of interval a figure has, unless it is one of recorded runs of two versions.
 INTERVAL: Final = "95 % interval"
-# An interval at the start of a verdict's evidence, such as `6 to 14 pts` or `± 16 pts`.
-_IS_INTERVAL: Final = re.compile("± |[\N{MINUS SIGN}\\d.,]+×? to ")
 
 
 def shorten(text: str, most: int) -> str:
@@ -112,22 +111,6 @@ def duration(value_ms: float) -> str:
     return f"{number(value_ms)}{THIN}ms"
 
 
-def split_evidence(sentence: str) -> tuple[str, str]:
-    """Split a verdict into its claim and its evidence, which is in parentheses at the end.
-
-    Returns:
-        Claim and evidence. The evidence is empty if the sentence does not end with parentheses.
-    """
-    if not sentence.endswith(")"):
-        return sentence, ""
-    depth = 0
-    for place in range(len(sentence) - 1, 0, -1):
-        depth += {")": 1, "(": -1}.get(sentence[place], 0)
-        if not depth:
-            return sentence[:place].rstrip(), sentence[place + 1 : -1]
-    return sentence, ""
-
-
 def count(value: int) -> str:
     """Write a count, thousands grouped."""
     return f"{value:,}"
@@ -151,9 +134,11 @@ def slice_name(name: str) -> str:
     return name.replace("provider_model = ", "LLM ").replace(" = ", " ")
 
 
-def name_interval(evidence: str, interval: str = INTERVAL) -> str:
-    """Write what kind of interval evidence starts with; other evidence is unchanged."""
-    return f"{interval}: {evidence}" if _IS_INTERVAL.match(evidence) else evidence
+def name_interval(text: FigureText, interval: str = INTERVAL) -> str:
+    """Write evidence, and what kind of interval it begins with, if it does."""
+    if not text.begins_with_interval:
+        return text.evidence
+    return text.write_evidence(f"{interval}: {text.interval}")
 
 
 def write_error(error_type: str, message: str) -> str:

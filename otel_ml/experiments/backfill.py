@@ -184,7 +184,9 @@ class Backfill:
             "left_out": self.left_out,
             "is_interrupted": self.is_interrupted,
             "word": None if change is None else change.word,
-            "sentence": None if change is None else write_judge_change(change, "it", self.against),
+            "sentence": None
+            if change is None
+            else str(write_judge_change(change, "it", self.against)),
             "agreement": None if change is None else change.agreement,
             "kappa": None if change is None else change.kappa,
             "before": None if change is None else change.comparison.baseline.estimate,

@@ -18,7 +18,7 @@ from otel_ml.statistics.comparison import (
 )
 from otel_ml.statistics.intervals import Estimate
 from otel_ml.statistics.paired import ItemStep
-from otel_ml.statistics.sentences import write_claim, write_sentence
+from otel_ml.statistics.sentences import write_comparison, write_sentence
 from otel_ml.statistics.verdict import ItemChange, JudgeEstimate, Verdict
 
 # Maximum number of regressions and flaky items that are listed.
@@ -205,7 +205,7 @@ class Report:
             return ""
         figures = [*self._compared.values()]
         figures += [] if self.failures is None else [self.failures]
-        claims = [write_claim(figure) for figure in figures if figure.word == self.word]
+        claims = [write_comparison(figure).claim for figure in figures if figure.word == self.word]
         text = "; ".join(dict.fromkeys(claims)) or self.word
         return f"{text[0].upper()}{text[1:]}"
 

@@ -6,7 +6,7 @@ command line, the API, pages and assistants all show these sentences.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from otel_ml.counts import write_count, write_number
@@ -49,44 +49,114 @@ _NOUNS: Final = {
     Unit.AGREEMENT: "two runs of one input agree in",
 }
 _SIZE_WORDS: Final = {Unit.LATENCY: ("longer", "shorter", "long")}
+_INTERVAL: Final = "95 % interval"
 _CHANGE_UNITS: Final = {"rate": " points", "score": "", "amount": " %"}
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A sentence as a claim and the evidence for it, which pages show smaller.
+
+    Attributes:
+        claim: The claim, with at most three numbers.
+        evidence: What the claim rests on. Empty if there is nothing more to say.
+    """
+
+    claim: str
+    evidence: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.claim} ({self.evidence})" if self.evidence else self.claim
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FigureText:
+    """The parts of the sentence about a comparison. Pages show some of them in other places.
+
+    Attributes:
+        open_word: The verdict, if it is `no difference` or `not enough data` and the sentence
+            begins with it. None if the sentence begins with `figures`.
+        note: After `open_word`, the largest difference that is still possible, or what is missing
+            for a verdict.
+        figures: The values of both sides, such as `69 % pass, 94 % before`.
+        size: How much better or worse it is, such as `26 pts worse`. Empty for amounts.
+        interval: The interval of the difference. Empty if it has no bounds.
+        details: What follows the interval: a margin, and the sample size.
+    """
+
+    open_word: Word | None = None
+    note: str = ""
+    figures: str = ""
+    size: str = ""
+    interval: str = ""
+    details: Sequence[str] = ()
+
+    @property
+    def claim(self) -> str:
+        """The claim, with at most three numbers.
+
+        Without enough data, it says why, or about how many more items or runs suffice.
+        """
+        match self.open_word:
+            case Word.NO_DIFFERENCE:
+                return f"{self.open_word} ({self.note}): {self.figures}"
+            case Word.NOT_ENOUGH_DATA:
+                return ": ".join(filter(None, [self.open_word, self.note]))
+        return ": ".join(filter(None, [self.figures, self.size]))
+
+    @property
+    def evidence(self) -> str:
+        """The interval and the sample size. Empty if nothing was compared."""
+        return self.write_evidence(self.interval)
+
+    @property
+    def begins_with_interval(self) -> bool:
+        """Whether the evidence begins with the interval."""
+        return bool(self.interval) and self.open_word is not Word.NOT_ENOUGH_DATA
+
+    def write_evidence(self, interval: str) -> str:
+        """Write the evidence with another text in place of the interval."""
+        figures = self.figures if self.open_word is Word.NOT_ENOUGH_DATA else ""
+        return "; ".join(filter(None, [figures, interval, *self.details]))
+
+    def __str__(self) -> str:
+        return str(Sentence(self.claim, self.evidence))
+
+
+def write_comparison(of: FigureComparison) -> FigureText:
+    """Describe a comparison in words."""
+    if of.has(CaveatKind.NO_INTERVAL):
+        return FigureText(figures=_write_counts(of))
+    for caveat in of.basis.caveats:
+        if not caveat.kind.is_reason:
+            return FigureText(figures=write_caveat(of, caveat))
+    if of.difference is None:
+        note = "; ".join(list_reasons(of) or _write_missing(of))
+        return FigureText(open_word=Word.NOT_ENOUGH_DATA, note=note)
+    if of.word.is_decided:
+        note = ""
+    elif of.word == Word.NO_DIFFERENCE:
+        note = write_most(of)
+    else:
+        note = "; ".join(list_reasons(of) or _write_missing(of))
+    return FigureText(
+        open_word=None if of.word.is_decided else of.word,
+        note=note,
+        figures=_write_comparisons(of),
+        size=_write_difference(of),
+        interval=write_interval(of),
+        details=[*filter(None, [_write_absolute_margin(of), write_sample(of)])],
+    )
 
 
 def write_sentence(of: FigureComparison) -> str:
     """Write a comparison: the claim, then the evidence in parentheses."""
-    if of.has(CaveatKind.NO_INTERVAL):
-        return _write_counts(of)
-    return add_evidence(write_claim(of), write_evidence(of))
+    return str(write_comparison(of))
 
 
 def name_sentence(of: FigureComparison) -> str:
     """Write a comparison with the name of its subject in front, as in `exact: 67 % pass`."""
     return f"{of.subject}: {write_sentence(of)}"
-
-
-def write_claim(of: FigureComparison) -> str:
-    """Write the claim of a comparison, with at most three numbers.
-
-    Without enough data, it says why, or about how many more items or runs suffice.
-    """
-    for caveat in of.basis.caveats:
-        if not caveat.kind.is_reason:
-            return write_caveat(of, caveat)
-    if of.difference is None or of.word == Word.NOT_ENOUGH_DATA:
-        return write_open(list_reasons(of) or _write_missing(of))
-    if of.word.is_decided:
-        return _write_decided(of)
-    return f"{of.word} ({write_most(of)}): {_write_figures(of)}"
-
-
-def write_evidence(of: FigureComparison) -> str:
-    """Write the interval and the sample size. Empty if nothing was compared."""
-    is_counted = len(of.reasons) < len(of.basis.caveats)
-    if of.difference is None or is_counted:
-        return ""
-    figures = _write_figures(of) if of.word == Word.NOT_ENOUGH_DATA else ""
-    parts = [figures, write_interval(of), _write_absolute_margin(of), write_sample(of)]
-    return "; ".join(filter(None, parts))
 
 
 def list_reasons(of: FigureComparison) -> list[str]:
@@ -190,32 +260,21 @@ def _write_little_truth(of: FigureComparison, shares: Sequence[float]) -> str:
     return f"ground truth for {before} and {now}; a comparison needs about as much for both"
 
 
-def write_open(reasons: Sequence[str]) -> str:
-    """Write the claim without enough data, with the reasons or what is missing."""
-    return ": ".join(filter(None, [Word.NOT_ENOUGH_DATA, "; ".join(reasons)]))
-
-
-def add_evidence(claim: str, evidence: str) -> str:
-    """Join a claim and its evidence. Web pages split them again, to show the evidence smaller."""
-    return f"{claim} ({evidence})" if evidence else claim
-
-
 def _name_side(of: FigureComparison, side: int) -> str:
     """Name a side in a sentence: `before`, or `with v1`."""
     name = of.sides[side].name
     return f"with {name}" if name else ("before", "now")[side]
 
 
-def _write_decided(of: FigureComparison) -> str:
-    """Write that a figure is better or worse, and by how much."""
-    change = of.difference
-    if change is None or of.kind == "amount":
-        return _write_figures(of)
+def _write_difference(of: FigureComparison) -> str:
+    """Write by how much a rate or score is better or worse. Empty for amounts, and if it is not."""
+    if of.kind == "amount" or not of.word.is_decided:
+        return ""
     size = f"{100 * of.size:.{_find_digits(of)}f}" if of.is_rate else write_number(of.size)
-    return f"{_write_figures(of)}: {size}{_write_points(of)} {of.named_word}"
+    return f"{size}{_write_points(of)} {of.named_word}"
 
 
-def _write_figures(of: FigureComparison) -> str:
+def _write_comparisons(of: FigureComparison) -> str:
     """Write the values of both sides, such as `69 % pass, 94 % before`, or `12 % longer`."""
     if of.kind == "amount":
         return _write_ratio(of)
@@ -407,8 +466,8 @@ def _write_counts(of: FigureComparison) -> str:
     return f"{has:,} of {write_count(runs, 'run')} {did}; {before}: {had:,} of {runs_before:,}"
 
 
-def write_judge_change(change: JudgeVersionChange, new: str, old: str) -> str:
-    """Write how two versions of a judge differ: the conclusion, then the numbers in parentheses.
+def write_judge_change(change: JudgeVersionChange, new: str, old: str) -> Sentence:
+    """Write how two versions of a judge differ.
 
     Args:
         change: The comparison of both versions.
@@ -418,13 +477,12 @@ def write_judge_change(change: JudgeVersionChange, new: str, old: str) -> str:
     of = change.comparison
     of = replace(of, baseline=replace(of.baseline, name=old))
     of = replace(of, candidate=replace(of.candidate, name=new))
-    claim = write_claim(of)
-    figures, _, size = claim.partition(": ")
-    if of.word.is_decided and size:
-        claim = f"{new} is {change.word}: {figures}"
+    text = write_comparison(of)
+    claim = f"{new} is {change.word}: {text.figures}" if text.size else text.claim
     if change.agreement is None:
-        return add_evidence(claim, write_evidence(of))
-    return add_evidence(f"{claim}. {_write_flips(change)}", _write_strictness(of, change.kappa))
+        interval = f"{_INTERVAL}: {text.interval}" if text.begins_with_interval else text.interval
+        return Sentence(claim, text.write_evidence(interval))
+    return Sentence(f"{claim}. {_write_flips(change)}", _write_strictness(of, change.kappa))
 
 
 def _write_flips(change: JudgeVersionChange) -> str:
@@ -446,7 +504,7 @@ def _write_strictness(of: FigureComparison, kappa: Estimate | None) -> str:
     if difference is not None and difference.value:
         parts.append(_write_pass_rate(difference.value, is_decided=of.word.is_decided))
     if interval:
-        parts.append(f"95 % interval: {interval}")
+        parts.append(f"{_INTERVAL}: {interval}")
     if difference is not None and of.basis.cluster is not None:
         parts.append(_write_clusters(difference, of.basis.cluster))
     if kappa is not None and kappa.value == kappa.value:

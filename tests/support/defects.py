@@ -218,8 +218,8 @@ DEFECTS: Final = (
     Defect(
         name="The smallest change decides a comparison",
         file="collector/otel_ml_collector/verdicts/verdicts.py",
-        old="key=lambda entry: (WORST_FIRST.index(entry[0]), -entry[2])",
-        new="key=lambda entry: (WORST_FIRST.index(entry[0]), entry[2])",
+        old="key=lambda it: (WORST_FIRST.index(it.word), -it.size)",
+        new="key=lambda it: (WORST_FIRST.index(it.word), it.size)",
         packages=("otel_ml_collector/test_verdict_lines.py", "otel_ml_collector/test_claims.py"),
         others=("otel_ml_collector/test_comparison.py",),
     ),

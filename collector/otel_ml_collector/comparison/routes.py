@@ -63,6 +63,7 @@ from otel_ml_collector.verdicts.verdicts import (
     AT_ALL_LOOKS,
     ERRORS,
     MISSING,
+    ComparedFigure,
     JudgedSides,
     find_worst,
 )
@@ -399,9 +400,9 @@ def show_verdict(
     )
     banner = make_banner(
         verdict.word,
-        verdict.sentence,
-        verdict.judges,
+        verdict.deciding,
         (f"v{against}", f"v{version}"),
+        sentence=verdict.sentence,
         interval=verdict.interval,
     )
     figure = finding = None
@@ -793,7 +794,7 @@ def _compare_pair(
             judge_lines(verdict.judges, versions),
             amount_lines(verdict.amounts),
             failure_lines(verdict.failures),
-            banner=_make_banner(verdict, (find_worst(verdict) or ("", "", 0.0))[1], before, side),
+            banner=_make_banner(verdict, find_worst(verdict), before, side),
             interval=wording.INTERVAL,
         )
     if side.version is not None:
@@ -803,7 +804,14 @@ def _compare_pair(
             judge_lines(decision.judges) if decision else (),
             amount_lines(decision.amounts) if decision else (),
             failure_lines(decision.failures) if decision else (),
-            banner=_make_banner(decision, decision.sentence, before, side, decision.interval)
+            banner=_make_banner(
+                decision,
+                decision.deciding,
+                before,
+                side,
+                sentence=decision.sentence,
+                interval=decision.interval,
+            )
             if decision
             else None,
             interval=decision.interval if decision else "",
@@ -826,16 +834,18 @@ def _compare_pair(
 
 def _make_banner(
     verdict: JudgedSides,
-    sentence: str,
+    deciding: ComparedFigure | None,
     before: ComparedSide,
     side: ComparedSide,
+    *,
+    sentence: str = "",
     interval: str = wording.INTERVAL,
 ) -> Banner | None:
     """Write the verdict on a pair. None if no judge scored both and no call failed."""
     if not verdict.judges and verdict.failures is None:
         return None
     names = before.letter, side.letter
-    return make_banner(verdict.word, sentence, verdict.judges, names, interval=interval)
+    return make_banner(verdict.word, deciding, names, sentence=sentence, interval=interval)
 
 
 def _blocks(

@@ -12,6 +12,7 @@ from otel_ml.attributes import RECORDED
 from otel_ml.records import ExperimentRow, ListedItemRun
 from otel_ml.statistics.comparison import FAILED_CALLS
 from otel_ml.statistics.scored_runs import SOURCE_CLUSTERS
+from otel_ml.statistics.sentences import FigureText
 from otel_ml_collector import wording
 from otel_ml_collector.api.parameters import Cursor, FromReader, Where
 from otel_ml_collector.api.route import DeferredRoute
@@ -156,7 +157,7 @@ def lay_out(experiment_detail: ExperimentDetail) -> tuple[list[VerdictLine], lis
     """Return the lines of the verdict table: judges, then latency, tokens and cost."""
     if experiment_detail.verdict is None:
         lines = [
-            VerdictLine(judge.judge, judge.version, "", *_alone(judge), "", "", None)
+            VerdictLine(judge.judge, judge.version, "", *_alone(judge), "", FigureText(), None)
             for judge in experiment_detail.judges
         ]
         return lines, []
@@ -195,11 +196,11 @@ def show_verdict_word(request: Request, project: str, run_id: str, reader: FromR
     """Show the verdict of an experiment with its main figure: a cell of the list, loaded later."""
     experiment = find_experiment(reader, AskedExperiment(project, run_id, time.time_ns()))
     worst = find_worst(experiment.verdict) if experiment.verdict else None
-    claim = wording.split_evidence(worst[1])[0] if worst else ""
-    if experiment.verdict:
-        claim = quote_judge(claim, experiment.verdict.judges)
-    if worst and worst[0].is_decided and claim.count(": ") > 1:
-        claim = claim.rpartition(": ")[0]  # the verdict's word next to it says the same
+    claim = ""
+    if worst:
+        # If there is a size, the verdict's word next to it says the same.
+        text = worst.text.figures if worst.text.size else worst.text.claim
+        claim = quote_judge(worst, text)
     context = {"run_id": run_id, "verdict": experiment.verdict, "claim": claim}
     return show_page(request, "experiment_verdict.html", context)
 

@@ -26,7 +26,6 @@ from otel_ml.statistics.rollout import (
     choose_runs,
     find_rollout,
 )
-from otel_ml.statistics.sentences import name_sentence
 from otel_ml.statistics.slice_changes import find_look
 from otel_ml_collector import wording
 from otel_ml_collector.answer_body import AnswerBody
@@ -195,6 +194,9 @@ class Release(AnswerBody):
     )
     began: str = Field(description="Start of its first run, RFC 3339")
     began_ns: int = Field(exclude=True)
+    deciding: ComparedFigure | None = Field(
+        exclude=True, description="The figure that decides; null if no figure is compared"
+    )
     around_rollout: list[str] = Field(
         description="Figures that are compared by the runs before and since the rollout, because "
         "fewer than 100 runs of a side have them in the hours in which both ran"
@@ -248,7 +250,8 @@ class Release(AnswerBody):
         return self.model_copy(
             update={
                 "word": own.word,
-                "sentence": f"{own.name}: {own.sentence}",
+                "sentence": own.named_sentence,
+                "deciding": own,
                 "figures": [own],
                 "for_whom": [item for item in self.for_whom if item.figure.name == figure],
             }
@@ -257,7 +260,7 @@ class Release(AnswerBody):
     @property
     def recorded(self) -> FiguresVerdict:
         """This comparison in the form that comparisons of two versions have."""
-        return judge_recorded(self.word, self.sentence, self.figures)
+        return judge_recorded(self.word, self.sentence, self.figures, self.deciding)
 
 
 class Releases(AnswerBody):
@@ -1188,9 +1191,7 @@ def _find_sides(reader: Reader, project: str, change: Change, where: str) -> Sid
 
 def _describe(change: Change, verdict: SidesVerdict, worse: Sequence[WorseSlice]) -> Release:
     """Describe a change by its figures, and the slices for which it is worse."""
-    sentence = f"{change.compared}"
-    if verdict.first is not None:
-        sentence = name_sentence(verdict.first)
+    deciding = verdict.deciding
     of_model = f"model == {quoted(change.model)}"
 
     wheres = [f"{of_model} and {condition}" for condition in change.conditions]
@@ -1210,7 +1211,7 @@ def _describe(change: Change, verdict: SidesVerdict, worse: Sequence[WorseSlice]
         worst.setdefault(item.figure.subject, item)
     figures = [
         ReleaseFigure(
-            **figure.model_dump(),
+            **dict(figure),
             since=since.get(figure.name),
             worst=worst[figure.name].part.where if figure.name in worst else "",
             of_worst=verdict.describe_figure(worst[figure.name].figure)
@@ -1224,7 +1225,8 @@ def _describe(change: Change, verdict: SidesVerdict, worse: Sequence[WorseSlice]
         model=change.model,
         dimension=change.dimension,
         word=verdict.word,
-        sentence=sentence,
+        sentence=change.compared if deciding is None else deciding.named_sentence,
+        deciding=deciding,
         compared=_write_compared(change, verdict.around_rollout),
         around_rollout=[*verdict.around_rollout],
         left_out=change.left_out,
@@ -1344,9 +1346,9 @@ def claim_release(release: Release) -> Claim:
     if not release.is_worse:
         banner = make_banner(
             release.word,
-            release.sentence,
-            release.recorded.judges,
+            release.deciding,
             (baseline, subject),
+            sentence=release.sentence,
             interval=AT_ALL_LOOKS,
         )
         evidence = join_evidence(

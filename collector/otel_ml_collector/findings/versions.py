@@ -270,7 +270,9 @@ def _describe_paired(pair: PairedVerdict) -> FiguresVerdict:
     worst = find_worst(verdict)
     return FiguresVerdict(
         word=verdict.word,
-        sentence="; ".join(verdict.reasons) or (worst[1] if worst else "no judge scored both"),
+        sentence="; ".join(verdict.reasons)
+        or (worst.named_sentence if worst else "no judge scored both"),
+        deciding=None if verdict.reasons else worst,
         reasons=verdict.reasons,
         judges=verdict.judges,
         amounts=verdict.amounts,

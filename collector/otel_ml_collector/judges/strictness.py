@@ -7,7 +7,7 @@ from pydantic import Field
 from otel_ml.statistics.comparison import Word
 from otel_ml.statistics.judge_change import JudgeVersionChange, TwiceJudged, compare_judge_versions
 from otel_ml.statistics.scored_runs import JudgeScore
-from otel_ml.statistics.sentences import list_reasons, write_judge_change
+from otel_ml.statistics.sentences import Sentence, list_reasons, write_judge_change
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.filter.writing import write_judge_field
@@ -35,6 +35,7 @@ class JudgeStrictness(AnswerBody):
         "without pass or fail, lower or higher"
     )
     sentence: str
+    text: Sentence = Field(exclude=True, description="The claim and evidence of the sentence")
     runs: int = Field(
         default=0, description="Number of compared runs: those that both versions scored"
     )
@@ -121,12 +122,14 @@ def find_strictness(
     change = None
     if any(not old.failed and not new.failed for old, new, _ in pairs):
         change = compare_judge_versions(TwiceJudged(*pair, n) for pair, n in pairs.items())
+    text = Sentence(f"No run was scored by both v{version} and v{against}")
     answer = JudgeStrictness(
         judge=judge,
         version=version,
         against=against,
         word=Word.NOT_ENOUGH_DATA,
-        sentence=f"No run was scored by both v{version} and v{against}",
+        sentence=str(text),
+        text=text,
         is_cut=len(rows) == JUDGED_RUNS,
         in_experiments=in_experiments and bool(rows),
         where=where,
@@ -139,6 +142,7 @@ def _describe_change(
 ) -> JudgeStrictness:
     """Describe how the versions differ on the runs that both scored."""
     comparison = change.comparison
+    text = write_judge_change(change, f"v{answer.version}", f"v{answer.against}")
     estimates = {
         "before": comparison.baseline.estimate,
         "after": comparison.candidate.estimate,
@@ -157,7 +161,8 @@ def _describe_change(
     return answer.model_copy(
         update={
             "word": change.word,
-            "sentence": write_judge_change(change, f"v{answer.version}", f"v{answer.against}"),
+            "sentence": str(text),
+            "text": text,
             "runs": change.runs,
             "left_out": judged - change.runs,
             "is_rate": comparison.is_rate,

@@ -258,12 +258,15 @@ def _make_news(
         if release is not None and verdict.basis == "release":
             claim = claim_release(release)
         finding = _explain_version(version, verdict, claim)
-        explanation = quote_judge(verdict.sentence, verdict.judges)
+        explanation, verdict_claim = verdict.sentence, verdict.sentence
+        if verdict.deciding is not None:
+            explanation = quote_judge(verdict.deciding, verdict.deciding.sentence)
+            verdict_claim = quote_judge(verdict.deciding, verdict.deciding.text.claim)
         facts = {
             "word": verdict.word,
             "sentence": verdict.sentence,
             "explanation": explanation,
-            "claim": claim.sentence if claim else wording.split_evidence(explanation)[0],
+            "claim": claim.sentence if claim else verdict_claim,
             "reasons": _list_reasons(verdict),
         }
         judged.append(version.model_copy(update=facts))
@@ -328,7 +331,11 @@ def _explain_version(
         where = _where_items(experiment)
     names = f"v{version.before}", name_version(version.model, version.version)
     banner = make_banner(
-        verdict.word, verdict.sentence, verdict.judges, names, interval=verdict.interval
+        verdict.word,
+        verdict.deciding,
+        names,
+        sentence=verdict.sentence,
+        interval=verdict.interval,
     )
     return ProjectFinding(
         word=verdict.word,
@@ -378,15 +385,15 @@ def _describe_experiment(
             continue
         worst = find_worst(verdict) if verdict else None
         if worst is not None and verdict is not None:
-            word, sentence, size = worst
+            word = worst.word
             baseline = wording.numbered(verdict.baseline.name, verdict.baseline.version)
             names = name_version(verdict.baseline.name, verdict.baseline.version), experiment.name
-            banner = make_banner(word, sentence, verdict.judges, names)
+            banner = make_banner(word, worst, names)
             return ProjectFinding(
                 word=word,
                 is_wrong=word in _WRONG,
                 subject=experiment.name,
-                sentence=f"{sentence}, vs {baseline}",
+                sentence=f"{worst.named_sentence}, vs {baseline}",
                 title=f'Experiment "{experiment.name}" is {word} than "{names[0]}"'
                 if word.is_decided
                 else f'Experiment "{experiment.name}": {banner.lead}',
@@ -394,7 +401,7 @@ def _describe_experiment(
                 evidence=banner.evidence,
                 by="experiment",
                 model=experiment.function,
-                size=size,
+                size=worst.size,
                 where=_where_items(experiment),
                 runs=experiment.done,
                 time=experiment.start_time,

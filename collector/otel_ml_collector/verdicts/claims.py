@@ -7,7 +7,7 @@ The API, pages, alerts, the command line and assistants all show these sentences
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -17,9 +17,6 @@ from otel_ml.statistics.intervals import Estimate
 from otel_ml_collector import wording
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.verdicts.verdicts import (
-    AMOUNT_FIGURES,
-    ERRORS,
-    MISSING,
     ComparedFigure,
     Interval,
 )
@@ -31,8 +28,6 @@ MEASURES: Final[tuple[Measure, ...]] = (
 )
 # Changes by this factor or more are written as a factor.
 _FACTOR: Final = 3.0
-# Figures that do not compare outputs. Equal figures do not mean equal answers.
-_WITHOUT_OUTPUTS: Final = (ERRORS, MISSING, *AMOUNT_FIGURES)
 _SECOND_MS: Final = 1_000
 _MINUTE_MS: Final = 60_000
 _WHOLE_PERCENT: Final = 10
@@ -465,96 +460,88 @@ class Banner:
 
 def make_banner(
     word: Word,
-    sentence: str,
-    judges: Sequence[ComparedFigure],
+    deciding: ComparedFigure | None,
     names: tuple[str, str],
     *,
+    sentence: str = "",
     interval: str = wording.INTERVAL,
 ) -> Banner:
     """Make the banner on top of a page, which states the verdict of a comparison.
 
     Args:
         word: The verdict, such as `worse`.
-        sentence: A sentence about the figure (such as a judge's pass rate) that decides. It begins
-            with the name of the figure, as in `exact: 67 % pass`.
-        judges: The change of the scores of each judge.
+        deciding: The figure that decides, such as a judge's pass rate. None if there is none.
         names: Names of the baseline and of the candidate, such as v1 and v2.
+        sentence: Why no figure decides.
         interval: What kind of intervals the comparison has.
     """
-    name, has_name, text = sentence.partition(": ")
-    judge = next((change for change in judges if change.name == name), None)
-    claim, evidence = wording.split_evidence(text if has_name else sentence)
-    target = judge.target if judge else ""
-    if word.is_decided:
-        figures, has_size, size = claim.rpartition(": ")
-        if has_size:
-            bounds, has_count, count = evidence.partition("; ")
-            bounds = wording.name_interval(bounds, interval)
-            claim, evidence = figures, f"{size} ({bounds}); {count}" if has_count else size
-        elif name in AMOUNT_FIGURES:
-            claim = f"{name} is {claim}"
     before, now = names
-    note, claim = _split_word(word, claim)
-    lead = f"{now} is {word}"
+    if deciding is None:
+        return Banner(word, "", _write_lead(word, now, before), sentence, "", None)
+    text, note, claim = deciding.text, "", deciding.text.claim
+    if word.is_decided and deciding.unit.kind == "amount":
+        claim = f"{deciding.name} is {claim}"
+    elif text.size:
+        claim = text.figures
+    elif text.open_word == word:
+        note, claim = text.note, text.figures
+    is_judged = deciding.is_judge or bool(deciding.target)
+    lead = _write_lead(word, now, before)
     if word == Word.NOT_ENOUGH_DATA:
-        lead = f"Not enough data to say whether {now} is better"
         claim = note or claim
     elif word == Word.NO_DIFFERENCE:
-        is_alone = judge is None and name in _WITHOUT_OUTPUTS
-        figure = f" in {name}" if is_alone else ""
+        figure = "" if is_judged else f" in {deciding.name}"
         lead = f"No difference{figure} between {now} and {before} ({note})"
-        claim = "; ".join(filter(None, [claim, "no judge scored both" if is_alone else ""]))
-    evidence = wording.name_interval(evidence, interval)
-    if target:
-        evidence, judge = f"{evidence}. Ground truth: {target}".removeprefix(". "), None
-    elif has_name:
-        evidence = _name_figure(name, judge, evidence, interval)
-    return Banner(word, name if has_name else "", lead, claim, evidence, judge)
+        claim = claim if is_judged else "; ".join([claim, "no judge scored both"])
+    evidence = _write_evidence(deciding, interval)
+    judge = deciding if deciding.is_judge else None
+    return Banner(word, deciding.name, lead, claim, evidence, judge)
 
 
-def _name_figure(name: str, judge: ComparedFigure | None, evidence: str, interval: str) -> str:
-    """Write which figure evidence is about: `Errors: 0 % both`, `Judge "grounded": 69 % pass`."""
-    label = name[:1].upper() + name[1:]
-    if judge is not None:
-        version = f", judge version {judge.judge_number}" if judge.judge_number else ""
-        label = f'Judge "{name}"{version}'
-    elif not evidence:
+def _write_lead(word: Word, now: str, before: str) -> str:
+    match word:
+        case Word.NOT_ENOUGH_DATA:
+            return f"Not enough data to say whether {now} is better"
+        case Word.NO_DIFFERENCE:
+            return f"No difference between {now} and {before}"
+    return f"{now} is {word}"
+
+
+def _write_evidence(figure: ComparedFigure, interval: str) -> str:
+    """Write the evidence of a banner, and which figure it is about: `Errors: 0 % both`."""
+    text = figure.text
+    evidence = wording.name_interval(text, interval)
+    if text.size:
+        evidence = text.write_evidence(f"{text.size} ({interval}: {text.interval})")
+    if figure.target:
+        return ". ".join(filter(None, [evidence, f"Ground truth: {figure.target}"]))
+    label = name_figure(figure)
+    if not (evidence or figure.is_judge):
         return ""
-    separator = ", " if evidence.startswith(interval) else ": "
-    return separator.join(filter(None, [label, evidence]))
+    separator = ", " if text.begins_with_interval and not text.size else ": "
+    return separator.join(filter(None, [f"{label[:1].upper()}{label[1:]}", evidence]))
 
 
-def quote_judge(sentence: str, judges: Sequence[ComparedFigure]) -> str:
-    """Mark a judge's name in a sentence: `exact: 67 % pass` becomes `judge "exact": 67 % pass`.
+def name_figure(figure: ComparedFigure) -> str:
+    """Name a figure in a sentence: `latency`, or `judge "exact", judge version 2`."""
+    if not figure.is_judge:
+        return figure.name
+    version = f", judge version {figure.judge_number}" if figure.judge_number else ""
+    return f'judge "{figure.name}"{version}'
 
-    Args:
-        sentence: A sentence that begins with the name of a figure. It is returned unchanged if that
-            is not a judge, as in `latency: 20 % more`.
-        judges: All judges of the comparison.
+
+def quote_judge(figure: ComparedFigure, text: str) -> str:
+    """Write the name of a figure, marked if it is a judge's, and a text about the figure.
+
+    For example, `judge "exact": 67 % pass` or `latency: 20 % more`.
     """
-    name, has_name, text = sentence.partition(": ")
-    is_judge = has_name and any(one.name == name and not one.target for one in judges)
-    return f'judge "{name}": {text}' if is_judge else sentence
+    name = f'judge "{figure.name}"' if figure.is_judge else figure.name
+    return f"{name}: {text}"
 
 
-def _split_word(word: Word, claim: str) -> tuple[str, str]:
-    """Split the word and its note from a claim.
-
-    `no difference (at most 1.8 pts): 69 % pass` becomes `at most 1.8 pts` and `69 % pass`. `not
-    enough data: about 420 more items` becomes `about 420 more items` and an empty text.
-    """
-    if not claim.startswith(word):
-        return "", claim
-    claim = claim.removeprefix(word)
-    if word == Word.NO_DIFFERENCE:
-        note, _, figures = claim.removeprefix(" (").partition(")")
-        return note, figures.removeprefix(": ")
-    return claim.removeprefix(": "), ""
-
-
-def write_note(word: Word, sentence: str) -> str:
+def write_note(figure: ComparedFigure) -> str:
     """Return the largest difference that is still possible, or what is missing for a verdict."""
-    if word.is_decided:
-        return ""
-    note, claim = _split_word(word, wording.split_evidence(sentence)[0])
-    return f"({note})" if word == Word.NO_DIFFERENCE and note else note or claim
+    text = figure.text
+    if text.open_word is None:
+        return "" if figure.is_decided else text.figures
+    return f"({text.note})" if text.open_word == Word.NO_DIFFERENCE and text.note else text.note

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from otel_ml.statistics.comparison import FAILED_CALLS, FigureKind, Word
+from otel_ml.statistics.sentences import FigureText
 from otel_ml_collector import wording
 from otel_ml_collector.price import write_cost
 from otel_ml_collector.verdicts.claims import write_bounds as write_bounds_of
@@ -67,7 +68,7 @@ class VerdictLine:
     change: str
     interval: str
     word: str
-    sentence: str
+    text: FigureText
     bar: IntervalBar | None
     reasons: Sequence[str] = ()
     kind: str = ""
@@ -190,10 +191,10 @@ def judge_lines(
                 change=_signed(change.value * of) if change else "–",
                 interval=_span(change, of),
                 word=judge.word,
-                sentence=judge.sentence,
+                text=judge.text,
                 bar=_bar(change, judge.margin, scale, judge.word, of),
                 reasons=judge.reasons,
-                note=write_note(judge.word, judge.sentence),
+                note=write_note(judge),
                 on_request=judge.on_request,
             )
         )
@@ -214,10 +215,10 @@ def failure_lines(failures: ComparedFigure | None) -> list[VerdictLine]:
             change=_signed(100 * change.value) if change else "–",
             interval=_span(change, 100),
             word=failures.word,
-            sentence=failures.sentence,
+            text=failures.text,
             bar=_bar(change, failures.margin, _most(change, failures.margin), failures.word, 100),
             reasons=failures.reasons,
-            note=write_note(failures.word, failures.sentence),
+            note=write_note(failures),
         )
     ]
 
@@ -235,10 +236,10 @@ def amount_lines(amounts: Sequence[ComparedFigure]) -> list[VerdictLine]:
             change=_signed(100 * change.value) if change else "–",
             interval=_span(change, 100),
             word=amount.word,
-            sentence=amount.sentence,
+            text=amount.text,
             bar=_bar(change, amount.margin, widest, amount.word, 100),
             reasons=amount.reasons,
-            note=write_note(amount.word, amount.sentence),
+            note=write_note(amount),
         )
         for amount in amounts
         for change in (changes[amount.name],)

@@ -26,7 +26,6 @@ from otel_ml.statistics.comparison import (
 )
 from otel_ml.statistics.release import FigureSums, count_compared, find_onset, judge_release
 from otel_ml.statistics.scored_runs import AMOUNT_UNITS
-from otel_ml.statistics.sentences import name_sentence
 from otel_ml.statistics.sequence import CellKey, Moments, Pair
 from otel_ml_collector.filter.sql import compile_tests, compile_where
 from otel_ml_collector.filter.writing import quoted
@@ -149,10 +148,14 @@ class SidesVerdict:
     @property
     def change(self) -> FiguresVerdict:
         """The verdict on chosen runs."""
-        sentence = "no recorded runs of both"
-        if self.first is not None:
-            sentence = name_sentence(self.first)
-        return judge_recorded(self.word, sentence, self.describe())
+        deciding = self.deciding
+        sentence = "no recorded runs of both" if deciding is None else deciding.named_sentence
+        return judge_recorded(self.word, sentence, self.describe(), deciding)
+
+    @property
+    def deciding(self) -> ComparedFigure | None:
+        """The figure that decides; None if both sides have no figure in common."""
+        return None if self.first is None else self.describe_figure(self.first)
 
 
 def leave_open(counts: tuple[int, int], shared: int = 0) -> SidesVerdict:

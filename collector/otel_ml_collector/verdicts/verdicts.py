@@ -6,10 +6,10 @@ from typing import Annotated, Final, Protocol
 
 from pydantic import BeforeValidator, ConfigDict, Field
 
-from otel_ml.statistics.comparison import FAILED_CALLS, WORST_FIRST, FigureComparison, Word
+from otel_ml.statistics.comparison import WORST_FIRST, FigureComparison, Unit, Word
 from otel_ml.statistics.intervals import Estimate
 from otel_ml.statistics.release import FALSE_WORDS
-from otel_ml.statistics.sentences import list_reasons, write_sentence
+from otel_ml.statistics.sentences import FigureText, list_reasons, write_comparison
 from otel_ml.statistics.verdict import Verdict
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.store.versions import Numbers
@@ -81,6 +81,8 @@ class ComparedFigure(AnswerBody):
         "by at least 2 points and the whole interval is above 0, or that every call fails now"
     )
     sentence: str
+    text: FigureText = Field(exclude=True, description="The parts of the sentence")
+    unit: Unit = Field(exclude=True, description="Unit of the values")
     is_rate: bool = Field(
         description="True if the values are shares from 0 to 1, such as pass rates"
     )
@@ -136,6 +138,23 @@ class ComparedFigure(AnswerBody):
         """Whether the figure is worse or better."""
         return self.word.is_decided
 
+    @property
+    def named_sentence(self) -> str:
+        """The sentence with the name of the figure in front, as in `exact: 67 % pass`."""
+        return f"{self.name}: {self.sentence}"
+
+    @property
+    def size(self) -> float:
+        """How much the figure changed: 0.2 is 20 points of a share, or 20 % of an amount."""
+        if self.difference is None:
+            return 1.0
+        return abs(self.difference.value - (self.unit.kind == "amount"))
+
+    @property
+    def is_judge(self) -> bool:
+        """Whether a judge gives the values."""
+        return self.unit in (Unit.PASSES, Unit.SCORE) and not self.target
+
 
 def describe_figure(
     figure: FigureComparison, digest: str = "", number: int | None = None
@@ -147,12 +166,15 @@ def describe_figure(
         digest: Digest of the judge's version. Empty if the figure is not from a judge.
         number: Number of the judge's version. None if the figure is not from a judge.
     """
+    text = write_comparison(figure)
     return ComparedFigure(
         name=figure.subject,
         judge_version=digest,
         judge_number=number,
         word=figure.word,
-        sentence=write_sentence(figure),
+        sentence=str(text),
+        text=text,
+        unit=figure.unit,
         is_rate=figure.is_rate,
         lower_is_better=figure.lower_is_better,
         baseline=_interval_of(figure.baseline.estimate),
@@ -175,6 +197,9 @@ class FiguresVerdict(AnswerBody):
         "no difference or better"
     )
     sentence: str = Field(description="Sentence about the figure or judge that decides")
+    deciding: ComparedFigure | None = Field(
+        default=None, exclude=True, description="The figure or judge that decides"
+    )
     reasons: list[str] = Field(description="Why the whole comparison has not enough data")
     judges: list[ComparedFigure] = Field(description="Judges and prediction targets")
     amounts: list[ComparedFigure] = Field(description="Latency, tokens and cost")
@@ -187,7 +212,12 @@ class FiguresVerdict(AnswerBody):
     )
 
 
-def judge_recorded(word: Word, sentence: str, figures: Iterable[ComparedFigure]) -> FiguresVerdict:
+def judge_recorded(
+    word: Word,
+    sentence: str,
+    figures: Iterable[ComparedFigure],
+    deciding: ComparedFigure | None = None,
+) -> FiguresVerdict:
     """Make the verdict on two sets of recorded runs, whose figures are sorted into groups."""
     shares: dict[str, ComparedFigure] = {}
     judges, amounts = list[ComparedFigure](), list[ComparedFigure]()
@@ -203,6 +233,7 @@ def judge_recorded(word: Word, sentence: str, figures: Iterable[ComparedFigure])
     return FiguresVerdict(
         word=word,
         sentence=sentence,
+        deciding=deciding,
         reasons=[],
         judges=judges,
         amounts=amounts,
@@ -231,33 +262,20 @@ class JudgedSides(Protocol):
         """The share of failed calls."""
 
 
-def find_worst(comparison: JudgedSides) -> tuple[Word, str, float] | None:
-    """Find the figure that decides a comparison, such as the scores of a judge, and its verdict.
+def find_worst(comparison: JudgedSides) -> ComparedFigure | None:
+    """Find the figure that decides a comparison, such as the scores of a judge.
 
     If the share of failed calls is `worse` or `better`, and the whole comparison has the same
     verdict, the share of failed calls decides. Otherwise, the judge with the worst verdict decides.
     If no judge could be compared, the worst of latency, tokens and cost decides. If several figures
-    have the same verdict, the one with the largest change decides.
-
-    Returns:
-        The verdict on this figure, a sentence about it, and by how much the figure changed, always
-        as a positive number: 0.2 is 20 points of a share, or 20 % more or less latency. None if
-        there are no figures.
+    have the same verdict, the one with the largest change decides. None if there are no figures.
     """
-    failures, judges = comparison.failures, comparison.judges
+    failures = comparison.failures
     if failures is not None and failures.is_decided and failures.word == comparison.word:
-        size = abs(failures.difference.value) if failures.difference else 1.0
-        return failures.word, f"{FAILED_CALLS}: {failures.sentence}", size
-    changes: list[tuple[Word, str, float]] = [
-        (judge.word, f"{judge.name}: {judge.sentence}", abs(judge.difference.value))
-        for judge in judges
-        if judge.difference
-    ] or [
-        (amount.word, f"{amount.name}: {amount.sentence}", abs(amount.difference.value - 1))
-        for amount in comparison.amounts
-        if amount.difference
-    ]
-    return min(changes, key=lambda entry: (WORST_FIRST.index(entry[0]), -entry[2]), default=None)
+        return failures
+    changes = [judge for judge in comparison.judges if judge.difference]
+    changes = changes or [amount for amount in comparison.amounts if amount.difference]
+    return min(changes, key=lambda it: (WORST_FIRST.index(it.word), -it.size), default=None)
 
 
 def describe_judges(

@@ -10,7 +10,7 @@ from pydantic import Field
 from otel_ml.attributes import RECORDED
 from otel_ml.records import ListedExperiment
 from otel_ml.statistics.comparison import Method
-from otel_ml.statistics.sentences import list_reasons, write_sentence
+from otel_ml.statistics.sentences import FigureText, list_reasons, write_comparison
 from otel_ml.statistics.variability import (
     RepeatedInput,
     compare_variability,
@@ -84,6 +84,7 @@ class VariabilityComparison(AnswerBody):
     against: int
     word: str = Field(description="Steadier, less steady, no difference or not enough data")
     sentence: str
+    text: FigureText = Field(exclude=True, description="The parts of the sentence")
     before: Interval = Field(description="Agreement of the version that `against` names")
     after: Interval
     difference: Interval
@@ -144,6 +145,7 @@ class ExperimentVariability(AnswerVariability):
         description="Comparison with the baseline in one sentence; empty unless both have "
         "repeated runs"
     )
+    text: FigureText | None = Field(exclude=True, description="The parts of the sentence")
     word: str = Field(description="Steadier, less steady, no difference, not enough data or empty")
     difference: Interval | None
 
@@ -235,9 +237,11 @@ def find_repeats_variability(
     newest = _NewestScores(reader, project, repeats_variability)
     repeated = [newest.repeated(of) for of in repeats_variability]
     change = compare_variability(repeated[1], repeated[0]) if len(sides) > 1 else None
+    text = write_comparison(change) if change else None
     return ExperimentVariability(
         **newest.describe(repeats_variability[0], repeated[0], MOST_OF_ITEMS),
-        sentence=write_sentence(change) if change else "",
+        sentence=str(text) if text else "",
+        text=text,
         word=change.named_word if change else "",
         difference=Interval.model_validate(change.difference) if change else None,
     )
@@ -307,11 +311,13 @@ def _compare(
     change = compare_variability(repeated[before], repeated[after])
     if change is None:
         return None
+    text = write_comparison(change)
     return VariabilityComparison(
         version=after,
         against=before,
         word=change.named_word,
-        sentence=f"v{after} vs v{before}: {write_sentence(change)}",
+        sentence=f"v{after} vs v{before}: {text}",
+        text=text,
         before=Interval.model_validate(change.baseline.estimate),
         after=Interval.model_validate(change.candidate.estimate),
         difference=Interval.model_validate(change.difference),

@@ -1,89 +1,93 @@
 """Tests of verdicts on pages: the claim, its evidence, and the order of the measures."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from otel_ml.statistics.comparison import Word
+from otel_ml.statistics.comparison import (
+    Basis,
+    Caveat,
+    CaveatKind,
+    Direction,
+    FigureComparison,
+    FigureSide,
+    Method,
+    Unit,
+    Word,
+)
+from otel_ml.statistics.intervals import Estimate
 from otel_ml_collector.verdicts.claims import make_banner, quote_judge
 from otel_ml_collector.verdicts.lines import versus_lines
 from otel_ml_collector.verdicts.verdicts import (
-    ComparedFigure,
     FiguresVerdict,
-    Interval,
+    describe_figure,
     find_worst,
 )
-from otel_ml_collector.wording import THIN, rounded, split_evidence
+from otel_ml_collector.wording import THIN, rounded
 
 
-def interval(value: float, half: float = 0.0) -> Interval:
-    return Interval(value=value, low=value - half, high=value + half, n=400, clusters=400)
-
-
-def figure(name: str, word: Word, sentence: str, **values: Any) -> ComparedFigure:
-    """Compare a figure; `values` has its values and their difference."""
+def compare(
+    subject: str,
+    unit: Unit,
+    word: Word,
+    values: tuple[float, float],
+    change: tuple[float, float, float],
+    **basis: Any,
+) -> FigureComparison:
+    """Compare a figure of 400 runs of v1 and 300 of v2; `values` has v1 first."""
     facts: dict[str, Any] = {
-        "judge_version": "",
-        "is_rate": True,
-        "lower_is_better": True,
-        "margin": 0.02,
-        "detectable": None,
-        "reasons": [],
-        "runs": 400,
+        "method": Method.SEQUENTIAL,
+        "confidence": 0.95,
+        "counted": "runs",
+        "cluster": None,
+        "waits_for": 1,
         "needed": None,
         "smallest": None,
+        "caveats": [],
     }
-    return ComparedFigure(name=name, word=word, sentence=sentence, **facts | values)
+    before, now = values
+    return FigureComparison(
+        subject=subject,
+        unit=unit,
+        direction=Direction.of(lower_is_better=unit not in (Unit.PASSES, Unit.SCORE)),
+        baseline=FigureSide("v1", Estimate(before, -math.inf, math.inf, 400, 400)),
+        candidate=FigureSide("v2", Estimate(now, -math.inf, math.inf, 300, 300)),
+        difference=Estimate(*change, 700, 700),
+        margin=0.5 if unit.kind == "amount" else 0.02,
+        word=word,
+        basis=Basis(**facts | basis),
+    )
 
 
-JUDGE = figure(
-    "grounded",
-    Word.WORSE,
-    "80 % pass, 90 % with v1: 10 pts worse (6 to 14 pts; 400 runs with v1, 300 with v2)",
-    judge_version="a1",
-    judge_number=1,
-    lower_is_better=False,
-    baseline=interval(0.9),
-    candidate=interval(0.8),
-    difference=interval(-0.1, 0.04),
+GROUNDED = compare("grounded", Unit.PASSES, Word.WORSE, (0.9, 0.8), (-0.1, -0.14, -0.06))
+JUDGE = describe_figure(GROUNDED, "a1", 1)
+FAILURES = describe_figure(
+    compare("errors", Unit.ERROR_SHARE, Word.NO_DIFFERENCE, (0.01, 0.01), (0.0, -0.005, 0.005))
 )
-FAILURES = figure(
-    "errors",
-    Word.NO_DIFFERENCE,
-    "no difference (at most 0.5 pts): 1 % both (± 0.5 pts; 400 runs with v1, 300 with v2)",
-    baseline=interval(0.01),
-    candidate=interval(0.01),
-    difference=interval(0.0, 0.005),
-)
-LATENCY = figure(
-    "latency",
-    Word.NO_DIFFERENCE,
-    "no difference (at most 0.36 ms): 5 % longer (4 to 6 %; 400 runs)",
-    is_rate=False,
-    baseline=interval(6.0),
-    candidate=interval(6.3),
-    difference=interval(1.05, 0.01),
-    margin=0.5,
+LATENCY = describe_figure(
+    compare("latency", Unit.LATENCY, Word.NO_DIFFERENCE, (6.0, 6.3), (1.05, 1.04, 1.06))
 )
 
 
 def test_largest_change_decides() -> None:
     """Of several judges with the same verdict, the one with the largest change decides."""
-    others = [
-        JUDGE.model_copy(update={"name": "tone", "difference": interval(-0.3, 0.04)}),
-        JUDGE.model_copy(update={"name": "length", "difference": interval(-0.2, 0.04)}),
-    ]
+    tone, length = (
+        describe_figure(replace(GROUNDED, subject=name, difference=Estimate(*change, 700, 700)))
+        for name, change in (("tone", (-0.3, -0.34, -0.26)), ("length", (-0.2, -0.24, -0.16)))
+    )
     sides = FiguresVerdict(
         word=Word.WORSE,
         sentence="",
         reasons=[],
-        judges=[JUDGE, *others],
+        judges=[JUDGE, tone, length],
         amounts=[LATENCY],
         failures=FAILURES,
         missing=None,
     )
-    assert find_worst(sides) == ("worse", f"tone: {JUDGE.sentence}", 0.3)
+    assert find_worst(sides) == tone
+    assert tone.size == 0.3
 
 
 def test_figures_have_one_order() -> None:
@@ -112,95 +116,112 @@ def test_figures_have_one_order() -> None:
     assert [line.note for line in lines] == [
         "",
         "(at most 0.5 pts)",
-        "(at most 0.36 ms)",
+        "(at most 0.37 ms)",
     ]
 
 
 @pytest.mark.parametrize(
-    ("word", "sentence", "lead", "claim", "evidence"),
+    ("figure", "lead", "claim", "evidence"),
     [
         (
-            Word.WORSE,
-            f"grounded: {JUDGE.sentence}",
+            GROUNDED,
             "v2 is worse",
             "80 % pass, 90 % with v1",
             'Judge "grounded", judge version 1: 10 pts worse (95 % interval: 6 to 14 pts); '
             "400 runs with v1, 300 with v2",
         ),
         (
-            Word.NOT_ENOUGH_DATA,
-            "grounded: not enough data: 577 of about 6,700 runs",
+            replace(GROUNDED, subject="tone: formal"),
+            "v2 is worse",
+            "80 % pass, 90 % with v1",
+            'Judge "tone: formal", judge version 1: 10 pts worse (95 % interval: 6 to 14 pts); '
+            "400 runs with v1, 300 with v2",
+        ),
+        (
+            compare(
+                "grounded",
+                Unit.PASSES,
+                Word.NOT_ENOUGH_DATA,
+                (0.65, 0.65),
+                (0.0, -0.16, 0.16),
+                needed=5_500,
+            ),
             "Not enough data to say whether v2 is better",
-            "577 of about 6,700 runs",
+            "about 5,200 more runs with v2",
+            'Judge "grounded", judge version 1: 65 % both; ± 16 pts; 400 runs with v1, 300 with v2',
+        ),
+        (
+            replace(
+                GROUNDED,
+                word=Word.NOT_ENOUGH_DATA,
+                difference=None,
+                basis=replace(GROUNDED.basis, caveats=[Caveat(CaveatKind.FEW_RUNS, 1, (57, 100))]),
+            ),
+            "Not enough data to say whether v2 is better",
+            "57 of 100 runs with v2",
             'Judge "grounded", judge version 1',
         ),
         (
-            Word.NO_DIFFERENCE,
-            "errors: no difference (at most 0.7 pts): 0 % both (± 0.7 pts; 400 runs with v1)",
+            compare("errors", Unit.ERROR_SHARE, Word.NO_DIFFERENCE, (0, 0), (0, -0.007, 0.007)),
             "No difference in errors between v2 and v1 (at most 0.7 pts)",
             "0 % both; no judge scored both",
-            "Errors, 95 % interval: ± 0.7 pts; 400 runs with v1",
+            "Errors, 95 % interval: ± 0.7 pts; 400 runs with v1, 300 with v2",
         ),
         (
-            Word.NO_DIFFERENCE,
-            "grounded: no difference (at most 0.7 pts): 90 % both (± 0.7 pts; 400 runs with v1)",
+            compare("grounded", Unit.PASSES, Word.NO_DIFFERENCE, (0.9, 0.9), (0, -0.007, 0.007)),
             "No difference between v2 and v1 (at most 0.7 pts)",
             "90 % both",
-            'Judge "grounded", judge version 1, 95 % interval: ± 0.7 pts; 400 runs with v1',
+            'Judge "grounded", judge version 1, 95 % interval: ± 0.7 pts; '
+            "400 runs with v1, 300 with v2",
         ),
         (
-            Word.NOT_ENOUGH_DATA,
-            "grounded: not enough data: about 9,000 more items (65 % both; ± 16 pts; 150 items)",
-            "Not enough data to say whether v2 is better",
-            "about 9,000 more items",
-            'Judge "grounded", judge version 1: 65 % both; ± 16 pts; 150 items',
-        ),
-        (
-            Word.NOT_ENOUGH_DATA,
-            "errors: not enough data: 186 runs with v2 can show a change of 74 pts or more "
-            "(0 % both; ± 62 pts; 186 runs with v1, 186 with v2)",
-            "Not enough data to say whether v2 is better",
-            "186 runs with v2 can show a change of 74 pts or more",
-            "Errors: 0 % both; ± 62 pts; 186 runs with v1, 186 with v2",
-        ),
-        (
-            Word.WORSE,
-            "latency: 50 % longer (46 to 54 %; 150 items)",
+            compare("latency", Unit.LATENCY, Word.WORSE, (100.0, 150.0), (1.5, 1.46, 1.54)),
             "v2 is worse",
             "latency is 50 % longer",
-            "Latency, 95 % interval: 46 to 54 %; 150 items",
+            "Latency, 95 % interval: 46 to 54 %; 400 runs with v1, 300 with v2",
+        ),
+        (
+            replace(
+                compare("errors", Unit.ERROR_SHARE, Word.WORSE, (0.0, 1.0), (1.0, 0.9, 1.0)),
+                basis=replace(
+                    GROUNDED.basis,
+                    caveats=[Caveat(CaveatKind.ALL_CALLS_FAIL, numbers=(300, 0, 400))],
+                ),
+            ),
+            "v2 is worse",
+            "all 300 calls fail, none with v1",
+            "",
         ),
     ],
 )
 def test_claim_before_evidence(
-    word: Word, sentence: str, lead: str, claim: str, evidence: str
+    figure: FigureComparison, lead: str, claim: str, evidence: str
 ) -> None:
     """The banner of a page has the verdict, the claim and the evidence, which names the figure."""
-    banner = make_banner(word, sentence, [JUDGE], ("v1", "v2"))
+    number = 1 if figure.unit is Unit.PASSES else None
+    banner = make_banner(figure.word, describe_figure(figure, "a1", number), ("v1", "v2"))
     assert (banner.lead, banner.claim, banner.evidence) == (lead, claim, evidence)
 
 
-@pytest.mark.parametrize(
-    ("sentence", "parts"),
-    [
-        ("67 % pass (21 to 36; 150 items)", ("67 % pass", "21 to 36; 150 items")),
-        ("a (b) c", ("a (b) c", "")),
-        ("a (b (c) d)", ("a", "b (c) d")),
-        ("(a)", ("(a)", "")),
-        ("", ("", "")),
-        ("a)", ("a)", "")),
-    ],
-)
-def test_evidence_is_at_the_end(sentence: str, parts: tuple[str, str]) -> None:
-    """Only parentheses at the end of a sentence are its evidence."""
-    assert split_evidence(sentence) == parts
+def test_ground_truth_in_the_banner() -> None:
+    """If ground truth decides, the evidence ends with the prediction target, and no judge."""
+    figure = compare("truth label", Unit.ACCURACY, Word.WORSE, (0.9, 0.8), (-0.1, -0.14, -0.06))
+    deciding = describe_figure(figure).model_copy(update={"target": "label"})
+    banner = make_banner(Word.WORSE, deciding, ("v1", "v2"))
+    assert (banner.figure, banner.judge) == ("truth label", None)
+    assert banner.evidence.endswith(". Ground truth: label")
+
+
+def test_no_deciding_figure() -> None:
+    """Without a figure that decides, the banner says why."""
+    banner = make_banner(Word.NOT_ENOUGH_DATA, None, ("v1", "v2"), sentence="too few items: 3 (2)")
+    assert (banner.claim, banner.evidence, banner.figure) == ("too few items: 3 (2)", "", "")
 
 
 def test_judge_in_quotes() -> None:
     """A judge's name before a sentence is in quotes, but the name of another measure is not."""
-    assert quote_judge("grounded: 80 % pass", [JUDGE]) == 'judge "grounded": 80 % pass'
-    assert quote_judge("latency: 53 % slower", [JUDGE]) == "latency: 53 % slower"
-    assert quote_judge("too few runs", [JUDGE]) == "too few runs"
+    assert quote_judge(JUDGE, "80 % pass") == 'judge "grounded": 80 % pass'
+    assert quote_judge(LATENCY, "53 % slower") == "latency: 53 % slower"
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_compared_as_one_by_one(make: Callable[[int], RejudgedRun]) -> None:
         if run.before is not None
     )
     assert change is not None
-    assert " clusters" in write_judge_change(expected, "v2", "v1")
+    assert " clusters" in str(write_judge_change(expected, "v2", "v1"))
     assert change.comparison == expected.comparison
     assert (change.table, change.agreement, change.kappa) == (
         expected.table,

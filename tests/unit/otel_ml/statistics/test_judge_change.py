@@ -34,7 +34,7 @@ def test_stricter() -> None:
     assert change.comparison.difference == expected
     assert change.word == "stricter"
     assert (change.to_fail, change.to_pass, change.runs) == (25, 3, 240)
-    assert write_judge_change(change, "v2", "v1") == (
+    assert str(write_judge_change(change, "v2", "v1")) == (
         "v2 is stricter: 60 % pass, 69 % with v1. 25 of 240 runs flip to fail, 3 to pass "
         "(pass rate 9 pts lower; 95 % interval: 5 to 13 pts; κ 0.75)"
     )
@@ -60,7 +60,7 @@ def test_runs_of_one_trace_hang_together() -> None:
     assert change.comparison.difference is not None
     assert alone.comparison.difference is not None
     assert change.comparison.difference.low < alone.comparison.difference.low
-    assert "30 clusters" in write_judge_change(change, "v2", "v1")
+    assert "30 clusters" in str(write_judge_change(change, "v2", "v1"))
 
 
 def test_turned_round_is_more_lenient() -> None:
@@ -155,7 +155,7 @@ def test_counted_clusters_as_items() -> None:
 
     expected = compare_items(runs("before"), runs("after")).judges["judge"]
     change = compare_judge_versions(twice)
-    assert "55 clusters" in write_judge_change(change, "v2", "v1")
+    assert "55 clusters" in str(write_judge_change(change, "v2", "v1"))
     assert change.comparison == replace(expected, direction=Direction.NONE)
     assert change.kappa == kappa_of_clusters(
         (pair.cluster, (pair.before.passed, pair.after.passed), 1) for pair in twice
@@ -167,5 +167,6 @@ def test_runs_without_a_pass_are_missing() -> None:
     silent = TwiceJudged(JudgeScore(True), JudgeScore(None, 0.5), "", 60)
     change = compare_judge_versions([*pairs(CELLS), silent])
     assert change.word == "not enough data"
-    assert "the judge scored 80 % of the candidate's runs" in write_judge_change(change, "v2", "v1")
+    claim = write_judge_change(change, "v2", "v1").claim
+    assert "the judge scored 80 % of the candidate's runs" in claim
     assert change.table == CELLS
