@@ -419,7 +419,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.runs ON CLUSTER otel_ml (
   trace_experiment String COMMENT 'experiment of its trace, if it names none',
   is_whole Bool COMMENT 'whether its own payload has an input and an output, if its call has other records',
   owners Array(String) COMMENT 'the keys and tags with late records that name it',
-  final_scores Map(String, Float64) COMMENT 'newest score of each judge and reviewer that names the run; not those of keys and tags',
+  final_scores Map(String, Float64) COMMENT 'newest score of each judge and reviewer that names the run, its trace key or a tag',
   final_passed Map(String, Bool) COMMENT 'the same for pass and fail',
   final_failed Array(String) COMMENT 'the judges whose newest score is an error',
   final_labels Map(String, String) COMMENT 'newest label of each name by a reviewer, as JSON',
@@ -477,7 +477,8 @@ CREATE TABLE IF NOT EXISTS otel_ml.settled ON CLUSTER otel_ml (
   user String COMMENT 'user of its trace',
   experiment String COMMENT 'experiment of its trace',
   is_whole Bool COMMENT 'whether its own payload has an input and an output',
-  owners Array(String) COMMENT 'the keys and tags with late records that name it'
+  owners Array(String) COMMENT 'the keys and tags with late records that name it',
+  INDEX by_owner owners TYPE bloom_filter GRANULARITY 1
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/settled', '{replica}', rank)
 PARTITION BY toYYYYMM(fromUnixTimestamp64Nano(start_ns, 'UTC'))

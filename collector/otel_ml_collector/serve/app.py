@@ -194,7 +194,10 @@ def _assemble(
     )
     sent, forwarded = RecordNumbers(), OtlpForwardNumbers()
     sizes = StoreNumbers(
-        lambda: read_store_state(reader), connections.folder, lambda: calls.behind_s
+        lambda: read_store_state(reader),
+        connections.folder,
+        lambda: calls.behind_s,
+        connections.memory.updates.count_waiting,
     )
     for numbers in (runs, losses, sent, forwarded, sizes):
         telemetry.register(numbers)

@@ -152,12 +152,25 @@ def _find_touched(records: Records) -> dict[str, set[bytes]]:
     return traces
 
 
+@dataclass(frozen=True, slots=True)
+class MatchedOwners:
+    """The trace keys and tags of some feedback that runs have.
+
+    Attributes:
+        owners: The keys and tags.
+        pending: Number of their runs, or traces, that get the feedback in the background.
+    """
+
+    owners: Collection[str]
+    pending: int
+
+
 class NamedRuns:
     """Assigns feedback to runs if the sender named a trace key or a tag instead of a run.
 
     A trace key is a text that the user gave to a trace, such as an order number. The feedback is
-    assigned before the request that sent it is answered. If more than 1,000 traces have the key or
-    tag, the background pass of `CallResolver` assigns the feedback later.
+    assigned before the request that sent it is answered. If more than 1,000 traces or runs have the
+    key or tag, the background pass of `CallResolver` assigns it to the others later.
 
     Args:
         connections: The store.
@@ -170,11 +183,8 @@ class NamedRuns:
         self._tombstones = tombstones or Tombstones(connections)
         self._guard = threading.Lock()
 
-    def resolve(self, project: str, owners: Collection[str]) -> set[str]:
+    def resolve(self, project: str, owners: Collection[str]) -> MatchedOwners:
         """Resolve the runs of a project that have these trace keys or tags.
-
-        Returns:
-            The keys and tags that a run of the project has.
 
         Raises:
             Unavailable: The store does not answer.
@@ -182,10 +192,11 @@ class NamedRuns:
         with self._guard, store_trouble():
             self._memory.note(project, [ANNOTATED])
             traces = find_named_traces(self._client, {project: owners})
-            if len(traces) <= _NAMED_AT_ONCE:
-                resolve(self._client, self._memory, sorted(traces))
-                write_rows(self._client, self._memory, self._tombstones)
-            return set().union(*traces.values())
+            resolve(self._client, self._memory, sorted(traces)[:_NAMED_AT_ONCE])
+            write_rows(self._client, self._memory, self._tombstones)
+            unresolved = max(len(traces) - _NAMED_AT_ONCE, 0)
+            pending = max(unresolved, self._memory.updates.count_keyed(project))
+            return MatchedOwners(set().union(*traces.values()), pending)
 
 
 @dataclass(frozen=True, slots=True)
@@ -553,6 +564,9 @@ class CallResolver:
         traces.update(find_named_traces(self._client, annotated))
         resolve(self._client, self._memory, sorted(traces), slack_ns=MINUTE_NS)
         self._memory.updates.put_late((project, *split_run_id(owner)) for project, owner in scored)
+        self._memory.updates.put_owners(
+            (project, owner) for project, owners in annotated.items() for owner in owners
+        )
         if number < _NEW_RUNS // 4:
             self._window_ns = min(2 * self._window_ns, _WIDEST_NS)
         return until_ns

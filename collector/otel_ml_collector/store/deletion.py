@@ -88,6 +88,9 @@ _GONE_TRACES: Final = Sql("""
 _OF_DELETED_RUNS: Final = Sql("""owner IN (
   SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) FROM deleted_runs WHERE {deleted}
   UNION ALL SELECT owner FROM deleted_owners WHERE {deleted})""").fill(deleted=_DELETED)
+_DELETED_OWNERS: Final = Sql("SELECT DISTINCT owner FROM deleted_owners WHERE {deleted}").fill(
+    deleted=_DELETED
+)
 _GONE_KEYS: Final = Sql("""(({gone}) OR concat('{key}', key) IN (
   SELECT owner FROM deleted_owners WHERE {deleted}))""").fill(
     gone=_GONE_TRACES, key=Sql(KEY), deleted=_DELETED
@@ -561,6 +564,9 @@ class Deleter:
         if deletion.kind == USER:
             values = {**_parameters(deletion), **hide_parameters(deletion.target)}
             self._mutator.run("activity", HIDE_USER, values, _SETTINGS)
+        self._memory.updates.put_owners(
+            (deletion.project, owner) for (owner,) in self._ask(_DELETED_OWNERS, deletion)
+        )
         if forgotten := _FORGOTTEN.get(deletion.kind):
             self._mutate("model_versions", _FORGET.fill(forgotten=forgotten), deletion)
             self._memory.forget_numbers(lambda key, _: key[0] == deletion.project)

@@ -1,29 +1,29 @@
 """Reads what late-arriving records say about runs, for their rows in `runs`.
 
-Only records count that name the run itself, and not those of its trace key or of one of its tags.
+Records count that name the run itself, a trace key of its trace or one of its tags.
 Design record: docs/design/074-scores-in-rows.md.
 """
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import attrgetter
-from typing import Final
+from operator import attrgetter, itemgetter
+from typing import Any, Final
 
 import orjson
 
 from otel_ml.records import LateTag, Metric
-from otel_ml_collector.owners import FIRST, is_run, split_run_id
+from otel_ml_collector.owners import FIRST, KEY, TAG, is_run, split_run_id
 from otel_ml_collector.records import Records
 from otel_ml_collector.resolution import LateValues, ResolvedRun
 from otel_ml_collector.store.call_runs import IN_PROJECTS, divide, read_rows
 from otel_ml_collector.store.connection import Memory
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import Row
-from otel_ml_collector.store.rows import RunName
-from otel_ml_collector.store.scores import RESULT, SCORES, newest_columns
+from otel_ml_collector.store.rows import EVERY_OWNER, KeyedRuns, RunName
+from otel_ml_collector.store.scores import LAST, RESULT, SCORES, newest_columns
 from otel_ml_collector.store.sql import Sql, StoreClient
-from otel_ml_collector.store.tables import IS_SCORE, WORD, is_score
+from otel_ml_collector.store.tables import IS_SCORE, WORD, is_point, is_score
 from otel_ml_collector.times import DAY_NS, SECOND_NS
 
 # What `Memory` knows of a project: it has scores, labels or late tags of runs, or it had none when
@@ -36,13 +36,15 @@ _HAS_TAGS: Final = "tags"
 _UNTAGGED: Final = "untagged"
 # Runs whose late values are read at once.
 _RUNS_AT_ONCE: Final = 2_000
-_IS_LABEL: Final = Sql("source = 'human' AND owner < '{first}'").fill(first=Sql(FIRST))
+_IS_LABEL: Final = Sql("source = 'human'")
 _LABELLED_PROJECTS: Final = Sql(
     "SELECT DISTINCT toString(project) AS project FROM metrics WHERE {wanted} AND {is_label}"
 ).fill(wanted=IN_PROJECTS, is_label=_IS_LABEL)
-# Reads the newest label of each name, for runs of several projects; see `record_kinds.words`.
-_LABELS_OF_RUNS: Final = Sql("""
-    SELECT project, owner, name, argMax(last_word.1, (last_word.2, record_id)) AS newest
+# Reads the newest label of each name, for run IDs, keys and tags of several projects; see
+# `record_kinds.words`.
+_LABELS: Final = Sql("""
+    SELECT project, owner, name, argMax(last_word.1, (last_word.2, record_id)) AS newest,
+      max((last_word.2, record_id)) AS last
     FROM (
       SELECT toString(project) AS project, owner, toString(name) AS name, record_id,
         argMax(({word}, time_ns), time_ns) AS last_word
@@ -54,28 +56,60 @@ _LABELS_OF_RUNS: Final = Sql("""
 _SCORED_PROJECTS: Final = Sql(
     "SELECT DISTINCT toString(project) AS project FROM {scores} WHERE {wanted}"
 ).fill(scores=SCORES, wanted=IN_PROJECTS)
-# Reads the newest score of each judge, for runs of several projects.
-_OF_JUDGES: Final = Sql("""
-    SELECT project, lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id,
-      judge, result.1 AS number, result.2 AS has_passed, result.3 AS has_failed
+
+
+def _of_judges(last: Sql) -> Sql:
+    """Write the SQL for the newest score of each judge, for runs of several projects.
+
+    `last` is its order among all scores, see `scores.LAST`.
+    """
+    return Sql("""
+    SELECT project, concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS owner,
+      judge, last, result.1 AS number, result.2 AS has_passed, result.3 AS has_failed
     FROM (
       SELECT toString(project) AS project, trace_id, span_id, toString(judge) AS judge,
-        {newest} AS result
+        {last} AS last, {newest} AS result
       FROM {scores} AS scored
       WHERE {wanted} AND (start_ns = 0 OR (start_ns >= {first:Int64} AND start_ns <= {last:Int64}))
         AND reinterpretAsUInt64(span_id) IN {spans:Array(UInt64)}
       GROUP BY project, trace_id, span_id, judge)
-    ORDER BY judge""").fill(newest=newest_columns(RESULT), scores=SCORES, wanted=IN_PROJECTS)
+    ORDER BY judge""").fill(
+        last=last, newest=newest_columns(RESULT), scores=SCORES, wanted=IN_PROJECTS
+    )
+
+
+_SCORES_OF_RUNS: Final = _of_judges(Sql("0"))
+_LAST_OF_RUNS: Final = _of_judges(Sql("max({last})").fill(last=LAST))
+# Does the same for keys and tags.
+_SCORES_OF_KEYS: Final = Sql("""
+    SELECT project, owner, judge, last, result.1 AS number, result.2 AS has_passed,
+      result.3 AS has_failed
+    FROM (
+      SELECT toString(project) AS project, owner, toString(name) AS judge, max({last}) AS last,
+        argMax((value, passed, error != ''), {last}) AS result
+      FROM metrics AS scored WHERE {wanted} AND owner IN {owners:Array(String)} AND {is_score}
+      GROUP BY project, owner, judge)""").fill(last=LAST, wanted=IN_PROJECTS, is_score=IS_SCORE)
 _TAGGED_PROJECTS: Final = Sql(
     "SELECT DISTINCT toString(project) AS project FROM late_tags WHERE {wanted}"
 ).fill(wanted=IN_PROJECTS)
-# Reads the newest late tag of each name, for runs of several projects; see
+# Reads the newest late tag of each name, for run IDs, keys and tags of several projects; see
 # `record_kinds.late_tags`.
-_TAGS_OF_RUNS: Final = Sql("""
+_TAGS: Final = Sql("""
     SELECT toString(project) AS project, owner, toString(name) AS name,
-      argMax(value, (time_ns, record_id)) AS newest, max(time_ns) AS newest_ns
+      argMax(value, (time_ns, record_id)) AS newest, max((time_ns, record_id)) AS last
     FROM late_tags WHERE {wanted} AND owner IN {owners:Array(String)}
     GROUP BY project, owner, name ORDER BY name""").fill(wanted=IN_PROJECTS)
+# Runs with a key or tag, in the order of their key, after one of them. Also runs that had it.
+_WITH_OWNER: Final = Sql("""
+    FROM settled WHERE project = {project:String} AND {named}
+      AND start_ns >= {start:Int64} AND (start_ns, lower(hex(trace_id)), lower(hex(span_id)))
+        > ({start:Int64}, {trace:String}, {span:String})""")
+_NAMED: Final = Sql("hasAny(owners, {owners:Array(String)})")
+_ANY_OWNER: Final = Sql("notEmpty(owners)")
+_NEXT_RUNS: Final = Sql("""
+    SELECT DISTINCT start_ns, lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id
+    {runs} ORDER BY start_ns, lower(hex(trace_id)), lower(hex(span_id)) LIMIT {most:UInt32}""")
+_COUNT_OF_RUNS: Final = Sql("SELECT uniqExact(start_ns, trace_id, span_id) AS runs {runs}")
 _ARRIVED: Final = Sql("""
     SELECT DISTINCT toString(project) AS project, owner FROM (
       SELECT project, owner FROM metrics WHERE {new} AND {is_score}
@@ -182,104 +216,166 @@ def note_labels(memory: Memory, late: Mapping[RunName, RecordsOfRun]) -> set[Run
 def add_late_values(
     client: StoreClient, memory: Memory, runs: Sequence[ResolvedRun]
 ) -> list[ResolvedRun]:
-    """Add the newest scores and late tags that the store has to runs, in the same order.
-
-    Only those count that name the run, and not those of its trace key or of one of its tags.
-    """
+    """Add the newest scores and late tags that the store has to runs, in the same order."""
     added = [*runs]
     late_projects = find_late_projects(client, memory, {run.project for run in runs})
-    places = [place for place, run in enumerate(runs) if run.project in late_projects]
+    places = [
+        place
+        for place, run in enumerate(runs)
+        if run.project in late_projects or run.resolution.owners
+    ]
     places.sort(key=lambda place: runs[place].start_ns)
     for first in range(0, len(places), _RUNS_AT_ONCE):
         part = places[first : first + _RUNS_AT_ONCE]
-        newest = _read_newest(client, memory, [runs[place] for place in part])
+        newest = _NewestRecords(client, memory, [runs[place] for place in part])
         for place in part:
-            run = runs[place]
-            key = run.project, run.trace_id.hex(), run.span_id.hex()
-            if (late := newest.get(key)) is not None:
-                added[place] = replace(run, late=late)
+            if (late := newest.find(runs[place])) is not None:
+                added[place] = replace(runs[place], late=late)
     return added
 
 
-def _read_newest(
-    client: StoreClient, memory: Memory, runs: Sequence[ResolvedRun]
-) -> dict[RunName, LateValues]:
-    """Read the newest scores and late tags of runs, which are sorted by start."""
-    numbers: defaultdict[RunName, dict[str, float]] = defaultdict(dict)
-    passes: defaultdict[RunName, dict[str, bool]] = defaultdict(dict)
-    failed: defaultdict[RunName, list[str]] = defaultdict(list)
-    for row in _read_scores(client, memory, runs):
-        key = row["project"], row["trace_id"], row["span_id"]
-        if row["number"] is not None:
-            numbers[key][row["judge"]] = row["number"]
-        if row["has_passed"] is not None:
-            passes[key][row["judge"]] = bool(row["has_passed"])
-        if row["has_failed"]:
-            failed[key].append(row["judge"])
-    labels = _read_labels(client, memory, runs)
-    tags = _read_tags(client, memory, runs)
-    return {
-        key: LateValues(
-            numbers.get(key, {}),
-            passes.get(key, {}),
-            failed.get(key, ()),
-            labels.get(key, {}),
-            tags.get(key, {}),
+# Project, and run ID, key or tag.
+_Owner = tuple[str, str]
+# A record, with its order among those of its name.
+_Ordered = tuple[Any, Row]
+
+
+class _NewestRecords:
+    """The newest scores, labels and late tags of runs, by what the records name.
+
+    Args:
+        client: The store.
+        memory: Remembers which projects have such records.
+        runs: The runs, sorted by start.
+    """
+
+    def __init__(self, client: StoreClient, memory: Memory, runs: Sequence[ResolvedRun]) -> None:
+        self._client = client
+        self._owners = {
+            (run.project, owner) for run in runs for owner in (_run_id(run), *run.resolution.owners)
+        }
+        self._keyed = {(run.project, owner) for run in runs for owner in run.resolution.owners}
+        projects = {run.project for run in runs}
+        self._scores = self._read_scores(_find_scored(client, memory, projects), runs)
+        names = (_HAS_LABELS, _UNLABELLED)
+        labelled = _find_projects(client, memory, projects, _LABELLED_PROJECTS, names)
+        self._labels = self._read(_LABELS, labelled, self._owners)
+        self._tags = self._read(_TAGS, _find_tagged(client, memory, projects), self._owners)
+
+    def find(self, run: ResolvedRun) -> LateValues | None:
+        """Return the newest values of a run; None if it has none."""
+        scores = _pick_newest(self._scores, run)
+        labels = _pick_newest(self._labels, run)
+        tags = _pick_newest(self._tags, run)
+        if not (scores or labels or tags):
+            return None
+        return LateValues(
+            {name: row["number"] for name, row in scores if row["number"] is not None},
+            {
+                name: bool(row["has_passed"])
+                for name, row in scores
+                if row["has_passed"] is not None
+            },
+            [name for name, row in scores if row["has_failed"]],
+            {name: row["newest"] for name, row in labels},
+            {name: (row["newest"], row["last"][0]) for name, row in tags},
         )
-        for key in numbers.keys() | passes.keys() | failed.keys() | labels.keys() | tags.keys()
-    }
+
+    def _read_scores(
+        self, scored: Collection[str], runs: Sequence[ResolvedRun]
+    ) -> Mapping[_Owner, Mapping[str, _Ordered]]:
+        scores = self._read(_SCORES_OF_KEYS, {project for project, _ in self._keyed}, self._keyed)
+        if scored:
+            # The start of a run in its scores differs from its own start only by rounding.
+            values = {
+                "projects": sorted(scored),
+                "first": runs[0].start_ns - SECOND_NS,
+                "last": runs[-1].start_ns + SECOND_NS,
+                "spans": [
+                    int.from_bytes(run.span_id, "little") for run in runs if run.project in scored
+                ],
+            }
+            sql = _LAST_OF_RUNS if scores else _SCORES_OF_RUNS
+            _group_by_owner(read_rows(self._client, sql, values), scores)
+        return scores
+
+    def _read(
+        self, sql: Sql, projects: Collection[str], owners: Collection[_Owner]
+    ) -> dict[_Owner, dict[str, _Ordered]]:
+        """Read records of some projects, by their owner and name."""
+        records: dict[_Owner, dict[str, _Ordered]] = defaultdict(dict)
+        wanted = sorted({owner for project, owner in owners if project in projects})
+        for part in divide(wanted):
+            values = {"projects": sorted(projects), "owners": part}
+            _group_by_owner(read_rows(self._client, sql, values), records)
+        return records
 
 
-def _read_scores(client: StoreClient, memory: Memory, runs: Sequence[ResolvedRun]) -> list[Row]:
-    """Read the newest score of each judge for runs, which are sorted by start."""
-    scored = _find_scored(client, memory, {run.project for run in runs})
-    if not scored:
+def _group_by_owner(rows: Iterable[Row], records: dict[_Owner, dict[str, _Ordered]]) -> None:
+    for row in rows:
+        name = row["judge"] if "judge" in row else row["name"]
+        records[row["project"], row["owner"]][name] = row["last"], row
+
+
+def _pick_newest(
+    records: Mapping[_Owner, Mapping[str, _Ordered]], run: ResolvedRun
+) -> list[tuple[str, Row]]:
+    """Return the newest record of each name that names a run, one of its keys or tags."""
+    if not records:
         return []
-    # The start of a run in its scores differs from its own start only by rounding.
-    values = {
-        "projects": sorted(scored),
-        "first": runs[0].start_ns - SECOND_NS,
-        "last": runs[-1].start_ns + SECOND_NS,
-        "spans": [int.from_bytes(run.span_id, "little") for run in runs if run.project in scored],
-    }
-    return read_rows(client, _OF_JUDGES, values)
+    newest: dict[str, _Ordered] = {}
+    for owner in (_run_id(run), *run.resolution.owners):
+        for name, record in records.get((run.project, owner), {}).items():
+            if name not in newest or record[0] > newest[name][0]:
+                newest[name] = record
+    return [(name, row) for name, (_, row) in sorted(newest.items(), key=itemgetter(0))]
 
 
-def _read_tags(
-    client: StoreClient, memory: Memory, runs: Sequence[ResolvedRun]
-) -> Mapping[RunName, Mapping[str, tuple[str, int]]]:
-    """Read the newest late tags of runs."""
-    tagged = _find_tagged(client, memory, {run.project for run in runs})
-    tags: defaultdict[RunName, dict[str, tuple[str, int]]] = defaultdict(dict)
-    if owners := _list_owners(runs, tagged):
-        values = {"projects": sorted(tagged), "owners": owners}
-        for row in read_rows(client, _TAGS_OF_RUNS, values):
-            run = row["project"], *split_run_id(row["owner"])
-            tags[run][row["name"]] = row["newest"], row["newest_ns"]
-    return tags
+def _run_id(run: ResolvedRun) -> str:
+    return f"{run.trace_id.hex()}-{run.span_id.hex()}"
 
 
-def _list_owners(runs: Sequence[ResolvedRun], projects: Collection[str]) -> list[str]:
-    """List the run IDs of the runs of some projects."""
-    return sorted(
-        {f"{run.trace_id.hex()}-{run.span_id.hex()}" for run in runs if run.project in projects}
-    )
+def note_keyed(memory: Memory, records: Records) -> set[tuple[str, str]]:
+    """Note the projects with labels for keys and tags among records that are about to be stored.
+
+    Returns:
+        The keys and tags that scores and late tags name, with their projects.
+    """
+    scores = [
+        score
+        for score in records.metrics
+        if score.owner.startswith((KEY, TAG)) and not is_point(score)
+    ]
+    for project in {score.project for score in scores if score.source == "human"}:
+        memory.note(project, [_HAS_LABELS])
+    named = {(tag.project, tag.owner) for tag in records.tags if tag.owner.startswith((KEY, TAG))}
+    return named | {(score.project, score.owner) for score in scores}
 
 
-def _read_labels(
-    client: StoreClient, memory: Memory, runs: Sequence[ResolvedRun]
-) -> Mapping[RunName, Mapping[str, str]]:
-    """Read the newest labels of runs by reviewers, as JSON text."""
-    names = (_HAS_LABELS, _UNLABELLED)
-    projects = {run.project for run in runs}
-    labelled = _find_projects(client, memory, projects, _LABELLED_PROJECTS, names)
-    labels: defaultdict[RunName, dict[str, str]] = defaultdict(dict)
-    if owners := _list_owners(runs, labelled):
-        values = {"projects": sorted(labelled), "owners": owners}
-        for row in read_rows(client, _LABELS_OF_RUNS, values):
-            run = row["project"], *split_run_id(row["owner"])
-            labels[run][row["name"]] = row["newest"]
-    return labels
+def find_next_runs(
+    client: StoreClient, keyed: KeyedRuns, most: int
+) -> tuple[list[RunName], KeyedRuns | None]:
+    """Find the next runs that have some keys or tags.
+
+    Returns:
+        At most `most` of them, and those that follow; None if there are no more.
+    """
+    start_ns, trace, span = keyed.after
+    named = _ANY_OWNER if EVERY_OWNER in keyed.owners else _NAMED
+    sql = _WITH_OWNER.fill(named=named)
+    values = {"project": keyed.project, "start": start_ns, "trace": trace, "span": span}
+    values |= {"owners": sorted(keyed.owners), "most": most}
+    rows = read_rows(client, _NEXT_RUNS.fill(runs=sql), values)
+    runs = [(keyed.project, row["trace_id"], row["span_id"]) for row in rows]
+    if len(rows) < most:
+        return runs, None
+    left = max(keyed.left - most, 0)
+    last = rows[-1]
+    after = (last["start_ns"], last["trace_id"], last["span_id"])
+    if not left:
+        start = dict(zip(("start", "trace", "span"), after, strict=True))
+        left = read_rows(client, _COUNT_OF_RUNS.fill(runs=sql), values | start)[0]["runs"]
+    return runs, replace(keyed, after=after, left=left) if left else None
 
 
 def group_late(records: Records) -> dict[RunName, RecordsOfRun]:

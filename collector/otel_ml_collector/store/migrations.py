@@ -114,6 +114,11 @@ STEPS: Final[Sequence[Sequence[Sql]]] = (
     (Sql("ALTER TABLE store_meta DELETE WHERE startsWith(name, 'settled ')"),),
     # 37: the rows of `runs` get late tags, in the same way.
     (Sql("ALTER TABLE store_meta DELETE WHERE startsWith(name, 'settled ')"),),
+    (  # 38: the same for scores and tags that name a trace key or a tag
+        Sql("ALTER TABLE store_meta DELETE WHERE startsWith(name, 'settled ')"),
+        Sql("""ALTER TABLE runs COMMENT COLUMN final_scores
+          'newest score of each judge and reviewer that names the run, its trace key or a tag'"""),
+    ),
     # Add new steps here. A step for declared tables, columns or indexes is empty.
 )
 

@@ -283,8 +283,9 @@ def with_rows(
     """Use the rows of runs for scores, tags, sessions and users, if the rows have all of them.
 
     Otherwise, the conditions look for these records in their own table. This is the case while
-    another collector writes to the store, while older rows are being written again, and if scores
-    (or tags) of one of these names were sent for a trace key or a tag.
+    another collector writes to the store, and while rows are being written again. If scores (or
+    tags) of one of these names were sent for a trace key or a tag, no row may be waiting: the runs
+    that a key or tag means depend on other runs.
 
     Your query must not read open runs. If it reads several rows of a run, it must leave out those
     whose rank is not the highest.
@@ -298,13 +299,19 @@ def with_rows(
     """
     memory = reader.memory
     is_complete = memory.is_alone and memory.updates.has_every_value(project)
+    is_resolved = memory.is_alone and memory.updates.has_every_name(project)
+
+    def has_all(kind: Literal["score", "tag"], names: Collection[str] | None) -> bool:
+        is_keyed = kinds.keyed_scores if kind == "score" else kinds.keyed_tags
+        if not is_complete or is_resolved or not is_keyed:
+            return is_complete
+        return not _has_keyed(reader, project, kind, names)
+
     return replace(
         kinds,
-        in_rows=is_complete
-        and not (kinds.keyed_scores and _has_keyed(reader, project, "score", judges)),
-        tags_in_rows=is_complete
-        and not (kinds.keyed_tags and _has_keyed(reader, project, "tag", tags)),
-        names_in_rows=memory.is_alone and memory.updates.has_every_name(project),
+        in_rows=has_all("score", judges),
+        tags_in_rows=has_all("tag", tags),
+        names_in_rows=is_resolved,
     )
 
 

@@ -56,12 +56,13 @@ from otel_ml_collector.store.call_runs import (
 )
 from otel_ml_collector.store.connection import SINGLE_THREAD, Memory
 from otel_ml_collector.store.counted import OF_PROJECT
-from otel_ml_collector.store.late_values import add_late_values
+from otel_ml_collector.store.late_values import add_late_values, find_next_runs
 from otel_ml_collector.store.reader import Row, winners
 from otel_ml_collector.store.recent_calls import RecentTrace
 from otel_ml_collector.store.rollup import mark_days
 from otel_ml_collector.store.rows import (
     ROWS_AT_ONCE,
+    RowUpdates,
     RunKey,
     RunName,
     TakenRuns,
@@ -275,6 +276,7 @@ def write_held_rows(
         if scored is None:
             others = updates.take_others(unfinished, now_ns)
             taken += others.runs
+            _put_keyed(client, updates, unfinished)
         named, rank = updates.take_late(unfinished, now_ns, scored)
         runs, copies, missing = _find_scored(client, named, rank)
         kept = TakenRuns((), (), updates.find_recent(tombstones.generation, copies))
@@ -308,6 +310,20 @@ def write_held_rows(
         again = [run for run in missing if not named[run]]
         updates.put_late(again, time.monotonic() + _STORED_WITHIN_S)
     updates.finish_late(named)
+
+
+def _put_keyed(client: StoreClient, updates: RowUpdates, projects: Collection[str]) -> None:
+    """Add the next runs whose keys and tags have new values, except those of some projects."""
+    waiting = updates.take_keyed(projects)
+    try:
+        while waiting:
+            runs, rest = find_next_runs(client, waiting[-1], ROWS_AT_ONCE)
+            updates.put_late(runs)
+            updates.finish_keyed(waiting.pop(), rest)
+    except BaseException:
+        for keyed in waiting:
+            updates.finish_keyed(keyed, keyed)
+        raise
 
 
 def _find_scored(

@@ -24,6 +24,7 @@ from otel_ml_collector.store.activity import (
     compare_fields,
     confirm_change,
 )
+from otel_ml_collector.store.annotations import IS_OF_KEY_OR_TAG
 from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.lives import Follows, Life
@@ -106,6 +107,9 @@ _PAYLOAD_PLACES: Final = _find_places(payloads=True)
 _RECORDS: Final = sorted(_find_places(payloads=False), key=lambda place: "runs" not in place[0])
 # Tables whose rows expire by their own time of arrival.
 COUNTED: Final = [life for life in LIVES if _find_old(life) in (_OLD, _OLD_OWNED)]
+# Keys and tags whose records expire; more than 5,000 of a project are taken for all.
+_OWNERS: Final = Sql("""SELECT DISTINCT toString(project), owner FROM {table}
+    WHERE {condition} AND {keyed} LIMIT 5001 BY project""")
 _PROJECT_NAMES: Final = Sql("SELECT DISTINCT project FROM ({all})").fill(
     all=join_sql(
         " UNION ALL ",
@@ -366,7 +370,12 @@ class Retention:
             sql = Sql("ALTER TABLE {table} DELETE WHERE {condition}").fill(
                 table=table, condition=condition
             )
+            owners = []
+            if table in ("metrics", "late_tags"):
+                keyed = _OWNERS.fill(table=table, condition=condition, keyed=IS_OF_KEY_OR_TAG)
+                owners = [(project, owner) for project, owner in self._ask(keyed, values)]
             self._mutator.run(table, sql, values, _SETTINGS)
+            self._memory.updates.put_owners(owners)
             swept.rows[table] = swept.rows.get(table, 0) + number
 
     def _mark(self, table: Sql, condition: Sql, values: dict[str, Any]) -> None:

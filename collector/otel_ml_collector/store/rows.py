@@ -33,6 +33,8 @@ RunKey = tuple[str, int, bytes, bytes]
 RunName = tuple[str, str, str]
 # Stored runs, with their rows without the columns of `FOLDED` if these are to be kept in memory.
 StoredRows = tuple[pa.Table | None, Sequence[Run]]
+# Start, trace ID and span ID of a run in its project.
+RunPlace = tuple[int, str, str]
 
 # Maximum number and bytes of rows in memory.
 _RECENT_ROWS: Final = 30_000
@@ -43,6 +45,11 @@ ROWS_AT_ONCE: Final = 1_000
 _LATE_AT_ONCE: Final = 20_000
 # Maximum number of runs with late values in each half of the memory, about 250 bytes each.
 _WITH_LATE: Final = 30_000
+# Maximum number of keys and tags with new values, by project.
+_MOST_OWNERS: Final = 5_000
+# Stands for all keys and tags of a project, if there are more.
+EVERY_OWNER: Final = ""
+FIRST_PLACE: Final[RunPlace] = (-(2**63), "", "")
 # How far the clocks of senders may be ahead of that of the collector.
 _AHEAD_NS: Final = MINUTE_NS
 # Longest time between two inserts of a writer under load, in seconds.
@@ -350,6 +357,22 @@ class TakenRuns:
         ]
 
 
+@dataclass(frozen=True, slots=True)
+class KeyedRuns:
+    """The runs of a project that have some keys or tags, as far as they must be written again.
+
+    Attributes:
+        owners: The keys and tags; `EVERY_OWNER` for all of them.
+        after: The last run that was looked at; later ones follow.
+        left: How many follow, as far as they were counted.
+    """
+
+    project: str
+    owners: frozenset[str]
+    after: RunPlace = FIRST_PLACE
+    left: int = 0
+
+
 class RowUpdates:
     """The runs whose rows must be written again, with their newest resolutions.
 
@@ -366,7 +389,10 @@ class RowUpdates:
         self._pending: dict[RunKey, ResolvedRun] = {}
         # Runs with new scores or late tags, and when to look at them: 0 for at once.
         self._late: dict[RunName, float] = {}
-        # Number of runs with late values that may not be in their rows yet, by project.
+        # Keys and tags with new values, by project, and those of whose runs the first were written.
+        self._owners: dict[str, set[str]] = {}
+        self._keyed: dict[str, KeyedRuns] = {}
+        # Number of runs, and of groups of keys, whose values may not be in rows yet, by project.
         self._unwritten: Counter[str] = Counter()
         # Number of runs that are pending, or were taken and may not be stored yet, by project.
         self._unfinished: Counter[str] = Counter()
@@ -386,7 +412,7 @@ class RowUpdates:
     @property
     def has_pending(self) -> bool:
         """Whether any row must be written again."""
-        if self._pending:
+        if self._pending or self._owners or self._keyed:
             return True
         now_s = time.monotonic()
         with self._guard:
@@ -420,6 +446,60 @@ class RowUpdates:
                 if run not in self._late:
                     self._unwritten[run[0]] += 1
                 self._late[run] = min(due_s, self._late.get(run, due_s))
+
+    def put_owners(self, owners: Iterable[tuple[str, str]]) -> None:
+        """Add keys and tags with new or deleted values, after the change is stored.
+
+        All runs that have them are written again, at most 1,000 at a time.
+
+        Args:
+            owners: Projects with a key or tag, or with `EVERY_OWNER`.
+        """
+        with self._guard:
+            for project, owner in owners:
+                if project not in self._owners:
+                    self._unwritten[project] += 1
+                of_project = self._owners.setdefault(project, set())
+                of_project.add(owner)
+                if len(of_project) > _MOST_OWNERS:
+                    self._owners[project] = {EVERY_OWNER}
+
+    def take_keyed(self, projects: Collection[str]) -> list[KeyedRuns]:
+        """Take the new keys and tags of a project, and others whose runs are written in part.
+
+        Call `finish_keyed` for each of them. Those of some projects are not taken.
+        """
+        taken: list[KeyedRuns] = []
+        with self._guard:
+            if project := next((name for name in self._owners if name not in projects), None):
+                taken.append(KeyedRuns(project, frozenset(self._owners.pop(project))))
+            if project := next((name for name in self._keyed if name not in projects), None):
+                taken.append(self._keyed.pop(project))
+        return taken
+
+    def finish_keyed(self, taken: KeyedRuns, rest: KeyedRuns | None) -> None:
+        """Note which of the taken runs were not put with `put_late` yet; None if all were."""
+        project = taken.project
+        with self._guard:
+            if rest is not None:
+                if (known := self._keyed.get(project)) is None:
+                    self._unwritten[project] += 1
+                else:
+                    number = max(known.left, rest.left)
+                    rest = KeyedRuns(project, known.owners | rest.owners, left=number)
+                self._keyed[project] = rest
+            self._lower(project)
+
+    def count_waiting(self) -> int:
+        """Count the runs that must be written again, as far as they are known."""
+        with self._guard:
+            keyed = sum(runs.left for runs in self._keyed.values())
+            return len(self._pending) + len(self._late) + keyed
+
+    def count_keyed(self, project: str) -> int:
+        """Count the runs of a project whose keys or tags have values that are not in their rows."""
+        with self._guard:
+            return self._keyed[project].left if project in self._keyed else 0
 
     def take_late(
         self,
@@ -537,9 +617,12 @@ class RowUpdates:
         """Note that runs from `take_late` need not be written any more."""
         with self._guard:
             for project, _, _ in runs:
-                self._unwritten[project] -= 1
-                if not self._unwritten[project]:
-                    del self._unwritten[project]
+                self._lower(project)
+
+    def _lower(self, project: str) -> None:
+        self._unwritten[project] -= 1
+        if not self._unwritten[project]:
+            del self._unwritten[project]
 
     def note_caught_up(self) -> None:
         """Note that all records from before the start of this collector are in their rows."""
@@ -548,8 +631,8 @@ class RowUpdates:
     def has_every_value(self, project: str) -> bool:
         """Return whether all runs of a project have their newest scores and tags in their rows.
 
-        Only those that name a run count. If another collector writes to the store, its records may
-        not be in the rows.
+        This includes those of their keys and tags. If another collector writes to the store, its
+        records may not be in the rows.
         """
         return self._is_caught_up and not self._unwritten[project]
 
@@ -644,7 +727,8 @@ class RowUpdates:
     def list_projects(self) -> set[str]:
         """List the projects with pending runs."""
         with self._guard:
-            return {key[0] for key in self._pending} | {run[0] for run in self._late}
+            projects = {key[0] for key in self._pending} | {run[0] for run in self._late}
+            return projects | self._owners.keys() | self._keyed.keys()
 
     def forget(self) -> None:
         """Forget all rows in memory, because an insert failed or runs are being deleted."""

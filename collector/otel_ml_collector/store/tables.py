@@ -428,7 +428,7 @@ LATE: Final[Sequence[Stored]] = (
         "final_scores",
         "Map(String, Float64)",
         lambda settled: [*settled.late.scores.items()],
-        "newest score of each judge and reviewer that names the run; not those of keys and tags",
+        "newest score of each judge and reviewer that names the run, its trace key or a tag",
     ),
     Stored(
         "final_passed",
@@ -1055,6 +1055,7 @@ RESOLVED_RUNS: Final[Table[ResolvedRun]] = Table(
         ),
     ],
     f"{_BY_START}\nSETTINGS index_granularity = 1024, {DURABLE}",
+    ["INDEX by_owner owners TYPE bloom_filter GRANULARITY 1"],
     stamp="",
     month_of=attrgetter("start_ns"),
     follows=Follows.RUN,

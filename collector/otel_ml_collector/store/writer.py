@@ -32,6 +32,7 @@ from otel_ml_collector.store.late_values import (
     find_newest,
     group_late,
     has_late_values,
+    note_keyed,
     note_labels,
 )
 from otel_ml_collector.store.mutations import Mutator
@@ -190,12 +191,15 @@ class Writer:
     def _insert_all(self, records: Records) -> None:
         late = group_late(records)
         labelled = note_labels(self._memory, late)
+        owners = note_keyed(self._memory, records)
         first = self._memory.updates.note_late(late) - labelled
         try:
             self._insert_noted(records, late, first)
         except BaseException:
             self._memory.updates.put_late(late)  # some may be stored
             raise
+        finally:
+            self._memory.updates.put_owners(owners)
 
     def _insert_noted(
         self,
@@ -275,16 +279,17 @@ class Writer:
         named: list[ResolvedRun] = []
         asked: list[ResolvedRun] = []
         for run in records.runs:
-            if run.project not in projects:
-                continue
             key, name = key_of_row(run), name_of_row(run)
+            is_keyed = key in folded and bool(folded[key].resolution.owners)
+            if run.project not in projects and not is_keyed:
+                continue
             is_followed = self._memory.is_alone and updates.is_followed(run.start_ns)
-            if is_followed and not updates.has_late(name):
+            if is_followed and not is_keyed and not updates.has_late(name):
                 continue
             resolved = folded.get(key) or _resolve_nothing(run)
             if name in late:
                 named.append(resolved)
-            if is_followed and name in first:
+            if is_followed and not is_keyed and name in first:
                 folded[key] = replace(resolved, late=find_newest(late[name]))
             else:
                 asked.append(resolved)
@@ -321,8 +326,11 @@ class Writer:
             self._tombstones.generation, time.time_ns(), lacking
         )
         left -= self._find_new({name: late[name].start_ns for name in left})
-        known = [run for run in taken.stamped if name_of_row(run) in first]
-        others = [run for run in taken.stamped if name_of_row(run) not in first]
+        known: list[ResolvedRun] = []
+        others: list[ResolvedRun] = []
+        for run in taken.stamped:
+            is_known = name_of_row(run) in first and not run.resolution.owners
+            (known if is_known else others).append(run)
         scored = [replace(run, late=find_newest(late[name_of_row(run)])) for run in known]
         return taken.fold(scored + add_late_values(self._client, self._memory, others)), left
 

@@ -359,6 +359,7 @@ class StoreNumbers(Collector):
         folder: Folder of the store; None for a database server.
         find_behind_s: Returns how many seconds ago the oldest record arrived that is not in the
             rows of the runs that it changes.
+        count_waiting: Returns how many runs have such a record.
     """
 
     def __init__(
@@ -366,9 +367,11 @@ class StoreNumbers(Collector):
         read: Callable[[], StoreState],
         folder: Path | None = None,
         find_behind_s: Callable[[], float] = lambda: 0.0,
+        count_waiting: Callable[[], int] = lambda: 0,
     ) -> None:
         self._read = read
         self._find_behind_s = find_behind_s
+        self._count_waiting = count_waiting
         self._folder = folder
         self._lock = threading.Lock()
         self._state: StoreState | None = None
@@ -393,9 +396,14 @@ class StoreNumbers(Collector):
             "Age of the oldest record that is not yet in the rows of the runs that it changes",
             value=self._find_behind_s(),
         )
+        waiting = GaugeMetricFamily(
+            "otel_ml_rows_waiting",
+            "Runs whose rows lack a record, as far as they are counted",
+            value=self._count_waiting(),
+        )
         state = self._find_state()
         if state is None:
-            return behind, *self._measure_disk()
+            return behind, waiting, *self._measure_disk()
         for item in state.tables:
             size.add_metric([item.table], item.bytes)
             rows.add_metric([item.table], item.rows)
@@ -409,7 +417,7 @@ class StoreNumbers(Collector):
             "Time of the last complete backup, 0 if there is none",
             value=state.backup_ns / SECOND_NS,
         )
-        return size, rows, replaced, backup, behind, *self._measure_disk()
+        return size, rows, replaced, backup, behind, waiting, *self._measure_disk()
 
     def _measure_disk(self) -> Sequence[Metric]:
         """Return the free space of the disk, which is not visible for a server."""

@@ -90,6 +90,10 @@ class StoredEvaluations(AnswerBody):
         description="How much of the ground truth in the request belongs to a run; null if the "
         "request has none, and if the store did not answer in time"
     )
+    pending_runs: int = Field(
+        description="How many runs with the trace keys and tags of the request get the evaluations "
+        "in the background. The first 1,000 runs have them already"
+    )
 
 
 @router.post("/projects/{project:path}/evaluations")
@@ -112,15 +116,19 @@ async def post_evaluations(
     with pipeline.hold() as reservation:
         feedback = await run_sync(make_feedback, reader, project, wanted.evaluations, now_ns)
         await store_request(pipeline, reservation, feedback.body, access, project)
-    matches = None
+    matches, pending = None, 0
     # The evaluations are stored. If this fails, a background job resolves their runs.
     with suppress(Unavailable):
         matched = set(feedback.known_runs)
         if owners := {owner for owner in map(name_owner, wanted.evaluations) if owner}:
-            matched |= await run_sync(find_service(request, NamedRuns).resolve, project, owners)
+            of_owners = await run_sync(find_service(request, NamedRuns).resolve, project, owners)
+            matched |= {*of_owners.owners}
+            pending = of_owners.pending
         if feedback.truths:
             matches = await run_sync(match_keys, reader, project, feedback.truths, matched, now_ns)
-    return StoredEvaluations(evaluations=list(feedback.stored), ground_truth=matches)
+    return StoredEvaluations(
+        evaluations=list(feedback.stored), ground_truth=matches, pending_runs=pending
+    )
 
 
 class WantedRunTags(WantedTags):

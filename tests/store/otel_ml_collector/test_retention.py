@@ -13,12 +13,14 @@ from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.project_settings.storage import StorageQuery, find_storage
 from otel_ml_collector.span import Span, Value
+from otel_ml_collector.store.calls import CallResolver
 from otel_ml_collector.store.retention import Days, Retention, Wish
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.writer import Writer
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.deleting import BEGAN_NS, Project, make_told
-from tests.support.otel_ml_collector.spans import DAY_NS, make_call, make_record
+from tests.support.otel_ml_collector.folded import finish
+from tests.support.otel_ml_collector.spans import DAY_NS, make_call, make_record, span_id
 from tests.support.otel_ml_collector.stores import Service
 from tests.support.sampling import sampled
 from tests.support.waiting import wait_until
@@ -209,3 +211,23 @@ def test_wrong_cursor_of_storage(service: Service, cursor: str) -> None:
     """An invalid cursor is refused."""
     answer = ask(service.app, f"/api/v1/storage?cursor={cursor}")
     assert (answer.status, answer.json["error"]["field"]) == (400, "cursor")
+
+
+def test_expired_score_of_tag(aged: Aged) -> None:
+    """A score for a tag that expires leaves the rows of newer runs with the tag."""
+    project = aged.project
+    store = project.service.store
+    watch = CallResolver(store.connections)
+    call = make_call("answer", {"otel_ml.tag.client": "big"})
+    told: dict[str, Value] = {"otel_ml.target.tag": "client=big", "otel_ml.score.value": 0.5}
+    for days_ago, judge in ((40, "old"), (2, "new")):
+        about = {**told, "otel_ml.judge.name": judge}
+        aged.arrive(days_ago, make_record("evaluation", call, about, span_id=span_id(days_ago)))
+    aged.arrive(1, call)
+    finish(store, watch)
+    rows = Sql("SELECT final_scores FROM runs FINAL WHERE project = {project:String}")
+    named = {"project": project.name}
+    assert store.reader.rows(rows, named) == [{"final_scores": {"new": 0.5, "old": 0.5}}]
+    aged.retention(Days(records=30)).sweep()
+    finish(store, watch)
+    assert store.reader.rows(rows, named) == [{"final_scores": {"new": 0.5}}]

@@ -2,12 +2,13 @@
 
 from typing import Final
 
+from otel_ml_collector.owners import FIRST
 from otel_ml_collector.store.reader import Row
 from otel_ml_collector.store.scores import BY_JUDGE, all_scores, newest_scores
 from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.targets import join_keyed
 from tests.support.otel_ml_collector.stores import Store
 
-# Only scores that name a run, because a row has no others.
 _DIFFERS: Final = Sql("""
     SELECT lower(hex(run.trace_id)) AS trace, lower(hex(run.span_id)) AS span,
       run.start_ns AS start, final_scores, final_passed, final_failed, newest_scores,
@@ -25,7 +26,7 @@ _DIFFERS: Final = Sql("""
     ) AS scored ON scored.trace_id = run.trace_id AND scored.span_id = run.span_id
     WHERE mapSort(final_scores) != newest_scores OR mapSort(final_passed) != newest_passed
       OR arraySort(final_failed) != newest_failed""").fill(
-    newest=newest_scores(all_scores(), by=BY_JUDGE)
+    newest=newest_scores(all_scores(has_keyed=True), by=BY_JUDGE)
 )
 _WRONG_TAGS: Final = Sql("""
     SELECT lower(hex(run.trace_id)) AS trace, lower(hex(run.span_id)) AS span, run.late_tags,
@@ -37,10 +38,23 @@ _WRONG_TAGS: Final = Sql("""
       SELECT owner, mapFromArrays(groupArray(name), groupArray(tag)) AS newest
       FROM (
         SELECT owner, toString(name) AS name, argMax((value, time_ns), (time_ns, record_id)) AS tag
-        FROM late_tags WHERE project = {project:String} GROUP BY owner, name)
+        FROM (
+          SELECT owner, name, value, time_ns, record_id FROM late_tags
+          WHERE project = {project:String} AND owner < '{first}'
+          UNION ALL
+          SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS owner, name, value,
+            time_ns, record_id
+          FROM ({keyed})
+        ) GROUP BY owner, name)
       GROUP BY owner
     ) AS tagged ON owner = concat(lower(hex(run.trace_id)), '-', lower(hex(run.span_id)))
-    WHERE mapSort(run.late_tags) != wanted""")
+    WHERE mapSort(run.late_tags) != wanted""").fill(
+    first=Sql(FIRST),
+    keyed=join_keyed(
+        Sql("name, value, time_ns, record_id"),
+        Sql("FROM late_tags WHERE project = {project:String}"),
+    ),
+)
 _EVERY_PROJECT: Final = Sql("SELECT DISTINCT toString(project) AS project FROM runs")
 _SCORED: Final = Sql("""
     SELECT countIf(notEmpty(final_scores) OR notEmpty(final_passed)) AS scored FROM runs FINAL""")

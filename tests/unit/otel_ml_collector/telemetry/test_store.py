@@ -15,6 +15,7 @@ STATE = StoreState(
 PAGE = {
     ("otel_ml_last_backup_timestamp_seconds", ()): 1_795_158_000.5,
     ("otel_ml_rows_behind_seconds", ()): 0,
+    ("otel_ml_rows_waiting", ()): 0,
     ("otel_ml_store_bytes", ("metrics",)): 2_048,
     ("otel_ml_store_bytes", ("runs",)): 4_096,
     ("otel_ml_store_replaced_bytes", ()): 512,
@@ -57,5 +58,8 @@ def test_store_in_trouble() -> None:
     def read() -> StoreState:
         raise Unavailable("The store has trouble")
 
-    numbers = StoreNumbers(read, find_behind_s=lambda: 1.5)
-    assert read_collector(numbers) == {("otel_ml_rows_behind_seconds", ()): 1.5}
+    numbers = StoreNumbers(read, find_behind_s=lambda: 1.5, count_waiting=lambda: 7)
+    assert read_collector(numbers) == {
+        ("otel_ml_rows_behind_seconds", ()): 1.5,
+        ("otel_ml_rows_waiting", ()): 7,
+    }
