@@ -665,7 +665,8 @@ def findings(asked: PlaceOptions, project: str, *, last: str, than: str, form: L
 
     Problems are broken data, changed models, changed traffic, and groups of runs that do worse than
     all other runs. The last 24 hours are compared with the 28 days before them. To change these
-    periods, use --last and --than.
+    periods, use --last and --than. The page Monitor also shows firing alerts, new errors, crashed
+    runs and failing judges.
     """
     with asked.open() as place:
         api = place.api()
@@ -675,7 +676,11 @@ def findings(asked: PlaceOptions, project: str, *, last: str, than: str, form: L
         if answer["missing"]:
             click.echo(f"Not checked in time: {', '.join(answer['missing'])}", err=True)
         if not answer["findings"]:
-            click.echo("No problems found.", err=True)
+            click.echo(
+                "No problems found. Firing alerts, new errors, crashed runs and failing judges are "
+                "on the page Monitor.",
+                err=True,
+            )
         has_command = any(finding["command"] for finding in answer["findings"])
         if has_command:
             click.echo(
