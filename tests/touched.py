@@ -23,6 +23,7 @@ from tests.support.folders import ROOT
 from tests.support.needs import Sources
 
 _NIGHTLY: Final = "tests/nightly/"
+_SAMPLING: Final = "tests/support/sampling.py"
 _PRODUCT: Final = ("otel_ml/", "collector/")
 _EVERYWHERE: Final = frozenset({"pyproject.toml", "requirements/dev.txt"})
 _ENVIRONMENT: Final = ".venv-{}/stamp"  # the target that installs requirements/{}.txt
@@ -118,13 +119,13 @@ def find_affected(
     Args:
         sources: The Python files of the project.
         part: The part.
-        modules: Its modules. Those of CI are left out, because CI runs them.
+        modules: Its modules. Those of CI are left out, unless CI leaves cases to the nightly run.
         changed: Paths from the root.
     """
     wide = _EVERYWHERE | {_find_requirements(target) for target in part.targets}
     affected = {}
     for module in modules:
-        if not module.startswith(_NIGHTLY):
+        if not (module.startswith(_NIGHTLY) or _SAMPLING in sources.find_needs(module).run):
             continue
         needs = sources.follow(module)
         reasons = [Reason(file, file) for file in sorted(changed & wide)]

@@ -104,6 +104,15 @@ def test_affected_modules(sources: Sources, changed: str, affected: dict[str, st
     }
 
 
+def test_cases_that_ci_leaves_out(sources: Sources) -> None:
+    """A change also affects a module of CI that leaves cases to the nightly run."""
+    (sources.root / "tests/support/sampling.py").write_text("at_night = sampled(0)")
+    imports = "from otel_ml import client", "from tests.support.sampling import at_night"
+    modules = ["tests/unit/test_client.py", "tests/unit/test_cases.py"]
+    (sources.root / modules[1]).write_text("\n".join(imports))
+    assert [*find_affected(sources, PART, modules, {"otel_ml/client.py"})] == modules[1:]
+
+
 def test_conftest_affects_its_folder(sources: Sources) -> None:
     """A changed conftest file affects the modules below it, and what it imports only its users."""
     found = find_affected(
