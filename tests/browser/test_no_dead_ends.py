@@ -3,16 +3,26 @@
 Ticks of rows and keys do not count.
 """
 
+from collections.abc import Iterator
+
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.test_ten_tasks import Visit, triage, visit
+from tests.browser.test_ten_tasks import Visit, visit
 from tests.support.browser.fixtures import open_tab
-from tests.support.collector import CollectorProcess
+from tests.support.browser.triage import send
+from tests.support.collector import CollectorProcess, running
+from tests.support.sampling import at_night
 
-__all__ = ["triage", "visit"]
+__all__ = ["visit"]
 
-pytestmark = pytest.mark.usefixtures("triage")
+
+@pytest.fixture(scope="module")
+def triage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorProcess]:
+    """A collector with one day of the triage story."""
+    with running(tmp_path_factory.mktemp("triage") / "data") as collector:
+        send(collector.endpoint, days=1)
+        yield collector
 
 
 def tick(page: Page, number: int) -> None:
@@ -62,6 +72,7 @@ def test_failed_run_as_test(visit: Visit) -> None:
     expect(page.locator("body")).to_contain_text("Saved in failures")
 
 
+@at_night
 def test_error_stays_in_the_dialog(chromium: Browser, triage: CollectorProcess) -> None:
     """If a failed run cannot be saved, the dialog stays open and says why."""
     with open_tab(chromium, triage.endpoint, "light", 1280, 900) as tab:

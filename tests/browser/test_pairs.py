@@ -14,6 +14,7 @@ from tests.support.browser.fixtures import Tab, open_tab
 from tests.support.collector import CollectorProcess
 from tests.support.otel_ml_collector.spans import SECOND_NS, id_of, make_call
 from tests.support.otel_ml_collector.wire import encode
+from tests.support.sampling import at_night
 
 PROJECT: Final = "pairs-in-panes"
 INPUTS: Final = 12
@@ -97,6 +98,7 @@ def test_pairs_in_two_panes(tab: Tab) -> None:
     expect(rows).to_have_count(CHANGED)
 
 
+@at_night
 def test_pairs_by_keyboard(tab: Tab) -> None:
     """By keyboard alone, a pair is chosen from the list and both of its runs are compared."""
     page = _open_pairs(tab)

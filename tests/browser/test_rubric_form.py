@@ -98,6 +98,7 @@ def test_score_history(
     assert 1 <= len(model.requests) <= 3
 
 
+@at_night
 def test_no_sideways_scroll(
     chromium: Browser, asking: tuple[CollectorProcess, LanguageModel], shots: Path
 ) -> None:

@@ -223,6 +223,7 @@ def test_unfinished(tab: Tab, story: Story) -> None:
     expect(page.locator(".notes")).to_contain_text("3 spans, no errors. 2 spans are unfinished.")
 
 
+@at_night
 def test_folding_with_keys(tab: Tab, story: Story) -> None:
     """Enter on a span's arrow folds its children, and the arrow exposes the state."""
     page = tab.open(story.address(story.ask))
@@ -242,6 +243,7 @@ def test_folding_with_keys(tab: Tab, story: Story) -> None:
     expect(row_of(page, "answer")).to_be_visible()
 
 
+@at_night
 def test_arrow_keys(tab: Tab, story: Story) -> None:
     """Arrow keys move between spans, fold and unfold; the focused span is outlined."""
     page = tab.open(story.address(story.ask))
@@ -266,6 +268,7 @@ def test_arrow_keys(tab: Tab, story: Story) -> None:
     expect(page.locator(".wf tbody tr:visible")).to_have_count(5)
 
 
+@at_night
 def test_lazy_children(tab: Tab, story: Story) -> None:
     """A button loads more spans and passes the focus to the first of them."""
     page = tab.open(story.address(story.root))
@@ -397,6 +400,7 @@ def test_link_to_jaeger(tab: Tab, story: Story) -> None:
     expect(link).to_have_attribute("rel", "noopener noreferrer")
 
 
+@at_night
 def test_phone(chromium: Browser, story: Story) -> None:
     """On a phone the page does not scroll sideways, and warnings and names are not cut off."""
     page = chromium.new_page(viewport={"width": 390, "height": 844})

@@ -16,6 +16,7 @@ from tests.support.browser.fixtures import open_tab
 from tests.support.collector import CollectorProcess
 from tests.support.otel_ml_collector.spans import id_of, make_call
 from tests.support.otel_ml_collector.wire import encode
+from tests.support.sampling import sampled
 
 PROJECT = "recognised"
 
@@ -73,6 +74,7 @@ def check(page: Page) -> None:
     expect(page.locator("#output .vlist > div:visible").first).to_have_text("feature 192.714")
 
 
+@sampled(1)
 @pytest.mark.parametrize("width", [1280, 390])
 def test_values(chromium: Browser, collector: CollectorProcess, run: Span, width: int) -> None:
     """The page of a run and its preview show the same, no wider than the window."""

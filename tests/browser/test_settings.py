@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.support.browser.fixtures import Tab, open_tab
 from tests.support.collector import CollectorProcess
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 pytestmark = sampled(without="*dark*")
 
@@ -73,6 +73,7 @@ def test_navigation_on_a_phone(chromium: Browser, own_collector: CollectorProces
             assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+@at_night
 def test_times(tab: Tab) -> None:
     """The button and the key `t` switch all times between relative and absolute."""
     page = tab.open("/projects/shop/settings")

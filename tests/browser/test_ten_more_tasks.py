@@ -54,6 +54,7 @@ def priced(chromium: Browser, triage: CollectorProcess) -> Iterator[Visit]:
         yield Visit(tab.open("/"))
 
 
+@at_night
 def test_slowest_step_of_an_agent(planned: Visit) -> None:
     """2. Find the slowest step of a run with 290 spans."""
     page = open_home(planned, PROJECT)
@@ -64,6 +65,7 @@ def test_slowest_step_of_an_agent(planned: Visit) -> None:
     assert planned.clicks <= MOST
 
 
+@at_night
 def test_failing_tool_of_an_agent(visit: Visit) -> None:
     """1. Find the newest failed call of an agent, its tool, and the error."""
     page = open_home(visit, "bikes")

@@ -128,6 +128,7 @@ def test_errors_by_keyboard(page: Page, spans: list[Span]) -> None:
     assert page.evaluate(STAYS)
 
 
+@at_night
 def test_folds_by_keyboard(page: Page) -> None:
     """The arrow keys open a group, go to its spans, and Enter selects one."""
     page.locator(".wf a.of").first.focus()
@@ -172,6 +173,7 @@ def test_search_and_order(page: Page) -> None:
     assert page.evaluate(STAYS)
 
 
+@at_night
 def test_zoom(page: Page) -> None:
     """The axis zooms to the selected span or to a part of the overview, and back."""
     page.keyboard.press("e")
@@ -233,6 +235,7 @@ def test_graph_is_accessible(
         assert find_violations(page) == []
 
 
+@at_night
 def test_folds_of_5000_spans(window: Tab, collector: CollectorProcess) -> None:
     """Each fold of a trace of 5,002 spans opens within 0.5 s; nothing is blank below the page."""
     root, *others = send_research(collector, make_research(800, "crawler"))
@@ -251,6 +254,7 @@ def test_folds_of_5000_spans(window: Tab, collector: CollectorProcess) -> None:
     expect(page.locator(".wf tr.rest").first).to_contain_text("more")
 
 
+@at_night
 def test_without_scripts(chromium: Browser, collector: CollectorProcess, spans: list[Span]) -> None:
     """Without JavaScript, links open folds, spans, tabs and the graph."""
     context = chromium.new_context(java_script_enabled=False)

@@ -10,6 +10,7 @@ from tests.support.browser.agents import make_research, send_research
 from tests.support.browser.fixtures import open_tab
 from tests.support.collector import CollectorProcess
 from tests.support.otel_ml_collector.spans import id_of
+from tests.support.sampling import at_night
 
 NAME = "comparer"
 SIDES = f"/projects/{NAME}"
@@ -48,6 +49,7 @@ def test_from_a_trace(page: Page) -> None:
     expect(page.locator("h1")).to_have_text("Compare")
 
 
+@at_night
 def test_from_two_rows(page: Page, collector: CollectorProcess) -> None:
     """Two selected rows of the list of requests are compared side by side."""
     page.goto(f"{collector.endpoint}{SIDES}/runs?roots=1&where=model+%3D%3D+%22{NAME}%22")

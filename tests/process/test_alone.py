@@ -38,6 +38,7 @@ def run_twice(folder: Path, text: str) -> tuple[int, str]:
     return ended.returncode, ended.stdout
 
 
+@at_night
 def test_passes_alone(tmp_path: Path) -> None:
     """A test that passes in the rerun is named in the output."""
     status, output = run_twice(tmp_path, PASSES_LATER)

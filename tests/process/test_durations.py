@@ -41,6 +41,7 @@ def run_pytest(folder: Path, *arguments: str) -> str:
     return ended.stdout + ended.stderr
 
 
+@at_night
 def test_workers_durations_are_kept(tmp_path: Path) -> None:
     """A run with workers keeps one file, in which preparing and cleaning up count."""
     (tmp_path / "test_slow.py").write_text(SLOW)

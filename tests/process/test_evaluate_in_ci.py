@@ -15,6 +15,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]  # it carries no types
 
 from tests.support.folders import ROOT
+from tests.support.sampling import at_night
 
 # What GitHub replaces in the workflow.
 _CONTEXT: Final = {"${{ github.token }}": "t0ken", "${{ github.event.number }}": "7"}
@@ -141,6 +142,7 @@ def run_workflow(folder: Path, api: str, programs: Path | None = None) -> tuple[
     return failed, summary.read_text()
 
 
+@at_night
 def test_nothing_changed(repository: Path, comments: Comments) -> None:
     """A pull request without changes passes, and its summary has the table."""
     failed, summary = run_workflow(repository, comments.address)
@@ -183,6 +185,7 @@ def test_two_pushes(repository: Path, comments: Comments) -> None:
     assert "Worse than" not in (repository / "report.html").read_text()
 
 
+@at_night
 def test_the_tests_of_the_page_run(repository: Path) -> None:
     """The tests of the page are collected by pytest, and pass."""
     (repository / "test_app.py").write_text(blocks("py")[1])

@@ -91,6 +91,7 @@ def test_failed_installer(tmp_path: Path) -> None:
     assert lines[-2].startswith("Looking in indexes")
 
 
+@at_night
 def test_pytest_shows_progress(tmp_path: Path) -> None:
     """While workers run long tests, lines show how many tests are done."""
     (tmp_path / "test_slow.py").write_text(

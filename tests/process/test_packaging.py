@@ -12,6 +12,7 @@ from packaging.utils import canonicalize_name
 
 from docs.make_changelog import collect, version
 from tests.support.folders import ROOT
+from tests.support.sampling import at_night
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
@@ -40,6 +41,7 @@ def declared(*extras: str) -> set[str]:
     return {canonicalize_name(Requirement(line).name) for line in lines}
 
 
+@at_night
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [

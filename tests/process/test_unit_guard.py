@@ -12,7 +12,7 @@ from tests.support.sampling import at_night, sampled
 GUARD = ROOT / "tests" / "unit" / "conftest.py"
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize(
     ("body", "what"),
     [

@@ -17,7 +17,7 @@ from tests.support.clickhouse_front import PASSWORD
 from tests.support.collector import CollectorProcess, running
 from tests.support.keys import ask, make_key, opened, run_keys, sign_in
 from tests.support.load import PROTOBUF, make_request, run_ids
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 from tests.support.waiting import wait_until
 
 pytestmark = sampled(without="embedded*")
@@ -87,6 +87,7 @@ def test_unreadable_address(address: str, shown: str) -> None:
     assert str(caught.value).startswith(f"Invalid store {shown!r}: ")
 
 
+@at_night
 def test_tables_that_delete_nothing(server: Server) -> None:
     """A store whose tables cannot delete rows, such as tables over shards, is refused."""
     database, shard = server.make_database(), server.make_database()
@@ -104,6 +105,7 @@ def test_unknown_database(server: Server) -> None:
         connect(server.url("nowhere"))
 
 
+@at_night
 def test_tls(tmp_path: Path) -> None:
     """A server over TLS is used if its certificate is trusted, and refused otherwise."""
     certificate = make_certificate(tmp_path)

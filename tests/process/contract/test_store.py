@@ -26,7 +26,7 @@ from tests.support.clickhouse import Server
 from tests.support.otel_ml_collector.stores import Store
 from tests.support.sampling import sampled
 
-pytestmark = sampled(4)
+pytestmark = sampled(2)
 
 __all__ = [
     "test_deleted_while_it_is_read",

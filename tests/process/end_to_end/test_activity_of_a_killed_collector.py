@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from tests.support.collector import CollectorProcess, running
 from tests.support.examples import examples
-from tests.support.sampling import harder
+from tests.support.sampling import at_night, harder
 from tests.support.waiting import wait_until
 
 KILLS: Final = examples(20, on_commit=5)
@@ -55,6 +55,7 @@ def check(collector: CollectorProcess) -> int:
     return len(entries)
 
 
+@at_night
 @harder
 def test_kill_between_change_and_entry(tmp_path: Path) -> None:
     """After each kill, every stored version of a rule has one entry, and no other entry exists."""

@@ -451,6 +451,7 @@ def judges(tmp_path: Path) -> str:
     return f"{tmp_path / 'rubrics.py'}:brief"
 
 
+@at_night
 def test_command(
     client: Client,
     collector: CollectorProcess,

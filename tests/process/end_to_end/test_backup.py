@@ -198,6 +198,7 @@ def test_wrong_folder(collector: CollectorProcess, folder: str) -> None:
     assert (status, json.loads(answer)["error"]["field"]) == (400, "folder")
 
 
+@at_night
 def test_owner_of_a_restored_store(tmp_path: Path, backup: Path) -> None:
     """Files restored by root belong to the owner of the data directory."""
     new = tmp_path / "new"
@@ -210,6 +211,7 @@ def test_owner_of_a_restored_store(tmp_path: Path, backup: Path) -> None:
     assert {(file.st_uid, file.st_gid) for file in files} == {owner}
 
 
+@at_night
 def test_without_the_old_secret(tmp_path: Path, backup: Path) -> None:
     """A collector starts on a restored store and creates a new session secret."""
     assert not list(backup.rglob("session.secret"))

@@ -58,7 +58,7 @@ def test_lean(collector: CollectorProcess) -> None:
     assert "ERROR" not in collector.output
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 def test_taken_port(tmp_path: Path, protocol: str) -> None:
     """If a port is taken, the collector exits with one line that names it and how to change it."""

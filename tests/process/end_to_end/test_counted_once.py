@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.collector import CollectorProcess
 from tests.support.folders import RECORDED_FOLDER
+from tests.support.sampling import sampled
 from tests.support.waiting import wait_until
 
 RECORDING: Final = RECORDED_FOLDER / "recordings/openinference_anthropic.json"
@@ -63,6 +64,7 @@ def tokens_in_metrics(collector: CollectorProcess, project: str) -> tuple[float,
     return found[0], found[1]
 
 
+@sampled(1)
 @pytest.mark.parametrize("first", ["openinference", "anthropic", "together"])
 def test_two_instrumentations(collector: CollectorProcess, first: str) -> None:
     """Calls recorded by two instrumentations count once, in whatever order their spans arrive."""

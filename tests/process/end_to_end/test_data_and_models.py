@@ -19,6 +19,7 @@ from otel_ml.reader import Reader
 from tests.support.collector import CollectorProcess
 from tests.support.otel_ml.otlp_sink import closed_address
 from tests.support.otel_ml.types.samples import photo, same_image
+from tests.support.sampling import at_night
 
 LOGS = """
 import sys
@@ -113,6 +114,7 @@ def test_processes_share_a_document(collector: CollectorProcess, tmp_path: Path)
         np.testing.assert_array_equal(read(collector, "shared", trace_id, "big"), expected)
 
 
+@at_night
 def test_receiver_comes_later(tmp_path: Path) -> None:
     """A document logged before the collector starts is delivered once it has started."""
     address = closed_address()

@@ -8,13 +8,14 @@ from tests.bench.dataset import PROJECTS, Dataset, Plan, project_name
 from tests.bench.dataset_load import send_all
 from tests.support.collector import CollectorProcess
 from tests.support.examples import examples
-from tests.support.sampling import harder
+from tests.support.sampling import at_night, harder
 
 WRITERS: Final = 8
 READERS: Final = 8
 RUNS: Final = examples(2_000, on_commit=500)
 
 
+@at_night
 @harder
 def test_every_id_once(collector: CollectorProcess) -> None:
     """Lists read while eight writers send and repeat requests contain each run once."""

@@ -112,6 +112,7 @@ def test_all_well(collector: CollectorProcess) -> None:
     )
 
 
+@at_night
 def test_nothing_is_left(collector: CollectorProcess) -> None:
     """The doctor deletes the spans it sent, and the project created for them."""
     found = ask_doctor("--endpoint", collector.endpoint, "--grpc", collector.grpc)
@@ -378,6 +379,7 @@ def test_unknown_certificate(keyed: Keyed) -> None:
     assert todo == "set OTEL_EXPORTER_OTLP_CERTIFICATE to the file of its certificate"
 
 
+@at_night
 def test_spans_that_nobody_reads(tmp_path: Path) -> None:
     """A project without recognized model calls is reported with the scope that sent its spans."""
     with running(tmp_path) as collector:

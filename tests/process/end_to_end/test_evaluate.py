@@ -187,6 +187,7 @@ def chat(client: Client) -> None:
     assert client.flush()
 
 
+@at_night
 def test_items_of_sessions(
     collector: CollectorProcess,
     capsys: pytest.CaptureFixture[str],

@@ -171,6 +171,7 @@ def test_browser(admin: str, closed: CollectorProcess, project: str) -> None:
     assert with_cookie.status == 403
 
 
+@at_night
 def test_restart(admin: str, closed: CollectorProcess, data_dir: Path, project: str) -> None:
     """Keys and sessions survive a restart; no file of the data directory contains a key."""
     key = make_key(closed, admin, project)

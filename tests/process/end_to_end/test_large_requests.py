@@ -32,7 +32,7 @@ from tests.process.end_to_end.test_otlp_contract import (
 )
 from tests.support.collector import CollectorProcess, running
 from tests.support.otlp_json import to_otlp_json
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 __all__ = ["project"]
 
@@ -85,7 +85,7 @@ def test_over_http(own: CollectorProcess, project: str, form: str, encoding: str
     assert stored_names(own, f"{project}2") == []
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("compression", [None, grpc.Compression.Gzip], ids=["plain", "gzip"])
 def test_over_grpc(
     own: CollectorProcess, project: str, compression: grpc.Compression | None
@@ -102,7 +102,7 @@ def test_over_grpc(
     assert "20971520" in error.details()
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("form", [PROTOBUF, JSON])
 def test_many_small_spans(own: CollectorProcess, project: str, form: str) -> None:
     """A body of 20 MiB with the maximum number of spans is stored, each span once."""
@@ -143,6 +143,7 @@ def answers_of(collector: CollectorProcess) -> dict[str, float]:
     return {answer: float(number) for answer, number in found}
 
 
+@at_night
 def test_own_exporter(own: CollectorProcess, project: str) -> None:
     """Spans that exceed the limit together are sent in several requests; none is refused."""
     before = answers_of(own)

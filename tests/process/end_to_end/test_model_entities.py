@@ -60,6 +60,7 @@ def test_model_is_read_back(collector: CollectorProcess, tmp_path: Path) -> None
     assert (model.metrics, model.version) == ({"auc": 0.9, "loss": [3.0, 2.0]}, new)
 
 
+@at_night
 def test_reading_opens_no_version(collector: CollectorProcess, tmp_path: Path) -> None:
     """Reading a model does not create a version."""
     log(tmp_path, collector, "only", '{"auc": 0.8}', ', {"depth": 3}')
@@ -70,7 +71,7 @@ def test_reading_opens_no_version(collector: CollectorProcess, tmp_path: Path) -
     assert [one.version for one in model.versions()] == [1]
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("named", ["", ', {"rate": 0.1}'])
 def test_another_process_continues(collector: CollectorProcess, tmp_path: Path, named: str) -> None:
     """A process that names a model, with or without its params, continues its version's metrics."""
@@ -135,6 +136,7 @@ def test_long_series_and_odd_numbers(collector: CollectorProcess) -> None:
     client.close()
 
 
+@at_night
 def test_entities_of_digitalhub(collector: CollectorProcess, tmp_path: Path) -> None:
     """A DigitalHub model entity returns the collector's metrics, as in DigitalHub."""
     log(tmp_path, collector, "hub", '{"loss": 3}', ', {"rate": 0.1}')
@@ -289,6 +291,7 @@ client.model("churn").remove_alias("candidate")""",
     assert '<b class="v">champion</b>' in page
 
 
+@at_night
 def test_names_of_versions_are_read(collector: CollectorProcess) -> None:
     """The reader, filters and commands find a version by number or alias."""
     two_versions(collector, "found")
@@ -400,6 +403,7 @@ def test_wrong_moves(
     assert (answer[0], said in json.loads(answer[2])["error"]["message"]) == (status, True)
 
 
+@at_night
 def test_alias_command(collector: CollectorProcess) -> None:
     """The command moves an alias, lists who moved it and when, and removes it."""
     two_versions(collector, "typed")
@@ -495,6 +499,7 @@ def test_lineage_is_shown_both_ways(collector: CollectorProcess, tmp_path: Path)
     assert f'href="/projects/both-ways/runs/{used}"' in section.partition("Used by")[2]
 
 
+@at_night
 def test_alias_of_the_time_of_use(collector: CollectorProcess) -> None:
     """A run that used an alias is linked to the version that the alias had at that time."""
     two_versions(collector, "then")

@@ -43,6 +43,7 @@ def record(collector: CollectorProcess, project: str, run_id: str) -> dict[str, 
     return found
 
 
+@at_night
 def test_line_is_seen_soon(collector: CollectorProcess) -> None:
     """A log line of an open run can be read after one second, or two if lines follow each other."""
     client = Client("live", endpoint=collector.endpoint)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.collector import CollectorProcess, running
 from tests.support.load import PROTOBUF, make_request, run_ids
+from tests.support.sampling import at_night
 from tests.support.waiting import elapsed, wait_until
 
 GROUPS = re.compile(r"^otel_ml_commit_seconds_count (\d+)", re.MULTILINE)
@@ -51,6 +52,7 @@ def test_continuous_traffic_is_few_groups(collector: CollectorProcess) -> None:
     assert groups(collector) - before <= SECONDS + 2
 
 
+@at_night
 def test_first_request_after_a_pause_is_answered_at_once(collector: CollectorProcess) -> None:
     """The first request after a pause does not wait for others."""
     body = make_request("first", 1).SerializeToString()
@@ -61,6 +63,7 @@ def test_first_request_after_a_pause_is_answered_at_once(collector: CollectorPro
     assert time.monotonic() - began < 0.9
 
 
+@at_night
 def test_full_batches_do_not_wait(collector: CollectorProcess) -> None:
     """Consecutive full batches of a standard batch processor are stored at once."""
     bodies = [make_request("full", 512).SerializeToString() for _ in range(4)]

@@ -25,6 +25,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span
 
 from tests.support.collector import CollectorProcess
+from tests.support.sampling import at_night, sampled
 
 PROTOBUF = "application/x-protobuf"
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
@@ -140,6 +141,7 @@ def test_unknown_field(collector: CollectorProcess, project: str, send: Send) ->
     assert stored_names(collector, project) == ["one"]
 
 
+@sampled(1)
 @on_each_transport
 def test_large_message(collector: CollectorProcess, project: str, send: Send) -> None:
     """A message of twice 4 MiB, the usual limit of gRPC servers, is stored completely."""
@@ -170,6 +172,7 @@ def test_left_out_span_is_told(collector: CollectorProcess, project: str, send: 
     )
 
 
+@sampled(1)
 @on_each_transport
 @pytest.mark.parametrize("requests", [1, 2], ids=["one request", "two requests"])
 def test_spans_that_share_an_id(
@@ -193,6 +196,7 @@ def test_spans_that_share_an_id(
     assert [run["name"] for run in trace["runs"]] == [client.name, server.name]
 
 
+@sampled(4)
 @on_each_transport
 @pytest.mark.parametrize(
     ("fields", "reason"),
@@ -342,6 +346,7 @@ def test_bomb_over_grpc(collector: CollectorProcess) -> None:
     assert (error.code(), error.trailing_metadata()) == (grpc.StatusCode.RESOURCE_EXHAUSTED, ())
 
 
+@at_night
 def test_collector_after_bombs(own_collector: CollectorProcess, project: str) -> None:
     """Refused requests free their resources: later requests are stored."""
     for _ in range(4):

@@ -17,6 +17,7 @@ from tests.process.end_to_end.test_otlp_contract import (
     refused_by_grpc,
 )
 from tests.support.collector import CollectorProcess
+from tests.support.sampling import at_night
 from tests.support.waiting import wait_until
 
 END_S = 10
@@ -60,6 +61,7 @@ def test_under_way(started_collector: CollectorProcess) -> None:
     assert started_collector.wait_end() == 0
 
 
+@at_night
 def test_idle_connections(started_collector: CollectorProcess) -> None:
     """Idle connections do not delay a stop."""
     connection = HTTPConnection(urlsplit(started_collector.endpoint).netloc, timeout=120)
@@ -75,6 +77,7 @@ def test_idle_connections(started_collector: CollectorProcess) -> None:
     assert (status, took_s < IN_TIME_S) == (0, True), took_s
 
 
+@at_night
 def test_asked_twice(started_collector: CollectorProcess) -> None:
     """A second stop signal ends the collector without waiting for requests in progress."""
     with half_sent(started_collector, make_request(make_span("half"))):

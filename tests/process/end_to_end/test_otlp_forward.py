@@ -28,6 +28,7 @@ from tests.support.otel_ml_collector.wire import encode
 from tests.support.otlp_sink import Reply, Sink, grpc_sink, http_sink
 from tests.support.ports import free_port
 from tests.support.prometheus import numbers_in
+from tests.support.sampling import at_night
 from tests.support.senders import EXPORT
 from tests.support.waiting import wait_until
 
@@ -187,6 +188,7 @@ def test_nothing_stored(both: CollectorProcess, http: Sink, rpc: Sink) -> None:
     assert [one.body for one in http.requests] == [SPANS]
 
 
+@at_night
 def test_drain(tmp_path: Path) -> None:
     """At a stop, queued requests are sent, also to a destination that asked for a delay."""
     with http_sink() as sink:
@@ -246,6 +248,7 @@ def test_itself(tmp_path: Path) -> None:
     )
 
 
+@at_night
 def test_previews_are_wanted_where_something_goes_on(
     both: CollectorProcess, tmp_path: Path
 ) -> None:

@@ -143,6 +143,7 @@ def test_data_directory_leads_to_its_collector(
         assert done.returncode == status
 
 
+@at_night
 def test_another_store_is_told(
     own_collector: CollectorProcess, tmp_path: Path, elsewhere: Path
 ) -> None:
@@ -163,7 +164,7 @@ def test_first_page_has_a_head(collector: CollectorProcess) -> None:
     assert (answer.status, answer.body) == (200, b"")
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -345,7 +345,7 @@ def expected_line(start_ns: int) -> dict[str, object]:
     }
 
 
-@sampled(2)
+@sampled(1)
 @on_each_protocol
 @on_each_compression
 def test_chat_span(
@@ -359,7 +359,7 @@ def test_chat_span(
     assert found == expected_chat(ask, chat, start_ns, project)
 
 
-@sampled(2)
+@sampled(1)
 @on_each_protocol
 @on_each_compression
 def test_logs(
@@ -378,7 +378,7 @@ def test_logs(
     }
 
 
-@sampled(2)
+@sampled(1)
 @on_each_protocol
 @on_each_compression
 def test_server_span(
@@ -405,6 +405,7 @@ def test_server_span(
     )
 
 
+@sampled(1)
 @on_each_protocol
 def test_list_of_runs(collector: CollectorProcess, project: str, protocol: Protocol) -> None:
     """The list of runs shows the model call, but not the server span around it."""
@@ -416,6 +417,7 @@ def test_list_of_runs(collector: CollectorProcess, project: str, protocol: Proto
     ]
 
 
+@sampled(1)
 @on_each_protocol
 def test_trace(collector: CollectorProcess, project: str, protocol: Protocol) -> None:
     """The trace has the server span first, then the model call below it."""
@@ -428,6 +430,7 @@ def test_trace(collector: CollectorProcess, project: str, protocol: Protocol) ->
     ]
 
 
+@sampled(1)
 @on_each_protocol
 def test_session(collector: CollectorProcess, project: str, protocol: Protocol) -> None:
     """A model call without session and user inherits those of its trace's root."""
@@ -485,7 +488,7 @@ def test_status(collector: CollectorProcess, project: str, protocol: Protocol) -
     )
 
 
-@sampled(3)
+@sampled(1)
 @on_each_protocol
 @pytest.mark.parametrize(
     ("header", "resource", "expected"),
@@ -522,7 +525,7 @@ def test_structured_messages(collector: CollectorProcess, project: str, protocol
     assert (found["inputs"], found["outputs"]) == (QUESTION, ANSWER)
 
 
-@sampled(2)
+@sampled(1)
 @on_each_protocol
 @on_each_compression
 def test_batches(
@@ -543,6 +546,7 @@ def test_batches(
     assert sorted(listed) == sorted(run_id(chat) for chat in chats)
 
 
+@sampled(1)
 @on_each_protocol
 def test_standard_variables(
     collector: CollectorProcess, project: str, tmp_path: Path, protocol: Protocol

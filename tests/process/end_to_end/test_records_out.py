@@ -15,6 +15,7 @@ from otel_ml_collector.exporter import RecordExporter
 from tests.support.application import CALL, DEFINITION, MS_NS, START_NS, TABLE, Application
 from tests.support.backend import BackendProcess, running_backend
 from tests.support.collector import CollectorProcess, running
+from tests.support.sampling import sampled
 from tests.support.waiting import wait_until
 
 KINDS: Final = (
@@ -91,6 +92,7 @@ def wait_for(backend: BackendProcess, kind: str, project: str, number: int = 1) 
     wait_until(lambda: len(backend.records(kind, project)) >= number)
 
 
+@sampled(1)
 def test_run(sender: Sender, backend: BackendProcess, project: str) -> None:
     """A run is sent with all of its fields."""
     application = Application()
@@ -142,6 +144,7 @@ def test_run(sender: Sender, backend: BackendProcess, project: str) -> None:
     }
 
 
+@sampled(1)
 def test_what_belongs_to_a_run(sender: Sender, backend: BackendProcess, project: str) -> None:
     """Versions, scores, keys and logged data are sent with their run."""
     application = Application()
@@ -241,6 +244,7 @@ def test_what_comes_later(sender: Sender, backend: BackendProcess, project: str)
     }
 
 
+@sampled(1)
 def test_twice_is_once(sender: Sender, backend: BackendProcess, project: str) -> None:
     """Spans sent twice give one set of records."""
     application = Application()

@@ -16,6 +16,7 @@ from tests.support.certificates import Certificate, make_certificate
 from tests.support.collector import CollectorProcess, running
 from tests.support.load import PROTOBUF, make_request, run_ids
 from tests.support.prometheus import numbers_in
+from tests.support.sampling import at_night, sampled
 from tests.support.waiting import wait_until
 
 KEY: Final = "s3cret, with 100% odd=signs"
@@ -93,6 +94,7 @@ def test_tls_and_key(forwarding: CollectorProcess, folder: Path) -> None:
     assert number(forwarding, "refused_total", "locked") == 0.0
 
 
+@sampled(1)
 @pytest.mark.parametrize("target", ["wrong", "unknown", "nobody"])
 def test_target_that_takes_nothing(forwarding: CollectorProcess, target: str) -> None:
     """A wrong key, an untrusted certificate or an absent service is counted; records wait."""
@@ -133,6 +135,7 @@ def test_key_is_not_shown(forwarding: CollectorProcess) -> None:
     assert "s3cret" not in said
 
 
+@at_night
 def test_exporter_with_tls_and_key(locked: int, certificate: Certificate) -> None:
     """An application can also send records over TLS with a key."""
     application = Application()

@@ -139,6 +139,7 @@ def test_worse_code_is_worse(collector: CollectorProcess) -> None:
     assert len(evaluations) == 1  # the existing score is reused
 
 
+@at_night
 def test_judge_speaks_of_recorded_runs(collector: CollectorProcess, client: Client) -> None:
     """A judge scores recorded runs that it has not scored yet, once for all replays."""
     asked: list[str] = []
@@ -163,6 +164,7 @@ def test_judge_speaks_of_recorded_runs(collector: CollectorProcess, client: Clie
     assert len(asked) == 3 * RUNS
 
 
+@at_night
 def test_runs_are_left_out_by_reason(collector: CollectorProcess, client: Client) -> None:
     """Runs that cannot be replayed are counted by reason, and the result reports them."""
 
@@ -221,6 +223,7 @@ def test_all_sorts_of_functions(client: Client, function: Callable[..., Any], wa
     assert [(run.outputs, run.inputs) for run in result.runs] == [(wanted, {"day": DAY})]
 
 
+@at_night
 def test_experiments_are_no_sources(client: Client) -> None:
     """Runs of experiments are replayed only if the filter mentions them."""
     traced = client.trace(name="year")(take_now)
@@ -364,6 +367,7 @@ def test_interrupted(collector: CollectorProcess, tmp_path: Path) -> None:
     assert 0 < listed["done"] < listed["items"] == RUNS
 
 
+@at_night
 def test_logged_inputs(client: Client) -> None:
     """Long arrays and tables are taken from the data logged under the parameter's name."""
 
@@ -498,6 +502,7 @@ def test_stubbed_functions_are_not_called(collector: CollectorProcess, client: C
     assert len(sources) == 5
 
 
+@at_night
 def test_stub_that_was_not_asked_raises(client: Client) -> None:
     """A call that was not recorded raises, or is made for real with `on_miss="call"`."""
     app = make_app(client)

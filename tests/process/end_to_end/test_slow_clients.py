@@ -258,7 +258,7 @@ def unread_answers(collector: CollectorProcess) -> None:
         wait_until(elapsed(2))  # meanwhile, others are answered
 
 
-@sampled(2, without="one_byte_a_second")
+@sampled(1, without="one_byte_a_second")
 @pytest.mark.parametrize(
     "behave",
     [

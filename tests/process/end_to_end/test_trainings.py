@@ -14,10 +14,12 @@ from examples.trainings import PENALTIES, RATES, fit, show
 from otel_ml.reader import Reader
 from tests.support.collector import CollectorProcess
 from tests.support.folders import ROOT
+from tests.support.sampling import at_night
 
 PROJECT: Final = "digits-search"
 
 
+@at_night
 def test_metrics_of_trainings_are_compared(collector: CollectorProcess) -> None:
     """The metrics of real trainings are compared, and the best one is named."""
     done = subprocess.run(

@@ -12,7 +12,7 @@ from otel_ml_collector.mapping.dialects.table import CALLS, Dialect
 from otel_ml_collector.mapping.dialects.tables import DIALECTS
 from tests.support.collector import CollectorProcess
 from tests.support.otel_ml_collector.spans import NOW_NS
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night
 
 _NUMBERS: Final = frozenset({*TOKENS, "cost"})
 _PARTS: Final = [{"type": "text", "content": f"part {number}"} for number in range(9_000)]
@@ -84,7 +84,7 @@ def make_group(dialect: Dialect, said: str) -> dict[str, Any]:
     }
 
 
-@sampled(only=("words",))
+@at_night
 @pytest.mark.parametrize("said", SAID)
 def test_unreadable(said: str, collector: CollectorProcess) -> None:
     """Calls with unreadable values have no tokens and no cost; their pages show the values."""

@@ -51,6 +51,7 @@ def test_receiver_that_was_stopped(tmp_path: Path) -> None:
         collector.kill()
 
 
+@at_night
 def test_refused_connection_ends_soon() -> None:
     """Six children whose connections are refused end within seconds; each reports its losses."""
     began_s = time.monotonic()

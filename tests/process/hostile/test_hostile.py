@@ -39,7 +39,7 @@ def lines(done: subprocess.CompletedProcess[str]) -> list[Any]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-@sampled(6)
+@sampled(3)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_case(case: Case, lines: list[Any]) -> None:
     """A traced function behaves as without otel-ml, and its runs are stored."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from tests.support.collector import CollectorProcess
 from tests.support.origins.program import preamble, run, snippet
+from tests.support.sampling import at_night
 
 TRACE = preamble("a") + snippet("a1_trace")
 ASSESS = preamble("a") + snippet("a2_judge") + "\nmodel(1, 2)\n"
@@ -70,6 +71,7 @@ def test_trace_snippet_records_the_call(collector: CollectorProcess, tmp_path: P
     assert version["definition"]["signature"] == "(input_a, input_b)"
 
 
+@at_night
 def test_other_signature_or_output_is_another_version(
     collector: CollectorProcess, tmp_path: Path
 ) -> None:
@@ -90,6 +92,7 @@ def test_other_signature_or_output_is_another_version(
     assert versions == [1, 2, 3, 4]
 
 
+@at_night
 def test_assess_snippet_and_the_judges_versions(
     collector: CollectorProcess, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from otel_ml import types
 from tests.support.collector import CollectorProcess
 from tests.support.origins.program import finish, preamble, run, snippet, start
+from tests.support.sampling import at_night
 from tests.support.waiting import wait_until
 
 PROJECT: Final = "d6ac1bf0-4e22-43ae-a85e-3cb2c1e5da80"
@@ -89,6 +90,7 @@ def open_trace(collector: CollectorProcess, folder: Path) -> Iterator[str]:
         finish(program, "\n")
 
 
+@at_night
 def test_trace_is_read_while_it_is_open(own_collector: CollectorProcess, tmp_path: Path) -> None:
     """All data of a trace can be read while it is open, and is unchanged when it has ended."""
 
@@ -101,6 +103,7 @@ def test_trace_is_read_while_it_is_open(own_collector: CollectorProcess, tmp_pat
     assert told(own_collector, key) == whole(key)
 
 
+@at_night
 def test_open_trace_is_found_by_its_id(collector: CollectorProcess, tmp_path: Path) -> None:
     """A trace can be found by its id while it is open."""
     with open_trace(collector, tmp_path) as key:
@@ -131,6 +134,7 @@ def test_data_is_read_back_as_it_was(collector: CollectorProcess, tmp_path: Path
         assert again.tobytes() == image.tobytes()
 
 
+@at_night
 def test_fetch_snippet_returns_the_array(collector: CollectorProcess, tmp_path: Path) -> None:
     """The last snippet returns the array, given the trace id of the first snippet."""
     key = run(tmp_path, WRITE, collector).strip()
@@ -149,6 +153,7 @@ def test_fetch_snippet_runs_as_it_stands(collector: CollectorProcess, tmp_path: 
     ]
 
 
+@at_night
 def test_numeric_text_is_a_number_in_filters(collector: CollectorProcess, tmp_path: Path) -> None:
     """In filters, the tag value "120" is compared as a number."""
     key = run(tmp_path, WRITE, collector).strip()

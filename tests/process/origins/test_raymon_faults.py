@@ -100,7 +100,7 @@ def test_nothing_is_printed(tmp_path: Path) -> None:
         assert finish(start(tmp_path, SNIPPETS, sink.address)) == ""
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize(
     "array",
     [
@@ -133,7 +133,7 @@ def test_table_comes_back(collector: CollectorProcess) -> None:
     pd.testing.assert_frame_equal(through(collector, rt.DataFrame(frame)).data, frame)
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA"])
 @pytest.mark.parametrize("lossless", [True, False])
 def test_images_come_back(collector: CollectorProcess, mode: str, lossless: bool) -> None:
@@ -167,7 +167,7 @@ print(sorted(heavy & set(sys.modules)))
     assert finish(start(tmp_path, text, "http://127.0.0.1:9")) == "[]\n"
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int32, np.int64, np.uint64, np.intp])
 def test_integers_of_every_width(collector: CollectorProcess, kind: type[np.generic]) -> None:
     """Integers of any width are read back in that width, with the current numpy."""

@@ -905,7 +905,7 @@ def test_every_public_call_has_a_row() -> None:
     assert told == {path: arguments for path, arguments in found.items() if arguments}
 
 
-@sampled(24)
+@sampled(8)
 @pytest.mark.parametrize("path", ROWS)
 def test_values_are_taken_or_refused(owners: Mapping[str, object], path: str) -> None:
     """A value is accepted without internal errors, or refused with the argument and the value."""

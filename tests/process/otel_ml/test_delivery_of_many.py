@@ -8,7 +8,7 @@ import pytest
 
 from tests.bench.sink import count, open_sink
 from tests.support.otel_ml.scripts import run_script
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 CALLS = 100_000
 SCRIPT = """
@@ -43,7 +43,7 @@ def run_calls(
     run_script(directory, script, status=status)
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize(
     ("end", "status", "options"),
     [

@@ -7,7 +7,7 @@ import pytest
 from tests.support.otel_ml.exits import end_often
 from tests.support.otel_ml.otlp_sink import Sink, closed_address
 from tests.support.otel_ml.scripts import run_script
-from tests.support.sampling import at_night
+from tests.support.sampling import at_night, sampled
 
 PROGRAM = """
 import numpy, pyarrow
@@ -34,6 +34,7 @@ for _ in range(30):
 """
 
 
+@sampled(1)
 @pytest.mark.parametrize("is_there", [True, False], ids=["collector", "no collector"])
 def test_status_of_an_exit(sink: Sink, is_there: bool) -> None:
     """A program that ends while NumPy and PyArrow work in the background ends with status 0."""

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.otel_ml.otlp_sink import Sink
 from tests.support.otel_ml.scripts import ask_script, run_script
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 CALL = """
 import os, sys, threading
@@ -106,6 +106,7 @@ def test_child_forked_while_sending_is_loaded(tmp_path: Path, sink: Sink, begun:
     assert sorted(str(span["otel_ml.outputs"]) for span in sink.spans) == ["1", "2"]
 
 
+@at_night
 def test_fork_within_an_import_that_sending_waits_for(tmp_path: Path, sink: Sink) -> None:
     """A module that calls and forks during its import ends, even if sending imports it too."""
     (tmp_path / "gzip.py").write_text(

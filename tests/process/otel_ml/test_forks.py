@@ -8,7 +8,7 @@ import pytest
 from otel_ml.late import WHY
 from tests.support.otel_ml.otlp_sink import Sink, closed_address
 from tests.support.otel_ml.scripts import ask_script, run_script
-from tests.support.sampling import at_night
+from tests.support.sampling import at_night, sampled
 
 # Imports pause in the middle until a fork was made or a timeout is over.
 STOPPING: Final = """
@@ -113,6 +113,7 @@ print(json.dumps(fork_while(stopped, ask)))
 """
 
 
+@sampled(1)
 @pytest.mark.parametrize("name", ["urllib3.exceptions", "encodings.idna"])
 def test_fork_while_a_reader_asks(tmp_path: Path, name: str) -> None:
     """A child forked while another thread's request imports modules can make requests itself."""
@@ -224,6 +225,7 @@ print(json.dumps(bare))
 """
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     ("is_there", "spool"), [(True, ""), (False, "spool")], ids=["taken", "refused"]
 )

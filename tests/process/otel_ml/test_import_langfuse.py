@@ -15,6 +15,7 @@ from otel_ml_collector.cli import main
 from tests.support.collector import CollectorProcess
 from tests.support.folders import ROOT
 from tests.support.langfuse_export import Form, Row, export_recording
+from tests.support.sampling import sampled
 
 RECORDINGS: Final = ROOT / "tests/support/recorded/recordings"
 WHOLE: Final = 'kind == "span" or kind != "span"'
@@ -73,6 +74,7 @@ def describe(run: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+@sampled(1)
 @pytest.mark.parametrize("form", ["api", "blob", "pages"])
 def test_same_runs_as_live(
     collector: CollectorProcess, capsys: pytest.CaptureFixture[str], form: Form

@@ -14,6 +14,7 @@ from otel_ml_collector.cli import main
 from tests.support.collector import CollectorProcess, running
 from tests.support.folders import ROOT
 from tests.support.keys import WRONG, run_keys
+from tests.support.sampling import sampled
 from tests.support.waiting import wait_until
 
 # Written by Phoenix 20.26.1 as in tests/nightly/interop/test_phoenix.py: three traces of January
@@ -41,6 +42,7 @@ def import_exports(collector: CollectorProcess, project: str, *files: str) -> in
     return main(["import", "phoenix", endpoint, "--project", project, *files])
 
 
+@sampled(1)
 @pytest.mark.parametrize("files", FORMS, ids=[files[0] for files in FORMS])
 def test_each_record_once(
     files: tuple[str, ...], collector: CollectorProcess, capsys: pytest.CaptureFixture[str]

@@ -229,6 +229,7 @@ def test_a_column_that_does_not_exist(
     )
 
 
+@at_night
 def test_resumed_after_a_kill(collector: CollectorProcess, tmp_path: Path) -> None:
     """A killed import continues where it stopped, and stores each row once."""
     rows = 8_000
@@ -261,6 +262,7 @@ def test_resumed_after_a_kill(collector: CollectorProcess, tmp_path: Path) -> No
     assert total["total"]["runs"] == rows - 8
 
 
+@at_night
 def test_a_key_without_the_scope_import(tmp_path: Path) -> None:
     """With a key without the scope import, old rows are rejected and the others are stored."""
     made = run_keys(

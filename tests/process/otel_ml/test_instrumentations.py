@@ -13,6 +13,7 @@ import pytest
 from tests.support.otel_ml.scripts import ask_script, run_script
 from tests.support.recorded.server import serving
 from tests.support.recorded.sink import Sink
+from tests.support.sampling import at_night, sampled
 
 # Instruments the library `acme`.
 INSTRUMENTOR: Final = """
@@ -99,6 +100,7 @@ def ask(folder: Path, text: str, **variables: str) -> Any:
     return ask_script(folder, PREAMBLE + text, **variables)
 
 
+@sampled(2)
 @pytest.mark.parametrize("library", ["acme", "Acme", "acme_core", "acme-tracing"])
 def test_library_is_recorded(folder: Path, library: str) -> None:
     """A library is instrumented by its name, its package's name or its instrumentation's."""
@@ -131,6 +133,7 @@ print(json.dumps([during is before, acme.ask is before]))
     ) == [False, True]
 
 
+@sampled(1)
 @pytest.mark.parametrize("library", ["missing", "otel-ml"])
 def test_nothing_installed(folder: Path, library: str) -> None:
     """The error for a library without an instrumentation names the packages to install."""
@@ -189,6 +192,7 @@ def test_lost_spans_are_told_at_the_end(folder: Path) -> None:
     assert run_script(folder, PREAMBLE + text).stderr == LOST
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     ("text", "variables"),
     [
@@ -208,12 +212,14 @@ def test_others_are_not(folder: Path, text: str, variables: dict[str, str]) -> N
     assert done.stderr == ""
 
 
+@at_night
 def test_lost_one_is_taken_over(folder: Path) -> None:
     """An instrumentation without a provider gets the client's provider."""
     text = "AcmeInstrumentor().instrument()\nclient.instrument('acme')\nacme.ask('hi')\n"
     assert ask(folder, text + "print(json.dumps(names()))") == ["ask"]
 
 
+@at_night
 def test_one_that_writes_elsewhere_stays(folder: Path) -> None:
     """An instrumentation with a provider keeps it, also after the client is closed."""
     done = run_script(
@@ -280,6 +286,7 @@ print(json.dumps(names()))
     )
 
 
+@at_night
 def test_joined_provider(folder: Path) -> None:
     """With a global provider, spans are sent to the service's exporter and the client's."""
     assert ask(

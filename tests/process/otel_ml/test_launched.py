@@ -16,6 +16,7 @@ from otel_ml import Client
 from otel_ml.launched import LaunchError
 from otel_ml.reader import Reader
 from tests.support.collector import CollectorProcess
+from tests.support.sampling import at_night
 from tests.support.waiting import wait_until
 
 # The process answers each line: it calls a traced function, and prints the collector's address.
@@ -68,6 +69,7 @@ def call(process: "subprocess.Popen[str]", text: str) -> str:
     return process.stdout.readline().strip()
 
 
+@at_night
 def test_clients_of_before_and_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -98,6 +100,7 @@ def test_clients_of_before_and_after(
     assert "OTEL_ML_ENDPOINT" not in os.environ
 
 
+@at_night
 def test_last_process_ends_it(tmp_path: Path) -> None:
     """A second process joins the collector, which ends after both were killed."""
     with notebook(tmp_path) as first, notebook(tmp_path) as second:
@@ -135,6 +138,7 @@ def test_endpoint_of_the_environment(
     assert list(tmp_path.iterdir()) == []
 
 
+@at_night
 def test_folder_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """If a folder is given, a collector is started although a variable names an endpoint."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://example.test:4318")

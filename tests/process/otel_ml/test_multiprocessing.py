@@ -50,7 +50,7 @@ def outputs(sink: Sink) -> list[int]:
     return sorted(int(run["otel_ml.outputs"]) for run in sink.runs)
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.parametrize("tracing", ["before", "never"])
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 @pytest.mark.parametrize("way", ["processes", "executor", "pool"])
@@ -108,6 +108,7 @@ def terminate(directory: Path, sink: Sink, job: str) -> tuple[int, float]:
     return status, took_s
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     "work",
     [

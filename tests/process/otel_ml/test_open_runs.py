@@ -7,6 +7,7 @@ import pytest
 from otel_ml import Client
 from tests.support.otel_ml.otlp_sink import Sink
 from tests.support.otel_ml.scripts import run_script
+from tests.support.sampling import sampled
 
 
 def records(sink: Sink) -> list[tuple[str, str]]:
@@ -111,6 +112,7 @@ TRACED = "otel_ml.trace(name='fit')(fork)()"
 STREAMED = "list(otel_ml.trace(name='fit')(lambda: (yield fork()))())"
 
 
+@sampled(1)
 @pytest.mark.parametrize("within", [OPENED, TRACED, STREAMED], ids=["run", "call", "stream"])
 def test_child_does_not_end_its_parent_s_run(tmp_path: Path, sink: Sink, within: str) -> None:
     """A child forked inside a run does not end the run when it exits; the parent does."""

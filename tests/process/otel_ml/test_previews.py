@@ -9,6 +9,7 @@ from opentelemetry.sdk.trace import TracerProvider
 
 from otel_ml import Client
 from tests.support.otel_ml.otlp_sink import Reply, Sink
+from tests.support.sampling import sampled
 from tests.support.waiting import wait_until
 
 LONG: Final = "x" * 5_000
@@ -76,6 +77,7 @@ def test_joined_run_keeps_its_previews(sink: Sink) -> None:
     assert [previews_of(run) for run in sink.runs] == [BOTH, BOTH]
 
 
+@sampled(1)
 @pytest.mark.parametrize("value", ["why?", LONG], ids=["short", "long"])
 def test_start_shows_inputs_in_short(sink: Sink, value: str) -> None:
     """A start record has a short preview of its inputs, even if the run has none."""

@@ -111,6 +111,7 @@ def test_waiting_process_delivers(tmp_path: Path, sink: Sink, waiting: str) -> N
     assert outputs(sink) == list(range(1_000))
 
 
+@at_night
 def test_slow_delivery_outlives_the_program(tmp_path: Path, sink: Sink) -> None:
     """A program that ends during the delivery that SIGTERM started loses nothing."""
 
@@ -123,6 +124,7 @@ def test_slow_delivery_outlives_the_program(tmp_path: Path, sink: Sink) -> None:
     assert outputs(sink) == list(range(1_000))
 
 
+@at_night
 def test_signal_during_the_last_delivery(tmp_path: Path, sink: Sink) -> None:
     """A SIGTERM during the delivery at exit loses no calls."""
 
@@ -261,6 +263,7 @@ def test_hanging_collector_costs_two_seconds(tmp_path: Path, sink: Sink, clients
         assert time.monotonic() - began < LIMIT_S + 1.5
 
 
+@at_night
 def test_hanging_collector_costs_no_other_client(tmp_path: Path, sink: Sink) -> None:
     """A client with a silent collector does not delay another client's delivery."""
     with open_sink() as silent, hanging(silent):

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.sampling import sampled
+
 
 def run(folder: Path, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
     """Run the command in a folder until it ends."""
@@ -46,6 +48,7 @@ def test_help(tmp_path: Path) -> None:
     assert "--insecure Listen on addresses beyond loopback" in text
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     ("arguments", "wrong"),
     [
@@ -94,6 +97,7 @@ def test_alone(tmp_path: Path) -> None:
     assert "  runs      List runs\n" in done.stderr
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [("", "export"), ("keys r", "revoke"), ("runs --form", "--format"), ("runs --format c", "csv")],
@@ -111,6 +115,7 @@ def test_completion(tmp_path: Path, typed: str, offered: str) -> None:
     assert f"plain,{offered}" in done.stdout.splitlines()
 
 
+@sampled(3)
 @pytest.mark.parametrize(
     ("arguments", "variables", "message"),
     [

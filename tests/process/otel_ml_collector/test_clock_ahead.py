@@ -15,6 +15,7 @@ from tests.support.collector import CollectorProcess, running
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.wire import encode
 from tests.support.program import otel_ml
+from tests.support.sampling import at_night
 from tests.support.waiting import wait_until
 
 AHEAD_DAYS: Final = 500
@@ -47,6 +48,7 @@ def send(collector: CollectorProcess, number: int, ahead_s: int = 0) -> tuple[in
     return status, body
 
 
+@at_night
 def test_clock_ahead(tmp_path: Path) -> None:
     """Such a collector deletes and stores nothing and warns, until somebody confirms the clock."""
     keep = ("--keep-records-days", "30")

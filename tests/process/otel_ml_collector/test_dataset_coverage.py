@@ -12,6 +12,7 @@ from otel_ml.judges.ready import exact
 from otel_ml.reader import Reader
 from otel_ml_collector.cli import main
 from tests.support.collector import CollectorProcess, running
+from tests.support.sampling import at_night
 
 PROJECT: Final = "coverage"
 # The number of production runs and of items for each topic.
@@ -103,6 +104,7 @@ def test_nothing_to_compare(collector: CollectorProcess) -> None:
     assert collector.status(path) == 404
 
 
+@at_night
 @pytest.mark.usefixtures("tried")
 def test_same_from_everywhere(
     collector: CollectorProcess, capsys: pytest.CaptureFixture[str]

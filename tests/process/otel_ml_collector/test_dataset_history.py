@@ -13,6 +13,7 @@ from otel_ml import Client, Dataset
 from otel_ml.experiments.result import Result
 from otel_ml.judges.ready import exact
 from tests.support.collector import CollectorProcess, running
+from tests.support.sampling import sampled
 
 PROJECT: Final = "history"
 ITEMS: Final = 40
@@ -78,6 +79,7 @@ def marks_of(results: list[Result], version: Dataset) -> dict[str, list[str]]:
     return marks
 
 
+@sampled(1)
 @pytest.mark.parametrize("number", [1, 2])
 def test_history(collector: CollectorProcess, results: list[Result], number: int) -> None:
     """The marks, the counts, and the items behind each count agree with the results."""

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import pytest
 
+from tests.support.sampling import sampled
+
 APP: Final = dedent("""
     import urllib3
     from otel_ml import Client, Judge
@@ -103,6 +105,7 @@ def test_parts_of_a_function_are_printed(folder: Path) -> None:
     ]
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     ("place", "why"),
     [
@@ -121,6 +124,7 @@ def test_why_an_output_does_not_count(folder: Path, place: str, why: str) -> Non
     assert f"output     {why}" in done.stdout.splitlines()
 
 
+@sampled(3)
 @pytest.mark.parametrize(
     ("place", "helpers", "unseen"),
     [
@@ -158,6 +162,7 @@ def test_digest_is_that_of_the_runs(folder: Path) -> None:
     assert json.loads(doctor(folder, "app.py:plain", "--json").stdout)["digest"] == ran
 
 
+@sampled(3)
 @pytest.mark.parametrize(
     ("place", "said"),
     [

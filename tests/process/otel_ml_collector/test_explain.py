@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from otel_ml_collector.explain import QUESTIONS, explain, main, open_empty
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 WHERE = 'scores["grounded"] < 0.5 and tags["client"] == "bigshot"'
 
@@ -27,6 +27,7 @@ def test_statements(question: str) -> None:
     assert len(full) > len(empty)
 
 
+@sampled(1)
 @pytest.mark.parametrize(("is_full", "most"), [(False, 43), (True, 142)])
 def test_selects(*, is_full: bool, most: int) -> None:
     """A list, a statistic and a verdict with four conditions take at most this many SELECTs."""
@@ -36,6 +37,7 @@ def test_selects(*, is_full: bool, most: int) -> None:
     assert len(re.findall(r"\bSELECT\b", asked)) <= most
 
 
+@at_night
 def test_program() -> None:
     """`otel_ml_collector.explain` can be run as a module."""
     program = [sys.executable, "-m", "otel_ml_collector.explain"]

@@ -145,7 +145,7 @@ def expect_cells(name: str) -> dict[str, object]:
     }
 
 
-@sampled(6)
+@sampled(3)
 @pytest.mark.parametrize(("name", "order"), CASES)
 def test_program(store: Store, project: str, name: str, order: str) -> None:
     """Each call of a program counts once, whichever signals arrive, in any order, also twice."""

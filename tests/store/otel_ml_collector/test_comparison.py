@@ -166,6 +166,7 @@ def ids(spans: dict[str, Span]) -> list[str]:
     return [id_of(one) for one in spans.values()]
 
 
+@at_night
 def test_which_is_better(service: Service) -> None:
     """Losses and errors are recognized by the names that boosted-tree libraries give them."""
     told = found(service, ids(BOOSTED))
@@ -254,6 +255,7 @@ def cells_of(markdown: str) -> list[list[str]]:
     return rows
 
 
+@at_night
 def test_copied_as_markdown(service: Service) -> None:
     """The copied table has the cells of the page, with any markup in names escaped."""
     [heads, *rows] = cells_of(markdown_of(page(service, ids(TRAININGS))))
@@ -359,6 +361,7 @@ def test_outputs_side_by_side(service: Service) -> None:
     assert "C has the same inputs and outputs as A." in text
 
 
+@at_night
 def test_source_of_runs(service: Service) -> None:
     """For runs of two versions, the page shows the changed source of their model, line by line."""
     made = []
@@ -410,6 +413,7 @@ def test_verdict_is_said_once(service: Service) -> None:
     assert text.count("is worse than the baseline A") == 1  # in the Markdown to copy
 
 
+@at_night
 def test_versions_turned(service: Service) -> None:
     """Swapping the baseline reverses the sign of the difference."""
     sides = found(service, ["answer:v1", "answer:v2"], baseline="answer:v2")["sides"]
@@ -442,6 +446,7 @@ def test_experiments(service: Service) -> None:
     assert table(ours, "sides")[2][1] == f"{100 * alone['value']:.1f} % {said}"
 
 
+@at_night
 def test_oldest_is_the_baseline(service: Service) -> None:
     """The oldest is the baseline A, even if it is selected last."""
     of = [id_of(one) for one in reversed(EXPERIMENTS)]

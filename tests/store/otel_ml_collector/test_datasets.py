@@ -154,6 +154,7 @@ def test_read_back(service: Service, project: str) -> None:
     )
 
 
+@at_night
 @settings(max_examples=examples(40, on_commit=6))
 @given(seed=st.integers(0, 2**32))
 def test_any_order(service: Service, seed: int) -> None:
@@ -362,6 +363,7 @@ def test_session_of_an_item(service: Service, project: str) -> None:
     assert sessions == [["morning"], ["morning"], ["morning"], [None]]
 
 
+@at_night
 def test_deletion_of_a_session(service: Service, project: str) -> None:
     """Deleting a session deletes its items from data sets, even if their run is already gone."""
     run = make_call("answer", {"otel_ml.inputs": "1", "session.id": "evening"})
@@ -405,6 +407,7 @@ def test_page_of_a_run_names_its_data_sets(service: Service, project: str) -> No
     assert named == [(f"{here}/nightly", "nightly", "q-1"), (f"{here}/qa", "qa", "first")]
 
 
+@sampled(1)
 @pytest.mark.parametrize("kind", [RUN, PROJECT])
 def test_deletion(service: Service, project: str, kind: str) -> None:
     """Deleting a run deletes the item made from it, and the item cannot return."""
@@ -427,6 +430,7 @@ def test_deletion(service: Service, project: str, kind: str) -> None:
         assert listed(service, project) == []
 
 
+@at_night
 def test_retention(service: Service, project: str) -> None:
     """Data sets are never removed by retention, like versions of models."""
     item = make_item(QUESTION)
@@ -525,7 +529,7 @@ def test_runs_become_items(service: Service, project: str) -> None:
     assert (nothing["items"], nothing["left_out"]) == (1, {})
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize(
     ("where", "expected"),
     [

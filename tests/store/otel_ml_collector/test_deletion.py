@@ -193,6 +193,7 @@ def test_run(project: Project) -> None:
     assert project.names() == [GONE]
 
 
+@at_night
 def test_later_runs(project: Project) -> None:
     """Runs of a deleted session that start after the deletion are stored."""
     project.send(*make_told(GONE, "session/gone", "user gone", "model gone"))

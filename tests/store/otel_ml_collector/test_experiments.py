@@ -239,7 +239,7 @@ def test_verdict_is_that_of_the_statistics(service: Service) -> None:
     ]
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_verdict_of_any_order(service: Service, seed: int) -> None:
     """The records give the same verdict in any order, twice, in parts, by two writers."""
@@ -270,6 +270,7 @@ def test_verdict_of_any_order(service: Service, seed: int) -> None:
     assert "items in 18 sessions" in ask(service.app, f"/api/v1/projects/{project}/{path}").text
 
 
+@at_night
 def test_variability_of_repeats(service: Service) -> None:
     """Repeats of an item that differ are counted, and compared with the baseline's by item."""
     steady = make_experiment(31, items=30, repeats=2)
@@ -552,6 +553,7 @@ def test_more_runs_than_are_looked_at(service: Service) -> None:
     assert ([one.done for one in found], left_out) == ([150_000, 100_000], 2)
 
 
+@at_night
 def test_while_it_runs(service: Service) -> None:
     """An unfinished experiment shows its progress."""
     started = replace(make_experiment(7), end_ns=0)
@@ -751,6 +753,7 @@ def test_counted_in_the_store(
     assert (">s14</a>" in one_by_one.text) == has_sessions
 
 
+@at_night
 def test_page_of_a_run_names_its_experiment(service: Service) -> None:
     """The pages of an item's run and of calls inside it name the experiment and data set."""
     experiment = make_experiment(70)
@@ -766,6 +769,7 @@ def test_page_of_a_run_names_its_experiment(service: Service) -> None:
         assert ', item q-000 of <a href="/projects/named/datasets/qa">qa</a>' in told
 
 
+@at_night
 def test_calls_inside_runs_have_the_cost(service: Service) -> None:
     """An experiment's tokens and cost include the model calls inside its runs."""
     for number, cost in ((30, 0.01), (31, 0.03)):

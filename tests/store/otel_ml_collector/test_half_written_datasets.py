@@ -21,6 +21,7 @@ from tests.store.otel_ml_collector.test_datasets import (
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import id_of, make_call
 from tests.support.otel_ml_collector.stores import Service
+from tests.support.sampling import at_night, sampled
 
 WRITTEN: Final = (ITEMS, OBJECTS, MODEL_VERSIONS)  # in the order in which a change writes them
 NEW: Final = {"items": [{"id": "new", "inputs": {"q": "new"}}]}
@@ -66,6 +67,7 @@ def save(service: Service, project: str, item_id: str, status: int | None = 200)
     return answered.status
 
 
+@sampled(1)
 @pytest.mark.parametrize("is_repeated", [False, True])
 def test_each_insert_fails(service: Service, project: str, is_repeated: bool) -> None:
     """Whichever insert of a change fails, the next change starts from all stored data."""
@@ -92,6 +94,7 @@ def cut_version_row(version: list[Span]) -> list[Span]:
     return version
 
 
+@sampled(1)
 @pytest.mark.parametrize("cut", [cut_manifest, cut_version_row])
 def test_manifest_in_part(
     service: Service, project: str, cut: Callable[[list[Span]], list[Span]]
@@ -180,6 +183,7 @@ def test_nothing_whole(service: Service, project: str) -> None:
     assert "Based on v2" in ask(service.app, f"/projects/{project}/datasets/qa").text
 
 
+@at_night
 def test_many_halves(service: Service, project: str) -> None:
     """The newest complete version is found behind any number of incomplete ones."""
     items = {f"{number:02}": make_item({"q": number}) for number in range(20)}

@@ -19,6 +19,7 @@ from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tombstones import Tombstones
 from tests.support.otel_ml_collector.spans import NOW_NS, SECOND_NS
 from tests.support.otel_ml_collector.stores import Store, open_store
+from tests.support.sampling import sampled
 
 WANTED = Access("", "nightly", frozenset({INGEST, READ, "admin"}), ("b", "a"), 100, 2_000)
 # Invalid keys, the field that is wrong, and the start of the message.
@@ -236,6 +237,7 @@ def test_secret_file(fresh: Store, tmp_path: Path) -> None:
     assert secret.stat().st_mode & 0o777 == 0o600
 
 
+@sampled(1)
 @pytest.mark.parametrize("left", [b"", b"0123", b"no secret at all"])
 def test_broken_secret_file(fresh: Store, tmp_path: Path, left: bytes) -> None:
     """A secret that a crash truncated is replaced."""
@@ -259,6 +261,7 @@ def test_secret_of_a_deployment(fresh: Store) -> None:
     assert make("").find_session(text) is None
 
 
+@sampled(1)
 @pytest.mark.parametrize("ahead_s", [120, 24 * 3600, 400 * 24 * 3600])
 def test_session_signed_ahead(fresh: Store, ahead_s: int) -> None:
     """A session from a collector whose clock is ahead is not valid for longer than others."""

@@ -153,7 +153,7 @@ def test_update(api: Api, order: str, is_open: bool) -> None:
     assert all(text in page for text in ("epoch 1", "bigshot", "loss"))
 
 
-@sampled(2)
+@sampled(1)
 @in_any_order
 @pytest.mark.parametrize(
     ("said_ns", "value"),
@@ -190,7 +190,7 @@ def test_newest_tag_of_an_open_run(api: Api) -> None:
     assert api.names('tags["colour"] == "start"') == set()
 
 
-@sampled(2)
+@sampled(1)
 @in_any_order
 def test_human_and_actual(api: Api, order: str) -> None:
     """A person's scores and the ground truth are all listed, each record once."""
@@ -294,7 +294,7 @@ def test_target_by_tag(api: Api, order: str) -> None:
     assert api.run(spans[3])["metrics"] == {}
 
 
-@sampled(2)
+@sampled(1)
 @in_any_order
 def test_target_by_model(api: Api, order: str) -> None:
     """Records about a model version are shown for that version, even before its first run."""
@@ -346,7 +346,7 @@ def test_no_target(api: Api, record: str, target: dict[str, Value]) -> None:
     assert "record_without_target 1" in answer
 
 
-@sampled(2)
+@sampled(1)
 @in_any_order
 def test_trace_key_of_several_processes(api: Api, order: str) -> None:
     """A key's trace includes all traces that have the key, from their runs or from updates."""
@@ -367,7 +367,7 @@ def test_trace_key_of_several_processes(api: Api, order: str) -> None:
     assert api.run(two)["trace_keys"] == [key]
 
 
-@sampled(2)
+@sampled(1)
 @in_any_order
 def test_trace_without_a_run(api: Api, order: str) -> None:
     """A key with records but without runs is a trace."""

@@ -23,6 +23,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import at_night, sampled
 
 ORDERS: Final = 400
 TRIALS: Final = [make_experiment(number) for number in range(2)]
@@ -86,6 +87,7 @@ def test_pairs_of_versions(service: Service) -> None:
     assert ask(service.app, asked).json["sides"][1]["pairs"] is None
 
 
+@at_night
 def test_chosen_runs(service: Service) -> None:
     """A filter of a comparison also chooses the runs that are paired."""
     asked = urlencode(
@@ -125,6 +127,7 @@ def test_pairs_of_experiments(service: Service) -> None:
     assert pairs["sentence"] == "try 1 returned something else than try 0 for 14 of 40 shared items"
 
 
+@at_night
 def test_pairs_in_a_file(service: Service) -> None:
     """The file of a comparison has both outputs of what changed, for versions and experiments."""
     of = "of=rate:v1&of=rate:v2"
@@ -155,6 +158,7 @@ def test_size_of_a_change() -> None:
     assert measure_texts("same", "same") == 0
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     ("word", "note", "shown"),
     [("worse", "worse first", "far"), ("better", "better first", "near")],

@@ -22,7 +22,7 @@ from tests.support.otel_ml_collector.deleting import BEGAN_NS, Project, make_tol
 from tests.support.otel_ml_collector.folded import finish
 from tests.support.otel_ml_collector.spans import DAY_NS, make_call, make_record, span_id
 from tests.support.otel_ml_collector.stores import Service
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 from tests.support.waiting import wait_until
 
 _TIMES: Final = itertools.count(BEGAN_NS + 1_000 * DAY_NS, 1_000 * DAY_NS)
@@ -92,6 +92,7 @@ def test_last_day(aged: Aged) -> None:
     assert aged.project.names() == ["30 days"]
 
 
+@at_night
 def test_words_about_a_session(aged: Aged) -> None:
     """Labels of sessions are kept as long as records, counted from their arrival."""
     for days_ago, session in ((40, "old"), (10, "new")):
@@ -165,6 +166,7 @@ def test_storage(aged: Aged) -> None:
     assert min(told.freed_records or 0, told.freed_payloads or 0) > 0
 
 
+@at_night
 def test_nothing_to_free(service: Service) -> None:
     """A limit of more days than the age of all data frees nothing."""
     project = Project(service, "fresh")
@@ -174,6 +176,7 @@ def test_nothing_to_free(service: Service) -> None:
     assert (told["freed_records"], told["freed_payloads"]) == (0, 0)
 
 
+@at_night
 def test_pages_of_storage(service: Service) -> None:
     """Paging through storage lists each project once, the largest first."""
     names = [f"paged-{place}" for place in range(5)]

@@ -18,6 +18,7 @@ from otel_ml_collector.times import HOUR_NS, SECOND_NS, to_rfc3339
 from tests.support.otel_ml_collector.deleting import BEGAN_NS
 from tests.support.otel_ml_collector.spans import DAY_NS, make_call
 from tests.support.otel_ml_collector.stores import Store, open_store
+from tests.support.sampling import at_night, sampled
 
 
 class Machine:
@@ -64,6 +65,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
         yield made
 
 
+@sampled(1)
 @pytest.mark.parametrize("days", [365, 3, -365])
 def test_clock_has_moved(machine: Machine, days: int) -> None:
     """A collector that starts with a clock far from its last pass deletes nothing and warns."""
@@ -80,6 +82,7 @@ def test_clock_has_moved(machine: Machine, days: int) -> None:
     assert (machine.retention.sweep().error, machine.retention.warning) == ("", "")
 
 
+@at_night
 def test_two_days(machine: Machine) -> None:
     """A collector that was stopped for two days continues."""
     machine.true_ns = machine.now_ns = machine.now_ns + 2 * DAY_NS - SECOND_NS
@@ -88,6 +91,7 @@ def test_two_days(machine: Machine) -> None:
     assert machine.retention.trusts_clock is True
 
 
+@at_night
 def test_clock_set_while_running(machine: Machine) -> None:
     """A clock that is set ahead between two passes deletes nothing, whatever arrived before."""
     machine.send(200, machine.true_ns)
@@ -143,6 +147,7 @@ def test_confirmed(machine: Machine) -> None:
     assert not machine.retention.can_go_on()
 
 
+@at_night
 def test_store_without_a_run(machine: Machine) -> None:
     """Without a recorded last pass, as in older stores, the newest record's time is used."""
     machine.store.connections.open().command(
@@ -155,6 +160,7 @@ def test_store_without_a_run(machine: Machine) -> None:
     assert machine.names() == ["call"]
 
 
+@at_night
 def test_nothing_is_limited(machine: Machine) -> None:
     """Without a limit there is no warning."""
     machine.now_ns += 365 * DAY_NS

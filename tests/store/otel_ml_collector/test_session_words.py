@@ -16,7 +16,7 @@ from tests.support.otel_ml_collector.asgi import Answered, ask
 from tests.support.otel_ml_collector.deleting import BEGAN_NS, Project
 from tests.support.otel_ml_collector.spans import NOW_NS, id_of, make_call, make_record, make_span
 from tests.support.otel_ml_collector.stores import Service
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 SESSION: Final = "chat/7"
 WORDS: Final[Sequence[dict[str, Any]]] = [
@@ -176,6 +176,7 @@ def make_word() -> Span:
     return lately(make_record("evaluation", make_span("no run"), attributes))
 
 
+@at_night
 def test_deleted_run_by_run(place: Project) -> None:
     """Session labels stay while the session has a run, and are deleted with its last run."""
     first, second = make_turns()
@@ -187,6 +188,7 @@ def test_deleted_run_by_run(place: Project) -> None:
     assert place.tables_with("session:chat/7") == []
 
 
+@at_night
 def test_deleted_before_its_runs(place: Project) -> None:
     """The labels of a session without runs can be deleted by the session's name."""
     assert post(place, WORDS).status == 200

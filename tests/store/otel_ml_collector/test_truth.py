@@ -29,7 +29,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Service
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 JSON: Final = {"content-type": "application/json"}
 WANTED: Final = (
@@ -74,7 +74,7 @@ def find(service: Service, project: str, where: str) -> list[str]:
     return sorted(run["run_id"] for run in answered.json["runs"])
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.parametrize("value", VALUES, ids=kind_of)
 def test_value_keeps_its_type(service: Service, project: str, value: Any) -> None:
     """Ground truth is returned with its type and time, and is not a score."""
@@ -90,7 +90,7 @@ def test_value_keeps_its_type(service: Service, project: str, value: Any) -> Non
     )
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.parametrize("value", VALUES, ids=kind_of)
 def test_value_by_post(service: Service, project: str, value: Any) -> None:
     """Posted ground truth is equal to recorded one; its default name is output."""
@@ -171,7 +171,7 @@ def test_who_said_it(resource: dict[str, Value], told: dict[str, Value], annotat
     assert [metric.annotator for metric in map_all(span).metrics] == [annotator]
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize(
     ("told", "value"),
     [
@@ -285,6 +285,7 @@ def span_of(told: Told, number: int, project: str) -> Span:
     return make_span("evaluation", attributes, span_id=span_id(number), start_ns=told.at_ns)
 
 
+@at_night
 @settings(max_examples=examples(40, on_commit=3))
 @given(truths=st.lists(TOLD, min_size=1, max_size=6), data=st.data())
 def test_any_order(service: Service, truths: list[Told], data: st.DataObject) -> None:

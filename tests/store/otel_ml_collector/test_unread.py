@@ -18,6 +18,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Service
+from tests.support.sampling import sampled
 
 SENTENCE: Final = "10 spans by acme-tracer, other-tracer, none recognized as a model call"
 
@@ -96,6 +97,7 @@ def test_nearest_span(service: Service, project: str) -> None:
     assert signs["missing"] == ["a known model (house-7 has no price)"]
 
 
+@sampled(1)
 @pytest.mark.parametrize("path", ["", "/runs"])
 def test_missing_on_pages(service: Service, project: str, path: str) -> None:
     """The pages of a project without a model call list the signs that its spans lack."""

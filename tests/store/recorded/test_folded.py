@@ -119,7 +119,7 @@ def fold_all(records: Records, project: str) -> list[FoldedRun]:
     return fold(facts_of(records)[project])
 
 
-@sampled(4)
+@sampled(2)
 @pytest.mark.parametrize("name", RECORDED)
 def test_recording(store: Store, name: str) -> None:
     """A folded row has the same values as the run in a list."""

@@ -12,7 +12,7 @@ import tomllib
 
 from tests.support.folders import ROOT
 from tests.support.otel_ml.otlp_sink import Sink
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 QA = """\
 {"inputs": {"a": 1}, "expected": 2, "id": "one"}
@@ -90,6 +90,7 @@ def test_one_test_an_item(tmp_path: Path, sink: Sink, workers: int) -> None:
     assert one["otel_ml.inputs"] == '{"a":1}'
 
 
+@at_night
 def test_repeats(tmp_path: Path, sink: Sink) -> None:
     """Each repeat is a separate test."""
     write(tmp_path, TESTS.replace("{more}", ", repeats=2"))
@@ -104,7 +105,7 @@ def test_repeats(tmp_path: Path, sink: Sink) -> None:
     ]
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize(
     ("text", "message"),
     [

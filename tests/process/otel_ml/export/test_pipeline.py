@@ -266,6 +266,7 @@ def test_receiver_is_left_alone_in_a_hurry(
     assert second - first >= least_s
 
 
+@at_night
 def test_flush_waits_as_long_as_the_receiver_asks(
     client: Client, sink: Sink, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -345,6 +346,7 @@ def test_recovery_is_reported_once_a_minute(
     assert len(said(caplog, "works again|is busy")) == 2
 
 
+@at_night
 def test_flush_ends_a_long_pause(refused: Client) -> None:
     """A flush retries soon, however long the sender's retry delay has become."""
     call(refused)
@@ -444,6 +446,7 @@ def test_part_that_breaks_is_lost_alone() -> None:
     pipeline.close(LONG_S)
 
 
+@at_night
 def test_first_span_after_a_pause_leaves_at_once(
     sink: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -614,7 +617,7 @@ def quiet() -> Quiet:
     return quiet
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("name", ["hanging", "refused"])
 def test_flush_gives_up_early(quiet: Quiet, name: str) -> None:
     """A flush returns after 5 s without progress, long before its timeout."""
@@ -878,6 +881,7 @@ FINALISERS = """
 """
 
 
+@sampled(1)
 @pytest.mark.parametrize("decorator", ["trace", "assess(Judge('any', '', lambda: 1))"])
 def test_finaliser_may_call(tmp_path: Path, sink: Sink, decorator: str) -> None:
     """A finaliser that calls a traced function neither hangs nor loses spans, wherever it runs."""
@@ -885,6 +889,7 @@ def test_finaliser_may_call(tmp_path: Path, sink: Sink, decorator: str) -> None:
     assert run_script(tmp_path, script).stdout == "went on\nTrue\n"
 
 
+@at_night
 @pytest.mark.parametrize("decorator", ["trace", "assess(Judge('any', '', lambda: 1))"])
 def test_finaliser_may_call_when_the_queue_is_full(
     tmp_path: Path, sink: Sink, decorator: str

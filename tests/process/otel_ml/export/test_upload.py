@@ -28,7 +28,7 @@ from otel_ml.export.documents import DocumentQueue, HashedText
 from otel_ml.redaction import Redaction
 from tests.support.otel_ml.otlp_sink import Received, Reply, Sink, closed_address, open_sink
 from tests.support.otel_ml.scripts import ask_script, run_script
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 from tests.support.waiting import wait_until
 
 LONG = "x" * 100_000
@@ -138,6 +138,7 @@ def test_joined_provider_with_an_endpoint(sink: Sink) -> None:
     assert values(sink) == [LONG]
 
 
+@at_night
 def test_receiver_that_comes_later() -> None:
     """A document stays pending until the receiver is back, and flush reports it as pending."""
     address = closed_address()
@@ -210,6 +211,7 @@ def test_exit_delivers(tmp_path: Path, sink: Sink) -> None:
     assert values(sink) == [LONG]
 
 
+@at_night
 def test_exit_without_a_receiver_is_bounded(tmp_path: Path) -> None:
     """Without a receiver, the process ends and reports the lost documents."""
     address = closed_address()

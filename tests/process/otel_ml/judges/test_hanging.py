@@ -9,7 +9,7 @@ from tests.support.otel_ml.scripts import run_script
 from tests.support.sampling import sampled
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.parametrize(
     "rubric",
     [

@@ -53,7 +53,7 @@ def is_patched(method):
 """
 
 
-@sampled(only=("Own-loky", "LogisticRegression-multiprocessing"))
+@sampled(only=("Own-loky",))
 @pytest.mark.parametrize("backend", ["loky", "multiprocessing", "threading"])
 @pytest.mark.parametrize("model", ["LogisticRegression", "Own"])
 def test_grid_search(model: str, backend: str, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from otel_ml.reader import BadQuery, Reader, Run, Runs
 from tests.process.otel_ml.reader.servers import Server, answering, passing_on
 from tests.support.collector import CollectorProcess
 from tests.support.load import PROTOBUF, make_request, run_ids
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 from tests.unit.otel_ml.test_notebook import plain_of
 
 PROJECT: Final = "listed"
@@ -56,6 +56,7 @@ def runs(server: Server, stored: list[str]) -> Runs:
     return Reader(PROJECT, endpoint=server.endpoint).runs(order="oldest")
 
 
+@at_night
 def test_length_is_counted_page_by_page(runs: Runs, server: Server) -> None:
     """`len` costs one request per 500 runs, and listing all runs reads each page once."""
     assert len(runs) == RUNS
@@ -73,6 +74,7 @@ def test_length_of_a_part(server: Server, stored: list[str]) -> None:
     assert len(reader.runs(limit=0)) == 0
 
 
+@at_night
 def test_list_that_is_filled_while_others_walk(runs: Runs, stored: list[str]) -> None:
     """Several iterators over one list are independent, even if its length is requested between."""
     first, second = iter(runs), iter(runs)
@@ -260,6 +262,7 @@ def test_nobody_is_there() -> None:
     assert "<table" not in html
 
 
+@at_night
 def test_collector_that_hangs_is_not_waited_for() -> None:
     """If the collector is silent, a notebook soon displays that it timed out."""
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
@@ -297,6 +300,7 @@ def test_wrong_filter_is_a_line(collector: CollectorProcess) -> None:
     assert "<script" not in html
 
 
+@at_night
 def test_list_is_read_by_several_threads(runs: Runs, stored: list[str]) -> None:
     """Threads that list and count the same runs at the same time all get complete lists."""
     found: list[list[str]] = []

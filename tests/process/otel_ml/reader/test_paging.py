@@ -9,6 +9,7 @@ from otel_ml.reader import Reader
 from tests.process.otel_ml.reader.servers import answering, passing_on
 from tests.support.collector import CollectorProcess
 from tests.support.load import PROTOBUF, make_request, run_ids
+from tests.support.sampling import at_night
 
 PROJECT: Final = "paged"
 RUNS: Final = 1_700  # four pages
@@ -44,6 +45,7 @@ def test_limit_over_pages(collector: CollectorProcess, stored: list[str]) -> Non
     assert runs.to_arrow("run_id")["run_id"].to_pylist() == stored[:-1_204:-1]
 
 
+@at_night
 def test_one_reader_for_several_threads(collector: CollectorProcess, stored: list[str]) -> None:
     """Several threads can share a reader."""
     reader = Reader(PROJECT, endpoint=collector.endpoint)

@@ -17,6 +17,7 @@ from PIL import Image
 from otel_ml import Client, Judge, current_run
 from otel_ml.reader import BadQuery, Inside, NotFound, Reader, Run, Tokens, WorstScore
 from tests.support.collector import CollectorProcess
+from tests.support.sampling import at_night
 
 PROJECT: Final = "reader/shop"
 ARRAY: Final = np.arange(6, dtype=">f4").reshape(2, 3)
@@ -272,6 +273,7 @@ def test_feedback(reader: Reader) -> None:
     }
 
 
+@at_night
 def test_roots(collector: CollectorProcess) -> None:
     """With `roots=True`, child runs are excluded from a list, its length and its table."""
     client = Client("nested", endpoint=collector.endpoint, join=False)
@@ -299,6 +301,7 @@ def test_roots(collector: CollectorProcess) -> None:
             reader.runs(roots=1)  # type: ignore[arg-type]
 
 
+@at_night
 def test_what_is_inside_a_root(collector: CollectorProcess) -> None:
     """A root without inputs and outputs has those and the worst score of the calls inside it.
 
@@ -337,6 +340,7 @@ def test_what_is_inside_a_root(collector: CollectorProcess) -> None:
         assert "WHEN, THEN?" in reader.runs(roots=True)._repr_html_()
 
 
+@at_night
 def test_sums(reader: Reader, collector: CollectorProcess) -> None:
     """A list's sums ignore its limit and equal its page's, and each group's filter lists its runs.
 

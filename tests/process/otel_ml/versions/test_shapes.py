@@ -74,7 +74,7 @@ def test_edits_open_versions(tmp_path: Path, part: int) -> None:
     check([shape for shape in SHAPES[part * _AT_ONCE :][:_AT_ONCE] if is_there(shape)], tmp_path)
 
 
-@sampled(only=("method of a*",))
+@sampled(1, only=("method of a*",))
 @pytest.mark.parametrize("shape", SHAPES, ids=attrgetter("name"))
 def test_edit_alone_opens_a_version(tmp_path: Path, shape: Shape) -> None:
     """Each shape also has the expected versions if no other shape is in its processes."""

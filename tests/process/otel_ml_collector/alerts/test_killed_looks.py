@@ -35,7 +35,7 @@ from tests.store.otel_ml_collector.query.test_judges import tell
 from tests.support.otel_ml_collector.alerts.world import make_target
 from tests.support.otel_ml_collector.stores import Store, open_store
 from tests.support.otlp_sink import Sink, http_sink
-from tests.support.sampling import at_night, sampled
+from tests.support.sampling import at_night
 from tests.support.waiting import wait_until
 
 # Remax fails in hours 4 and 3, Century in hours 3 and 2: four changes of the firing slices.
@@ -271,7 +271,7 @@ def test_course(undisturbed: Undisturbed) -> None:
     ]
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("name", MOMENTS)
 def test_killed_at(name: str, course: Path, undisturbed: Undisturbed, tmp_path: Path) -> None:
     """If a process is killed here and another one continues, nothing is lost or doubled."""

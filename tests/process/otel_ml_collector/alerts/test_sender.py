@@ -232,6 +232,7 @@ def dripping(line: bytes) -> Iterator[str]:
         server.close()
 
 
+@sampled(1)
 @pytest.mark.parametrize("line", [b"", b"HTTP/1.1 200 OK\r\n", b"x"])
 def test_slow_target(line: bytes) -> None:
     """A request to a receiver that responds piece by piece ends at its timeout."""

@@ -17,6 +17,7 @@ from tests.support.otel_ml_collector.api.world import QA, TRIED, calls, fill
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import id_of, make_call, make_span, span_id, trace_id
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import sampled
 
 COUNT = Sql("SELECT sum(value) AS queries FROM system.events WHERE event = 'Query'")
 PLAIN = "plain"
@@ -55,6 +56,7 @@ def count(service: Service, path: str) -> int:
     return min(counts)
 
 
+@sampled(7)
 @pytest.mark.parametrize(
     ("path", "most"),
     [
@@ -79,6 +81,7 @@ def test_api(shop: Service, path: str, most: int) -> None:
     assert count(shop, "/api/v1" + of_plain(path)) <= most
 
 
+@sampled(6)
 @pytest.mark.parametrize(
     ("path", "most"),
     [
@@ -104,6 +107,7 @@ def test_pages(shop: Service, path: str, most: int) -> None:
     assert count(shop, of_plain(path)) <= most
 
 
+@sampled(3)
 @pytest.mark.parametrize(
     ("path", "most"),
     [
@@ -119,6 +123,7 @@ def test_everything(shop: Service, path: str, most: int) -> None:
     assert count(shop, "/api/v1" + path) <= most
 
 
+@sampled(3)
 @pytest.mark.parametrize(
     ("path", "most"),
     [
@@ -156,6 +161,7 @@ def test_home_of_projects_without_runs(shop: Service) -> None:
     assert count(shop, "/") <= before + 1
 
 
+@sampled(1)
 @pytest.mark.parametrize("more", ["", "&pairs=true"])
 def test_slices_of_many_tags(shop: Service, more: str) -> None:
     """Slices by thirty tags run as many statements as slices by two: not one per tag."""

@@ -13,6 +13,7 @@ from otel_ml_collector.web.render import TEMPLATES
 from tests.support.otel_ml_collector.asgi import ask, served
 from tests.support.otel_ml_collector.spans import NOW_NS, make_call
 from tests.support.otel_ml_collector.stores import Service
+from tests.support.sampling import at_night, sampled
 from tests.support.waiting import wait_until
 
 LARGE = "/api/v1/projects/long-answers/export?columns=run_id,inputs"
@@ -83,6 +84,7 @@ def test_given_up(address: str) -> None:
 GZIP = {"accept-encoding": "br, gzip;q=0.8"}
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     "path", ["/runs", "/export", "/export?format=csv"], ids=["json", "lines", "csv"]
 )
@@ -115,6 +117,7 @@ def test_not_compressed(service: Service, project: str) -> None:
         assert "content-encoding" not in answered.headers
 
 
+@at_night
 def test_compressed_pages(service: Service, project: str) -> None:
     """Pages and scripts are compressed, but not for requests that another site caused."""
     service.store.take(project, *[make_call() for _ in range(20)])

@@ -33,7 +33,7 @@ from tests.support.otel_ml_collector.asgi import HOST, Answered, ask, ask_async
 from tests.support.otel_ml_collector.cli.program import environment, otel_ml
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 from tests.support.waiting import async_wait_until, elapsed
 
 JSON: Final = {
@@ -66,6 +66,7 @@ def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorPro
         yield opened
 
 
+@at_night
 def test_nobody_asks(tmp_path: Path) -> None:
     """A collector loads the MCP package with the first MCP request, not before."""
     with running(tmp_path) as quiet:
@@ -79,6 +80,7 @@ def test_nobody_asks(tmp_path: Path) -> None:
         assert "cryptography" in Path(f"/proc/{quiet.pid}/maps").read_text()
 
 
+@at_night
 def test_import() -> None:
     """Neither the command nor the server's modules load the MCP package."""
     code = "import sys, otel_ml_collector.serve.server; print('mcp' in sys.modules)"
@@ -93,6 +95,7 @@ def test_import() -> None:
     assert done.stdout == "[]\n"
 
 
+@sampled(1)
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 def test_http_client(collector: CollectorProcess, mode: Any) -> None:
     """MCP's own client lists the tools and calls one, in the newest and in an older revision."""

@@ -20,7 +20,7 @@ from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.cli.program import otel_ml
 from tests.support.otel_ml_collector.spans import id_of, make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 RUNS: Final = 3
 WRITERS: Final = 6
@@ -113,6 +113,7 @@ def test_feedback(writing: Service, project: str, runs: list[Span]) -> None:
     assert evaluations(writing, runs[2]) == [GOOD]
 
 
+@sampled(1)
 @pytest.mark.parametrize("request_of", [{}, {"request": "r-1"}])
 def test_once(writing: Service, project: str, runs: list[Span], request_of: dict[str, str]) -> None:
     """The same request id, or the same content without one, is stored once under the same ids."""
@@ -136,7 +137,7 @@ def test_other_words(writing: Service, project: str, runs: list[Span]) -> None:
     assert [one[:2] for one in evaluations(writing, runs[0])] == [GOOD[:2], ("seen", "agent")]
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.parametrize(
     ("given", "told"),
     [
@@ -180,6 +181,7 @@ def test_tests(writing: Service, project: str, runs: list[Span]) -> None:
     assert {one["source_run"] for one in items} == {*ids}
 
 
+@at_night
 def test_tests_beside_others(tmp_path: Path) -> None:
     """Agents and people change a data set at once, and no item is lost."""
     with running(tmp_path, "--mcp-writes") as collector:
@@ -238,6 +240,7 @@ def test_log(
     assert record.getMessage() == expected
 
 
+@at_night
 def test_shell(tmp_path: Path) -> None:
     """The shell writes as well, if the collector's settings enable it."""
     with running(tmp_path, "--mcp-writes") as collector:

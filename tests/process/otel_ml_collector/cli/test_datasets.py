@@ -15,7 +15,7 @@ from tests.store.otel_ml_collector.test_datasets import make_item, make_versions
 from tests.support.collector import CollectorProcess, running
 from tests.support.load import PROTOBUF
 from tests.support.otel_ml_collector.wire import encode
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,7 @@ def test_file_to_file(
     assert "No model to compare with: run an experiment" in capsys.readouterr().err
 
 
+@at_night
 def test_changes_beside_a_half_written_version(
     collector: CollectorProcess, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -163,7 +164,7 @@ def test_typed_values_are_in_no_line(
     assert not [*tmp_path.iterdir()]
 
 
-@sampled(5)
+@sampled(2)
 @pytest.mark.parametrize(
     ("words", "status", "why"),
     [

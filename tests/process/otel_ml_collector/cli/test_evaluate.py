@@ -91,7 +91,7 @@ SIZED = ("--baseline", "sizes.jsonl", "--judge", "app.py:size")
 FAIL = "--fail-if"
 
 
-@sampled(16)
+@sampled(6)
 @pytest.mark.parametrize(
     ("changed", "arguments", "status"),
     [

@@ -114,7 +114,7 @@ def test_list_of_experiments_reads_once(collector: CollectorProcess, results: li
         assert len([path for path in between.asked if "/experiments" in path]) == 1
 
 
-@sampled(3)
+@sampled(2)
 @pytest.mark.parametrize(
     ("places", "more", "status"),
     [
@@ -243,7 +243,7 @@ def versions(collector: CollectorProcess) -> Reader:
     return Reader("tried", endpoint=collector.endpoint)
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.parametrize(
     ("words", "status"),
     [
@@ -271,6 +271,7 @@ def test_activity(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["activity", "--kind", "none"]) == 2
 
 
+@at_night
 @pytest.mark.usefixtures("versions")
 def test_share(tmp_path: Path) -> None:
     """A comparison is written as one file."""
@@ -316,7 +317,7 @@ def test_new_version(collector: CollectorProcess, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out.startswith("fresh:v2 vs fresh:v1: not enough data\n")
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize(
     ("words", "status"),
     [
@@ -405,7 +406,7 @@ def tuned(collector: CollectorProcess) -> list[Result]:
     return found
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize(
     ("words", "status"),
     [

@@ -9,6 +9,7 @@ from otel_ml.reader import Reader
 from tests.process.otel_ml_collector.cli.test_records import rows
 from tests.support.collector import running
 from tests.support.otel_ml_collector.cli.program import otel_ml
+from tests.support.sampling import sampled
 
 PLACE = ("--project", "shop")
 
@@ -64,6 +65,7 @@ def test_queues(endpoint: str) -> None:
         assert reader.queue("tone")["hidden"] is True
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     ("flags", "status", "said"),
     [

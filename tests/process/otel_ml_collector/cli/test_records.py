@@ -133,6 +133,7 @@ def test_filter_order_and_limit(endpoint: str) -> None:
     assert rows(done.stdout)[1:] == [["answer", "a"], ["answer", "b"]]
 
 
+@at_night
 def test_last_selects_a_period(endpoint: str) -> None:
     """Each command with a filter takes --last, a length until now or a day, instead of --start."""
     for command in ("runs", "sessions", "models", "slices", "metrics"):

@@ -11,6 +11,7 @@ from otel_ml.reader import BadQuery, MatchedActuals, NotFound, Reader
 from tests.process.otel_ml_collector.cli.test_records import rows
 from tests.support.collector import CollectorProcess
 from tests.support.otel_ml_collector.cli.program import otel_ml
+from tests.support.sampling import at_night
 
 
 def test_targets(collector: CollectorProcess) -> None:
@@ -82,6 +83,7 @@ def test_targets(collector: CollectorProcess) -> None:
     assert (refused.returncode, b"--model" in refused.stderr) == (2, True)
 
 
+@at_night
 def test_estimate(collector: CollectorProcess) -> None:
     """The expected accuracy is in the reader's answer and in the command's output."""
     client = Client("expected", endpoint=collector.endpoint)
@@ -121,6 +123,7 @@ def test_estimate(collector: CollectorProcess) -> None:
     assert ["estimate", "1", "0"] in rows(shown.stdout)
 
 
+@at_night
 def test_unmatched(collector: CollectorProcess, caplog: pytest.LogCaptureFixture) -> None:
     """For keys of no run, the reader's answer, its log and the command name the matching tag."""
     client = Client("unmatched", endpoint=collector.endpoint)

@@ -12,7 +12,7 @@ from rich.cells import cell_len
 from otel_ml import Client
 from tests.support.collector import CollectorProcess
 from tests.support.otel_ml_collector.cli.program import on_terminal, otel_ml
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 PROJECT: Final = "hostile"
 LONG: Final = "x" * 1_000_000
@@ -65,6 +65,7 @@ def test_json_still_says_the_same(endpoint: str) -> None:
     assert risky(done.stdout.decode()) == []
 
 
+@at_night
 def test_export_on_a_terminal(endpoint: str) -> None:
     """An export to a terminal sends it no control characters; Parquet to a terminal is refused."""
     for kind in ("csv", "jsonl"):
@@ -80,6 +81,7 @@ def test_export_on_a_terminal(endpoint: str) -> None:
         )
 
 
+@at_night
 def test_long_texts_are_whole_in_files(endpoint: str) -> None:
     """An exported file contains the complete text of values that a table shortens."""
     asked = ("export", "--project", PROJECT, "--columns", "tags,outputs", "--format", "parquet")
@@ -88,7 +90,7 @@ def test_long_texts_are_whole_in_files(endpoint: str) -> None:
     assert table["outputs"].to_pylist()[1] is None
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize("width", [40, 60, 80, 120, 400])
 def test_table_has_the_width_of_the_terminal(endpoint: str, width: int) -> None:
     """A table fits the width of the terminal and keeps the inputs, the outputs and the run id."""
@@ -142,6 +144,7 @@ def test_table_at_80_columns(collector: CollectorProcess) -> None:
             assert collector.status(page.removeprefix(collector.endpoint)) == 200
 
 
+@at_night
 def test_times_are_as_on_the_pages(endpoint: str) -> None:
     """On a terminal a time is relative, in a pipe it is exact."""
     asked = ("runs", "--project", PROJECT, "--columns", "start_time", "--limit", "1")
@@ -151,6 +154,7 @@ def test_times_are_as_on_the_pages(endpoint: str) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT[0-9:.]+Z", exact)
 
 
+@at_night
 def test_no_colour_anywhere(endpoint: str) -> None:
     """Neither a pipe nor a terminal without colours gets an escape sequence."""
     asked = ("runs", "--project", PROJECT)

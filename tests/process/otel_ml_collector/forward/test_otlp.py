@@ -33,6 +33,7 @@ from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.wire import encode
 from tests.support.otlp_sink import Reply, Sink, grpc_sink, http_sink
 from tests.support.prometheus import numbers_in
+from tests.support.sampling import at_night, sampled
 from tests.support.waiting import wait_until
 
 WAIT_S = 10.0
@@ -115,6 +116,7 @@ def asking_for(seconds: int) -> bytes:
     return written
 
 
+@sampled(1)
 @pytest.mark.parametrize("code", [StatusCode.UNAVAILABLE, StatusCode.RESOURCE_EXHAUSTED])
 def test_again_over_grpc(code: StatusCode) -> None:
     """Over gRPC the retry delay in the destination's error details is obeyed."""
@@ -261,6 +263,7 @@ def test_log_of_dropped(caplog: pytest.LogCaptureFixture) -> None:
     ]
 
 
+@at_night
 def test_given_up() -> None:
     """A request that is not accepted within the retry time is dropped and counted."""
     with forwarding(away(retry_s=1)) as way:

@@ -11,6 +11,7 @@ from otel_ml_collector.judges.rubric_judge import is_sampled
 from tests.support.judged_shop import JudgedShop, judging
 from tests.support.language_model import ModelRequest, language_model
 from tests.support.load import PROTOBUF, make_request
+from tests.support.sampling import at_night
 
 CONVERSATION: Final = "Is the bot polite in all turns? {{conversation}}"
 SESSIONS: Final = 12
@@ -60,6 +61,7 @@ def test_conversation(tmp_path: Path) -> None:
     assert sorted(find_turns(request) for request in marked) == [["0", "1"], ["0", "1", "2"]]
 
 
+@at_night
 def test_sessions_are_sampled_as_a_whole(tmp_path: Path) -> None:
     """The sample contains all runs of a session or none."""
     with language_model() as model, judging(tmp_path, model) as collector:

@@ -58,6 +58,7 @@ def test_worker_judges(tmp_path: Path) -> None:
             assert worker.stop() == 0
 
 
+@at_night
 def test_killed_worker(tmp_path: Path) -> None:
     """A killed worker resumes after its restart, and repeats no call with a stored reply."""
     with (

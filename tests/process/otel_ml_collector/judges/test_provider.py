@@ -129,7 +129,7 @@ def test_redirect_is_not_followed(model: LanguageModel) -> None:
         assert sink.requests == []
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.parametrize(
     "raw",
     [

@@ -72,6 +72,7 @@ def test_new_runs(shop: JudgedShop) -> None:
     assert state["dollars_today"] == pytest.approx(3 * 0.00104)
 
 
+@at_night
 def test_evaluation_of_a_run(shop: JudgedShop) -> None:
     """A run shows score, verdict and reason; an unusable reply is an error, not a score."""
 
@@ -145,6 +146,7 @@ def test_busy_provider(shop: JudgedShop) -> None:
     assert len(shop.model.requests) == 3
 
 
+@at_night
 def test_budget_in_calls(shop: JudgedShop) -> None:
     """When the calls of the day are used up, the judge stops and its state says so."""
     shop.save(calls_per_day=3)

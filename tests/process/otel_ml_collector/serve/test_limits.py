@@ -15,7 +15,7 @@ import pytest
 from otel_ml_collector.serve.http_server import BODY_BYTES_PER_S, HEAD_BYTES, HEADERS
 from tests.support.collector import CollectorProcess, running
 from tests.support.load import PROTOBUF, make_request
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 from tests.support.waiting import elapsed, wait_until
 
 CONNECTIONS = 20
@@ -78,7 +78,7 @@ def hold_all(collector: CollectorProcess, stack: ExitStack) -> list[socket.socke
     return held
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.parametrize(
     ("sent", "answer"),
     [
@@ -228,6 +228,7 @@ def limit_files(count: int) -> tuple[str, ...]:
     return ("sh", "-c", f'ulimit -n {count}; exec "$@"', "sh")
 
 
+@at_night
 def test_few_files(tmp_path: Path) -> None:
     """With a low file limit, half the files stay free for the store, so ingest survives a flood."""
     process = CollectorProcess(tmp_path, "--max-connections", "300", launcher=limit_files(600))
@@ -250,6 +251,7 @@ def test_few_files(tmp_path: Path) -> None:
         process.kill()
 
 
+@at_night
 def test_too_few_files(tmp_path: Path) -> None:
     """With a limit below 300 files, the collector refuses to start with one line."""
     command = [*limit_files(299), sys.executable, "-m", "otel_ml_collector", "serve"]

@@ -16,6 +16,7 @@ from tests.support.clickhouse import clickhouse
 from tests.support.collector import CollectorProcess, running
 from tests.support.load import PROTOBUF, make_request, run_ids
 from tests.support.ports import free_port
+from tests.support.sampling import at_night
 
 
 @contextmanager
@@ -48,6 +49,7 @@ def test_hangup(tmp_path: Path) -> None:
         assert {run["run_id"] for run in collector.runs("p")} == {*run_ids(request)}
 
 
+@at_night
 def test_store_comes_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A collector that starts before its server waits for the server, and then accepts spans."""
     path = tmp_path / "notify"
@@ -78,6 +80,7 @@ def test_store_comes_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             collector.kill()
 
 
+@at_night
 @pytest.mark.parametrize("wait_s", ["0", "1"])
 def test_gives_up(wait_s: str) -> None:
     """After the maximum wait a collector exits with status 1, so that its manager restarts it."""

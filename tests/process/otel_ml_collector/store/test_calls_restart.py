@@ -4,8 +4,10 @@ from pathlib import Path
 
 from tests.store.otel_ml_collector.store.test_calls import ONCE, count, make_answer, resolve
 from tests.support.otel_ml_collector.stores import open_service, open_store
+from tests.support.sampling import at_night
 
 
+@at_night
 def test_what_was_left(tmp_path: Path) -> None:
     """Spans that a collector stored but did not resolve are resolved after the next start."""
     with open_store(tmp_path) as store:

@@ -120,6 +120,7 @@ def test_close(tmp_path: Path) -> None:
     assert open_elsewhere(tmp_path) == "opened\n"
 
 
+@at_night
 def test_close_twice(tmp_path: Path) -> None:
     """A second close is harmless."""
     connections = connect(f"chdb://{tmp_path}")
@@ -162,6 +163,7 @@ def test_same_schema(tmp_path: Path) -> None:
     ]
 
 
+@at_night
 def test_interrupted_creation(tmp_path: Path) -> None:
     """A store whose creation was interrupted is completed when it is reopened."""
     with clickhouse_connect.get_client(interface="chdb", path=str(tmp_path / "store")) as client:

@@ -21,6 +21,7 @@ from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tombstones import Tombstones
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.stores import Store, open_store
+from tests.support.sampling import at_night
 
 RULE: Final = DocumentKind("rule", most=5, limit_bytes=200)
 MUTE: Final = DocumentKind("mute", most=5)
@@ -58,6 +59,7 @@ def test_large(store: Store, project: str) -> None:
     assert read_document(store.reader, project, RULE, "a").body == {"text": "é" * 94}
 
 
+@at_night
 def test_collectors_at_once(store: Store, project: str) -> None:
     """Several collectors add to a document concurrently, and no addition is lost."""
     Documents(store.connections).save(store.reader, project, RULE, "sum", {"sum": 0})
@@ -96,6 +98,7 @@ class SlowReader(Reader):
         return super().rows(sql, parameters, settings)
 
 
+@at_night
 def test_replaced_before_it_is_confirmed(store: Store, project: str) -> None:
     """A save succeeds even if it is replaced and merged away before it is confirmed."""
     first, second = Documents(store.connections), Documents(store.connections)
@@ -109,6 +112,7 @@ def test_replaced_before_it_is_confirmed(store: Store, project: str) -> None:
     assert read_document(store.reader, project, RULE, "a").version == 2
 
 
+@at_night
 def test_collectors_at_once_make_no_more(store: Store, project: str) -> None:
     """Collectors that create documents concurrently do not exceed the limit of a project."""
     made = []
@@ -149,6 +153,7 @@ def test_deleted_project(store: Store, project: str) -> None:
         assert list_documents(store.reader, project, RULE) == []
 
 
+@at_night
 def test_lost_rows(store: Store, project: str) -> None:
     """A store that lost its rows of documents accepts documents again."""
     documents = Documents(store.connections)

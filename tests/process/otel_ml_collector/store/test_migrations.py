@@ -333,7 +333,7 @@ def make_backup(folder: Path, version: int, backup: Path) -> None:
     (backup / MANIFEST).write_bytes(orjson.dumps(manifest))
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("delay_s", [0.05, 0.3])
 def test_killed_migration(tmp_path: Path, olds: Olds, delay_s: float) -> None:
     """A migration that is killed in the middle is completed by the next start."""

@@ -28,7 +28,7 @@ from otel_ml_collector.telemetry.service import Telemetry
 from tests.support.disk import Disk, Kind, kinds, open_disk
 from tests.support.folders import ROOT
 from tests.support.otel_ml_collector.spans import DAY_NS, NOW_NS, make_call, map_all
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 WAIT_S: Final = 30
 REQUESTS: Final = 8
@@ -163,7 +163,7 @@ TROUBLES: Final = {
 }
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.parametrize("name", TROUBLES)
 def test_refusal(engine: Engine, name: str) -> None:
     """The sender gets the engine's error, nothing is stored, and a later attempt succeeds."""
@@ -185,7 +185,7 @@ def test_closed(engine: Engine) -> None:
     assert engine.submit(call("bad")) == [(Unavailable, "The store has trouble: ProgrammingError")]
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize(
     ("table", "place"), [("runs", 0), ("runs", 3), ("runs", 7), ("payloads", 4), ("trace_index", 5)]
 )
@@ -212,6 +212,7 @@ def test_poison(engine: Engine, table: str, place: int) -> None:
     assert engine.names() == sorted([*(str(n) for n in range(REQUESTS) if n != place), "bad"])
 
 
+@at_night
 def test_many_months(engine: Engine) -> None:
     """Runs of 150 months are stored in one insert; by default a table allows 100 partitions."""
     records = Records()

@@ -12,6 +12,7 @@ import tomllib
 from otel_ml_collector.store.sql import Sql, identifier, join_sql, parameter, split_long_values
 from tests.support.folders import ROOT
 from tests.support.otel_ml_collector.stores import Store
+from tests.support.sampling import at_night
 
 WANTED = Sql("SELECT {wanted:Array(String)} AS one, length({wanted:Array(String)}) AS size")
 SAMPLE = '''
@@ -44,6 +45,7 @@ def ask(typed: str) -> None:
 '''
 
 
+@at_night
 def test_mypy_refuses_text_from_outside(tmp_path: Path) -> None:
     """Mypy reports each line that puts outside text into SQL, and no other line."""
     sample = tmp_path / "sample.py"
@@ -61,6 +63,7 @@ def test_mypy_refuses_text_from_outside(tmp_path: Path) -> None:
     assert found == {number for number, line in lines if line.endswith("# wrong")}, done.stdout
 
 
+@at_night
 def test_sql_is_only_called() -> None:
     """The collector never passes `Sql` as an argument, where mypy would not see its calls."""
     found = []

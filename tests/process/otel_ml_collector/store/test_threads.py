@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from tests.support.sampling import at_night
+
 PARTS: Final = 150
 # A separate process, so that no other store has started threads before.
 PROGRAM: Final = """
@@ -24,6 +26,7 @@ print(before, len(list(Path("/proc/self/task").iterdir())), flush=True)
 """
 
 
+@at_night
 def test_removal(tmp_path: Path) -> None:
     """Removing more than a hundred parts at once starts hardly any threads."""
     told = subprocess.run(

@@ -47,6 +47,7 @@ def names_on(service: Service, address: str) -> list[str]:
     return ROW.findall(ask(service.app, address).text)
 
 
+@at_night
 def test_size(service: Service) -> None:
     """The page for a thousand projects is no larger than for a few hundred."""
     page = ask(service.app, "/")
@@ -63,6 +64,7 @@ def test_empty(tmp_path: Path) -> None:
         assert (collector.status("/"), "No runs yet" in page) == (200, True)
 
 
+@at_night
 def test_walk(service: Service) -> None:
     """Following "Next" visits all projects in order, each once."""
     address, found = "/", list[str]()

@@ -13,6 +13,7 @@ from tests.store.otel_ml_collector.query.test_judges import say
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import MS_NS, NOW_NS, id_of, make_call, make_span
 from tests.support.otel_ml_collector.stores import Service
+from tests.support.sampling import sampled
 
 SHOP = Scope({"service.name": "shop"}, "tests", "1", {})
 HOST = Scope({"service.name": "host"}, "tests", "1", {})
@@ -191,6 +192,7 @@ def test_stream_without_tokens(service: Service, project: str) -> None:
     assert "Tokens per second" not in page
 
 
+@sampled(1)
 @pytest.mark.parametrize("odd", ["x", -1.0, 1e300, "NaN"])
 def test_odd_pace(service: Service, project: str, odd: Any) -> None:
     """An impossible time to the first chunk is not shown."""
@@ -222,6 +224,7 @@ def test_answer_is_a_chat(service: Service, project: str) -> None:
     )
 
 
+@sampled(1)
 @pytest.mark.parametrize("page", ["runs", "models"])
 def test_where_runs_are(service: Service, project: str, page: str) -> None:
     """The empty page of a project lists and links the projects that have runs."""

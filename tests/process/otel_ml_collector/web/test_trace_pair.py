@@ -8,6 +8,7 @@ from tests.support.browser.agents import make_research
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import NOW_NS, SECOND_NS, id_of
 from tests.support.otel_ml_collector.stores import Service
+from tests.support.sampling import at_night
 
 
 def rows_of(service: Service, project: str, *spans: Span, suffix: str = "") -> list[str]:
@@ -74,6 +75,7 @@ def test_not_two_traces(service: Service, project: str) -> None:
         assert "expected two different runs" in answered.text
 
 
+@at_night
 def test_others_of_a_name(service: Service, project: str) -> None:
     """The choice of a trace to compare with has other runs of the same name."""
     first, second = send(service, project, 1, 100), send(service, project, 1, 50)

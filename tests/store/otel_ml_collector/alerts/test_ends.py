@@ -93,6 +93,7 @@ def test_around_the_limit(service: Service) -> None:
     call(service, "DELETE", "around/alerts/a")
 
 
+@at_night
 def test_one_process(service: Service) -> None:
     """An evaluator that catches up all hours at once sends the same."""
     course = AROUND + AFTER

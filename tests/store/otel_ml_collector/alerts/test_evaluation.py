@@ -175,7 +175,7 @@ def test_failed_run_without_score(service: Service) -> None:
     call(service, "DELETE", "fails/alerts/a")
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize(("name", "is_import"), [("live", False), ("history", True)])
 def test_imported_runs(service: Service, name: str, is_import: bool) -> None:
     """Imported past runs never fire an alert, although live runs with the same values do.
@@ -338,7 +338,7 @@ def test_saved(service: Service) -> None:
         call(service, "DELETE", f"saved/alerts/{name}")
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize(
     ("when", "sentence"),
     [
@@ -372,6 +372,7 @@ def test_unknown_name(service: Service, when: str, sentence: str) -> None:
     call(service, "DELETE", "names/alerts/a")
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     "wrong", [{"where": 'tags["cleint"] == "Remax"'}, {"by": 'tags["cleint"]'}]
 )
@@ -387,6 +388,7 @@ def test_unknown_tag(service: Service, wrong: dict[str, str]) -> None:
     call(service, "DELETE", "tags/alerts/a")
 
 
+@at_night
 def test_saved_from_the_file(service: Service, caplog: pytest.LogCaptureFixture) -> None:
     """The log has the same sentence once for each rule from the configuration file."""
     alerts = read_file_alerts([{"name": "filed", "project": "s", **RULE, "hold": "1 of 1"}])
@@ -406,6 +408,7 @@ def test_saved_from_the_file(service: Service, caplog: pytest.LogCaptureFixture)
     ).evaluate()
 
 
+@at_night
 def test_two_processes(service: Service) -> None:
     """A second process repeats no notification of the first, and reports that others run."""
     call(
@@ -504,6 +507,7 @@ def test_means_must_be_certain(service: Service, when: str, expected: list[str])
     assert [point.word for point in history.slices[0].points] == expected
 
 
+@at_night
 def test_range_is_remembered(service: Service) -> None:
     """A restarted process knows the range of scores that earlier windows have shown."""
     rule = {**RULE, "when": 'surely(mean_score("grounded") < 0.8)', "windows_between": 20}
@@ -518,7 +522,7 @@ def test_range_is_remembered(service: Service) -> None:
     call(service, "DELETE", "range/alerts/a")
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("no_data", ["end", "notify"])
 def test_runs_stop(service: Service, no_data: str) -> None:
     """If runs stop, the alert shows "no runs since" and no value, then ends or notifies."""

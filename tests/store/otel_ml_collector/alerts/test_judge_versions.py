@@ -11,8 +11,10 @@ from tests.store.otel_ml_collector.alerts.test_evaluation import RULE, Told, cal
 from tests.store.otel_ml_collector.query.test_judges import tell
 from tests.support.otel_ml_collector.alerts.world import targets_of
 from tests.support.otel_ml_collector.stores import open_service
+from tests.support.sampling import at_night
 
 
+@at_night
 def test_other_judge(tmp_path: Path) -> None:
     """A new version of a judge restarts the rule, and alerts of the old version are resolved."""
     with open_service(tmp_path, alert_targets=targets_of("oncall")) as service:

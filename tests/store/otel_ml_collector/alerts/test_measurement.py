@@ -41,7 +41,7 @@ def ask(
     }
 
 
-@sampled(8)
+@sampled(4)
 @pytest.mark.parametrize(
     ("figure", "expected"),
     [
@@ -138,7 +138,7 @@ def test_version(store: Store) -> None:
     assert [*ask(store, "runs > 0", "version")[END_NS]] == [SliceKey('["1"]')]
 
 
-@sampled(5)
+@sampled(2)
 @pytest.mark.parametrize("figure", ["pass_rate", "mean_score", "judge_errors"])
 @pytest.mark.parametrize(
     ("name", "lost", "is_in"),

@@ -130,7 +130,7 @@ def ask(
 CLIENT: Final = 'tags["client"]'
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize(
     ("figure", "remax", "century"),
     [("grounded", 1.0, 0.0), ("errors", 0.0, 1.0), ("latency", 1.0, 0.0), ("tokens", None, None)],

@@ -12,8 +12,10 @@ from tests.support.otel_ml_collector.alerts.quiet import (
     make_wanted,
 )
 from tests.support.otel_ml_collector.stores import open_store
+from tests.support.sampling import at_night
 
 
+@at_night
 def test_quiet_day(tmp_path: Path) -> None:
     """On a day without changes a plain rule fires falsely; with surely it does not."""
     with open_store(tmp_path / "store") as store:

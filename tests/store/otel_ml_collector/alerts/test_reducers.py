@@ -17,6 +17,7 @@ from tests.support.folders import ROOT
 from tests.support.otel_ml_collector.alerts.world import targets_of
 from tests.support.otel_ml_collector.spans import SECOND_NS, make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import at_night
 
 PAGE: Final = ROOT / "docs/how-to/from-raymon.md"
 # Raymon's syntax for a slice.
@@ -106,6 +107,7 @@ def test_k_of_last_n_checks(service: Service) -> None:
     assert (by["who"], by["why"]) == ("mira", "Remax sends test data")
 
 
+@at_night
 def test_rule_of_one_slice(service: Service) -> None:
     """A filter in Raymon's slice syntax limits a rule to the runs of that slice."""
     rule = {**RULE, "where": to_filter(SLICE), "by": []}

@@ -51,6 +51,7 @@ def check(
     return check_rule(store.reader, project, rule, NOW_NS - length_ns, NOW_NS)
 
 
+@at_night
 def test_error(store: Store) -> None:
     """The rule suggested for a new error fires while runs fail with that error."""
     suggestion = suggest_for_error("ValueError", 'outcome == "error"')

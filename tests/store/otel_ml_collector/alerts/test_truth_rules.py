@@ -81,6 +81,7 @@ def take(service: Service, project: str, spans: list[Span], now_ns: int) -> None
     service.store.take(project, *spans, now_ns=now_ns)
 
 
+@at_night
 def test_late_truth(service: Service) -> None:
     """A rule waits for the ground truth of each window, and fires for the bad window."""
     project = "churn"
@@ -159,7 +160,7 @@ def test_told_delay(service: Service) -> None:
     call(service, "DELETE", f"{project}/alerts/falls")
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize(
     ("figure", "all_value", "a_value"),
     # Of 40 predictions per client, the last 20 of client a and the last 4 of client b are wrong.

@@ -67,7 +67,7 @@ def found(service: Service, told: Told, where: str) -> bool:
     return [run["run_id"] for run in ask(service.app, path).json["runs"]] == [id_of(told.call)]
 
 
-@sampled(2)
+@sampled(1)
 def test_run(service: Service, told: Told) -> None:
     """A run keeps the agent's label separate from scores and reviewer labels."""
     run = ask(service.app, f"/api/v1/runs/{id_of(told.call)}").json
@@ -76,7 +76,7 @@ def test_run(service: Service, told: Told) -> None:
     assert {one["source"] for one in run["evaluations"]} == {"human", "agent"}
 
 
-@sampled(2)
+@sampled(1)
 def test_filters(service: Service, told: Told) -> None:
     """Only the agent filter finds the agent's label, and filters complete it."""
     assert found(service, told, 'agent["correct"] == "wrong"')
@@ -95,7 +95,7 @@ def test_filters(service: Service, told: Told) -> None:
     assert complete('label["correct"] == ') == ["1"]
 
 
-@sampled(2)
+@sampled(1)
 def test_statistics(service: Service, told: Told) -> None:
     """The statistics of runs and of the judge use only the person's score."""
     stats = ask(
@@ -105,7 +105,7 @@ def test_statistics(service: Service, told: Told) -> None:
     assert (judge["evaluations"], judge["mean_score"], judge["pass_rate"]) == (1, 1.0, 1.0)
 
 
-@sampled(2)
+@sampled(1)
 def test_export(service: Service, told: Told) -> None:
     """An export has agents' labels in a separate column."""
     path = f"/api/v1/projects/{told.project}/export?format=csv&columns=scores,label,agent"
@@ -117,7 +117,7 @@ def test_export(service: Service, told: Told) -> None:
     }
 
 
-@sampled(2)
+@sampled(1)
 def test_pages(service: Service, told: Told) -> None:
     """The run's page marks the agent's label, and lists offer it as a column."""
     page = ask(service.app, f"/projects/{told.project}/runs/{id_of(told.call)}").text

@@ -30,7 +30,7 @@ from tests.support.otel_ml_collector.spans import (
     span_id,
 )
 from tests.support.otel_ml_collector.stores import Service
-from tests.support.sampling import at_night, sampled
+from tests.support.sampling import at_night
 
 RECORDINGS: Final = ROOT / "tests/support/recorded/recordings"
 JSON = {"content-type": "application/json"}
@@ -79,6 +79,7 @@ def answer(service: Service, project: str, who: str, run: Span, label: str) -> N
     ask_json(service, project, "queues/q/answers", "POST", body)
 
 
+@at_night
 def test_nobody(service: Service, project: str) -> None:
     """Without answers there are no figures, and no error."""
     take(service, project, [True])
@@ -160,6 +161,7 @@ def test_confusion(service: Service, project: str) -> None:
         ]
 
 
+@at_night
 def test_order(service: Service, project: str) -> None:
     """The table precedes the figures, and runs that only the judge passes are listed first."""
     runs = [make_call(trace_id=bytes([place]) * 16) for place in range(1, 7)]
@@ -180,6 +182,7 @@ def test_order(service: Service, project: str) -> None:
         assert places == sorted(places), (path, parts)
 
 
+@at_night
 def test_other_judges(service: Service, project: str) -> None:
     """The newest versions of two judges are compared on the runs that both scored."""
     cells = {(True, True): 12, (True, False): 5, (False, True): 2, (False, False): 11}
@@ -280,6 +283,7 @@ def test_corrected(service: Service, corrected: tuple[str, Any]) -> None:
     assert ask_json(service, project, "queues/q/agreement")["corrected"] == found["corrected"]
 
 
+@at_night
 def test_not_corrected(service: Service, project: str) -> None:
     """Labels of runs that were not drawn at random do not correct the pass rate."""
     found = correct(service, project, limit=8, order="disagreement")
@@ -361,6 +365,7 @@ def test_worse_than_reviewers(service: Service, project: str) -> None:
     assert "28 runs with labels of two or more reviewers; the difference is -36 pts" in page
 
 
+@at_night
 def test_as_good_as_reviewers(service: Service, project: str) -> None:
     """A judge that reviewers contradict as often as each other has no warning."""
     mixed = [("Yes", "Yes")] * 20 + [("Yes", "No")] * 8 + [("No", "No")] * 2
@@ -372,6 +377,7 @@ def test_as_good_as_reviewers(service: Service, project: str) -> None:
     assert "agrees with reviewers in 80.0" in page
 
 
+@at_night
 def test_too_few_shared_runs(service: Service, project: str) -> None:
     """With fewer than 50 answers about shared runs, the page reports that and does not warn."""
     found = label_together(service, project, [("No", "No")] * 20)
@@ -457,7 +463,7 @@ def test_people_of_phoenix(service: Service, project: str) -> None:
     assert (people["people"], people["runs"]) == (5, 1)
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("is_later", [False, True])
 def test_people_about_a_trace(service: Service, project: str, *, is_later: bool) -> None:
     """Trace annotations are labels of the root, whether on a span of the trace or a later one."""
@@ -571,6 +577,7 @@ def test_people_about_a_session(service: Service, project: str) -> None:
     assert read_words(service, project, id_of(run)) == []
 
 
+@at_night
 def test_people_beside_the_judge(service: Service, project: str) -> None:
     """Labels from spans and from feedback are in the confusion table, each reviewer's once."""
     [run] = take(service, project, [True])

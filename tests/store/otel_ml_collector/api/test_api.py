@@ -40,7 +40,7 @@ def error_of(service: Service, path: str) -> tuple[int, Any]:
     return answered.status, answered.json["error"]
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.parametrize("name", NAMES)
 def test_names(service: Service, name: str) -> None:
     """A project and a model of any name are found by their quoted names."""
@@ -182,6 +182,7 @@ def test_other_method(service: Service) -> None:
     assert (answered.status, answered.json["error"]["code"]) == (405, "wrong_method")
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     ("value", "shown"),
     [(math.nan, None), (math.inf, "Infinity"), (-math.inf, "-Infinity")],

@@ -24,6 +24,7 @@ from tests.support.otel_ml_collector.spans import (
     make_start,
 )
 from tests.support.otel_ml_collector.stores import Service
+from tests.support.sampling import sampled
 
 LATE = ("trace_key", "tags", "scores", "passed", "failed_judges")
 
@@ -119,6 +120,7 @@ def test_filter(service: Service, project: str) -> None:
     assert found == [{"start_ns": NOW_NS + n * SECOND_NS} for n in (2, 3, 4)]
 
 
+@sampled(1)
 @pytest.mark.parametrize("columns", ["", "*"])
 def test_told_later(service: Service, project: str, columns: str) -> None:
     """Tags and scores from later records are the same in an export and in a list."""
@@ -317,6 +319,7 @@ def test_nothing(service: Service, project: str, form: str) -> None:
         assert body == {"jsonl": b"", "csv": b'"run_id","tags"\n'}[form]
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     ("asked", "field"),
     [

@@ -49,6 +49,7 @@ def test_byte_order_mark_is_ignored(service: Service, project: str) -> None:
     assert said(service, id_of(call)) == [("thumbs", "human", None, True)]
 
 
+@sampled(1)
 @pytest.mark.parametrize("is_first", [False, True])
 def test_order(service: Service, project: str, is_first: bool) -> None:
     """Feedback on an unknown run is stored, and applies once the run arrives."""
@@ -61,6 +62,7 @@ def test_order(service: Service, project: str, is_first: bool) -> None:
     assert said(service, id_of(call)) == [("thumbs", "human", None, True)]
 
 
+@at_night
 def test_of_a_trace(service: Service, project: str) -> None:
     """Ground truth for a trace, by its id or key, applies to its root runs."""
     root = make_call(attributes={"otel_ml.trace_key": f"key-{project}"})
@@ -75,6 +77,7 @@ def test_of_a_trace(service: Service, project: str) -> None:
     assert (said(service, id_of(root)), said(service, id_of(child))) == (told, [])
 
 
+@at_night
 def test_of_a_tag(service: Service, project: str) -> None:
     """Feedback on a tag applies to every run with that tag."""
     calls = [make_call(attributes={"otel_ml.tag.order": order}) for order in ("a", "a", "b")]
@@ -91,6 +94,7 @@ def read_session(service: Service, project: str) -> list[str]:
     return [word["label"] for word in session["evaluations"]]
 
 
+@at_night
 def test_words_of_one_request(service: Service, project: str) -> None:
     """Labels without a time keep the order of their request."""
     call = make_call(attributes={"session.id": "chat"})
@@ -220,6 +224,7 @@ def test_matched_ground_truth(service: Service, project: str) -> None:
     assert post(service, project, {**THUMB, "tag": "order=o-1"}).json["ground_truth"] is None
 
 
+@at_night
 def test_tags_with_values_of_unmatched_keys(service: Service, project: str) -> None:
     """If no key matches a run, the answer and the page name the tag that has such values."""
     service.store.take(

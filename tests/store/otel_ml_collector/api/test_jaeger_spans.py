@@ -304,7 +304,7 @@ def test_traces_without_room(told: Service) -> None:
     ]
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.parametrize("span", SPANS, ids=[span.name for span in SPANS])
 def test_what_is_shown_is_found(told: Service, span: Any) -> None:
     """A trace is found by each tag that one of its spans shows, except details of judges."""
@@ -332,7 +332,7 @@ def test_what_is_shown_is_found(told: Service, span: Any) -> None:
     assert missed == []
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("span", SPANS, ids=[span.name for span in SPANS])
 def test_another_value_is_not_found(told: Service, span: Any) -> None:
     """No trace is found by a value that none of its spans has."""

@@ -8,6 +8,7 @@ from starlette.types import Message
 from otel_ml_collector.traces.live import Events, Listening, LivePace, Seat
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.stores import Store
+from tests.support.sampling import at_night
 
 SEATS: Final = 64
 WAIT_S: Final = 30
@@ -25,6 +26,7 @@ async def heard_of_late(seat: Seat, store: Store, project: str) -> bytes:
     return event
 
 
+@at_night
 def test_burst(store: Store, project: str) -> None:
     """A batch that fills one poll, all within its overlap, does not delay a later run."""
     pace = LivePace(poll_s=0.05, heartbeat_s=0.2, overlap_ns=10**15, kept=20)

@@ -29,7 +29,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         yield service
 
 
-@sampled(4)
+@sampled(2)
 @pytest.mark.parametrize("tops", ["", "&roots=true", "&traces=true"])
 @pytest.mark.parametrize("order", NAMES)
 def test_answers(shop: Service, order: str, tops: str) -> None:

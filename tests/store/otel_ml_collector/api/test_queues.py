@@ -178,6 +178,7 @@ def test_shown(service: Service, project: str) -> None:
     assert len(next_of(service, project, "eve")["run"]["evaluations"]) == 3
 
 
+@at_night
 def test_changed(service: Service, project: str) -> None:
     """A reviewer's newer answer about a run replaces the earlier one."""
     [run] = take(service, project, 1)
@@ -189,6 +190,7 @@ def test_changed(service: Service, project: str) -> None:
     assert said == [("human", "ann", "No", False)]
 
 
+@at_night
 def test_taken_back(service: Service, project: str) -> None:
     """A run whose answer was taken back is offered again, and its label is empty."""
     [run] = take(service, project, 1)
@@ -209,6 +211,7 @@ def list_where(service: Service, project: str, where: str) -> list[str]:
     return [run["run_id"] for run in answered.json["runs"]]
 
 
+@at_night
 def test_taken_back_is_no_score(service: Service, project: str) -> None:
     """After an answer is taken back, the judge's score and the other answers apply again."""
     [run] = take(service, project, 1)
@@ -228,6 +231,7 @@ def test_taken_back_is_no_score(service: Service, project: str) -> None:
     assert list_where(service, project, 'label["grounded"] == "No"') == [id_of(run)]
 
 
+@at_night
 def test_people(service: Service, project: str) -> None:
     """A run is left until the requested number of different people answered; one counts once."""
     [run] = take(service, project, 1)
@@ -262,6 +266,7 @@ def test_two_in_a_nanosecond(service: Service, project: str) -> None:
     assert call(service, "GET", project, "q").json["progress"]["done"] == 1
 
 
+@at_night
 def test_cannot_say(service: Service, project: str) -> None:
     """A reviewer who cannot say is not asked again, and the run waits for someone else."""
     [run] = take(service, project, 1)
@@ -311,6 +316,7 @@ def test_order(service: Service, project: str) -> None:
     assert drawn[0] != drawn[2]
 
 
+@at_night
 def test_disagreement(service: Service, project: str) -> None:
     """By disagreement, the runs come first whose judges are most evenly split."""
     runs = take(service, project, 6)
@@ -330,6 +336,7 @@ def test_disagreement(service: Service, project: str) -> None:
     assert next_of(service, project, "ann")["run"]["run_id"] == id_of(runs[4])
 
 
+@at_night
 def test_where(service: Service, project: str) -> None:
     """A queue has only the runs that match its filter."""
     runs = take(service, project, 3)
@@ -342,6 +349,7 @@ def test_where(service: Service, project: str) -> None:
     assert outside.status == 404
 
 
+@at_night
 def test_scale(service: Service, project: str) -> None:
     """Numbers on a scale are scores, and pass from the queue's limit up."""
     [run] = take(service, project, 1)
@@ -395,6 +403,7 @@ def test_saved_as_expected(service: Service, expected: str, right: str) -> None:
     assert (item["expected"], item["source_run"]) == (right, id_of(run))
 
 
+@at_night
 def test_two_at_once(service: Service, project: str) -> None:
     """Two reviewers at work get different runs while there are enough."""
     take(service, project, 2)

@@ -12,6 +12,7 @@ from otel_ml_collector.errors import StoreTimeout
 from otel_ml_collector.store.sql import Sql
 from tests.support.otel_ml_collector.assistants.fixtures import ASKED_NS
 from tests.support.otel_ml_collector.stores import Service
+from tests.support.sampling import at_night, sampled
 
 PARTS: Final = [
     *("versions", "firing", "errors", "experiments", "releases"),
@@ -28,6 +29,7 @@ def ask_overview(service: Service, arrived_s: float | None = None, **given: Any)
     return answer("overview", given, reader, "http://here", ASKED_NS, arrived_s=arrived_s)
 
 
+@at_night
 def test_whole_overview(service: Service) -> None:
     """An answer in time has all parts."""
     found = ask_overview(service, time.monotonic() + 60, project="shop")
@@ -47,6 +49,7 @@ def test_request_that_waited(service: Service) -> None:
     assert time.monotonic() - began_s < _SLACK_S
 
 
+@sampled(1)
 @pytest.mark.parametrize("given", [{"project": "shop"}, {}], ids=["project", "projects"])
 def test_busy_threads(service: Service, given: dict[str, Any]) -> None:
     """If other work keeps all threads busy, the answer still comes, and the next one is whole."""

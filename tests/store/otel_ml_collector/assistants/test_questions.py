@@ -161,7 +161,7 @@ def follow(path: list[Step], ask_tool: Ask) -> tuple[Answered, int]:
     return found, size
 
 
-@sampled(7)
+@sampled(3)
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_question(question: str, ask_tool: Ask) -> None:
     """The shortest path leads to the answer, within the limits of calls and characters."""

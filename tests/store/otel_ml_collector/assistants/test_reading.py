@@ -36,7 +36,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Service
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 # Quotes and line ends take two characters each in JSON.
 LONG: Final = 'a "quoted" line\n' * 4_000
@@ -44,6 +44,7 @@ WIDE: Final = 500
 DEEP: Final = 30
 
 
+@at_night
 def test_long_part(service: Service, ask_tool: Ask) -> None:
     """A long part is returned in pieces of at most the requested size that add up to the part."""
     run = make_call("long", {"otel_ml.outputs": orjson.dumps(LONG).decode()})
@@ -300,6 +301,7 @@ def test_show(ask_tool: Ask) -> None:
     assert TRACE.hex() not in first["a_run"]
 
 
+@at_night
 def test_worst_slice(service: Service, ask_tool: Ask) -> None:
     """If the items of one tag got much worse, the tag is named with its difference."""
     items = {

@@ -102,6 +102,7 @@ def rows(answered: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [dict(zip(answered["columns"], row, strict=True)) for row in answered["rows"]]
 
 
+@at_night
 def test_paging(service: Service, ask_tool: Ask) -> None:
     """Following `next` lists each run once, also while other runs arrive."""
     starts = [NOW_NS - (PAGED - place) * 10 * SECOND_NS for place in range(PAGED)]
@@ -243,6 +244,7 @@ def test_verdict_is_the_api_s(service: Service, ask_tool: Ask) -> None:
     assert found["how"] == "paired on qa: 40 common items"
 
 
+@at_night
 def test_versions(service: Service, ask_tool: Ask) -> None:
     """A new version is compared as a release, as in the API, and its experiments are shown too."""
     found = ask_tool("compare", a="answer:v1", b="answer:v2")

@@ -154,6 +154,7 @@ def test_redacted(service: Service) -> None:
     assert (secret["n"], secret["missing"]) == (0, 0.0)
 
 
+@at_night
 def test_of_runs(service: Service) -> None:
     """Fields computed from filtered runs equal those from sketches."""
     kept = get_fields(service, "broken")["inputs.card"]
@@ -215,6 +216,7 @@ def test_population_stability(service: Service) -> None:
     assert value["ks"] is None
 
 
+@at_night
 def test_page_of_both(service: Service) -> None:
     """A field's page shows both statistics, and a dash for one that does not apply."""
     for field, name in (("inputs.amount", "ks"), ("inputs.card", "psi")):
@@ -375,6 +377,7 @@ def test_window_of_days(service: Service) -> None:
     )
 
 
+@at_night
 def test_version(service: Service) -> None:
     """The newest version's runs in the window are compared with the previous version's."""
     spans = make_day("two", 2, 120, pay)
@@ -388,6 +391,7 @@ def test_version(service: Service) -> None:
     assert (label["word"], label["change"]) == ("drift", "model")
 
 
+@at_night
 def test_page_of_a_change(service: Service) -> None:
     """A field that only drifted has the page of a problem, with chart, slices and examples."""
     for model, field, opened in (

@@ -38,6 +38,7 @@ from tests.store.otel_ml_collector.monitor.test_fields import (
 )
 from tests.support.otel_ml_collector.spans import NOW_NS, make_call
 from tests.support.otel_ml_collector.stores import Store
+from tests.support.sampling import at_night
 
 
 def take_too_long(question: FindingsQuestion) -> list[Finding]:
@@ -139,6 +140,7 @@ def store_many(store: Store, project: str, start_ns: int, runs: int = 50_001) ->
     store.connections.open().command(MANY, parameters=values)
 
 
+@at_night
 def test_older_answer_of_many_runs(store: Store) -> None:
     """For many runs, an answer a few minutes old is shown at once, for up to half an hour."""
     store_many(store, "large", NOW_NS - MINUTE_NS)
@@ -207,6 +209,7 @@ def test_changes_are_asked_for_once(store: Store) -> None:
     assert count_statements(store, lambda: find_findings(question, contributors)) == alone
 
 
+@at_night
 def test_fields_are_judged_again_when_their_days_change(store: Store) -> None:
     """Unchanged whole days are not read again; if their runs change, they are judged again."""
     spans = make_day("pay", 1, 130, pay_broken)

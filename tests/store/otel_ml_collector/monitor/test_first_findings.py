@@ -15,6 +15,7 @@ from otel_ml_collector.span import Span, Value
 from otel_ml_collector.times import DAY_NS, HOUR_NS
 from tests.support.otel_ml_collector.spans import MS_NS, make_call, trace_id
 from tests.support.otel_ml_collector.stores import Store
+from tests.support.sampling import at_night
 
 NOW_NS: Final = time.time_ns()
 TODAY_NS: Final = NOW_NS // DAY_NS * DAY_NS
@@ -138,6 +139,7 @@ def of_hospitals(store: Store) -> dict[str, Finding]:
     return {finding.field: finding for finding in findings if finding.field}
 
 
+@at_night
 def test_missing_input_names_its_slice(of_hospitals: dict[str, Finding]) -> None:
     """A finding about missing values names the hospital with nearly all of them."""
     finding = of_hospitals["inputs.size"]

@@ -101,6 +101,7 @@ def test_country_is_named(service: Service) -> None:
     assert part["elsewhere"]["value"] == pytest.approx(0, abs=0.05)
 
 
+@at_night
 def test_other_models_change_nothing(service: Service) -> None:
     """The answer is the same without the other models of the project."""
     (part,), (alone,) = (
@@ -150,6 +151,7 @@ def test_page(service: Service) -> None:
     assert "risk v2 is worse for country PL" in shown
 
 
+@at_night
 def test_alert_keeps_the_slice(service: Service) -> None:
     """The suggested alert rule is about the country, and fires."""
     part = ask(
@@ -164,6 +166,7 @@ def test_alert_keeps_the_slice(service: Service) -> None:
     assert words[now_ns].is_worse
 
 
+@at_night
 def test_alert(service: Service) -> None:
     """An alert names the country in its message, API, page and news, as the model's page does."""
     rule = {

@@ -14,6 +14,7 @@ from otel_ml_collector.times import MINUTE_NS
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.hours import EACH, make_hours
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import at_night, sampled
 
 NOW_NS: Final = time.time_ns()
 PROJECTS: Final[dict[str, Callable[[], Iterator[Span]]]] = {
@@ -71,12 +72,14 @@ def test_failures_rose(service: Service) -> None:
     assert "95 % interval" in finding.evidence
 
 
+@sampled(1)
 @pytest.mark.parametrize("project", ["noisy", "costly hour"])
 def test_noisy_hour(service: Service, project: str) -> None:
     """A single hour in which everything fails, or is dear, is no problem."""
     assert find_levels(service, project) == []
 
 
+@at_night
 def test_always_high(service: Service) -> None:
     """A function that always fails in more than a tenth of its runs is a known weak spot."""
     [finding] = find_levels(service, "weak")
@@ -84,6 +87,7 @@ def test_always_high(service: Service) -> None:
     assert finding.weak_since_ns is not None
 
 
+@at_night
 def test_cost_of_a_run_rose(service: Service) -> None:
     """A function that costs more per run than before is a problem, without a new version."""
     [finding] = find_levels(service, "costly")
@@ -100,6 +104,7 @@ def test_spending_rose(service: Service) -> None:
     assert finding.measured == "spending"
 
 
+@sampled(1)
 @pytest.mark.parametrize("project", ["failing", "weak", "costly", "busy"])
 def test_problem(service: Service, project: str) -> None:
     """Such a problem has a page with its curve, and an alert rule that can be saved."""
@@ -118,6 +123,7 @@ def test_problem(service: Service, project: str) -> None:
     assert "fired" in past.text
 
 
+@at_night
 def test_kind_in_the_api(service: Service) -> None:
     """The findings of the API have the kind of these problems, next to changes by the day."""
     for project, levels in (("costly hour", 0), ("failing", 1)):

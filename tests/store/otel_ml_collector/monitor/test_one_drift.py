@@ -25,6 +25,7 @@ from tests.store.otel_ml_collector.monitor.test_profiles import send
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import MS_NS, make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import sampled
 
 MODEL: Final = "churn"
 TODAY_NS: Final = time.time_ns() // DAY_NS * DAY_NS
@@ -177,6 +178,7 @@ def of_alert(world: World, name: str) -> Drift:
     return Drift(value > 0, score(value), described.partition(": ")[2])
 
 
+@sampled(3)
 @pytest.mark.parametrize("name", FIELDS)
 def test_same_drift(world: World, name: str) -> None:
     """All faces report the same distance of a field, and the same words."""

@@ -25,6 +25,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import at_night
 
 PAGE: Final = f"/projects/{PROJECT}"
 PROBLEM: Final = f"{PAGE}/problems/reply-v2-quality"
@@ -69,6 +70,7 @@ def runs_in(part: str) -> list[str]:
     return re.findall('class="v" href="[^"]+/runs/([^"]+)"', part)
 
 
+@at_night
 def test_pairs(service: Service) -> None:
     """A failed run of the new version is shown with the baseline's newest run of the same input."""
     now_ns = time.time_ns()
@@ -138,6 +140,7 @@ def test_right_answers(service: Service) -> None:
     assert name_kinds(right) == "Ground truth or expected value or label or judge's reason"
 
 
+@at_night
 def test_small_worst_value(service: Service) -> None:
     """The tag value that the release calls worst is marked worse, even with fewer than 100 runs."""
     began_ns = time.time_ns() // HOUR_NS * HOUR_NS - 60 * MINUTE_NS
@@ -215,6 +218,7 @@ def test_figures_of_the_chart(service: Service) -> None:
     assert ask(service.app, f"{PROBLEM}?figure=unknown").status == 400
 
 
+@at_night
 def test_ticks(service: Service) -> None:
     """Examples can be selected, with the same actions as in the list of runs."""
     page = ask(service.app, PROBLEM).text
@@ -225,6 +229,7 @@ def test_ticks(service: Service) -> None:
     assert ask(service.app, html.unescape(address)).status == 204
 
 
+@at_night
 def test_scores_of_a_slice(service: Service) -> None:
     """Mean scores of a client are shown as scores, not as shares."""
     now_ns = time.time_ns()

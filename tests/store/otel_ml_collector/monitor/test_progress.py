@@ -15,7 +15,7 @@ from tests.store.otel_ml_collector.monitor.test_findings import store_many
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.stores import Service
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 NOW_NS: Final = time.time_ns()
 MARK_DAY: Final = Sql("""
@@ -53,6 +53,7 @@ def test_checks_that_wait_are_shown(service: Service, project: str) -> None:
     assert "all input and output fields" in page
 
 
+@at_night
 def test_import_into_a_checked_day_is_waited_for(service: Service, project: str) -> None:
     """A day that was checked is checked again after an import into it."""
     store = service.store
@@ -64,6 +65,7 @@ def test_import_into_a_checked_day_is_waited_for(service: Service, project: str)
     assert find_shown_monitor(store.reader, project, "24h", NOW_NS).checked == CheckedDays(0, 1)
 
 
+@at_night
 def test_answer_of_fewer_runs_follows_the_checks(service: Service, project: str) -> None:
     """In a project whose answer changes with each delivery, each checked day changes it too."""
     store = service.store

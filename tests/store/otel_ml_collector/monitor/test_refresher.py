@@ -77,6 +77,7 @@ def test_answer_is_there_for_days(large: Store) -> None:
     assert kept_at(large, forgotten_ns, "30d") == after_ns
 
 
+@at_night
 def test_large_project(large: Store) -> None:
     """A large project's last day is prefetched for the first visitor, and stays up to date."""
     watch = MonitorRefresher(large.reader, lambda: False, lambda: 0.0)
@@ -144,6 +145,7 @@ def test_most_pages(large: Store) -> None:
     assert kept_at(large, now_ns) is None
 
 
+@at_night
 def test_page_that_was_opened(service: Service, large: Store) -> None:
     """Opening the page keeps its answer up to date."""
     watch = service.app.state.services.find(MonitorRefresher)

@@ -121,6 +121,7 @@ def test_page(service: Service) -> None:
     assert "churned: correct predictions" in shown
 
 
+@at_night
 def test_numbers(service: Service) -> None:
     """A version whose predicted numbers are further from the ground truth is worse."""
     take_versions(service, "numbers", make_version(1, 0.9), make_version(2, 0.6))
@@ -142,6 +143,7 @@ def test_numbers(service: Service) -> None:
     assert min(prices) > 20  # the ground truth, not whether it exists
 
 
+@at_night
 def test_unchanged(service: Service) -> None:
     """A version whose predictions are as good is not worse."""
     take_versions(service, "same", make_version(1, 0.9), make_version(2, 0.9))
@@ -159,6 +161,7 @@ def test_recent_runs_have_no_truth(service: Service) -> None:
     assert figure["runs"] == round(0.6 * RUNS)
 
 
+@at_night
 def test_runs_with_truth_count(service: Service) -> None:
     """If only half of the baseline's runs have ground truth, these are compared."""
     take_versions(service, "few", make_version(1, 0.9, covered=0.5), make_version(2, 0.5))
@@ -168,6 +171,7 @@ def test_runs_with_truth_count(service: Service) -> None:
     assert release["word"] == "worse"
 
 
+@at_night
 def test_without_target(service: Service) -> None:
     """Ground truth without a prediction target is compared with the whole output."""
     spans = []
@@ -211,6 +215,7 @@ def test_without_target_among_many(service: Service) -> None:
     assert get_figure(release, "truth output")["word"] == "worse"
 
 
+@at_night
 def test_examples_are_wrong(service: Service) -> None:
     """A problem with predictions has a chart, and wrong examples with ground truth and version."""
     verdict = ask(

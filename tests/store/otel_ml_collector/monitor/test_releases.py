@@ -18,7 +18,7 @@ from tests.store.otel_ml_collector.query.test_judges import say, tell
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import MS_NS, SECOND_NS, id_of, make_call, make_span
 from tests.support.otel_ml_collector.stores import Service, Store, open_service
-from tests.support.sampling import at_night, sampled
+from tests.support.sampling import at_night
 from tests.support.waiting import wait_until
 
 MINUTE_NS: Final = 60 * SECOND_NS
@@ -129,6 +129,7 @@ def test_worse(service: Service) -> None:
     }
 
 
+@at_night
 def test_labels_of_one_version(service: Service) -> None:
     """Reviewers' labels of only the new version are not a judge that misses the baseline."""
     spans = [tell("a1"), *make_release("labelled", 0.9)]
@@ -258,6 +259,7 @@ def test_mirrored_release(service: Service) -> None:
     ]
 
 
+@at_night
 def test_page_shows_the_baseline_of_the_release(service: Service) -> None:
     """Without a chosen pair, the model's page compares with the version that had the most runs."""
     spans = make_release("third", 0.9, seed=41)
@@ -278,6 +280,7 @@ def test_page_shows_the_baseline_of_the_release(service: Service) -> None:
     assert "third:v3 vs third:v2: " in ask(service.app, html.unescape(address)).text
 
 
+@at_night
 def test_a_single_run(service: Service) -> None:
     """With one run on a side only counts are shown, without an interval or latency."""
     before = make_runs(
@@ -302,6 +305,7 @@ def test_a_single_run(service: Service) -> None:
     assert "0 of 1 run passed; v1: 463 of 514" in page
 
 
+@at_night
 def test_cost_of_calls_inside(service: Service) -> None:
     """A version that costs three times as much is worse, even if only inner calls have costs."""
     spans = []
@@ -345,6 +349,7 @@ def test_cost_of_calls_inside(service: Service) -> None:
     assert figures["tokens"]["difference"]["value"] == pytest.approx(1, rel=0.001)
 
 
+@at_night
 def test_quality_comes_before_tokens(service: Service) -> None:
     """If pass rate and tokens got worse, the pass rate decides, however certain tokens are."""
     spans = [tell("a1")]
@@ -372,6 +377,7 @@ def test_quality_comes_before_tokens(service: Service) -> None:
     assert finding["sentence"].startswith("wordy v2 is worse: ")
 
 
+@at_night
 def test_evidence_counts_scored_runs(service: Service) -> None:
     """The evidence counts the scored runs, on which the pass rates in its sentence are based."""
     spans = make_release("partly", 0.7, seed=9)
@@ -391,6 +397,7 @@ def test_evidence_counts_scored_runs(service: Service) -> None:
     )
 
 
+@at_night
 def test_errors_alone_say_nothing_about_answers(service: Service) -> None:
     """Without a judge, a version is not called equally good only because its calls do not fail."""
     plain = [span for span in make_release("plain", 0.9) if "otel_ml.record" not in span.attributes]
@@ -468,7 +475,7 @@ def test_provider_model(service: Service) -> None:
     assert release["candidate"]["where"] == 'model == "answer" and provider_model == "gpt-4o-11"'
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize(
     ("project", "requested", "function"),
     [
@@ -517,6 +524,7 @@ def test_failing_llm_stays(service: Service) -> None:
     assert "provider_model = gpt-4o" in [item["name"] for item in slices["slices"]]
 
 
+@at_night
 def test_another_mix_of_clients(service: Service) -> None:
     """If each client is unchanged, more runs of the worst client do not make a version worse."""
     spans = [tell("a1")]
@@ -586,6 +594,7 @@ def test_tag_that_changes_within_a_session(service: Service) -> None:
     assert errors["word"] != "worse"
 
 
+@at_night
 def test_assistants(service: Service) -> None:
     """The overview for coding agents lists the releases, the worst first."""
     reader = service.store.reader
@@ -645,6 +654,7 @@ def test_worst_client(service: Service) -> None:
     assert ["worse" in row for row in shown] == [True, False]
 
 
+@at_night
 def test_empty_outputs(service: Service) -> None:
     """An empty object as output counts as a missing output."""
     before = make_release("empty", 0.9, seed=21)[: 2 * RUNS]
@@ -660,6 +670,7 @@ def test_empty_outputs(service: Service) -> None:
     assert (missing["word"], missing["difference"]["value"]) == ("worse", 0.25)
 
 
+@at_night
 def test_scores_of_which_less_is_better(service: Service) -> None:
     """Lower scores do not make a version worse if lower is better for its judge."""
     spans = make_release("errors", 0.5, seed=31)
@@ -679,6 +690,7 @@ def test_scores_of_which_less_is_better(service: Service) -> None:
     assert scores["word"] == "better"
 
 
+@at_night
 def test_smallest_slice_that_explains_it(service: Service) -> None:
     """The claim names the client that got worse, not the region that includes all its failures."""
     take(service.store, "regions", [tell("a1")])
@@ -711,6 +723,7 @@ def test_smallest_slice_that_explains_it(service: Service) -> None:
     assert release["figures"][0]["worst"] == 'tags["client"] == "Kessler"'
 
 
+@at_night
 def test_tag_that_repeats_the_version(service: Service) -> None:
     """A tag whose values each belong to one version is not a slice. The page names it."""
     spans = [tell("a1")]

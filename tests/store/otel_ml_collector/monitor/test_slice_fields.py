@@ -18,6 +18,7 @@ from otel_ml_collector.times import DAY_NS
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import SECOND_NS, make_call, span_id, trace_id
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import sampled
 
 RUNS: Final = 1_500
 NOW_NS: Final = time.time_ns()
@@ -152,6 +153,7 @@ def test_numbers(service: Service) -> None:
     assert cell["strength"] == 3
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     ("field", "words"),
     [("text", "words"), ("street", "missing"), ("code", "text")],
@@ -176,6 +178,7 @@ def test_figures_of_runs(service: Service) -> None:
     assert {item["dimension"] for item in answer["slices"]} == {"client"}
 
 
+@sampled(1)
 @pytest.mark.parametrize("field", ["language", "age", "size", "text"])
 def test_slices_of_nothing(service: Service, field: str) -> None:
     """Of about 100 slices with the same distribution, at most 1 is called different."""

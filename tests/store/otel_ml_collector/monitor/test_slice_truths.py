@@ -17,6 +17,7 @@ from tests.store.otel_ml_collector.quality.test_quality import make_run, save, t
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import SECOND_NS, make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import at_night
 
 RUNS: Final = 900
 NOW_NS: Final = time.time_ns()
@@ -115,6 +116,7 @@ def test_classes(service: Service) -> None:
     assert {get_cell(service, name, "truth churned")["word"] for name in CLIENTS[1:]} == {"better"}
 
 
+@at_night
 def test_numbers(service: Service) -> None:
     """A client's mean absolute error is compared with that of all other runs."""
     own = [abs(item.price - item.paid) for item in FORETOLD if item.client == "Remax"]
@@ -158,6 +160,7 @@ def test_page(service: Service) -> None:
     assert ask(service.app, f"/projects/p/monitor/slice?{query}").status == 200
 
 
+@at_night
 def test_no_truth(service: Service) -> None:
     """A target without ground truth adds no figure; if requested, its cells have too few runs."""
     service.store.take("none", *(item.run for item in FORETOLD[:400]), now_ns=NOW_NS)
@@ -202,6 +205,7 @@ def test_new_version(service: Service) -> None:
     assert "No problems found" not in page
 
 
+@at_night
 def test_equal_to_the_output(service: Service) -> None:
     """Ground truth without a prediction target is compared with the whole output."""
     spans = []

@@ -18,6 +18,7 @@ from tests.store.otel_ml_collector.query.test_judges import say, tell
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import MS_NS, make_call, make_record
 from tests.support.otel_ml_collector.stores import Service, Store, open_service
+from tests.support.sampling import at_night
 
 HOUR_NS: Final = 3_600 * 1_000 * MS_NS
 NOW_NS: Final = time.time_ns()
@@ -118,6 +119,7 @@ def test_filter_of_tags(service: Service) -> None:
     assert found["total"]["runs"] == worst["runs"]
 
 
+@at_night
 def test_versions_of_a_judge(service: Service) -> None:
     """Each version of a judge has its own figures, whether or not reviewers labelled the runs."""
     spans = make_traffic(600, seed=5)
@@ -155,6 +157,7 @@ def test_wrong_figure(service: Service) -> None:
     assert "expected one of errors, missing inputs, latency, cost, grounded" in refused.text
 
 
+@at_night
 def test_any_order_twice(service: Service) -> None:
     """The same runs, delivered twice and in another order, give the same slices."""
     spans = [tell("a1"), *make_traffic(400, seed=4)]
@@ -178,6 +181,7 @@ def test_findings(service: Service) -> None:
     assert 'tags["client"] == "Remax" and passed["grounded"] == False' in first["where"]
 
 
+@at_night
 def test_late_tags(service: Service) -> None:
     """A tag that arrives later counts like one of the run's own tags."""
     spans = [tell("a1"), *make_traffic(400, seed=6)]
@@ -197,6 +201,7 @@ def test_late_tags(service: Service) -> None:
     assert (names["plan = free"], names["plan = paid"]) == (200, 200)
 
 
+@at_night
 def test_new_and_gone(service: Service) -> None:
     """A client that is new, or that no longer has runs, is a finding."""
     spans = []
@@ -250,6 +255,7 @@ def test_page(service: Service) -> None:
     assert '<td class="wrap">grounded v1' in one
 
 
+@at_night
 def test_page_of_few_runs(service: Service) -> None:
     """A cell with too few runs to compare shows their number, without a unit."""
     spans = make_traffic(70, seed=3)

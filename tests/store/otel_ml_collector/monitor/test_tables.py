@@ -19,6 +19,7 @@ from otel_ml_collector.store.field_values import MOST_COLUMNS, sketch_runs
 from tests.store.otel_ml_collector.monitor.test_fields import Payload, make_day, sketch_days
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import at_night
 
 DAYS: Final = 10
 RUNS: Final = 60
@@ -151,6 +152,7 @@ def test_category(service: Service) -> None:
     assert len(runs) == len(tables)
 
 
+@at_night
 def test_missing(service: Service) -> None:
     """Missing values in a column are broken data, measured as a share of its cells."""
     field = get_fields(service, "risk")["inputs.frame.cells.income"]
@@ -184,6 +186,7 @@ def test_page(service: Service) -> None:
     assert page.count('<path class="area"') == page.count('<path class="a"') == 1
 
 
+@at_night
 def test_of_runs(service: Service) -> None:
     """Columns computed from filtered runs equal those from sketches."""
     filtered = "&where=" + quote('outcome == "ok"')
@@ -259,6 +262,7 @@ def batches(service: Service) -> Service:
     return service
 
 
+@at_night
 def test_end_of_a_batch(batches: Service) -> None:
     """A change in the last tenth of one daily call's rows is drift of that column only."""
     for model, drifted in (("batches", {'inputs.X.cells["1"]'}), ("same%20batches", set())):

@@ -9,6 +9,7 @@ from tests.store.otel_ml_collector.quality.test_quality import (
 )
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.stores import Service
+from tests.support.sampling import at_night
 
 __all__ = ["service"]
 
@@ -33,6 +34,7 @@ def test_page(service: Service) -> None:
     assert "actual: yes" in page
 
 
+@at_night
 def test_estimate(service: Service) -> None:
     """The expected accuracy is a dotted line, called an estimate, with its average error."""
     address = "churn/targets/churned?last=30d&bucket=day"
@@ -56,6 +58,7 @@ def test_last_bucket_stays_in_the_chart(service: Service) -> None:
     assert max(ends) <= 1_000.0
 
 
+@at_night
 def test_other_figure(service: Service) -> None:
     """The page draws another figure on request."""
     page = read(service, "churn/targets/churned?figure=brier")

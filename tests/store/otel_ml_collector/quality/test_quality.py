@@ -129,6 +129,7 @@ def figures_of(answer: Any) -> dict[str, float]:
     return {one["name"]: one["value"]["value"] for one in answer["figures"] if one["value"]}
 
 
+@at_night
 def test_counts_in_sessions(service: Service) -> None:
     """A measure counts only runs with ground truth, even in sessions that have other runs."""
     said = ["yes", "yes", "no", "no", "no", "yes"] * 20
@@ -268,7 +269,7 @@ SAME: Final[dict[str, tuple[list[Any], list[Any], set[str]]]] = {
 }
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("kind", [*SAME, "positive"])
 def test_classes_of_mixed_types(service: Service, project: str, kind: str) -> None:
     """Classes are compared by meaning: True, 1, 1.0, "true" and "1" are one class, with one row."""
@@ -320,6 +321,7 @@ def test_numbers_as_texts(service: Service, project: str) -> None:
     assert answer["notes"] == ["The ground truth of 1 run cannot be compared: expected a number"]
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     ("predicted", "actual", "note"),
     [
@@ -443,6 +445,7 @@ def test_wrong_runs_become_items(service: Service) -> None:
     assert 'name="expected" value="actual"' in page.text
 
 
+@at_night
 def test_slice(service: Service) -> None:
     """A filter limits the runs, like a slice."""
     answer = get(service, "churn/targets/churned", where='tags["plan"] == "a"')
@@ -452,6 +455,7 @@ def test_slice(service: Service) -> None:
     assert figures_of(answer)["accuracy"] == pytest.approx(sum(right) / len(right))
 
 
+@at_night
 def test_versions(service: Service) -> None:
     """Each version of the model has the figures of its own runs only, the newest version first."""
     project = "versions"
@@ -575,6 +579,7 @@ def test_unsaved_target(service: Service) -> None:
     assert figures_of(answer) == {"accuracy": 0.5}
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     ("outputs", "truths", "figures"),
     [
@@ -603,7 +608,7 @@ def test_part_named_like_the_truth(
     assert ("Save a prediction target" in page) == (not figures)
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize(
     ("truths", "figures"),
     [

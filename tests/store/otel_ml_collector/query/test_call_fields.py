@@ -35,7 +35,7 @@ def calls(service: Service) -> str:
     return "calls"
 
 
-@sampled(9)
+@sampled(3)
 @pytest.mark.parametrize(
     ("where", "expected"),
     [
@@ -96,6 +96,7 @@ def streams(service: Service) -> str:
     return "streams"
 
 
+@sampled(3)
 @pytest.mark.parametrize(
     ("where", "expected"),
     [

@@ -22,6 +22,7 @@ from otel_ml_collector.times import HOUR_NS, MINUTE_NS
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import MS_NS, SECOND_NS, make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import at_night
 
 PROJECT: Final = "agents"
 TRACES: Final = 72
@@ -142,6 +143,7 @@ def test_parts(service: Service) -> None:
     assert add(turns) == add([session]) == (2 * COSTS["Zillow"], 600)
 
 
+@at_night
 def test_costs_per_run(service: Service) -> None:
     """Alert rules, slices and comparisons all include the cost of the calls inside an agent."""
     mean = measured(service, "mean(cost) > 0", 'model == "support"')

@@ -128,7 +128,7 @@ def test_sums(own_service: Service, tops: dict[str, str]) -> None:
         check_sums(own_service, {**asked, **tops}, ("", "model"))
 
 
-@sampled(1)
+@at_night
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize("where", WHERES)
 def test_filtered_sums(own_service: Service, where: str) -> None:
@@ -138,7 +138,7 @@ def test_filtered_sums(own_service: Service, where: str) -> None:
         check_sums(own_service, asked, ("", "user", 'tags["client"]'))
 
 
-@sampled(1)
+@at_night
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize("asked", RANGES, ids=lambda asked: quote(str(asked)))
 def test_pages(own_service: Service, asked: dict[str, str]) -> None:
@@ -154,7 +154,7 @@ def test_pages(own_service: Service, asked: dict[str, str]) -> None:
                 assert re.search(r"<b>\d+ (request|trace|call)s?</b>", part), (asked, tops, part)
 
 
-@sampled(1)
+@at_night
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize("where", EVERY_FILTER, ids=quote)
 def test_sums_of_every_filter(own_service: Service, where: str) -> None:

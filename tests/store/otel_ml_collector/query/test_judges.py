@@ -181,6 +181,7 @@ def test_judge_is_no_model(store: Store, project: str) -> None:
     assert (judge.newest.name, judge.newest.evaluations, judge.others) == ("grounded:v1", 0, [])
 
 
+@at_night
 def test_judge_without_a_definition(store: Store, project: str) -> None:
     """A judge without a definition is listed by its name and the versions of its scores."""
     one, two = calls(2)
@@ -262,6 +263,7 @@ def test_bars_of_runs_that_are_not_there(store: Store, project: str) -> None:
     check_bars(store, project)
 
 
+@at_night
 def test_score_of_a_key(store: Store, project: str) -> None:
     """A score for a trace key counts for the run with that key."""
     call = make_call(attributes={"otel_ml.trace_key": "order"}, start_ns=NOW_NS - SECOND_NS)
@@ -384,6 +386,7 @@ def test_wrong_filters(rejudged: tuple[Store, list[Span]], where: str, message: 
     assert message in str(caught.value)
 
 
+@at_night
 def test_bars_of_runs_that_were_judged_again(rejudged: tuple[Store, list[Span]]) -> None:
     """A bar of an older version lists its runs, including runs that a newer version also scored."""
     store, _ = rejudged
@@ -399,6 +402,7 @@ def test_bars_of_runs_that_were_judged_again(rejudged: tuple[Store, list[Span]])
 PLACES: Final = iter(range(10_000))
 
 
+@at_night
 @settings(max_examples=examples(5, on_commit=2), deadline=None)
 @given(
     st.lists(
@@ -438,6 +442,7 @@ def test_any_order_twice(
     check_bars(store, first)
 
 
+@at_night
 def test_call_of_several_records(store: Store, project: str) -> None:
     """A call that three instrumentations recorded and the judge scored each time counts once."""
     answer = make_answer(1)

@@ -148,6 +148,7 @@ def test_nearest_run(store: Store, project: str) -> None:
     assert read_trace(store, project).records == []
 
 
+@at_night
 def test_late_parent(store: Store, project: str) -> None:
     """A line belongs to its trace until the run above its span arrives, then to that run."""
     run, client = make_call(**place(1)), make_span("client", **place(2, 1))
@@ -228,6 +229,7 @@ def test_many_lines_above(store: Store, project: str) -> None:
     assert found == {id_of(run): ["text"] for run in runs[110:]}
 
 
+@at_night
 def test_other_project(store: Store, project: str) -> None:
     """A line belongs only to the run of its own project."""
     run = make_call(**place(1))
@@ -262,7 +264,7 @@ def test_evaluation_twice(store: Store, project: str) -> None:
     assert [one.score for one in read_run(store, project, run).evaluations] == [0.5]
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("ids", [{}, {"trace_id": b""}], ids=["trace", "no trace"])
 @pytest.mark.parametrize("is_late", [False, True], ids=["before", "after"])
 def test_evaluation_of_a_response(
@@ -284,6 +286,7 @@ def test_evaluation_of_a_response(
     assert read_run(store, project, other).scores == {}
 
 
+@at_night
 def test_evaluation_of_a_trace(store: Store, project: str) -> None:
     """A score for a trace appears on its root run and in the API response for the trace."""
     root, child = make_call("root", **place(1)), make_call("child", **place(2, 1))
@@ -347,6 +350,7 @@ def test_details(store: Store, project: str) -> None:
     assert (found.tokens.input, found.tokens.output) == (3, 1)
 
 
+@at_night
 def test_exception(store: Store, project: str) -> None:
     """The exception event of a failed call provides its error if the span has none."""
     told: dict[str, Value] = {"exception.type": "Timeout", "exception.message": "60 s"}
@@ -466,6 +470,7 @@ def in_order(ask: Callable[[list[Part]], Any]) -> Any:
     return ask([(SPANS, LOGS, 0)])
 
 
+@at_night
 @settings(max_examples=examples(8, on_commit=2))
 @given(parts=deliveries())
 def test_any_order(ask: Callable[[list[Part]], Any], in_order: Any, parts: list[Part]) -> None:
@@ -575,7 +580,7 @@ def test_content_in_lists(store: Store, project: str, form: str, *, is_first: bo
     assert (listed.inputs, listed.outputs) == ("Where is it?", "In Kyoto.")
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("form", CONTENTS)
 def test_content_in_filters(store: Store, project: str, form: str) -> None:
     """Filters find a run by the inputs and outputs from log records."""
@@ -592,7 +597,7 @@ def test_content_in_filters(store: Store, project: str, form: str) -> None:
     assert found == expected
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("form", CONTENTS)
 def test_content_is_the_same_in_a_filter(store: Store, project: str, form: str) -> None:
     """The content that a filter reads from log records equals the JSON on the run's page."""
@@ -608,7 +613,7 @@ def test_content_is_the_same_in_a_filter(store: Store, project: str, form: str) 
     ]
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("form", CONTENTS)
 def test_content_in_exports(store: Store, project: str, form: str) -> None:
     """An export contains the content and the previews from log records."""

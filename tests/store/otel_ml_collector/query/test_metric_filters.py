@@ -35,7 +35,7 @@ def find(store: Store, project: str, where: str, now_ns: int = NOW_NS) -> list[s
     return [run.run_id for run in find_runs(store.reader, RunsQuery(project, where), now_ns).runs]
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.parametrize(
     ("points", "last"),
     [

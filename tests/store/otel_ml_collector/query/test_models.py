@@ -25,6 +25,7 @@ from tests.support.otel_ml_collector.spans import (
     make_span,
 )
 from tests.support.otel_ml_collector.stores import Store
+from tests.support.sampling import sampled
 
 DEFINITION: Final = '{"source": "def answer(): ...", "signature": "() -> str", "params": {"k": 3}}'
 
@@ -161,6 +162,7 @@ def test_definition_of_another_structure(store: Store, project: str) -> None:
     assert (newest.version, newest.definition.source) == (2, "def answer(): ...")
 
 
+@sampled(1)
 @pytest.mark.parametrize("text", ["def answer(): ...", '"text"', "[1]", '{"source": 3}'])
 def test_strange_definition(store: Store, project: str, text: str) -> None:
     """A definition in an unknown form is shown unchanged."""

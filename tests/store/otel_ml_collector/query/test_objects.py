@@ -34,7 +34,7 @@ from tests.support.otel_ml_collector.spans import (
     make_start,
 )
 from tests.support.otel_ml_collector.stores import Service
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 DOCUMENT: Final = '{"type":"otel_ml.types.Native","params":{"data":"Zoë"}}'
 SHA256: Final = hashlib.sha256(DOCUMENT.encode()).hexdigest()
@@ -141,7 +141,7 @@ def test_artifacts_of_a_run(api: Api) -> None:
     ]
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize("is_open", [True, False], ids=["open", "ended"])
 @pytest.mark.parametrize("repeat", [1, 2])
 def test_artifacts_apart(api: Api, is_open: bool, repeat: int) -> None:
@@ -310,7 +310,7 @@ def test_objects_anywhere(api: Api) -> None:
     assert ask(api.service.app, "/api/v1/objects").json["error"]["field"] == "trace_id"
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.parametrize("is_uploaded", [True, False], ids=["uploaded", "inline"])
 @pytest.mark.parametrize(
     ("ref", "value", "media_type", "name"),
@@ -478,6 +478,7 @@ def test_no_image(api: Api, document: bytes) -> None:
     assert answered.headers["content-type"] == "application/json"
 
 
+@at_night
 def test_counts(api: Api) -> None:
     """A project has its number of distinct documents and their total bytes."""
     size = len(DOCUMENT.encode())

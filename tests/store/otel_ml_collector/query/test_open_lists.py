@@ -19,7 +19,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Store
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def make_mixture(line: Timeline, number: int) -> list[Span]:
     return runs
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 50])
 @pytest.mark.parametrize("newest_first", [True, False])
 def test_order(line: Timeline, limit: int, *, newest_first: bool) -> None:
@@ -57,6 +57,7 @@ def test_order(line: Timeline, limit: int, *, newest_first: bool) -> None:
     ] == expected
 
 
+@sampled(1)
 @pytest.mark.parametrize("limit", [1, 3, 50])
 def test_order_of_open_runs(line: Timeline, limit: int) -> None:
     """A list that contains only runs without an end is paged too."""
@@ -68,6 +69,7 @@ def test_order_of_open_runs(line: Timeline, limit: int) -> None:
     ]
 
 
+@at_night
 def test_many_open_runs(line: Timeline) -> None:
     """All of 2,500 runs without an end are listed."""
     runs = [line.call(start_ns=line.now_ns - age * SECOND_NS) for age in range(2_500)]

@@ -17,6 +17,7 @@ from tests.support.otel_ml_collector.spans import (
     make_start,
 )
 from tests.support.otel_ml_collector.stores import Store
+from tests.support.sampling import sampled
 
 OF_PROCESS: Final[dict[str, Value]] = {"otel_ml.process": "00000001"}
 
@@ -37,6 +38,7 @@ def store(own_store: Store) -> Store:
     return own_store
 
 
+@sampled(2)
 @pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS)
 def test_end_wins(line: Timeline, order: Sequence[str]) -> None:
     """A run with an end has ended, in any order and repetition of its start and end."""
@@ -72,6 +74,7 @@ def test_start_twice(line: Timeline) -> None:
     assert len(before) == 1
 
 
+@sampled(1)
 @pytest.mark.parametrize("longer_first", [True, False])
 def test_two_starts_of_one_run(line: Timeline, *, longer_first: bool) -> None:
     """The longer of two start records of a run is read, in any order of arrival."""
@@ -107,6 +110,7 @@ def test_run_after_a_goodbye(line: Timeline) -> None:
     assert line.outcome(run) == "running"
 
 
+@sampled(1)
 @pytest.mark.parametrize("last", ["heartbeat", "goodbye"])
 def test_heartbeat_and_goodbye(line: Timeline, last: str) -> None:
     """The later of heartbeat and goodbye by send time counts, in any order of arrival."""
@@ -141,6 +145,7 @@ def test_clock_of_the_sender(line: Timeline) -> None:
     assert line.outcome(run) == "crashed"
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     "make_sign_of_life",
     [
@@ -165,6 +170,7 @@ def test_signs_of_life(line: Timeline, make_sign_of_life: Callable[[Timeline], S
     assert line.run(run).outcome == "crashed"
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     ("process", "elsewhere"), [("00000002", None), ("00000001", "signs of another project")]
 )

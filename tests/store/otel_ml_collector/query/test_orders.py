@@ -24,7 +24,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Store
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 NAMES: Final = [one.name.replace(JUDGE, "grounded") for one in ORDERS if one.name not in BY_TIME]
 # The ordering value of a call, by its number. Many values are equal, and some are missing.
@@ -95,7 +95,7 @@ def test_pages(store: Store, stored_calls: list[Span], order: str, limit: int) -
     assert ids(walk(store, "ordered", limit, order=order)) == expected(stored_calls, order)
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("order", ["slowest", "costliest"])
 def test_delivered_twice(store: Store, project: str, order: str) -> None:
     """A run delivered twice is listed once, at the place of its winning delivery."""
@@ -133,6 +133,7 @@ def test_filter_and_time(store: Store, project: str) -> None:
     assert walk(store, project, 4, order="slowest", where='"nothing" in input') == []
 
 
+@at_night
 def test_roots_by_what_is_inside(store: Store, project: str) -> None:
     """Roots are ordered by the tokens and cost of their inner calls, and by their worst score."""
     spans: list[Span] = []
@@ -265,6 +266,7 @@ def test_worst(
     assert ids(page.runs)[0] == roots[0 if worst == "highest" else 1]
 
 
+@at_night
 def test_pages_of_the_worst(store: Store, project: str) -> None:
     """The next page of the worst runs continues in the order that was chosen."""
     _, spans = score_turns([0.9, 0.1, 0.7], True)

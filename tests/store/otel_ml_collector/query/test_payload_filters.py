@@ -206,7 +206,7 @@ comparisons = st.one_of(
 )
 
 
-@settings(max_examples=examples(100, on_commit=10))
+@settings(max_examples=examples(100, on_commit=5))
 @given(joined(comparisons))
 def test_same_as_python(sample: Sample, made: Filter) -> None:
     """A filter finds the runs for whose payloads the same expression holds in Python."""

@@ -8,6 +8,7 @@ from tests.store.otel_ml_collector.query.test_judges import say
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import NOW_NS, SECOND_NS, make_call, make_span
 from tests.support.otel_ml_collector.stores import Service
+from tests.support.sampling import at_night
 
 MINUTE_NS = 60 * SECOND_NS
 WINDOW = f"start={to_rfc3339(NOW_NS - DAY_NS)}&end={to_rfc3339(NOW_NS + SECOND_NS)}"
@@ -60,6 +61,7 @@ def test_own_score_wins(service: Service, project: str) -> None:
     assert read_judges(service, project) == [(2, 0.5, 1)]
 
 
+@at_night
 def test_nearest_score_counts(service: Service, project: str) -> None:
     """If several spans around a function have a score of one judge, that of the nearest counts."""
     turn = make_turn(0)
@@ -131,6 +133,7 @@ def test_statistics_by_version(service: Service, project: str) -> None:
     assert [judge["evaluations"] for judge in answer["total"]["judges"]] == [80]
 
 
+@at_night
 def test_slices(service: Service, project: str) -> None:
     """A slice of a function counts the scores of the requests around it, once for each."""
     service.store.take(project, *make_visits(240))

@@ -140,6 +140,7 @@ def test_traces(store: Store, project: str) -> None:
     )
 
 
+@at_night
 def test_traces_of_experiments(store: Store, project: str) -> None:
     """Experiment runs are listed and counted as traces only if the filter asks for them."""
     experiment = make_experiment(1)
@@ -234,6 +235,7 @@ def count_of(store: Store, project: str, where: str = "", *, traces: bool = Fals
     return sum(row["runs"] for row in rows)
 
 
+@at_night
 @settings(max_examples=examples(60, on_commit=8))
 @given(data=st.data())
 def test_chart_counts_the_rows(store: Store, data: st.DataObject) -> None:

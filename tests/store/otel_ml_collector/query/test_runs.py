@@ -82,7 +82,7 @@ def ids(runs: Sequence[RunSummary]) -> list[str]:
     return [run.run_id for run in runs]
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize("limit", [1, 7, 29, 30, 31, 1_000])
 @pytest.mark.parametrize("newest_first", [True, False], ids=["descending", "ascending"])
 @pytest.mark.parametrize("where", ["", 'kind == "model"'], ids=["all", "filtered"])
@@ -130,7 +130,7 @@ def test_lesser_delivery_while_paging(store: Store, project: str) -> None:
 deliveries = st.tuples(st.integers(1, 9), st.integers(0, 3))
 
 
-@settings(max_examples=examples(25, on_commit=10))
+@settings(max_examples=examples(25, on_commit=4))
 @given(
     first=st.lists(deliveries, max_size=12),
     second=st.lists(deliveries, max_size=12),

@@ -107,7 +107,7 @@ def count_everywhere(service: Service, project: str, **asked: str) -> dict[str, 
     }
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize("edges", RANGES, ids=" ".join)
 def test_ranges(own_service: Service, stored: str, edges: tuple[str, str]) -> None:
     """Every count includes the start of the range and excludes its end."""
@@ -179,7 +179,7 @@ def test_wrong_parameters(own_service: Service, runs: str) -> None:
             ) == (field, True)
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize("day", ["today", "yesterday"])
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "Pacific/Kiritimati", "America/Los_Angeles"])
 def test_days_of_a_zone(own_service: Service, day: str, zone: str) -> None:

@@ -14,6 +14,7 @@ from otel_ml_collector.store.record_kinds import NOTHING, find_record_kinds
 from otel_ml_collector.store.sql import EMPTY, Sql
 from tests.support.otel_ml_collector.spans import NOW_NS, SECOND_NS, id_of, make_call, make_span
 from tests.support.otel_ml_collector.stores import Store
+from tests.support.sampling import sampled
 
 
 def texts_of(number: int) -> Mapping[str, Value]:
@@ -31,6 +32,7 @@ def make_second(call: Span, attributes: Mapping[str, Value]) -> Span:
     return make_span("chat", attributes, scope=Scope({}, "other", "1", {}), **ids, **times)
 
 
+@sampled(1)
 @pytest.mark.parametrize("newest_first", [True, False])
 @pytest.mark.parametrize("where", ['"needle" in input', '"needle" in input and tags["half"] == 1'])
 def test_pages(

@@ -19,7 +19,7 @@ from otel_ml_collector.span import Span, Value
 from tests.support.examples import examples
 from tests.support.otel_ml_collector.spans import NOW_NS, id_of, make_call, make_record, span_id
 from tests.support.otel_ml_collector.stores import Store
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 Point = tuple[str, str, float]
 COUNTER: Final = itertools.count()
@@ -58,7 +58,7 @@ def deliver(store: Store, groups: Sequence[Sequence[Point]], order: Iterable[int
     return find_run(store.reader, id_of(call), project, now_ns=NOW_NS)
 
 
-@sampled(5)
+@sampled(2)
 @pytest.mark.parametrize("order", ["as logged", "reversed", "shuffled", "twice"])
 @pytest.mark.parametrize(
     ("points", "metrics"),
@@ -136,6 +136,7 @@ drawn = st.tuples(
 )
 
 
+@at_night
 @settings(max_examples=examples(40, on_commit=10))
 @given(groups=st.lists(st.lists(drawn, min_size=1, max_size=3), max_size=5), data=st.data())
 def test_order_of_delivery(store: Store, groups: list[list[Point]], data: st.DataObject) -> None:
@@ -208,6 +209,7 @@ def test_gap_of_a_thinned_curve(store: Store, project: str) -> None:
     assert points == [(step, None if step == 11 else float(step)) for step in steps]
 
 
+@at_night
 def test_many_metrics(store: Store, project: str) -> None:
     """A run with many metrics shows the first 1,000 by name, and at most 100,000 numbers."""
     call = make_call()

@@ -39,7 +39,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Store
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 HOUR_NS: Final = 3_600 * SECOND_NS
 TODAY_NS: Final = NOW_NS // DAY_NS * DAY_NS
@@ -138,7 +138,7 @@ def test_totals_of_groups(store: Store, project: str) -> None:
     assert (found["answer"].runs, found["embed"].runs) == (2, 1)
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("is_computed", [False, True])
 def test_versions_agree(store: Store, project: str, is_computed: bool) -> None:
     """The versions of a model have the same figures on its page and in statistics."""
@@ -192,7 +192,7 @@ def told(figures: Sequence[JudgeFigures]) -> list[tuple[str, int, float | None, 
     return [(one.name, one.evaluations, one.mean_score, one.pass_rate) for one in figures]
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("is_computed", [False, True], ids=["runs", "rollup"])
 def test_versions_of_a_judge_are_never_joined(
     store: Store, project: str, is_computed: bool
@@ -277,7 +277,7 @@ def test_rollup_is_the_same(store: Store, project: str) -> None:
     assert (find_project(store.reader, project), find_models(store.reader, project)) == counted
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize(
     ("hours", "step", "days"),
     [
@@ -306,7 +306,7 @@ def test_hours_of_the_rollup_are_the_same(
     assert [find_stats(store.reader, query) for query in queries] == before
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("groups", [3, 50])
 @pytest.mark.parametrize("where", ["", 'outcome == "ok"', 'model == "nothing"'])
 def test_groupings_at_once_are_the_same(
@@ -331,6 +331,7 @@ def test_groupings_at_once_are_the_same(
         assert bool(own.groups) == (where != 'model == "nothing"')
 
 
+@at_night
 def test_hours_of_two_buckets(store: Store, project: str) -> None:
     """In a zone with a half-hour offset, days come from the rollup except their first hours."""
     take_week(store, project)
@@ -347,6 +348,7 @@ def judged(stats: RunStats) -> Sequence[JudgeFigures]:
     return stats.total.judges
 
 
+@at_night
 def test_many_versions(store: Store, project: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Versions have the same figures if there are too many to name in the query."""
     take_week(store, project)
@@ -358,6 +360,7 @@ def test_many_versions(store: Store, project: str, monkeypatch: pytest.MonkeyPat
     assert [ask(store, project, "version", where) for where in filters] == few
 
 
+@at_night
 def test_models_without_versions(store: Store, project: str) -> None:
     """A model without versions is a group next to versions, even if the model is new."""
     version = {"otel_ml.model.version": "aa"}
@@ -373,6 +376,7 @@ def test_models_without_versions(store: Store, project: str) -> None:
     ]
 
 
+@at_night
 def test_late_score(store: Store, project: str) -> None:
     """A score that arrives after its day's rollup counts immediately."""
     call = make_call(start_ns=WEEK.start_ns)
@@ -400,6 +404,7 @@ def test_late_score(store: Store, project: str) -> None:
     assert (days_of_rollup(store, project), judged(ask(store, project))) == (7, [said])
 
 
+@at_night
 def test_score_without_a_start(store: Store, project: str) -> None:
     """A score without its run's start invalidates only the rolled-up days of its trace."""
     call = make_call(start_ns=WEEK.start_ns)
@@ -427,6 +432,7 @@ def test_score_before_its_run(store: Store, project: str) -> None:
     assert [figures.mean_score for figures in judged(ask(store, project))] == [0.25]
 
 
+@at_night
 def test_scores_of_keys_beside_the_rollup(store: Store, project: str) -> None:
     """If scores target trace keys, runs come from the rollup, with the same figures."""
     take_week(store, project)

@@ -10,6 +10,7 @@ from otel_ml_collector.span import Span, Value
 from tests.store.otel_ml_collector.query.test_judges import listed, say, tell
 from tests.support.otel_ml_collector.spans import NOW_NS, SECOND_NS, make_call
 from tests.support.otel_ml_collector.stores import Store
+from tests.support.sampling import at_night
 
 
 def judge_twice(
@@ -53,6 +54,7 @@ def test_flips(store: Store, project: str) -> None:
     check_links(store, project, found)
 
 
+@at_night
 def test_turned_round(store: Store, project: str) -> None:
     """With the versions swapped, the old version is the more lenient one."""
     judge_twice(store, project, [(0.9, 0.1)] * 20 + [(0.9, 0.9)] * 10)
@@ -70,6 +72,7 @@ def test_runs_of_one_version_alone(store: Store, project: str) -> None:
     assert (found.runs, found.left_out) == (20, 0)
 
 
+@at_night
 def test_experiments(store: Store, project: str) -> None:
     """If neither version scored production runs, the runs of experiments are compared."""
     judge_twice(

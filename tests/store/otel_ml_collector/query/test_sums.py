@@ -15,6 +15,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Store
+from tests.support.sampling import sampled
 
 LATER = NOW_NS + 60 * SECOND_NS
 
@@ -66,6 +67,7 @@ def test_all(store: Store, turns: str) -> None:
     assert sums.groups == []
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     ("group", "wanted"),
     [
@@ -84,6 +86,7 @@ def test_groups(store: Store, turns: str, group: str, wanted: dict[str, float | 
         assert len(listed) == one.total.runs, one
 
 
+@sampled(1)
 @pytest.mark.parametrize("top", ["roots", "traces"])
 def test_roots(store: Store, turns: str, top: str) -> None:
     """The sums of roots and traces include inner calls, selected and grouped by the top run."""

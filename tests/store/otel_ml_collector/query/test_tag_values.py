@@ -9,10 +9,12 @@ from otel_ml_collector.windows import Window
 from tests.support.otel_ml_collector.query.timeline import Arrivals, Timeline
 from tests.support.otel_ml_collector.spans import MS_NS
 from tests.support.otel_ml_collector.stores import Store
+from tests.support.sampling import sampled
 
 CLIENTS = ("Kessler", "Tanaka")
 
 
+@sampled(1)
 @pytest.mark.parametrize("turns", [1, 4])
 def test_each_value_as_if_alone(store: Store, project: str, turns: int) -> None:
     """Each value has the same verdict as if its runs were compared alone.

@@ -116,6 +116,7 @@ def test_unequal(store: Store, project: str, one: str, other: str) -> None:
     assert version.agreement.value == 0.0
 
 
+@at_night
 def test_left_out(store: Store, project: str) -> None:
     """Runs with missing, cut or hidden inputs or outputs are counted by reason."""
     array = {"type": "numpy.ndarray", "dtype": "float64", "shape": [900], "head": [1.0, 2.0]}
@@ -152,6 +153,7 @@ def test_runs_that_failed(store: Store, project: str) -> None:
     assert [(one.runs, listed(store, project, one.where)) for one in found.groups] == [(2, 2)]
 
 
+@at_night
 def test_no_experiments(store: Store, project: str) -> None:
     """Runs of experiments are neither counted nor listed."""
     ask_often(store, project, [({"q": 1}, 1)] * 2)

@@ -18,6 +18,7 @@ from tests.store.otel_ml_collector.test_experiments import make_runs as make_run
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import MS_NS, NOW_NS, SECOND_NS, id_of, make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import at_night, sampled
 
 RUNS: Final = 150
 PASSED: Final = {"v1": 143, "v2": 103}
@@ -127,6 +128,7 @@ def test_pass_rates(service: Service) -> None:
     assert (judge["name"], judge["judge_version"], judge["judge_number"]) == ("grounded", "a1", 1)
 
 
+@at_night
 def test_latency(service: Service) -> None:
     """Latency is the ratio of geometric means. Its interval contains the true ratio of 1.5."""
     amounts = {one["name"]: one for one in verdict(service, "answer")["amounts"]}
@@ -142,6 +144,7 @@ def test_latency(service: Service) -> None:
     assert amounts["latency"]["word"] == "worse"
 
 
+@sampled(1)
 @pytest.mark.parametrize(("failed", "word"), [(0, "better"), (4, "not enough data")])
 def test_errors_of_a_better_version(service: Service, failed: int, word: str) -> None:
     """A better version is called so, unless more of its calls failed and it is unclear how many."""
@@ -162,6 +165,7 @@ def test_errors_of_a_better_version(service: Service, failed: int, word: str) ->
     assert swapped["word"] == {"better": "worse"}.get(word, word)
 
 
+@at_night
 def test_swapped_versions_are_mirrored(service: Service) -> None:
     """If the two versions are swapped, words, figures and counts are mirrored."""
     found = verdict(service, "answer")
@@ -184,6 +188,7 @@ def test_swapped_versions_are_mirrored(service: Service) -> None:
     assert (ratio["word"], inverse["word"]) == ("worse", "better")
 
 
+@at_night
 def test_sessions_are_clusters(service: Service) -> None:
     """Runs of one session are one cluster: 15 sessions a side give wider intervals."""
     [judge] = verdict(service, "chat")["judges"]
@@ -234,6 +239,7 @@ def test_unknown_version(service: Service) -> None:
     assert ask(service.app, path).status == 404
 
 
+@at_night
 def test_experiments_stand_above_production(service: Service) -> None:
     """If both versions have experiments on one data set, their verdict is shown as well."""
     before, after = (make_experiment(number, version) for number, version in ((0, "v1"), (1, "v2")))
@@ -261,6 +267,7 @@ def test_versions_that_were_recorded_are_compared(service: Service) -> None:
     assert "version=3&amp;against=2" in ask(service.app, "/projects/p/models/answer?to=3").text
 
 
+@at_night
 def test_since_when_an_imported_version_runs(service: Service) -> None:
     """An imported version is dated by its first run, on its page and among new versions."""
     starts_ns = [NOW_NS - days * DAY_NS for days in (50, 40, 20, 10)]
@@ -282,6 +289,7 @@ def test_since_when_an_imported_version_runs(service: Service) -> None:
     assert newest["bikes"].first_ns == starts_ns[2]
 
 
+@at_night
 def test_version_that_only_an_experiment_ran(service: Service) -> None:
     """A version run only by an experiment is neither the page's title nor a new version."""
     told = {"otel_ml.model.version": "v4", "otel_ml.model.output_schema": "s"}

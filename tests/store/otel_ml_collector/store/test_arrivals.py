@@ -20,6 +20,7 @@ from tests.support.otel_ml_collector.spans import (
     make_span,
 )
 from tests.support.otel_ml_collector.stores import Store
+from tests.support.sampling import sampled
 
 HOUR_NS: Final = 3600 * SECOND_NS
 HOUR: Final = NOW_NS // HOUR_NS
@@ -105,6 +106,7 @@ def test_foreign_spans(store: Store, project: str) -> None:
     assert store.reader.rows(sql, {"project": project}) == [{"rows": 0}]
 
 
+@sampled(2)
 @pytest.mark.parametrize("seq", [0, -1, 2**63, "7", 1.0, True])
 def test_odd_numbers(store: Store, project: str, seq: Value) -> None:
     """An invalid number is not counted, but its span is stored."""

@@ -12,7 +12,7 @@ from otel_ml_collector.store.backup import Backups, restore
 from otel_ml_collector.store.migrations import connect
 from otel_ml_collector.store.same_folder import FolderIdentity, identify
 from otel_ml_collector.store.tombstones import Tombstones
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 
 @pytest.fixture
@@ -30,6 +30,7 @@ def test_named_folder(tmp_path: Path, backups: Backups) -> None:
     assert (folder / "backup.json").is_file()
 
 
+@at_night
 def test_different_folder(tmp_path: Path, backups: Backups) -> None:
     """A backup is refused if the collector sees a different folder at the path."""
     for name in ("private", "tmp"):
@@ -54,7 +55,7 @@ def test_suggested_folder(
         backups.write(tmp_path / "monday", seen)
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize("folder", ["data", "data/monday", "data/store/monday", "link/monday"])
 def test_inside_the_data(tmp_path: Path, backups: Backups, folder: str) -> None:
     """A folder in the data directory or the store is refused, also below a symbolic link."""
@@ -81,6 +82,7 @@ def test_restore_inside_the_backup(tmp_path: Path, backups: Backups) -> None:
         restore(tmp_path / "monday", tmp_path / "monday" / "data")
 
 
+@at_night
 def test_copy_without_links(tmp_path: Path) -> None:
     """A copy of a data directory is refused if copying followed its symbolic links."""
     connect(f"chdb://{tmp_path}/data").close()

@@ -160,7 +160,7 @@ def test_apart(service: Service, project: str) -> None:
 # With these seeds, two batches with runs of one call are each resolved before they are stored.
 @example(seed=8)
 @example(seed=104)
-@settings(max_examples=examples(60, on_commit=3))
+@settings(max_examples=examples(60, on_commit=2))
 @given(seed=st.integers(0, 2**32))
 def test_any_order(service: Service, seed: int) -> None:
     """Records in any order, grouping or repetition, by two writers, count as one call."""
@@ -206,7 +206,7 @@ def test_wrapper_of_its_own_scope(service: Service, project: str, order: str) ->
     assert (other["run_id"], other["record_of"]) == (id_of(outer), id_of(inner))
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("order", ["together", "outer first", "inner first", "restarted"])
 def test_scope_that_records_a_call_twice(service: Service, project: str, order: str) -> None:
     """A call recorded by one scope in two nested spans counts once, in any order."""
@@ -231,7 +231,7 @@ def test_scope_that_records_a_call_twice(service: Service, project: str, order: 
     assert (other["run_id"], other["record_of"]) == (id_of(inner), id_of(outer))
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("order", ["together", "outer first", "inner first", "restarted"])
 def test_sum_of_the_calls_inside(service: Service, project: str, order: str) -> None:
     """A model run with the tokens of the calls inside it adds nothing to totals, in any order."""
@@ -335,7 +335,7 @@ def make_tool_call() -> tuple[Span, Span]:
     return call, tool
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("order", ["together", "outer first", "inner first", "restarted"])
 @pytest.mark.parametrize(
     ("make", "is_outer", "answer"),
@@ -377,7 +377,7 @@ def test_words_of_another_span(
     assert "" in {shown["inputs"], shown["outputs"]}
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("order", ["together", "client first", "server first", "restarted"])
 def test_tool_of_another_process(service: Service, project: str, order: str) -> None:
     """MCP's spans of a client and of a server are one run of the tool, in any order."""
@@ -410,7 +410,7 @@ def test_tool_of_another_process(service: Service, project: str, order: str) -> 
     assert (other["run_id"], other["record_of"]) == (id_of(server), id_of(client))
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("order", ["together", "ours first", "theirs first", "restarted"])
 @pytest.mark.parametrize("has_words", [False, True])
 def test_call_in_two_traces(service: Service, project: str, order: str, *, has_words: bool) -> None:
@@ -465,7 +465,7 @@ def make_two_traces(
     return ours, theirs
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("is_ours", [False, True])
 def test_deleted_trace_of_two(service: Service, project: str, *, is_ours: bool) -> None:
     """If one of two traces with records of a call is deleted, the other record counts."""
@@ -494,7 +494,7 @@ def take_in_turn(
     watch.run_pass()
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("order", ["together", "call first", "usage first", "older"])
 def test_usage_beside_its_call(service: Service, project: str, order: str) -> None:
     """A run that repeats the usage of a call from its own scope is not a second call."""
@@ -549,7 +549,7 @@ def test_every_answer(service: Service, project: str) -> None:
     assert "counted once" in page
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("order", ["newest", "oldest", "slowest"])
 def test_pages_are_full(service: Service, project: str, order: str) -> None:
     """Pages of a list are full, without duplicates, if half of the runs are second records."""
@@ -871,7 +871,7 @@ def test_what_one_record_alone_tells(service: Service, project: str, order: str)
     assert count(service, project) == (1, 50, 7, 0.25)
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("late", ["arrival", "look"])
 def test_clock_that_was_set_back(service: Service, project: str, late: str) -> None:
     """Records that arrive, or are resolved, after the clock was set back are still resolved."""
@@ -943,7 +943,7 @@ def test_agent_beside_its_calls(service: Service, project: str) -> None:
     assert count(service, project, "") == (2, 50, 7, 0.25)
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("has_usage", [True, False], ids=["calls report", "agent alone"])
 def test_agent_of_another_library(service: Service, project: str, has_usage: bool) -> None:
     """The usage of an agent counts if no call inside it reports any."""
@@ -961,6 +961,7 @@ def test_agent_of_another_library(service: Service, project: str, has_usage: boo
     assert count(service, project, "") == (2, 50, 7, 0.25)
 
 
+@at_night
 def test_deleted_run_counts_no_more(service: Service, project: str) -> None:
     """If the run that counts is deleted, another record of its call counts."""
     spans = make_answer(9)
@@ -978,6 +979,7 @@ def test_deleted_run_counts_no_more(service: Service, project: str) -> None:
     assert {row["span"] for row in rows} == {span.span_id.hex() for span in spans[2:]}
 
 
+@at_night
 def test_retention(service: Service, project: str) -> None:
     """Resolutions are deleted with their runs by retention."""
     service.store.take(

@@ -219,7 +219,7 @@ def test_open_runs(service: Service, project: str) -> None:
     assert names(service, project, 'experiment != ""') == ["answer"]
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("is_late", [False, True])
 def test_days_that_are_over(
     service: Service, project: str, monkeypatch: pytest.MonkeyPatch, *, is_late: bool
@@ -276,7 +276,7 @@ def test_projects_without_pay_nothing(service: Service, project: str) -> None:
     assert ("experiments" in known, is_resolved) == (False, True)
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("kind", [RUN, PROJECT])
 def test_deletion(service: Service, project: str, kind: str) -> None:
     """The resolutions of a trace are deleted with its last run."""
@@ -294,6 +294,7 @@ def test_deletion(service: Service, project: str, kind: str) -> None:
     assert service.store.reader.rows(sql, {"project": project}) == [{"rows": 0}]
 
 
+@at_night
 def test_retention(service: Service, project: str) -> None:
     """Resolutions of item runs are deleted with their runs by retention."""
     then_ns = NOW_NS - 300 * DAY_NS

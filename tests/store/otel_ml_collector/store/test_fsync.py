@@ -10,7 +10,7 @@ from otel_ml_collector.store.schema import TABLE_NAMES
 from otel_ml_collector.store.sql import Sql, identifier, join_sql
 from tests.support.otel_ml_collector.spans import make_call, make_record
 from tests.support.otel_ml_collector.stores import Store, open_store
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 EVENTS = Sql("SELECT event, value FROM system.events")
 # A materialized view stores no data itself.
@@ -73,7 +73,7 @@ def test_commit(store: Store) -> None:
         assert counted["DirectorySync"] >= parts
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize("table", ["runs", "payloads", "metrics", "trace_index"])
 def test_merge(store: Store, table: str) -> None:
     """The files and folder of a merged part are on disk before its source parts are deleted."""
@@ -92,6 +92,7 @@ def test_merge(store: Store, table: str) -> None:
     assert [part.name for part in replaced if not part.is_dir()] == []
 
 
+@at_night
 def test_count(store: Store) -> None:
     """Without our settings the engine makes no fsync, so the settings make commits durable."""
     client = store.connections.open()

@@ -8,8 +8,10 @@ from tests.store.otel_ml_collector.store.test_calls import make_answer
 from tests.store.otel_ml_collector.store.test_experiments import make_item_run, make_production
 from tests.support.otel_ml_collector.spans import NOW_NS, SECOND_NS
 from tests.support.otel_ml_collector.stores import open_store
+from tests.support.sampling import at_night
 
 
+@at_night
 def test_experiments(tmp_path: Path) -> None:
     """Item runs that arrive after all projects were listed are excluded from the next list."""
     with open_store(tmp_path) as store:

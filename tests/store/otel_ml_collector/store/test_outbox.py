@@ -22,6 +22,7 @@ from tests.support.otel_ml_collector.spans import (
     map_all,
 )
 from tests.support.otel_ml_collector.stores import Store, open_store
+from tests.support.sampling import at_night
 
 END_NS: Final = 2**62
 # Attribute names in Records that differ from the name of the kind.
@@ -137,6 +138,7 @@ def test_cursor(tmp_path: Path) -> None:
         assert len(read_all(other).runs) == 2
 
 
+@at_night
 def test_clock_that_fell(tmp_path: Path) -> None:
     """Records that arrive after the clock fell are read, even if all earlier ones are deleted."""
     with open_store(tmp_path) as store:
@@ -168,6 +170,7 @@ def test_two_collectors(store: Store) -> None:
         assert bare(found, "model_versions") == bare(story, "model_versions")
 
 
+@at_night
 def test_same_run_at_two_collectors(store: Store) -> None:
     """A run that arrived at two collectors is forwarded by at least one, even after a merge."""
     story = make_story()
@@ -185,6 +188,7 @@ def test_same_run_at_two_collectors(store: Store) -> None:
         assert bare(found, kind) == bare(story, kind)
 
 
+@at_night
 def test_definition_that_comes_later(store: Store) -> None:
     """A version is read again after its definition arrives, merged or not."""
     known = {"otel_ml.model.version": "0123456789abcdef", "otel_ml.model.output_schema": "flat"}

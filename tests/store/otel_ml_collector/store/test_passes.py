@@ -17,6 +17,7 @@ from tests.store.otel_ml_collector.store.test_calls import make_answer, resolve
 from tests.store.otel_ml_collector.store.test_recent_calls import take
 from tests.support.otel_ml_collector.spans import MS_NS, NOW_NS, make_call, make_span, make_start
 from tests.support.otel_ml_collector.stores import Store, open_store
+from tests.support.sampling import at_night
 
 SETTLED: Final = Sql("""
     SELECT start_ns, hex(trace_id), hex(span_id), hex(record_of), others, input_tokens, cost
@@ -38,6 +39,7 @@ def read_by_the_engine(store: Store) -> tuple[int, int]:
     return found["rows"], found["questions"]
 
 
+@at_night
 def test_look_reads_what_is_new(tmp_path: Path) -> None:
     """A pass over new runs of several scopes reads no more as the project grows.
 
@@ -81,6 +83,7 @@ def test_look_reads_what_is_new(tmp_path: Path) -> None:
     assert (later_questions <= questions, later_rows <= rows + 100) == (True, True), reads
 
 
+@at_night
 def test_killed_before_it_looked(tmp_path: Path) -> None:
     """An evaluation of a tag, stored last and without a pass, is resolved by the next collector."""
     tag: dict[str, Value] = {"otel_ml.tag.order": 7}
@@ -99,6 +102,7 @@ def test_killed_before_it_looked(tmp_path: Path) -> None:
         assert store.connections.open().query(named).result_rows == [(2,)]
 
 
+@at_night
 def test_new_project(tmp_path: Path) -> None:
     """The first batch of a new project is complete in memory. A batch of an existing one is not.
 

@@ -22,7 +22,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Store, open_store
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 GROUPS = 20
 GROUP_RUNS = 500
@@ -56,6 +56,7 @@ def make_group(group: int) -> Records:
     return map_all(*spans, project="p")
 
 
+@at_night
 def test_read_while_written(store: Store) -> None:
     """Eight threads that read during writes see complete batches and no mixed-up rows."""
     groups = [make_group(group) for group in range(GROUPS)]

@@ -48,7 +48,7 @@ def found(store: Store, project: str) -> set[str]:
     return {one.name for one in fields(RecordKinds) if getattr(kinds, one.name)}
 
 
-@sampled(8)
+@sampled(3)
 @pytest.mark.parametrize("asked", [True, False], ids=["asked before", "not asked before"])
 @pytest.mark.parametrize(
     ("stored", "expected"),

@@ -18,6 +18,7 @@ from otel_ml_collector.store.repair import Repair
 from otel_ml_collector.store.sql import Sql
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.stores import Store, open_store
+from tests.support.sampling import at_night, sampled
 
 GROUPS: Final = 5
 MERGE: Final = Sql("OPTIMIZE TABLE runs FINAL")
@@ -48,6 +49,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
+@at_night
 def test_one_line_a_minute(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     """While writes keep failing, each pass repairs the store and the log has one line."""
     repair, client = Repair(store.connections), store.connections.open(confirms=False)
@@ -86,6 +88,7 @@ def test_merge(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     assert not caplog.messages
 
 
+@sampled(1)
 @pytest.mark.parametrize("most_bytes", [0, 500])
 def test_insert(store: Store, most_bytes: int) -> None:
     """Rows that could not be written raise an error and do not prevent reading other rows."""
@@ -113,6 +116,7 @@ def test_group(tmp_path: Path) -> None:
         assert names(store) == ["m"]
 
 
+@at_night
 def test_version_of_a_group(tmp_path: Path) -> None:
     """After a failed write, a batch sent again is stored completely, including its version."""
     with open_store(tmp_path) as store:
@@ -141,6 +145,7 @@ def test_statement(store: Store, tmp_path: Path) -> None:
     assert len(names(store)) == GROUPS - 1
 
 
+@at_night
 def test_statement_of_a_killed_collector(tmp_path: Path) -> None:
     """A mutation file half-written by a killed collector does not prevent opening the store."""
     with open_store(tmp_path) as store:

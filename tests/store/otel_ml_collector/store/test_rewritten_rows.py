@@ -30,6 +30,7 @@ from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.folded import finish
 from tests.support.otel_ml_collector.spans import NOW_NS, id_of, make_call, trace_id
 from tests.support.otel_ml_collector.stores import Service, Store, open_service
+from tests.support.sampling import at_night
 
 PROJECT: Final = "project 0"
 # As a later record of each run does, but with the same values. A higher rank, because of the same
@@ -133,6 +134,7 @@ def read_answers(service: Service) -> dict[str, Any]:
     return answers
 
 
+@at_night
 def test_no_answer_changes(full: Service) -> None:
     """A run with three rows is listed and counted once, in every answer of the API."""
     before = read_answers(full)

@@ -28,7 +28,7 @@ from tests.support.examples import examples
 from tests.support.otel_ml_collector.folded import find_differing, finish
 from tests.support.otel_ml_collector.spans import DAY_NS, SECOND_NS, make_span, span_id, trace_id
 from tests.support.otel_ml_collector.stores import Service, Store
-from tests.support.sampling import harder
+from tests.support.sampling import at_night, harder
 
 NUMBERS: Final = numbers(7_000_000)
 COLUMNS: Final = Sql("""SELECT name, final_session AS session, session AS own,
@@ -169,6 +169,7 @@ def test_copies_keep_late_values(service: Service) -> None:
     assert find_differing(store) == []
 
 
+@at_night
 def test_lost_update(service: Service) -> None:
     """If a collector is killed before it writes a row again, the next one does."""
     store, project = service.store, f"killed {next(NUMBERS)}"
@@ -199,6 +200,7 @@ def test_deleted_run_stays_deleted(service: Service) -> None:
     assert read(store, project) == []
 
 
+@at_night
 def test_rebuild(service: Service) -> None:
     """A rebuilt day has the same rows, and loses values that do not follow from the records."""
     store, project = service.store, f"rebuilt {next(NUMBERS)}"
@@ -224,6 +226,7 @@ def test_rebuild(service: Service) -> None:
     assert find_differing(store) == []
 
 
+@at_night
 def test_behind(service: Service) -> None:
     """The job is behind while a record waits whose effect on other runs is not stored."""
     store, project = service.store, f"behind {next(NUMBERS)}"
@@ -236,6 +239,7 @@ def test_behind(service: Service) -> None:
     assert watch.behind_s == 0
 
 
+@at_night
 def test_two_collectors(service: Service) -> None:
     """Two collectors that each saw one half of the traces write equal rows."""
     store, project = service.store, f"two {next(NUMBERS)}"

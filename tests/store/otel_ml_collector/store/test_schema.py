@@ -9,7 +9,7 @@ from otel_ml_collector.store.schema import LIVES
 from otel_ml_collector.store.sql import Sql
 from tests.support.otel_ml_collector.spans import NOW_NS, make_call, make_record
 from tests.support.otel_ml_collector.stores import Store
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 TABLES: Final = [
     "access_keys",
@@ -133,6 +133,7 @@ def test_synced_inserts(store: Store, project: str) -> None:
     assert syncs["DirectorySync"] >= 9
 
 
+@at_night
 def test_synced_merge(store: Store, project: str) -> None:
     """The result of a merge is flushed to disk."""
     for number in range(3):

@@ -38,7 +38,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Service, Store
-from tests.support.sampling import harder
+from tests.support.sampling import at_night, harder
 
 NUMBERS: Final = numbers(8_000_000)
 
@@ -70,6 +70,7 @@ def make_copy(number: int, output: str) -> Span:
     return make_call("answer", {"otel_ml.outputs": output}, start_ns=NOW_NS, **ids)
 
 
+@at_night
 @harder
 def test_every_row(service: Service) -> None:
     """Rows have the newest scores, if records arrive in any order and partly twice."""
@@ -97,7 +98,7 @@ def test_every_row(service: Service) -> None:
 
 
 @given(st.data())
-@settings(max_examples=examples(on_commit=4, at_night=100))
+@settings(max_examples=examples(on_commit=2, at_night=100))
 def test_any_order(service: Service, data: st.DataObject) -> None:
     """Rows do not depend on the order, repetition and grouping of records, or on the collector."""
     store, project = service.store, f"any {next(NUMBERS)}"
@@ -307,6 +308,7 @@ def test_rebuild(service: Service) -> None:
     assert scores_of(store, project) == [{"grounded": 0.5}]
 
 
+@at_night
 def test_two_collectors(service: Service) -> None:
     """A score that one collector stores reaches a run that another one stored."""
     store, project = service.store, f"two {next(NUMBERS)}"

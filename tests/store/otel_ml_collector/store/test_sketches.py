@@ -135,6 +135,7 @@ def test_deletion(store: Store) -> None:
     assert read(store, "deleted") == read(store, "kept")
 
 
+@at_night
 def test_retention(store: Store) -> None:
     """After retention deletes payloads, their fields leave the sketches, but figures stay."""
     take(store, "old", make_runs(6))
@@ -163,6 +164,7 @@ def test_due(store: Store) -> None:
     assert job.run() == 0
 
 
+@at_night
 def test_failing_day(store: Store) -> None:
     """A day whose sketches always fail raises its error, but does not block other days."""
     client = store.connections.open()

@@ -15,6 +15,7 @@ from otel_ml_collector.store.writer import Writer
 from tests.support.examples import examples
 from tests.support.otel_ml_collector.spans import NOW_NS
 from tests.support.otel_ml_collector.stores import Store
+from tests.support.sampling import at_night
 
 Pair = tuple[str, str]
 COUNTER = itertools.count()
@@ -164,6 +165,7 @@ def test_never_renumbered(store: Store, arrivals: list[Pair], data: st.DataObjec
     assert numbers(store, project) == first
 
 
+@at_night
 @settings(max_examples=examples(30, on_commit=10))
 @given(arrivals=st.lists(pairs, min_size=1, max_size=10), later=st.lists(pairs, max_size=10))
 def test_never_renumbered_by_more(store: Store, arrivals: list[Pair], later: list[Pair]) -> None:

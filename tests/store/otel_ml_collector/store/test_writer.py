@@ -261,6 +261,7 @@ def test_stamps(tmp_path: Path) -> None:
     assert both[: len(first)] == first
 
 
+@at_night
 def test_stamps_after_reopening(tmp_path: Path) -> None:
     """Arrival times keep rising after the store is reopened."""
     with open_store(tmp_path) as store:
@@ -287,7 +288,7 @@ def metric(name: str = "loss", **fields: Any) -> Metric:
     return replace(made, **{"record_id": "00000000000000aa", **fields})
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("table", [RUNS, METRICS], ids=["runs", "metrics"])
 def test_stamps_after_the_clock_fell(tmp_path: Path, table: Any) -> None:
     """Arrival times keep rising if the clock was ahead before the store was closed."""
@@ -300,7 +301,7 @@ def test_stamps_after_the_clock_fell(tmp_path: Path, table: Any) -> None:
         assert stamps_of(store)[0] == FUTURE_NS
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("table", [OPEN_RUNS, PROCESSES], ids=["open runs", "processes"])
 def test_stamps_after_starts_and_signs(tmp_path: Path, table: Any) -> None:
     """Arrival times keep rising above those of start records and signs of life."""
@@ -320,6 +321,7 @@ SIGNS: Final = Sql("""
       max(dropped) AS dropped, count() AS written FROM processes WHERE process = '00000001'""")
 
 
+@at_night
 def test_start_in_two_months(tmp_path: Path) -> None:
     """A start record delivered again in another month is one run."""
     run = make_call("train")
@@ -347,6 +349,7 @@ def test_swept(tmp_path: Path) -> None:
             store.take("p", make_start(ended))
 
 
+@at_night
 def test_start_is_swept_in_its_project_only(tmp_path: Path) -> None:
     """The end of a run in one project does not delete its start record in another."""
     run = make_call()
@@ -356,6 +359,7 @@ def test_start_is_swept_in_its_project_only(tmp_path: Path) -> None:
         assert runs.find_run(store.reader, id_of(run), "p", now_ns=NOW_NS).outcome == "running"
 
 
+@at_night
 def test_sweep_that_fails(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A batch is stored even if old start records cannot be deleted. The failure is logged."""
     run = make_call()
@@ -373,6 +377,7 @@ def test_sweep_that_fails(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> N
     assert message.startswith("Start records of ended runs were not deleted: ")
 
 
+@at_night
 def test_what_processes_tell(tmp_path: Path) -> None:
     """The latest times and highest counts of a process are kept, in any order of arrival."""
     signs = [
@@ -400,7 +405,7 @@ def test_process_that_sends_much(tmp_path: Path) -> None:
     assert rows[0]["written"] == 1
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -502,6 +507,7 @@ def test_many_months(store: Store) -> None:
         assert store.reader.rows(sql, {}) == [{"rows": 60, "months": 60}]
 
 
+@at_night
 def test_claimed_starts(tmp_path: Path) -> None:
     """Evaluations are stored whatever start of their run they claim."""
     evaluations = [
@@ -522,6 +528,7 @@ def test_claimed_starts(tmp_path: Path) -> None:
     assert rows == [{"scores": 150}]
 
 
+@at_night
 def test_version_that_is_seen_again(tmp_path: Path) -> None:
     """A version named by every run is written once, and again with its definition."""
     version = ModelVersion("p", "model", "answer", "aa", "", "", NOW_NS, NOW_NS)

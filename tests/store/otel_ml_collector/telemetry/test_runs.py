@@ -30,6 +30,7 @@ from tests.support.otel_ml_collector.spans import (
 )
 from tests.support.otel_ml_collector.stores import open_store
 from tests.support.otel_ml_collector.telemetry.page import Numbers, read_collector
+from tests.support.sampling import at_night
 
 DIGEST: Final = "0123456789abcdef"
 VERSION: Final = {"otel_ml.model.version": DIGEST}
@@ -378,6 +379,7 @@ def test_scores_of_experiments() -> None:
     }
 
 
+@at_night
 def test_scores_of_older_experiments(tmp_path: Path) -> None:
     """After a restart, scores of older experiments are not counted as production."""
     experiment, asked = make_experiment(1), make_call("answer")

@@ -12,7 +12,7 @@ from tests.support.otel_ml_collector.stores import Service
 from tests.support.sampling import sampled
 
 
-@sampled(4)
+@sampled(2)
 @pytest.mark.parametrize(
     "path",
     [
@@ -50,7 +50,7 @@ def test_an_unknown_page_names_only_its_project(service: Service, project: str) 
     assert f'<span class="name">{project}</span>' in read_switch()
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.parametrize("path", ["", "/runs", "/models", "/datasets", "/alerts"])
 def test_project_below_another(service: Service, project: str, path: str) -> None:
     """A project with a slash in its name has pages, whatever kind of record it has."""

@@ -14,6 +14,7 @@ from otel_ml_collector.span import Value
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import NOW_NS, id_of, make_span
 from tests.support.otel_ml_collector.stores import Service
+from tests.support.sampling import sampled
 
 CALL: dict[str, Value] = {
     "gen_ai.operation.name": "chat",
@@ -36,6 +37,7 @@ def read(service: Service, project: str, attributes: dict[str, Value]) -> tuple[
     return run.json, unescape(page.text)
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     ("name", "value", "tokens"),
     [
@@ -68,6 +70,7 @@ def test_numbers_as_texts(service: Service) -> None:
     assert 'id="unread"' not in page
 
 
+@sampled(2)
 @pytest.mark.parametrize(
     "value", ["no list", '{"role": "user"}', "[1, null, [[]]]", '[{"role": 7, "parts": "x"}]', "["]
 )

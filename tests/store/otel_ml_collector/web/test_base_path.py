@@ -34,7 +34,7 @@ def below(
         yield service, {} if is_set else PREFIXED
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize("is_stripped", [True, False], ids=["stripped", "kept"])
 def test_no_link_leaves_the_base_path(
     below: tuple[Service, Mapping[str, str]], is_stripped: bool

@@ -13,6 +13,7 @@ from otel_ml_collector.span import Value
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import NOW_NS, id_of, make_span
 from tests.support.otel_ml_collector.stores import Service
+from tests.support.sampling import sampled
 
 TOKENS: dict[str, Value] = {"gen_ai.usage.input_tokens": 12, "gen_ai.usage.output_tokens": 5}
 OPENAI: dict[str, Value] = {"gen_ai.provider.name": "openai", "gen_ai.request.model": "gpt-4o-mini"}
@@ -32,6 +33,7 @@ def read_page(service: Service, attributes: dict[str, Value], prices: Prices | N
     )
 
 
+@sampled(4)
 @pytest.mark.parametrize(
     ("attributes", "expected"),
     [
@@ -115,6 +117,7 @@ def test_nothing_to_say(service: Service, attributes: dict[str, Value]) -> None:
 SUM: str = "0.0003"  # the sum of the binary fractions is not exactly this
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     "path",
     [

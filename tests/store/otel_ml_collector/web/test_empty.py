@@ -10,10 +10,12 @@ import pytest
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.stores import Service
+from tests.support.sampling import sampled
 
 RECIPE = re.compile(r'<pre class="box" id="([a-z-]+)" tabindex="0">(.*?)</pre>', re.DOTALL)
 
 
+@sampled(3)
 @pytest.mark.parametrize(
     "page",
     ["", "runs", "models", "metrics", "sessions", "datasets", "experiments", "judges", "targets"],

@@ -11,6 +11,7 @@ from otel_ml_collector.span import Span
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import at_night
 
 _LINK = re.compile(r'<a href="([^"]+)"[^>]*><span[^>]*>([^<]*)</span><span>(\d+)</span>')
 
@@ -93,6 +94,7 @@ def test_preview(service: Service) -> None:
     assert ask(service.app, "/projects/previewed/runs/wrong/preview").status == 400
 
 
+@at_night
 def test_runs_with_many_tags(service: Service) -> None:
     """Every run counts, however many values the runs have together."""
     tags = {f"otel_ml.tag.t{number}": "x" for number in range(100)}

@@ -16,6 +16,7 @@ from tests.store.otel_ml_collector.query.test_judges import say, tell
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import at_night, sampled
 
 RUNS: Final = 12
 ERROR: Final = "KeyError: 'answer'"
@@ -68,6 +69,7 @@ def test_home(service: Service) -> None:
     assert (page.status, "Show judge" in page.text) == (200, True)
 
 
+@at_night
 def test_some_runs(service: Service) -> None:
     """A judge that fails on most runs is a problem too."""
     judge_runs(service, 12, runs=20)
@@ -78,6 +80,7 @@ def test_some_runs(service: Service) -> None:
     )
 
 
+@sampled(1)
 @pytest.mark.parametrize(("failed", "runs"), [(12, 24), (9, 9)])
 def test_no_problem(service: Service, failed: int, runs: int) -> None:
     """A judge that fails on half of the runs, or on few runs, is not a problem."""
@@ -85,6 +88,7 @@ def test_no_problem(service: Service, failed: int, runs: int) -> None:
     assert find(service) == []
 
 
+@at_night
 def test_repaired_judge(service: Service) -> None:
     """A judge whose newer version scores runs is no longer a problem."""
     judge_runs(service, RUNS, ago_ns=1000 * SECOND_NS)
@@ -92,6 +96,7 @@ def test_repaired_judge(service: Service) -> None:
     assert find(service) == []
 
 
+@at_night
 def test_old_failures(service: Service) -> None:
     """Failures that are more than a day old are not a problem."""
     judge_runs(service, RUNS, ago_ns=2 * DAY_NS)

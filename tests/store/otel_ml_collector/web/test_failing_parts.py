@@ -12,6 +12,7 @@ from otel_ml_collector.store.reader import Reader
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.stores import Service
+from tests.support.sampling import at_night
 
 PART: Final = {"hx-request": "true"}
 NOTE: Final = (
@@ -58,6 +59,7 @@ def test_error_of_a_page_is_a_page(service: Service, failing: str) -> None:
     assert "No run is lost, and other pages are not affected." in page.text
 
 
+@at_night
 def test_home_checks_the_other_projects(service: Service, failing: str) -> None:
     """A project whose check fails says so on Home, and the projects after it are checked."""
     now_ns = time.time_ns()

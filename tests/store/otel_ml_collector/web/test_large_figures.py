@@ -12,7 +12,7 @@ from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.houses import MODEL, TARGET, make_houses
 from tests.support.otel_ml_collector.spans import SECOND_NS, make_call, trace_id
 from tests.support.otel_ml_collector.stores import Service
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night
 
 JSON: Final = {"content-type": "application/json"}
 HARBOUR: Final = quote('tags["district"] == "harbour"')
@@ -42,7 +42,7 @@ _ANSWERS: Final = (
 )
 
 
-@sampled(only=("300000.0",))
+@at_night
 @pytest.mark.parametrize("scale", [300_000.0, 1e300, 1e-300])
 def test_pages_of_large_figures(service: Service, project: str, scale: float) -> None:
     """Every page and answer about predictions, scores and costs of any size is complete."""

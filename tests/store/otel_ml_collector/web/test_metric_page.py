@@ -20,6 +20,7 @@ from tests.support.otel_ml_collector.spans import (
     make_span,
 )
 from tests.support.otel_ml_collector.stores import Service
+from tests.support.sampling import sampled
 
 
 @pytest.fixture(scope="module")
@@ -159,6 +160,7 @@ RISING = [0.5, 0.6, 0.7, 0.8, 0.85, 0.88, 0.9, 0.91, 0.92, 0.93]
 MOVED = "Noise: during its last quarter of steps, the best curve still changed by 0.02."
 
 
+@sampled(3)
 @pytest.mark.parametrize(
     ("runs", "expected"),
     [
@@ -243,6 +245,7 @@ def test_curves_on_one_axis(service: Service, project: str) -> None:
     assert drawn.count('<polyline class="a"') == 1
 
 
+@sampled(1)
 @pytest.mark.parametrize(("metric", "when"), [("acc", "< 0.4"), ("loss", "> 0.15")])
 def test_alert_from_a_curve(service: Service, project: str, metric: str, when: str) -> None:
     """The chart of a metric offers an alert with a limit half as good as the best run."""

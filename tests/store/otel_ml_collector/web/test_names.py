@@ -67,6 +67,7 @@ def named(service: Service, project: str) -> str:
     return project
 
 
+@at_night
 def test_records_of_any_name(service: Service, named: str) -> None:
     """The pages and the API answer about the session or the model that the address names."""
     api = f"/api/v1/projects/{write_segment(named)}"

@@ -10,8 +10,10 @@ import pytest
 from otel_ml_collector.judges.ready_rubrics import READY_RUBRICS
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.stores import open_service
+from tests.support.sampling import sampled
 
 
+@sampled(1)
 @pytest.mark.parametrize("path", ["judge-rubric", "judge-trial"])
 def test_without_a_connection_the_form_says_how_to_make_one(tmp_path: Path, path: str) -> None:
     """A judge that cannot ask a language model is refused with what to do about it."""

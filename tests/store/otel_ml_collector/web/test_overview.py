@@ -73,7 +73,7 @@ def test_totals(told: Any) -> None:
     assert [one["error_type"] for one in told["errors"]["groups"]] == ["OrderNotFound"]
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize(
     ("models", "names"),
     [
@@ -91,7 +91,7 @@ def test_models_sum_to_the_total(service: Service, models: str, names: set[str])
     assert sum(one["cost"] or 0 for one in totals) == pytest.approx(told["total"]["cost"])
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize(
     ("order", "key", "is_falling"),
     [
@@ -111,6 +111,7 @@ def test_order(service: Service, order: str, key: Any, is_falling: bool) -> None
     assert len(set(values)) > 1
 
 
+@at_night
 def test_by_tag(service: Service) -> None:
     """The users table can be grouped by a tag, and its rows link to the counted runs."""
     now_ns = time.time_ns()
@@ -186,6 +187,7 @@ def test_same_number_everywhere(service: Service) -> None:
     assert '</a> has <b class="worse-w">3 problems</b>.' in home
 
 
+@at_night
 def test_alert_on_each_problem(service: Service) -> None:
     """The alert form opens without an error for each problem, including a crash."""
     found = find_problems(
@@ -244,6 +246,7 @@ def test_wrong_order(service: Service) -> None:
     assert (answer.status, answer.json["error"]["field"]) == (400, "order")
 
 
+@at_night
 def test_alert_from_a_tile(service: Service) -> None:
     """Each tile offers an alert whose condition is valid and does not hold now."""
     page = html.unescape(ask(service.app, PAGE).text)

@@ -210,7 +210,7 @@ def aged(service: Service) -> str:
     return "aged"
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 50])
 def test_order_of_any_age(service: Service, aged: str, limit: int) -> None:
     """Sessions are sorted by their last run, whatever their age."""

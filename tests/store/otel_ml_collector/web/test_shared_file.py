@@ -223,6 +223,7 @@ def test_sizes(service: Service, project: str) -> None:
     assert "word word" in texts["large"]  # of the span that was asked for
 
 
+@at_night
 def test_images(service: Service, project: str) -> None:
     """Images are inside the file, and left out last, so that it has at most 5 MB."""
     picture = base64.b64decode(PIXEL)
@@ -276,6 +277,7 @@ def test_session(service: Service, project: str) -> None:
         assert f"answer {at}" in text
 
 
+@at_night
 def test_experiment(service: Service, project: str) -> None:
     """The file of an experiment has the items that got worse; that of two, the verdict."""
     before, after = make_experiment(1), make_experiment(2, "bb")

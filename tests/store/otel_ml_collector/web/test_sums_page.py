@@ -19,7 +19,7 @@ CHAT: dict[str, Value] = {
 }
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize(
     ("attributes", "roots", "expected"),
     [

@@ -22,9 +22,10 @@ from tests.support.otel_ml.export.spool.spools import (
     once,
     payload,
 )
-from tests.support.sampling import at_night
+from tests.support.sampling import at_night, sampled
 
 
+@sampled(1)
 @pytest.mark.parametrize(("kills", "size"), [(12, 100), (6, 3_000), (6, 100_000)])
 def test_killed_process_loses_no_acknowledged_frame(tmp_path: Path, kills: int, size: int) -> None:
     """Every frame whose append returned before kill -9 is delivered once and unchanged."""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from tests.support.folders import ROOT
 from tests.support.otel_ml.scripts import ask_script
+from tests.support.sampling import at_night
 
 FINALISERS = """
 import gc, json
@@ -159,6 +160,7 @@ print(json.dumps(line > 200))
 """
 
 
+@at_night
 def test_inner_append_at_each_line(tmp_path: Path) -> None:
     """A nested append at any line of any method loses and duplicates nothing."""
     root = str(ROOT)
