@@ -198,6 +198,7 @@ def test_reason_in_log(
     with forwarding(at(sink)) as way:
         way.send(make())
         wait_until(lambda: bool(way.numbers("forward_dropped_total")))
+        wait_until(lambda: bool(caplog.messages))  # logged after it was counted
     assert caplog.messages == [f"Dropped 1 request for the destination there: {reason}"]
 
 
