@@ -302,6 +302,7 @@ def test_not_corrected(service: Service, project: str) -> None:
     assert (found["versions"][0]["runs"], found["corrected"]) == (3, None)
 
 
+@at_night
 def test_pages(service: Service, corrected: tuple[str, Any]) -> None:
     """The queue's page and the judge's page show the same figures."""
     project, found = corrected
