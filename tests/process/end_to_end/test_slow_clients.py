@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.collector import CollectorProcess, running
 from tests.support.load import PROTOBUF, make_request
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night
 from tests.support.senders import EXPORT
 from tests.support.waiting import elapsed, wait_until
 
@@ -258,7 +258,7 @@ def unread_answers(collector: CollectorProcess) -> None:
         wait_until(elapsed(2))  # meanwhile, others are answered
 
 
-@sampled(1, without="one_byte_a_second")
+@at_night
 @pytest.mark.parametrize(
     "behave",
     [

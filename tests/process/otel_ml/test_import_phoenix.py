@@ -14,7 +14,7 @@ from otel_ml_collector.cli import main
 from tests.support.collector import CollectorProcess, running
 from tests.support.folders import ROOT
 from tests.support.keys import WRONG, run_keys
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 from tests.support.waiting import wait_until
 
 # Written by Phoenix 20.26.1 as in tests/nightly/interop/test_phoenix.py: three traces of January
@@ -195,6 +195,7 @@ def test_bad_rows(collector: CollectorProcess, capsys: pytest.CaptureFixture[str
     )
 
 
+@at_night
 def test_scopes_of_the_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,7 +13,7 @@ from otel_ml import Client, Dataset
 from otel_ml.experiments.result import Result
 from otel_ml.judges.ready import exact
 from tests.support.collector import CollectorProcess, running
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night
 
 PROJECT: Final = "history"
 ITEMS: Final = 40
@@ -79,7 +79,7 @@ def marks_of(results: list[Result], version: Dataset) -> dict[str, list[str]]:
     return marks
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("number", [1, 2])
 def test_history(collector: CollectorProcess, results: list[Result], number: int) -> None:
     """The marks, the counts, and the items behind each count agree with the results."""

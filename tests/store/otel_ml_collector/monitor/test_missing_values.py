@@ -24,7 +24,7 @@ from tests.store.otel_ml_collector.monitor.test_fields import (
 )
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.stores import Service, open_service
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 DAYS: Final = 5
 RUNS: Final = 130
@@ -107,7 +107,7 @@ def count_share(read: Callable[[Payload], bool]) -> float:
     return missing / RUNS
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("name", VALUES)
 def test_drift(fields: dict[str, Any], name: str) -> None:
     """Drift counts each missing value, and reports broken data."""

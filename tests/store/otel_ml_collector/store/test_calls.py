@@ -148,6 +148,7 @@ def test_together(service: Service, project: str) -> None:
     assert names(service, project) == ["answer", "work"]
 
 
+@at_night
 def test_apart(service: Service, project: str) -> None:
     """Records of one call in separate batches count once after a pass, in any order."""
     for span in reversed(make_answer(2)):

@@ -17,7 +17,7 @@ from tests.support.examples import AT_NIGHT
 from tests.support.otel_ml_collector.asgi import Answered, ask
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.stores import Service
-from tests.support.sampling import at_night, harder, sampled
+from tests.support.sampling import at_night, harder
 
 _NAMES: Final = (
     *("runs", "models/1", "runs/1", "models", "sessions", "datasets", "new", "api", "versions"),
@@ -86,6 +86,7 @@ def test_records_of_any_name(service: Service, named: str) -> None:
                 assert page.status == 200, (kind, name)
 
 
+@at_night
 def test_links_of_any_name(service: Service, named: str) -> None:
     """Lists link to addresses that browsers leave as they are."""
     models = send(service, "GET", f"/projects/{write_segment(named)}/models").text
@@ -93,7 +94,7 @@ def test_links_of_any_name(service: Service, named: str) -> None:
     assert [link for link in links if link not in models] == []
 
 
-@sampled(2)
+@at_night
 @pytest.mark.parametrize("kind", ["views", "alerts", "queues", "targets"])
 def test_documents_of_any_name(service: Service, project: str, kind: str) -> None:
     """Views, alert rules, queues and prediction targets can have any name."""
