@@ -34,7 +34,7 @@ from otel_ml_collector.evaluations.experiments import ExperimentVerdict
 from otel_ml_collector.evaluations.output_pairs import find_version_pairs
 from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.filter.writing import narrow, quoted
-from otel_ml_collector.findings.releases import Release, compare_pair
+from otel_ml_collector.findings.releases import Release, TwoVersions, compare_pair
 from otel_ml_collector.findings.versions import (
     PairedVerdict,
     find_paired,
@@ -186,7 +186,8 @@ def compare(call: ToolCall) -> Digest:
     )
     if a.version is not None and b.version is not None and a.version[0] == b.version[0]:
         model, pair = a.version[0], (a.version[1], b.version[1])
-        release, is_release = compare_pair(call.reader, call.project, model, pair, call.now_ns)
+        asked = TwoVersions(call.project, model, pair, call.now_ns)
+        release, is_release = compare_pair(call.reader, asked)
         if release is not None and (is_release or paired is None):
             return _answer_release(call, (a, b), release, paired)
     if paired is not None:

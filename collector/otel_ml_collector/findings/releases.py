@@ -422,27 +422,30 @@ def find_releases(
     return releases
 
 
-def compare_pair(
-    reader: Reader,
-    project: str,
-    model: str,
-    versions: tuple[int, int],
-    now_ns: int,
-    *,
-    where: str = "",
-) -> tuple[Release | None, bool]:
-    """Compare any two versions of a model as a release is compared.
+@dataclass(frozen=True, slots=True)
+class TwoVersions:
+    """Two versions of a model, and which of their runs are compared.
 
-    It does not matter which of them is the baseline: the answer is mirrored exactly. The answer
-    names what changed from the older version to the newer one.
-
-    Args:
-        reader: The store.
+    Attributes:
         project: The project.
         model: Name of the model.
         versions: Numbers of the baseline and of the version that is compared with it.
         now_ns: Time of the comparison, in nanoseconds since 1970. Later runs are ignored.
         where: A filter; only matching runs are compared. Empty for all runs.
+    """
+
+    project: str
+    model: str
+    versions: tuple[int, int]
+    now_ns: int
+    where: str = ""
+
+
+def compare_pair(reader: Reader, asked: TwoVersions) -> tuple[Release | None, bool]:
+    """Compare any two versions of a model as a release is compared.
+
+    It does not matter which of them is the baseline: the answer is mirrored exactly. The answer
+    names what changed from the older version to the newer one.
 
     Returns:
         The comparison, and whether it is that of a release. No comparison if one of the versions
@@ -451,44 +454,27 @@ def compare_pair(
     Raises:
         BadInput: The filter is invalid.
     """
-    change, is_release = _find_pair(reader, project, model, versions, now_ns)
+    change, is_release = _find_pair(reader, asked)
     if change is None:
         return None, False
-    release = _judge(reader, project, change, now_ns, where)
-    definitions = find_definitions(reader, project, [model]).get(model, {})
-    older, newer = min(versions), max(versions)
+    release = _judge(reader, asked.project, change, asked.now_ns, asked.where)
+    definitions = find_definitions(reader, asked.project, [asked.model]).get(asked.model, {})
+    older, newer = sorted(asked.versions)
     if newer in definitions:
         release.change = diff.changes(definitions.get(older), definitions[newer])
     return release, is_release
 
 
-def compare_by(
-    reader: Reader,
-    project: str,
-    model: str,
-    versions: tuple[int, int],
-    now_ns: int,
-    *,
-    by: str,
-    where: str = "",
-) -> dict[str, SidesVerdict]:
-    """Compare two versions of a model separately for each value of a tag.
-
-    Args:
-        reader: The store.
-        project: The project.
-        model: Name of the model.
-        versions: Numbers of the baseline and of the version that is compared with it.
-        now_ns: Time of the comparison, in nanoseconds since 1970. Later runs are ignored.
-        by: Name of the tag, such as `country`.
-        where: A filter; only matching runs are compared. Empty for all runs.
+def compare_by(reader: Reader, asked: TwoVersions, by: str) -> dict[str, SidesVerdict]:
+    """Compare two versions of a model separately for each value of the tag `by`.
 
     Returns:
         The verdict for each value, those with the most runs first, at most 20. Empty if no value
         occurs with both versions.
     """
-    change, _ = _find_pair(reader, project, model, versions, now_ns)
-    sides = None if change is None else _find_sides(reader, project, change, where)
+    change, _ = _find_pair(reader, asked)
+    project = asked.project
+    sides = None if change is None else _find_sides(reader, project, change, asked.where)
     if sides is None:
         return {}
     start = f"{by}="
@@ -502,11 +488,10 @@ def compare_by(
 _MOST_VALUES_SHOWN: Final = 20
 
 
-def _find_pair(
-    reader: Reader, project: str, model: str, versions: tuple[int, int], now_ns: int
-) -> tuple[Change | None, bool]:
+def _find_pair(reader: Reader, asked: TwoVersions) -> tuple[Change | None, bool]:
     """Choose the runs of two versions to compare, the baseline first, see `compare_pair`."""
-    older, newer = min(versions), max(versions)
+    project, model, now_ns = asked.project, asked.model, asked.now_ns
+    older, newer = sorted(asked.versions)
     changes = find_changes(reader, project, now_ns, model, dimensions=("version",))
     change = next(
         (item for item in changes if (item.baseline_version, item.version) == (older, newer)), None
@@ -521,7 +506,7 @@ def _find_pair(
         }
         new = _Newest(model, "version", newer, 0, names)
         change = _find_baseline(reader, project, new, numbers, now_ns, against=older, start_ns=0)
-    if change is not None and versions == (newer, older):
+    if change is not None and asked.versions == (newer, older):
         change = change.reverse()
     return change, is_release
 
@@ -1097,7 +1082,7 @@ def _find_sides_of(
     versions = release.baseline.version, release.candidate.version
     if versions[0] is not None and versions[1] is not None:
         pair = versions[0], versions[1]
-        change, _ = _find_pair(reader, project, release.model, pair, now_ns)
+        change, _ = _find_pair(reader, TwoVersions(project, release.model, pair, now_ns))
     else:
         changes = find_changes(
             reader, project, now_ns, release.model, dimensions=(release.dimension,)

@@ -26,6 +26,7 @@ from otel_ml_collector.evaluations.experiments import (
 from otel_ml_collector.findings.releases import (
     Release,
     ReleaseSlice,
+    TwoVersions,
     compare_by,
     compare_pair,
     find_changes,
@@ -173,6 +174,7 @@ def find_compared(
         BadInput: The filter is invalid.
     """
     where, by = chosen.where, chosen.by
+    asked = TwoVersions(project, model, (baseline, version), now_ns, where)
     find_digests(reader, project, model, [version, baseline])
     pairing = reader.ahead(_find_pair, project, model, (baseline, version), now_ns)
     release = None
@@ -180,9 +182,7 @@ def find_compared(
         release = find_release_of(releases, model, version, baseline)
     is_release = release is not None
     if release is None:
-        release, is_release = compare_pair(
-            reader, project, model, (baseline, version), now_ns, where=where
-        )
+        release, is_release = compare_pair(reader, asked)
     pair = None if where else pairing.result()
     paired = None if pair is None else _describe_paired(pair)
     production = (
@@ -200,9 +200,7 @@ def find_compared(
         "by": [],
     }
     if by:
-        verdicts = compare_by(
-            reader, project, model, (baseline, version), now_ns, by=by, where=where
-        )
+        verdicts = compare_by(reader, asked, by)
         facts["by"] = [
             TagValueChange(value=value, word=own.word, figures=own.describe())
             for value, own in verdicts.items()
