@@ -30,7 +30,6 @@ _SMALL: Final = 1e-6
 _FLOAT_CHARS: Final = 12  # longer large numbers are written with exponents
 _FLOAT_BYTES: Final = frozenset({4, 8})
 _WIDEST_CELL: Final = 50
-_DOTS: Final = " ..."
 _ESCAPED: Final = frozenset("\n\r\t")
 
 
@@ -187,7 +186,7 @@ def _write(
         if style.moves_heads:
             ends = [*columns[:half], *columns[-half:]]
             listed[1:] = _align([*names[:half], *names[-half:]], ends, columns)
-        listed = [*listed[: half + 1], [_DOTS] * len(listed[0]), *listed[-half:]]
+        listed = [*listed[: half + 1], [" ..."] * len(listed[0]), *listed[-half:]]
         ending = f"\n\n[{len(index)} rows x {len(columns)} columns]"
     *before, last = listed
     padded = [_pad(texts, max(map(len, texts)) + 1) for texts in before]

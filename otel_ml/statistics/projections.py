@@ -14,7 +14,6 @@ PROJECTIONS: Final = 32
 NORM: Final = "norm"
 # Names of an embedding's projections, in their order.
 PROJECTED: Final = tuple(f"p{place:02}" for place in range(PROJECTIONS))
-_SIX_DIGITS: Final = "{:.6g}"
 _NUMBER_KINDS: Final = frozenset({float, int})
 
 
@@ -52,7 +51,7 @@ def project(numbers: Sequence[float]) -> Projected:
         sum(map(mul, numbers[place::PROJECTIONS], signs)) for place, signs in enumerate(_signs())
     ]
     norm = math.sqrt(sum(map(mul, numbers, numbers)))
-    rounded = map(float, map(_SIX_DIGITS.format, [norm, *scaled]))
+    rounded = map(float, map("{:.6g}".format, [norm, *scaled]))
     return Projected(next(rounded), tuple(rounded))
 
 

@@ -20,7 +20,6 @@ from otel_ml_collector.store.tombstones import PROJECT
 from otel_ml_collector.store.versions import read_versions
 from otel_ml_collector.times import to_rfc3339
 
-_KIND: Final = "dataset"
 SHOWN: Final = 20
 PAGE: Final = 1_000
 _MOST_CHANGES: Final = 1_000
@@ -405,7 +404,7 @@ def find_datasets_of_run(reader: Reader, project: str, run_id: str) -> list[tupl
 
 def read_dataset_versions(reader: Reader, project: str, wanted: Sequence[str]) -> list[Row]:
     """Read versions of data sets; for each data set, the oldest comes first."""
-    return read_versions(reader, project, _KIND, wanted)
+    return read_versions(reader, project, "dataset", wanted)
 
 
 def versions_of(reader: Reader, project: str, name: str) -> list[Row]:

@@ -13,8 +13,6 @@ from otel_ml_collector.store.reader import JsonValue, Reader
 
 GROUND_TRUTH: Final = "Ground truth"
 EXPECTED_VALUE: Final = "Expected value"
-_LABEL: Final = "Label"
-_REASON: Final = "Judge's reason"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +56,11 @@ def find_right_answers(
             text = _write(orjson.loads(expected)) if item["expected"] else expected
             answers[run.run_id] = RightAnswer(EXPECTED_VALUE, text)
         elif run.label:
-            answers[run.run_id] = RightAnswer(_LABEL, _join(run.label))
+            answers[run.run_id] = RightAnswer("Label", _join(run.label))
     left = [run for run in left if run.run_id not in answers and judge in run.passed]
     for whole in find_whole_runs(reader, left, now_ns):
         if reason := _find_reason(whole, judge):
-            answers[whole.run_id] = RightAnswer(_REASON, reason)
+            answers[whole.run_id] = RightAnswer("Judge's reason", reason)
     return answers
 
 

@@ -57,7 +57,6 @@ _LEAST_RUNS: Final = 500
 _MOST_VALUES: Final = 200_000
 _MOST_TEXTS: Final = 20_000
 _STRENGTHS: Final = 3
-_REST: Final = "the rest"
 _BOUNDS: Final = Bounds(start=Sql("{first:Int64}"), end=Sql("{until:Int64}"))
 _LABELS: Final = Sql("""
   SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS run_id,
@@ -254,7 +253,7 @@ def _judge(
         name = f"{len(kept):09}"
         own[name], rests[name] = sketch, rest
         kept.append((its, places))
-    drifts = compare_fields(own, Reference(_REST, rests))
+    drifts = compare_fields(own, Reference("the rest", rests))
     return [
         _make_slice(query, model, its, drift, runs=len(places), of_model=len(of_model))
         for (its, places), drift in zip(kept, drifts, strict=True)
