@@ -22,7 +22,7 @@ from otel_ml_collector.mapping.chat import find_messages, line_in, line_of_error
 from otel_ml_collector.runs.answers import Run, RunSummary
 from otel_ml_collector.store.reader import JsonValue
 from otel_ml_collector.web import view
-from otel_ml_collector.web.media import IMAGE_CHARS, read_picture
+from otel_ml_collector.web.media import IMAGE_CHARS, find_picture, read_picture
 from otel_ml_collector.web.payload import Raw, alone, write_raw
 from otel_ml_collector.wording import visible
 
@@ -276,7 +276,8 @@ def find_answers(runs: Iterable[Run]) -> dict[str, Entry]:
 def find_sent(runs: Iterable[Run]) -> dict[str, Sequence[Attachment]]:
     """Find the images and files in the last message of the user, by run ID.
 
-    At most 20 images are shown. Of the others, only the captions are returned.
+    Of a run without messages, they are the images among its inputs. At most 20 images are shown. Of
+    the others, only the captions are returned.
     """
     sent: dict[str, Sequence[Attachment]] = {}
     left = _SHOWN_IMAGES
@@ -288,6 +289,7 @@ def find_sent(runs: Iterable[Run]) -> dict[str, Sequence[Attachment]]:
                 reader.read(item)
                 break
         attachments = [item for entry in reader.entries for item in entry.attachments]
+        attachments = attachments or _list_images(run.inputs)
         if attachments:
             sent[run.run_id] = [
                 item if place < left else replace(item, address=None)
@@ -295,6 +297,13 @@ def find_sent(runs: Iterable[Run]) -> dict[str, Sequence[Attachment]]:
             ]
             left -= len(attachments)
     return sent
+
+
+def _list_images(value: JsonValue) -> list[Attachment]:
+    """List the images among the first values of an object, or the only one."""
+    values = [*value.values()] if isinstance(value, Mapping) else [value]
+    pictures = map(find_picture, [value, *values][: _SHOWN_IMAGES + 1])
+    return [Attachment(item.about, item.address) for item in pictures if item and item.address]
 
 
 def _is_text(value: JsonValue) -> bool:
@@ -375,10 +384,11 @@ class _Entries:
             self.read(item, is_answer=not has_failed and place >= lasting)
         answer = alone(run.outputs)
         if not answered and answer not in _EMPTY:
-            text = answer if isinstance(answer, str) else ""
-            raw = None if isinstance(answer, str) else write_raw(run.outputs)
+            images = _list_images(answer)
+            text = answer if isinstance(answer, str) and not images else ""
+            raw = None if images or isinstance(answer, str) else write_raw(run.outputs)
             kind = "error" if has_failed else "final"
-            self.add(replace(_of_text(kind, "answer", text), raw=raw))
+            self.add(replace(_of_text(kind, "answer", text), raw=raw, attachments=images))
         if has_failed:
             error = line_of_error(run.error_type, run.error_message[:_TEXT_CHARS]) or "error"
             if answered or len(self.entries) == before:

@@ -299,6 +299,25 @@ def test_calls_of_sub_agents(service: Service) -> None:
     assert f'src="{picture}"' in page
 
 
+def test_images_among_values(service: Service) -> None:
+    """A turn shows the images among its inputs and outputs, and other values without JSON."""
+    picture = f"data:image/png;base64,{SENT_PIXEL}"
+    asked = {"photo": picture, "meter": "A-17"}
+    attributes: dict[str, Value] = {
+        "session.id": "meters",
+        "otel_ml.inputs": json.dumps(asked),
+        "otel_ml.outputs": json.dumps(picture),
+    }
+    service.store.take("meters", make_call("read", attributes, start_ns=NOW_NS))
+    page = html.unescape(ask(service.app, "/projects/meters/sessions/meters").text)
+    question, answer = re.findall(r"<h2>(?:User|Assistant)</h2>(.*?)</li>", page, re.DOTALL)
+    assert "image · A-17" in question
+    assert f'src="{picture}"' in question
+    assert f'src="{picture}"' in answer
+    assert "1 × 1" in question
+    assert "{" not in question
+
+
 def test_a_turn_that_goes_on(service: Service) -> None:
     """A session without a finished run is found, with its question."""
     root = make_call("ask", start_ns=NOW_NS)
