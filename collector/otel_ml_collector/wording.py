@@ -1,5 +1,6 @@
 """Writes values as text: numbers, shares, durations, names, and texts with invisible characters."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Final
@@ -30,9 +31,6 @@ _DAY_MS: Final = 24 * _HOUR_MS
 _DAYS_FROM_MS: Final = 3 * _DAY_MS
 # The smallest number with four digits before the point.
 FOUR_DIGITS: Final = 1_000
-# `rounded` writes larger and smaller numbers with an exponent.
-_LARGEST_PLAIN: Final = 1e15
-_LEAST_PLAIN: Final = 1e-6
 _NO_NUMBERS: Final[Mapping[str | None, str]] = {"Infinity": "∞", "-Infinity": "−∞"}
 # What kind of interval a figure has, unless it is one of recorded runs of two versions.
 INTERVAL: Final = "95 % interval"
@@ -79,23 +77,25 @@ def _name_char(match: re.Match[str]) -> str:
     return "\N{SYMBOL FOR DELETE}" if code == _DELETE else f"[U+{code:04X}]"
 
 
-def number(value: float | str | None) -> str:
+def number(value: float | str | None, digits: int = 3) -> str:
     """Write a measured number, such as a latency; a dash for none.
 
     All numbers of a column follow one rule, so that lists can load in parts: three significant
     digits, and of large numbers four before the point: 0.089, 1.5, 40, 604, 11,520.
+
+    Args:
+        value: The number.
+        digits: How many significant digits a number below 1,000 has: 3, or 4 for scores.
     """
     if value is None or isinstance(value, str):
         return _NO_NUMBERS.get(value, "–")
-    return write_number(float(f"{value:.4g}") if abs(value) >= FOUR_DIGITS else value)
+    return write_number(four_digits(value), digits)
 
 
-def rounded(value: float, digits: int = 3) -> str:
-    """Write a number with some significant digits. Exponents begin at 10^15 and below 10^-6."""
-    text = f"{value:.{digits}g}"
-    if "e" not in text or not _LEAST_PLAIN <= abs(value) < _LARGEST_PLAIN:
-        return text
-    return f"{float(text):,.0f}" if "e+" in text else write_number(value, digits)
+def four_digits(value: float) -> float:
+    """Round a number from 1,000 on to four significant digits."""
+    is_large = abs(value) >= FOUR_DIGITS and math.isfinite(value)
+    return float(f"{value:.4g}") if is_large else value
 
 
 def duration(value_ms: float) -> str:

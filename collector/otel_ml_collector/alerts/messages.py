@@ -18,7 +18,7 @@ import orjson
 from otel_ml_collector.alerts.notification import AlertedSlice, Notification
 from otel_ml_collector.settings.alert_targets import AlertTarget
 from otel_ml_collector.times import MINUTE_NS, SECOND_NS, to_rfc3339
-from otel_ml_collector.wording import rounded
+from otel_ml_collector.wording import number
 
 # An Alertmanager resolves an alert after this time without a message.
 LASTS_NS: Final = 5 * MINUTE_NS
@@ -239,7 +239,7 @@ def _label_name(name: str, taken: Mapping[str, str]) -> str:
 
 
 def _number(value: float | None) -> str:
-    return rounded(value, 4) if value is not None and math.isfinite(value) else ""
+    return number(value, 4) if value is not None and math.isfinite(value) else ""
 
 
 def _list_annotations(notification: Notification) -> list[str]:

@@ -10,7 +10,7 @@ from otel_ml_collector.filter.figures import Figure
 from otel_ml_collector.findings.slice_truths import TRUTH
 from otel_ml_collector.price import write_cost
 from otel_ml_collector.times import HOUR_NS
-from otel_ml_collector.wording import THIN, duration, rounded
+from otel_ml_collector.wording import THIN, duration, number
 
 # Figures from 0 to 1, written in per cent.
 _PER_CENT: Final = frozenset(
@@ -73,7 +73,7 @@ def write_value(figure: Figure, value: float | None) -> str:
         return write_cost(value)
     if figure.name in _WHOLE_NUMBERS:
         return f"{value:,.0f}"
-    return rounded(value, 4)
+    return number(value, 4)
 
 
 def write_limit(condition: AlertCondition) -> str:

@@ -610,7 +610,7 @@ def _ran(runs: Sequence[ListedItemRun]) -> list[object]:
     first = runs[0]
     error = wording.write_error(first.error_type, first.error_message)
     scores = [
-        f"{judge} {wording.rounded(score.score)}" if score.score is not None else f"{judge} broke"
+        f"{judge} {wording.number(score.score)}" if score.score is not None else f"{judge} broke"
         for judge, score in first.scores.items()
     ]
     return [short_id(first.run_id), scores, error or first.outputs]

@@ -81,8 +81,6 @@ def _whole_numbers(value: JsonValue) -> JsonValue:
 
 def write_number(value: float | str | None, digits: int = 4) -> str:
     """Write a metric with at most four significant digits, but whole numbers in full."""
-    if not isinstance(value, float):
-        return wording.number(value)
-    if not value.is_integer() and abs(value) >= wording.FOUR_DIGITS:
-        value = float(f"{value:.4g}")
-    return counts.write_number(value, digits).replace("-", "−")
+    if isinstance(value, float) and value.is_integer():
+        return counts.write_number(value, digits).replace("-", "−")
+    return wording.number(value, digits).replace("-", "−")

@@ -24,7 +24,7 @@ from otel_ml_collector.web import view
 from otel_ml_collector.web.axis import AxisLabel, round_values
 from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
-from otel_ml_collector.wording import rounded
+from otel_ml_collector.wording import number
 
 _HEIGHT: Final = 150.0
 _SHORT: Final = 70.0
@@ -111,7 +111,7 @@ def write_figure(name: str, value: float | None) -> str:
     """Write a figure for readers: a share in per cent."""
     if value is None or not math.isfinite(value):
         return "–"
-    text = f"{100 * value:.1f}\u202f%" if name in _RATES else rounded(value)
+    text = f"{100 * value:.1f}\u202f%" if name in _RATES else number(value)
     return text.replace("-", "\u2212")
 
 
@@ -119,7 +119,7 @@ def write_difference(name: str, difference: float) -> str:
     """Write how far a slice is from all other runs: a share in pts."""
     sign = "+" if difference > 0 else "\u2212"
     size = abs(difference)
-    text = f"{100 * size:.1f}" if name in _RATES else rounded(size)
+    text = f"{100 * size:.1f}" if name in _RATES else number(size)
     return f"{sign}{text}" if size and text.strip("0.") else text
 
 

@@ -103,7 +103,8 @@ def write_shares(first: float, second: float) -> tuple[str, str]:
 
 
 def _digits(value: float, count: int) -> str:
-    """Write a positive number with `count` significant digits, and all digits before the point."""
+    """Write a positive number with `count` significant digits, and four of a large number."""
+    value = wording.four_digits(value)
     places = max(count - 1 - math.floor(math.log10(value)), 0) if value > 0 else 0
     return f"{value:,.{places}f}"
 
@@ -121,6 +122,8 @@ def write_cost(value: float, digits: int = 2) -> str:
     """Write an amount in dollars: `$ 0.0068`, `$ 1.20`."""
     if value < _LEAST_COST:
         return f"$ {write_number(value, 2)}" if value >= _LEAST_COST / 100 else "< $ 0.0001"
+    if value >= wording.FOUR_DIGITS:
+        return f"$ {wording.number(value)}"
     return f"$ {value:,.2f}" if value >= _FROM_CENTS else f"$ {value:.{max(digits, 2) + 2}f}"
 
 
@@ -159,7 +162,7 @@ def write_change(difference: Interval | None, kind: Literal["rate", "score", "am
         return write_ratio(difference.value)
     if kind == "rate":
         return _signed(100 * difference.value, " pts")
-    size = write_number(abs(difference.value), 2)
+    size = wording.number(abs(difference.value), 2)
     return f"\N{MINUS SIGN}{size}" if difference.value < 0 else f"+{size}"
 
 
@@ -176,7 +179,9 @@ def write_bounds(difference: Interval | None, kind: Literal["rate", "score", "am
     ends = times * low, times * high
     widest = max(map(abs, ends))
     digits = 0 if widest >= _WHOLE_PERCENT else 1 if widest >= 1 else 2
-    first, last = (f"{end:,.{digits}f}".replace("-", "\N{MINUS SIGN}") for end in ends)
+    first, last = (
+        f"{wording.four_digits(end):,.{digits}f}".replace("-", "\N{MINUS SIGN}") for end in ends
+    )
     return f"{first} to {last}"
 
 
@@ -292,7 +297,7 @@ def claim_version(subject: str, values: ComparedValues, baseline: str, part: str
         verb = "are right" if values.is_target else "pass"
         return Claim(f"{subject} is worse{within}", f": {first} {verb}, {second} with {baseline}")
     if values.kind == "score":
-        text = f": {_name_score(values)}, {write_number(before)} with {baseline}"
+        text = f": {_name_score(values)}, {wording.number(before)} with {baseline}"
         return Claim(f"{subject} is worse{within}", text)
     first, second = write_amounts(name, now, before)
     return Claim(
@@ -341,7 +346,7 @@ def write_elsewhere(
 
 def _write_size(size: float, kind: Literal["rate", "score", "amount"]) -> str:
     if kind == "score":
-        return write_number(size, 2)
+        return wording.number(size, 2)
     rounded = f"{100 * size:.0f}" if 100 * size >= 1 else f"{100 * size:.1f}"
     if kind == "amount":
         return f"{rounded} %"
@@ -356,8 +361,8 @@ def _name_score(values: ComparedValues) -> str:
     """Write a score with what gives it: `mean score 0.61 by judge "closeness"`."""
     if values.is_target:
         noun = "mean error" if values.is_error else "mean precision"
-        return f"{noun} of {values.figure} {write_number(values.now)}"
-    return f'mean score {write_number(values.now)} by judge "{values.figure}"'
+        return f"{noun} of {values.figure} {wording.number(values.now)}"
+    return f'mean score {wording.number(values.now)} by judge "{values.figure}"'
 
 
 def _write_times(now: float, before: float) -> str:
@@ -392,7 +397,7 @@ def claim_slice(subject: str, part: str, values: ComparedValues, *, is_worse: bo
         title = f"{subject} is {direction}{within}"
         return Claim(title, f": {first} {verb}, {others} {second}")
     if values.kind == "score":
-        text = f": {_name_score(values)}, {others} {write_number(before)}"
+        text = f": {_name_score(values)}, {others} {wording.number(before)}"
         return Claim(f"{subject} is {direction}{within}", text)
     first, second = write_amounts(name, now, before)
     verb = {

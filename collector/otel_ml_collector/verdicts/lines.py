@@ -140,7 +140,7 @@ def _write_amount(name: str, interval: Interval | None) -> str:
             return wording.duration(interval.value)
         case "cost":
             return write_cost(interval.value)
-    return f"{interval.value:,.0f}"
+    return wording.number(round(interval.value))
 
 
 def _write_change(amount: ComparedFigure) -> str:
@@ -324,13 +324,15 @@ def write_value(interval: Interval | None, *, is_rate: bool) -> str:
     return (
         f"{100 * interval.value:.1f}{wording.THIN}%"
         if is_rate
-        else wording.rounded(interval.value, 4)
+        else wording.number(interval.value, 4)
     )
 
 
 def _signed(value: float) -> str:
     if abs(value) < _TINY:
         return "0"
+    if abs(value) >= wording.FOUR_DIGITS:
+        return f"{'−' if value < 0 else '+'}{wording.number(abs(value))}"
     text = f"{value:+.1f}" if abs(value) >= 1 else f"{value:+.3g}"
     return text.replace("-", "−") if float(text) else text[1:]
 
@@ -354,4 +356,4 @@ def write_bounds(interval: Interval | None, *, is_rate: bool) -> str:
 def _bound(value: float | None, of: float) -> str:
     if value is None:
         return "∞"
-    return f"{value * of:.1f}" if of > 1 else wording.rounded(value, 4)
+    return f"{value * of:.1f}" if of > 1 else wording.number(value, 4)

@@ -89,14 +89,14 @@ def test_errors_of_predictions() -> None:
     )
     claim = claim_version("price v2", values, "v1", "city Bonn")
     assert claim.sentence == (
-        "price v2 is worse for city Bonn: mean error of price 95,539, 9,409 with v1"
+        "price v2 is worse for city Bonn: mean error of price 95,540, 9,409 with v1"
     )
 
 
 def test_bounds_of_large_scores() -> None:
     """Large bounds have separators, as other numbers do."""
     change = Interval(value=86_130, low=76_277, high=95_983, n=162, clusters=162)
-    assert "76,277 to 95,983" in write_difference(change, "score")
+    assert "76,280 to 95,980" in write_difference(change, "score")
 
 
 def test_slice_of_a_version() -> None:
@@ -131,6 +131,8 @@ def test_amounts_differ() -> None:
     """Values that round to the same digits are written with more digits."""
     assert write_amounts("latency", 1_540, 1_460) == ("1.54 s", "1.46 s")
     assert write_amounts("tokens", 1_200, 800) == ("1,200", "800")
+    assert write_amounts("price", 69_628.4, 4_590.2) == ("69,630", "4,590")
+    assert write_amounts("cost", 297_138.35, 365_296.1) == ("$ 297,100", "$ 365,300")
 
 
 @pytest.mark.parametrize(("ratio", "written"), [(2.9, ""), (3.0, "3.0×"), (12.2, "12×"), (0.5, "")])

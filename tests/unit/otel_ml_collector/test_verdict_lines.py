@@ -25,7 +25,7 @@ from otel_ml_collector.verdicts.verdicts import (
     describe_figure,
     find_worst,
 )
-from otel_ml_collector.wording import THIN, rounded
+from otel_ml_collector.wording import THIN, number
 
 
 def compare(
@@ -229,12 +229,12 @@ def test_judge_in_quotes() -> None:
     [
         (0.1234, "0.123"),
         (999.6, "1,000"),
-        (42_893.4, "42,900"),
-        (-1_234_567.0, "-1,230,000"),
+        (42_893.4, "42,890"),
+        (-1_234_567.0, "-1,235,000"),
         (1e18, "1e+18"),
-        (math.inf, "inf"),
+        (math.inf, "–"),
     ],
 )
-def test_rounded(value: float, text: str) -> None:
-    """Large figures have three digits that count and no exponent."""
-    assert rounded(value) == text
+def test_large_numbers(value: float, text: str) -> None:
+    """Large figures have four significant digits and no exponent."""
+    assert number(value) == text
