@@ -7,18 +7,19 @@ from hashlib import blake2b
 from typing import Final
 
 from otel_ml_collector.traces.tree import SpanTree, TreeSpan, list_below
-from otel_ml_collector.wording import shorten
+from otel_ml_collector.wording import count, shorten
 
 # Maximum number of nodes, including one that represents the rarest.
 MOST_NODES: Final = 60
 # A graph of fewer different steps shows nothing that the tree does not show.
 FEWEST_NODES: Final = 3
 # Sizes of the drawing, in px.
-_NODE_WIDTH: Final = 158
+_NODE_WIDTH: Final = 172
 _NODE_HEIGHT: Final = 48
-# How many characters of a name fit beside the numbers of an agent, and into a node.
+# How many characters of a name fit beside the numbers of an agent, and how many of a name and the
+# number of calls into a node.
 _BOX_CHARS: Final = 22
-_NODE_CHARS: Final = 14
+_NODE_CHARS: Final = 16
 _GAP_X: Final = 44
 _GAP_Y: Final = 20
 _PAD: Final = 12
@@ -75,7 +76,7 @@ class GraphNode:
     def title(self) -> str:
         """Name in the drawing: as much of it as fits, or how many steps the node represents."""
         name = f"{self.others} other steps" if self.others else self.name
-        return shorten(name, _BOX_CHARS if self.is_box else _NODE_CHARS)
+        return shorten(name, _BOX_CHARS if self.is_box else _NODE_CHARS - len(count(self.count)))
 
     @property
     def agent(self) -> str:

@@ -50,7 +50,7 @@ _MINIMAP_SPANS: Final = 12
 _TOKENS_IN_THOUSANDS: Final = 10_000
 _TOKENS_IN_MILLIONS: Final = 1_000_000
 _SECONDS_FROM_MS: Final = 10_000.0
-_TENTHS_OF_SECONDS_FROM_MS: Final = 1_000_000.0
+_TENTHS_OF_SECONDS_FROM_MS: Final = 100_000.0
 _WHOLE_MS_FROM: Final = 1_000.0
 _TENTHS_FROM_MS: Final = 10.0
 _CENTS: Final = 0.1
@@ -58,8 +58,9 @@ _CENTS: Final = 0.1
 _MOST_KEPT: Final = 10_000
 _NOT_KEPT: Final = 10**9
 _LARGE_COST: Final = 10.0
-# The first value of an input that is a JSON object; the preview of an input can be cut.
-_FIRST_VALUE: Final = re.compile(r'\{"[^"]*": ?"([^"]+)')
+# The first value of an input that is a JSON object, without the scheme of an address; the preview
+# of an input can be cut.
+_FIRST_VALUE: Final = re.compile(r'\{"[^"]*": ?"(?:https?://)?([^"]+)')
 # Widths of a column in px: per character, and around the text.
 _CHAR_PX: Final = 7.5
 _CELL_PX: Final = 13
@@ -98,7 +99,7 @@ class TraceAmounts:
         """Write a number of tokens."""
         if value is None:
             return "–"
-        digits = {1: 0, 1e-3: 1}.get(self.per_token, 3)
+        digits = {1: 0, 1e-3: 1}.get(self.per_token, 2)
         return _write(value * self.per_token, digits) if digits else count(value)
 
     def cost(self, value: float | None) -> str:

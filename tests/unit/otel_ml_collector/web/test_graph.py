@@ -50,7 +50,7 @@ def test_titles_fit() -> None:
         step("fetch", "researcher", 40),
     )
     titles = [node.title for node in graph.nodes]
-    assert titles == ["researcher", "chat gpt-4o-m…", "execute_tool …", "fetch"]
+    assert titles == ["researcher", "chat gpt-4o-mi…", "execute_tool f…", "fetch"]
 
 
 def test_loops_are_one_node() -> None:
