@@ -78,7 +78,11 @@ def test_panes_use_the_window(page: Page) -> None:
     assert right is not None
     assert axis is not None
     assert left["width"] / (left["width"] + right["width"]) == pytest.approx(0.55, abs=0.01)
-    assert axis["width"] >= 0.38 * left["width"]
+    table = page.locator(".wf").bounding_box()
+    assert table is not None
+    assert round(axis["width"] / table["width"], 2) >= 0.4
+    kinds = page.locator(".wf .who > svg + .of")
+    expect(kinds).to_have_count(page.locator(".wf .of").count())
     page.evaluate("scrollTo(0, 200)")
     box = page.locator("#tree").bounding_box()
     assert box is not None
@@ -110,6 +114,42 @@ def test_selecting_a_span(page: Page, spans: list[Span]) -> None:
     expect(page.locator("#input")).to_contain_text("timeout")
     page.go_back()
     expect(page.locator("#span h2").first).to_have_text("researcher")
+
+
+def test_sentence(page: Page, spans: list[Span]) -> None:
+    """The sentence on top says what took the time, and links the slowest span and first error."""
+    sentence = page.locator("#trace-sentence")
+    errors = sum(span.status_code == 2 for span in spans)
+    expect(sentence).to_contain_text(
+        re.compile(rf"^1\.0\smin: \d\d\s% in tools; slowest fetch_page 5\.30\ss; {errors} errors, ")
+    )
+    expect(sentence).to_contain_text(re.compile(r"the first in step 4\. Cost \$\s\d"))
+    sentence.get_by_role("link", name=f"{errors} errors").click()
+    expect(page.locator("#span .note.error")).to_contain_text(MESSAGE)
+    page.locator("#trace-sentence").get_by_role("link", name=re.compile("fetch_page")).click()
+    expect(page.locator("#span")).to_contain_text("5.30")
+
+
+def test_steps(page: Page) -> None:
+    """The tab of steps shows thoughts, tools with results, passages with scores, and sub-agents."""
+    steps = page.locator("#steps")
+    first = steps.get_by_role("listitem").filter(has_text="web_search").first
+    expect(first).to_contain_text("The yearly counts should come from a primary source.")
+    expect(first).to_contain_text('web_search(query="negative hours DE-LU by year")')
+    expect(first).to_contain_text(
+        re.compile(r"1\s*Hours with negative prices: 69 in 2022, 301 in 2023\s*0\.91")
+    )
+    tool = steps.get_by_text("ask_coder", exact=True).first
+    inner = steps.get_by_text("run_python", exact=True).first
+    left, right = tool.bounding_box(), inner.bounding_box()
+    assert left is not None
+    assert right is not None
+    assert left["x"] < right["x"]
+    steps.get_by_role("link", name="fetch_page").nth(1).click()
+    expect(page.locator("#span h2").first).to_have_text("fetch_page")
+    page.get_by_role("link", name="All attributes").click()
+    expect(page.locator("[data-panel=attributes]")).to_contain_text("research")
+    assert page.evaluate(STAYS)
 
 
 def test_errors_by_keyboard(page: Page, spans: list[Span]) -> None:
@@ -244,6 +284,8 @@ def test_folds_of_5000_spans(window: Tab, collector: CollectorProcess) -> None:
     for _ in range(2):  # the machine can be busy once
         page = window.open(f"{RESEARCH}/runs/{id_of(root)}")
         expect(page.locator(".wf tbody tr.group").first).to_be_visible()
+        expect(page.get_by_role("row", name="gpt-4o")).to_contain_text("×1,601")
+        assert page.locator(".wf tbody tr").count() <= 6
         foot = page.locator(".foot").evaluate("foot => foot.getBoundingClientRect().bottom")
         assert page.evaluate("document.documentElement.scrollHeight - scrollY") - foot < 5
         for _ in range(12):  # all groups, and some of their spans

@@ -315,8 +315,13 @@ document.addEventListener("click", (event) => {
     history.replaceState({}, "", tab.href);
     return;
   }
-  const tree = target.closest("#tree");
-  if (!tree) return;
+  const link = target.closest("#next-error,#trace-sentence a,#steps a:not([hx-get])");
+  if (link?.pathname.slice(0, -16) === location.pathname.slice(0, -16)) {
+    event.preventDefault();
+    select(link.pathname.split("/").pop());
+    return;
+  }
+  if (!target.closest("#tree")) return;
   const zoomed = target.closest("[data-zoom]");
   const twist = target.closest(".twist");
   const row = target.closest("tbody tr");
@@ -328,9 +333,6 @@ document.addEventListener("click", (event) => {
   } else if (state) {
     event.preventDefault();
     change(state.href);
-  } else if (target.closest("#next-error")) {
-    event.preventDefault();
-    select(new URL(target.closest("a").href).pathname.split("/").pop());
   } else if (row && (twist || row.classList.contains("group"))) {
     event.preventDefault();
     fold(row, isFolded(row));
