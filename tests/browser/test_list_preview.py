@@ -1,6 +1,8 @@
 """Tests of the list of runs with a preview, facets and new runs."""
 
+import json
 import re
+import time
 from collections.abc import Iterator
 from typing import Literal
 
@@ -11,6 +13,8 @@ from tests.browser.test_list_walk import DOCS, ROWS, RUNS, shown
 from tests.support.browser.axe import find_violations
 from tests.support.browser.fixtures import Tab, open_tab
 from tests.support.collector import CollectorProcess
+from tests.support.otel_ml_collector.spans import SECOND_NS, make_call
+from tests.support.otel_ml_collector.wire import encode
 from tests.support.sampling import at_night, sampled
 
 pytestmark = sampled(without="*dark*")
@@ -147,3 +151,30 @@ def test_inputs_are_no_json(tab: Tab) -> None:
     assert not [text for text in texts if text.startswith(("{", "["))]
     filters = page.get_by_role("combobox", name="Filter")
     expect(filters).to_have_attribute("placeholder", re.compile('model == "classify"'))
+
+
+def test_questions_after_the_same_history(tab: Tab, demo: CollectorProcess) -> None:
+    """Inputs that begin with the same conversation show their own questions."""
+    history = [
+        {"role": "system", "content": "You answer questions about the tides."},
+        {"role": "user", "content": "Good morning"},
+        {"role": "assistant", "content": "How can I help?"},
+    ]
+    asked = ["When is high water in Husum?", "Why are there two tides a day?"]
+    calls = [
+        make_call(
+            "tides",
+            {
+                "otel_ml.inputs": json.dumps(
+                    {"messages": [*history, {"role": "user", "content": question}]}
+                )
+            },
+            start_ns=time.time_ns() - 60 * SECOND_NS,
+        )
+        for question in asked
+    ]
+    headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": "same-history"}
+    demo.deliver(encode(calls), headers)
+    page = tab.open("/projects/same-history/runs")
+    expect(page.locator("td.asked")).to_have_count(2)
+    assert sorted(page.locator("td.asked").all_inner_texts()) == sorted(asked)
