@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.support.browser.fixtures import open_tab
+from tests.support.browser.fixtures import Tab, open_tab
 from tests.support.collector import CollectorProcess
 from tests.support.otel_ml_collector.desk import PROJECT, make_desk
 from tests.support.otel_ml_collector.wire import encode
@@ -16,14 +16,25 @@ PROBLEM = f"/projects/{PROJECT}/problems/reply-v2-quality"
 
 
 @pytest.fixture
-def page(chromium: Browser, collector: CollectorProcess) -> Iterator[Page]:
+def page(tab: Tab) -> Page:
     """The page of a new version that is worse."""
+    return tab.open(PROBLEM)
+
+
+@pytest.fixture
+def tab(chromium: Browser, desk: CollectorProcess) -> Iterator[Tab]:
+    with open_tab(chromium, desk.endpoint, "light", 1280, 900) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def desk(collector: CollectorProcess) -> CollectorProcess:
+    """The collector with two weeks of a help desk."""
     headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": PROJECT}
     spans = [*make_desk(time.time_ns())]
     for first in range(0, len(spans), 1_000):
         collector.deliver(encode(spans[first : first + 1_000]), headers)
-    with open_tab(chromium, collector.endpoint, "light", 1280, 900) as tab:
-        yield tab.open(PROBLEM)
+    return collector
 
 
 def test_figures_and_alert(page: Page) -> None:
@@ -39,3 +50,29 @@ def test_figures_and_alert(page: Page) -> None:
     page.get_by_role("link", name="Alert on this").first.click()
     expect(page.locator("main form").first).to_be_visible()
     assert "reply" in page.url
+
+
+@pytest.mark.parametrize(
+    ("path", "link"),
+    [
+        ("", "reply v2 is worse"),
+        ("/monitor", "reply v2 is worse"),
+        ("/models/reply", "Open the problem"),
+        ("/compare?of=reply:v1&of=reply:v2", "Open the problem"),
+    ],
+)
+def test_ways_to_a_problem(tab: Tab, path: str, link: str) -> None:
+    """Overview, finding, model and comparison lead to the same page of a problem."""
+    page = tab.open(f"/projects/{PROJECT}{path}")
+    page.get_by_role("link", name=link).first.click(timeout=60_000)
+    expect(page.locator("h1")).to_have_text("reply v2 is worse")
+    assert "/problems/reply-v2-quality" in page.url
+
+
+def test_label_and_save(page: Page) -> None:
+    """*Label these* and *Save as tests* begin with the failed runs of the problem."""
+    save = page.get_by_role("link", name="Save as tests").first
+    expect(save).to_have_attribute("href", re.compile("passed.*#save$"))
+    page.get_by_role("link", name="Label these").first.click()
+    expect(page.locator("main form").first).to_contain_text("Runs")
+    assert "passed" in page.get_by_label("Runs", exact=True).input_value()
