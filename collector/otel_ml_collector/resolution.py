@@ -110,6 +110,7 @@ class LateValues:
         passed: Whether the run passed, of those that said so.
         failed: The judges that raised an error.
         labels: The newest label of each name by a reviewer, as JSON text.
+        truths: The newest ground truth of each name, as JSON text.
         tags: The newest tag of each name that arrived separately: its value as JSON text, and when
             it was set.
     """
@@ -118,6 +119,7 @@ class LateValues:
     passed: Mapping[str, bool]
     failed: Sequence[str] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    truths: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
 

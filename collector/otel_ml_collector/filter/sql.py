@@ -152,6 +152,8 @@ _SCORE_COLUMNS: Final = {
     "failed": "failed",
     "judge_version": "judge_version",
 }
+# Columns of `runs` with the newest label or ground truth of each name.
+_WORD_COLUMNS: Final = {"label": Sql("final_labels"), "truth": Sql("final_truth")}
 # Columns of `runs` with the newest score of each judge.
 _ROW_COLUMNS: Final = {"scores": Sql("final_scores"), "passed": Sql("final_passed")}
 # Maximum length of a path: a judge and one of its versions, as in ``scores["grounded"][2]``.
@@ -476,11 +478,11 @@ def tag_names_of(tree: Tree | None) -> set[str]:
 
 
 def _judge_names_of(tree: Tree) -> set[str]:
-    """Return the judges, reviewers and labels that a filter uses."""
+    """Return the judges, reviewers, labels and ground truth that a filter uses."""
     return {
         str(comparison.field.path[0] if comparison.field.path else comparison.value)
         for comparison in comparisons_of(tree)
-        if comparison.field.name in _SCORE_COLUMNS or comparison.field.name == "label"
+        if comparison.field.name in _SCORE_COLUMNS or comparison.field.name in _WORD_COLUMNS
     }
 
 
@@ -970,14 +972,15 @@ class _Compiler:
     def _word(self, tree: FieldComparison) -> Sql:
         """Write a condition on the newest ground truth or the newest label of some name."""
         key, *path = tree.field.path or (None,)
-        if self._kinds.in_rows and tree.field.name == "label":
+        if self._kinds.in_rows and (column := _WORD_COLUMNS.get(tree.field.name)) is not None:
             name = key if isinstance(key, str) else _key_of(tree)
             label = self._value("String", name)
             if not isinstance(key, str):
-                return _negate(tree, Sql("mapContains(final_labels, {n})").fill(n=label))
-            newest = Sql("final_labels[{n}]").fill(n=label)
-            return Sql("(mapContains(final_labels, {n}) AND {test})").fill(
-                n=label, test=self._test_path(tree, newest, path)
+                has_word = Sql("mapContains({column}, {n})").fill(column=column, n=label)
+                return _negate(tree, has_word)
+            newest = Sql("{column}[{n}]").fill(column=column, n=label)
+            return Sql("(mapContains({column}, {n}) AND {test})").fill(
+                column=column, n=label, test=self._test_path(tree, newest, path)
             )
         if not isinstance(key, str):
             label, test = self._value("String", _key_of(tree)), Sql("1")

@@ -26,33 +26,52 @@ from otel_ml_collector.store.sql import Sql, StoreClient
 from otel_ml_collector.store.tables import IS_SCORE, WORD, is_point, is_score
 from otel_ml_collector.times import DAY_NS, SECOND_NS
 
-# What `Memory` knows of a project: it has scores, labels or late tags of runs, or it had none when
-# that was last checked.
+# What `Memory` knows of a project: it has scores, labels, ground truth or late tags of runs, or it
+# had none when that was last checked.
 _HAS_SCORES: Final = "scores"
 _UNSCORED: Final = "unscored"
 _HAS_LABELS: Final = "labels"
 _UNLABELLED: Final = "unlabelled"
+_HAS_TRUTHS: Final = "truths"
+_LACKS_TRUTHS: Final = "no truths"
 _HAS_TAGS: Final = "tags"
 _UNTAGGED: Final = "untagged"
 # Runs whose late values are read at once.
 _RUNS_AT_ONCE: Final = 2_000
-_IS_LABEL: Final = Sql("source = 'human'")
-_LABELLED_PROJECTS: Final = Sql(
-    "SELECT DISTINCT toString(project) AS project FROM metrics WHERE {wanted} AND {is_label}"
-).fill(wanted=IN_PROJECTS, is_label=_IS_LABEL)
-# Reads the newest label of each name, for run IDs, keys and tags of several projects; see
-# `record_kinds.words`.
-_LABELS: Final = Sql("""
+_LABEL: Final = Sql("'human'")
+_TRUTH: Final = Sql("'actual'")
+_SIGN_OF_SOURCE: Final = {"human": _HAS_LABELS, "actual": _HAS_TRUTHS}
+
+
+def _find_words(source: Sql) -> Sql:
+    """Write the SQL for the projects with labels of reviewers, or with ground truth."""
+    sql = Sql("""SELECT DISTINCT toString(project) AS project FROM metrics
+      WHERE {wanted} AND source = {source}""")
+    return sql.fill(wanted=IN_PROJECTS, source=source)
+
+
+def _newest_words(source: Sql) -> Sql:
+    """Write the SQL for the newest label or ground truth of each name; see `record_kinds.words`.
+
+    It reads those of run IDs, keys and tags of several projects.
+    """
+    return Sql("""
     SELECT project, owner, name, argMax(last_word.1, (last_word.2, record_id)) AS newest,
       max((last_word.2, record_id)) AS last
     FROM (
       SELECT toString(project) AS project, owner, toString(name) AS name, record_id,
         argMax(({word}, time_ns), time_ns) AS last_word
-      FROM metrics WHERE {wanted} AND {is_label} AND owner IN {owners:Array(String)}
+      FROM metrics WHERE {wanted} AND source = {source} AND owner IN {owners:Array(String)}
       GROUP BY project, owner, name, record_id)
     WHERE last_word.1 != '' GROUP BY project, owner, name ORDER BY name""").fill(
-    word=WORD, wanted=IN_PROJECTS, is_label=_IS_LABEL
-)
+        word=WORD, wanted=IN_PROJECTS, source=source
+    )
+
+
+_LABELLED_PROJECTS: Final = _find_words(_LABEL)
+_PROJECTS_WITH_TRUTH: Final = _find_words(_TRUTH)
+_LABELS: Final = _newest_words(_LABEL)
+_TRUTHS: Final = _newest_words(_TRUTH)
 _SCORED_PROJECTS: Final = Sql(
     "SELECT DISTINCT toString(project) AS project FROM {scores} WHERE {wanted}"
 ).fill(scores=SCORES, wanted=IN_PROJECTS)
@@ -112,7 +131,7 @@ _NEXT_RUNS: Final = Sql("""
 _COUNT_OF_RUNS: Final = Sql("SELECT uniqExact(start_ns, trace_id, span_id) AS runs {runs}")
 _ARRIVED: Final = Sql("""
     SELECT DISTINCT toString(project) AS project, owner FROM (
-      SELECT project, owner FROM metrics WHERE {new} AND {is_score}
+      SELECT project, owner FROM metrics WHERE {new} AND ({is_score} OR source = 'actual')
       UNION ALL SELECT project, owner FROM late_tags WHERE {new})
     LIMIT {most:UInt32}""").fill(
     new=Sql("""arrived_ns > {after:Int64} AND arrived_ns <= {until:Int64}
@@ -124,8 +143,10 @@ _LATE_ON_DAY: Final = Sql("""
       concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS owner
     FROM {scores} WHERE start_ns = 0 OR ({on_day})
     UNION DISTINCT
-    SELECT toString(project) AS project, owner FROM late_tags
-    WHERE owner < '{first}' AND (project, substring(owner, 1, 32)) IN (
+    SELECT toString(project) AS project, owner FROM (
+      SELECT project, owner FROM late_tags WHERE owner < '{first}'
+      UNION ALL SELECT project, owner FROM metrics WHERE owner < '{first}' AND source = 'actual')
+    WHERE (project, substring(owner, 1, 32)) IN (
       SELECT project, lower(hex(trace_id)) FROM {deliveries} WHERE {on_day})""").fill(
     scores=SCORES,
     deliveries=DELIVERIES,
@@ -135,20 +156,26 @@ _LATE_ON_DAY: Final = Sql("""
 
 
 def has_late_values(memory: Memory, project: str) -> bool:
-    """Return whether a project is known to have scores or late tags."""
-    return not memory.recall(project)[0].isdisjoint({_HAS_SCORES, _HAS_TAGS})
+    """Return whether a project is known to have scores, ground truth or late tags."""
+    return not memory.recall(project)[0].isdisjoint({_HAS_SCORES, _HAS_TRUTHS, _HAS_TAGS})
 
 
 def find_late_projects(
     client: StoreClient, memory: Memory, projects: Iterable[str]
 ) -> Collection[str]:
-    """Return those of the projects that have scores of runs or late tags."""
+    """Return those of the projects that have scores of runs, ground truth or late tags."""
     names = {*projects}
-    return _find_scored(client, memory, names) | _find_tagged(client, memory, names)
+    found = _find_scored(client, memory, names) | _find_tagged(client, memory, names)
+    return found | _find_with_truth(client, memory, names)
 
 
 def _find_scored(client: StoreClient, memory: Memory, projects: Collection[str]) -> set[str]:
     return _find_projects(client, memory, projects, _SCORED_PROJECTS, (_HAS_SCORES, _UNSCORED))
+
+
+def _find_with_truth(client: StoreClient, memory: Memory, projects: Collection[str]) -> set[str]:
+    names = (_HAS_TRUTHS, _LACKS_TRUTHS)
+    return _find_projects(client, memory, projects, _PROJECTS_WITH_TRUTH, names)
 
 
 def _find_tagged(client: StoreClient, memory: Memory, projects: Collection[str]) -> set[str]:
@@ -202,15 +229,25 @@ class RecordsOfRun:
 
 
 def note_labels(memory: Memory, late: Mapping[RunName, RecordsOfRun]) -> set[RunName]:
-    """Note the projects with labels among scores that are about to be stored. Return their runs."""
+    """Note the projects with labels or ground truth among records that are about to be stored.
+
+    Returns:
+        The runs with labels or ground truth.
+    """
     labelled = {
-        run
+        run: of_run.scores
         for run, of_run in late.items()
-        if any(score.source == "human" for score in of_run.scores)
+        if any(score.source in _SIGN_OF_SOURCE for score in of_run.scores)
     }
-    for project in {run[0] for run in labelled}:
-        memory.note(project, [_HAS_LABELS])
-    return labelled
+    for scores in labelled.values():
+        _note_sources(memory, scores)
+    return {*labelled}
+
+
+def _note_sources(memory: Memory, scores: Iterable[Metric]) -> None:
+    for project, source in {(score.project, score.source) for score in scores}:
+        if (sign := _SIGN_OF_SOURCE.get(source)) is not None:
+            memory.note(project, [sign])
 
 
 def add_late_values(
@@ -260,14 +297,16 @@ class _NewestRecords:
         names = (_HAS_LABELS, _UNLABELLED)
         labelled = _find_projects(client, memory, projects, _LABELLED_PROJECTS, names)
         self._labels = self._read(_LABELS, labelled, self._owners)
+        self._truths = self._read(_TRUTHS, _find_with_truth(client, memory, projects), self._owners)
         self._tags = self._read(_TAGS, _find_tagged(client, memory, projects), self._owners)
 
     def find(self, run: ResolvedRun) -> LateValues | None:
         """Return the newest values of a run; None if it has none."""
         scores = _pick_newest(self._scores, run)
         labels = _pick_newest(self._labels, run)
+        truths = _pick_newest(self._truths, run)
         tags = _pick_newest(self._tags, run)
-        if not (scores or labels or tags):
+        if not (scores or labels or truths or tags):
             return None
         return LateValues(
             {name: row["number"] for name, row in scores if row["number"] is not None},
@@ -278,6 +317,7 @@ class _NewestRecords:
             },
             [name for name, row in scores if row["has_failed"]],
             {name: row["newest"] for name, row in labels},
+            {name: row["newest"] for name, row in truths},
             {name: (row["newest"], row["last"][0]) for name, row in tags},
         )
 
@@ -346,8 +386,7 @@ def note_keyed(memory: Memory, records: Records) -> set[tuple[str, str]]:
         for score in records.metrics
         if score.owner.startswith((KEY, TAG)) and not is_point(score)
     ]
-    for project in {score.project for score in scores if score.source == "human"}:
-        memory.note(project, [_HAS_LABELS])
+    _note_sources(memory, scores)
     named = {(tag.project, tag.owner) for tag in records.tags if tag.owner.startswith((KEY, TAG))}
     return named | {(score.project, score.owner) for score in scores}
 
@@ -383,7 +422,7 @@ def group_late(records: Records) -> dict[RunName, RecordsOfRun]:
     scores: defaultdict[RunName, list[Metric]] = defaultdict(list)
     tags: defaultdict[RunName, list[LateTag]] = defaultdict(list)
     for metric in records.metrics:
-        if is_score(metric) and is_run(metric.owner):
+        if is_run(metric.owner) and (metric.source == "actual" or is_score(metric)):
             scores[(metric.project, *split_run_id(metric.owner))].append(metric)
     for tag in records.tags:
         if is_run(tag.owner):

@@ -119,6 +119,8 @@ STEPS: Final[Sequence[Sequence[Sql]]] = (
         Sql("""ALTER TABLE runs COMMENT COLUMN final_scores
           'newest score of each judge and reviewer that names the run, its trace key or a tag'"""),
     ),
+    # 39: the rows of `runs` get ground truth, in the same way as scores.
+    (Sql("ALTER TABLE store_meta DELETE WHERE startsWith(name, 'settled ')"),),
     # Add new steps here. A step for declared tables, columns or indexes is empty.
 )
 

@@ -449,6 +449,12 @@ LATE: Final[Sequence[Stored]] = (
         "newest label of each name by a reviewer, as JSON",
     ),
     Stored(
+        "final_truth",
+        "Map(String, String)",
+        lambda settled: [*settled.late.truths.items()],
+        "newest ground truth of each name, as JSON",
+    ),
+    Stored(
         "late_tags",
         "Map(LowCardinality(String), String)",
         lambda settled: [(name, value) for name, (value, _) in settled.late.tags.items()],

@@ -20,6 +20,7 @@ from tests.store.otel_ml_collector.store.test_scored_lists import (
     compare,
     compare_labels,
     compare_tags,
+    compare_truths,
     in_rows,
     list_runs,
     tags_in_rows,
@@ -75,7 +76,7 @@ def check(store: Store, project: str) -> int:
     assert find_wrong_scores(store, project) == []
     assert find_wrong_tags(store, project) == []
     matched = compare(store, project) + compare_labels(store, project)
-    return matched + compare_tags(store, project)
+    return matched + compare_truths(store, project) + compare_tags(store, project)
 
 
 @given(st.data())
@@ -112,6 +113,11 @@ def test_any_order(service: Service, data: st.DataObject) -> None:
             "client=big",
             {JUDGE: "liked", "otel_ml.source": "human", "otel_ml.score.label": "good"},
         ),
+    ]
+    told: dict[str, Value] = {JUDGE: "was", "otel_ml.actual": "good"}
+    records += [
+        tell(call, 7, "client=big", told),
+        make_record("evaluation", call, {**told, "otel_ml.actual": 3}, span_id=span_id(78)),
     ]
     records = data.draw(st.permutations(records))
     records += data.draw(st.lists(st.sampled_from(records), max_size=3))

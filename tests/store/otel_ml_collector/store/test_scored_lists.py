@@ -131,6 +131,21 @@ def compare_labels(store: Store, project: str) -> int:
     return matched
 
 
+def compare_truths(store: Store, project: str) -> int:
+    """Compare all filters by the ground truth of a project. Return how many runs matched."""
+    rest, matched = of_table(store.reader), 0
+    rows = store.reader.rows(
+        Sql("""SELECT DISTINCT toString(name) AS name FROM metrics
+          WHERE project = {p:String} AND source = 'actual' ORDER BY name"""),
+        {"p": project},
+    )
+    for name in (row["name"] for row in rows):
+        for where in LABEL_FILTERS:
+            text = where.format(n=name).replace("label", "truth")
+            matched += len(compare_list((store.reader, rest), project, text))
+    return matched
+
+
 TAG_FILTERS: Final = (
     'tags["{n}"] == "a"',
     'tags["{n}"] != "a"',
@@ -299,6 +314,38 @@ def test_labels(service: Service) -> None:
     finish(store, watch)
     assert in_rows(store, project)
     compare_labels(store, project)
+
+
+def test_truths(service: Service) -> None:
+    """A list has the newest ground truth, whether it names the run, its trace key or a tag."""
+    store, project = service.store, f"truths {next(NUMBERS)}"
+    watch = CallResolver(store.connections)
+    own: dict[str, Value] = {"otel_ml.tag.client": "big"}
+    runs = [make_call("answer", own, trace_id=trace_id(next(NUMBERS))) for _ in range(3)]
+    take(store, watch, project, *runs)
+    [first, second, third] = map(id_of, runs)
+    by_tag: dict[str, Value] = {"otel_ml.target.tag": "client=big"}
+    by_key: dict[str, Value] = {"otel_ml.target.trace_key": runs[1].trace_id.hex()}
+    changes: Sequence[tuple[int, dict[str, Value], list[str]]] = (
+        (0, {"otel_ml.actual": "good"}, [first]),
+        (1, {**by_key, "otel_ml.actual": "good"}, [first, second]),
+        (2, {**by_tag, "otel_ml.actual": "bad"}, []),
+        (2, {"otel_ml.actual": "good"}, [third]),
+        (0, {**by_tag, "otel_ml.actual": "good"}, [first, second, third]),
+        (1, {"otel_ml.actual.list": "[4]"}, [first, third]),
+    )
+    for number, (of, word, expected) in enumerate(changes, 1):
+        about: dict[str, Value] = {"otel_ml.judge.name": "was", **word}
+        at = {"span_id": span_id(80 + number), "start_ns": runs[of].end_ns + number * SECOND_NS}
+        take(store, watch, project, make_record("evaluation", runs[of], about, **at))
+        finish(store, watch)
+        assert in_rows(store, project)
+        found = list_runs(store.reader, project, 'truth["was"] == "good"')
+        assert sorted(found) == sorted(expected), number
+        assert compare_truths(store, project) > 0
+    assert list_runs(store.reader, project, 'truth["was"][0] == 4') == [second]
+    watch.rebuild(runs[0].start_ns // DAY_NS * DAY_NS)
+    assert compare_truths(store, project) > 0
 
 
 def test_tags(service: Service) -> None:
