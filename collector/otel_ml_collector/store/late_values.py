@@ -20,7 +20,7 @@ from otel_ml_collector.store.call_runs import IN_PROJECTS, divide, read_rows
 from otel_ml_collector.store.connection import Memory
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import Row
-from otel_ml_collector.store.rows import EVERY_OWNER, KeyedRuns, RunName
+from otel_ml_collector.store.rows import EVERY_OWNER, KeyedRuns, RunKey, RunName
 from otel_ml_collector.store.scores import LAST, RESULT, SCORES, newest_columns
 from otel_ml_collector.store.sql import Sql, StoreClient
 from otel_ml_collector.store.tables import IS_SCORE, WORD, is_point, is_score
@@ -393,11 +393,11 @@ def note_keyed(memory: Memory, records: Records) -> set[tuple[str, str]]:
 
 def find_next_runs(
     client: StoreClient, keyed: KeyedRuns, most: int
-) -> tuple[list[RunName], KeyedRuns | None]:
+) -> tuple[list[RunKey], KeyedRuns | None]:
     """Find the next runs that have some keys or tags.
 
     Returns:
-        At most `most` of them, and those that follow; None if there are no more.
+        The keys of at most `most` of them, and those that follow; None if there are no more.
     """
     start_ns, trace, span = keyed.after
     named = _ANY_OWNER if EVERY_OWNER in keyed.owners else _NAMED
@@ -405,7 +405,15 @@ def find_next_runs(
     values = {"project": keyed.project, "start": start_ns, "trace": trace, "span": span}
     values |= {"owners": sorted(keyed.owners), "most": most}
     rows = read_rows(client, _NEXT_RUNS.fill(runs=sql), values)
-    runs = [(keyed.project, row["trace_id"], row["span_id"]) for row in rows]
+    runs = [
+        (
+            keyed.project,
+            row["start_ns"],
+            bytes.fromhex(row["trace_id"]),
+            bytes.fromhex(row["span_id"]),
+        )
+        for row in rows
+    ]
     if len(rows) < most:
         return runs, None
     left = max(keyed.left - most, 0)

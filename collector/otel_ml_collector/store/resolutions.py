@@ -276,7 +276,7 @@ def write_held_rows(
         if scored is None:
             others = updates.take_others(unfinished, now_ns)
             taken += others.runs
-            _put_keyed(client, updates, unfinished)
+            _put_keyed(client, updates, unfinished, {key_of_row(run) for run in taken})
         named, rank = updates.take_late(unfinished, now_ns, scored)
         runs, copies, missing = _find_scored(client, named, rank)
         kept = TakenRuns((), (), updates.find_recent(tombstones.generation, copies))
@@ -312,13 +312,21 @@ def write_held_rows(
     updates.finish_late(named)
 
 
-def _put_keyed(client: StoreClient, updates: RowUpdates, projects: Collection[str]) -> None:
-    """Add the next runs whose keys and tags have new values, except those of some projects."""
+def _put_keyed(
+    client: StoreClient,
+    updates: RowUpdates,
+    projects: Collection[str],
+    taken: Collection[RunKey],
+) -> None:
+    """Add the next runs whose keys and tags have new values, except those of some projects.
+
+    Runs that were taken already, but whose late values are read later, are left out.
+    """
     waiting = updates.take_keyed(projects)
     try:
         while waiting:
             runs, rest = find_next_runs(client, waiting[-1], ROWS_AT_ONCE)
-            updates.put_late(runs)
+            updates.put_unless_pending(run for run in runs if run not in taken)
             updates.finish_keyed(waiting.pop(), rest)
     except BaseException:
         for keyed in waiting:

@@ -447,6 +447,12 @@ class RowUpdates:
                     self._unwritten[run[0]] += 1
                 self._late[run] = min(due_s, self._late.get(run, due_s))
 
+    def put_unless_pending(self, runs: Iterable[RunKey]) -> None:
+        """Add runs with new late values, except those that wait for their row anyway."""
+        with self._guard:
+            keys = [key for key in runs if key not in self._pending]
+        self.put_late((project, trace.hex(), span.hex()) for project, _, trace, span in keys)
+
     def put_owners(self, owners: Iterable[tuple[str, str]]) -> None:
         """Add keys and tags with new or deleted values, after the change is stored.
 
