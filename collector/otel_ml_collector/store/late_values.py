@@ -38,8 +38,8 @@ _HAS_TAGS: Final = "tags"
 _UNTAGGED: Final = "untagged"
 # Runs whose late values are read at once.
 _RUNS_AT_ONCE: Final = 2_000
-_LABEL: Final = Sql("'human'")
-_TRUTH: Final = Sql("'actual'")
+_BY_REVIEWER: Final = Sql("'human'")
+_IS_TRUTH: Final = Sql("'actual'")
 _SIGN_OF_SOURCE: Final = {"human": _HAS_LABELS, "actual": _HAS_TRUTHS}
 
 
@@ -68,10 +68,10 @@ def _newest_words(source: Sql) -> Sql:
     )
 
 
-_LABELLED_PROJECTS: Final = _find_words(_LABEL)
-_PROJECTS_WITH_TRUTH: Final = _find_words(_TRUTH)
-_LABELS: Final = _newest_words(_LABEL)
-_TRUTHS: Final = _newest_words(_TRUTH)
+_LABELLED_PROJECTS: Final = _find_words(_BY_REVIEWER)
+_PROJECTS_WITH_TRUTH: Final = _find_words(_IS_TRUTH)
+_NEWEST_LABELS: Final = _newest_words(_BY_REVIEWER)
+_NEWEST_TRUTHS: Final = _newest_words(_IS_TRUTH)
 _SCORED_PROJECTS: Final = Sql(
     "SELECT DISTINCT toString(project) AS project FROM {scores} WHERE {wanted}"
 ).fill(scores=SCORES, wanted=IN_PROJECTS)
@@ -113,7 +113,7 @@ _TAGGED_PROJECTS: Final = Sql(
 ).fill(wanted=IN_PROJECTS)
 # Reads the newest late tag of each name, for run IDs, keys and tags of several projects; see
 # `record_kinds.late_tags`.
-_TAGS: Final = Sql("""
+_NEWEST_TAGS: Final = Sql("""
     SELECT toString(project) AS project, owner, toString(name) AS name,
       argMax(value, (time_ns, record_id)) AS newest, max((time_ns, record_id)) AS last
     FROM late_tags WHERE {wanted} AND owner IN {owners:Array(String)}
@@ -123,7 +123,7 @@ _WITH_OWNER: Final = Sql("""
     FROM settled WHERE project = {project:String} AND {named}
       AND start_ns >= {start:Int64} AND (start_ns, lower(hex(trace_id)), lower(hex(span_id)))
         > ({start:Int64}, {trace:String}, {span:String})""")
-_NAMED: Final = Sql("hasAny(owners, {owners:Array(String)})")
+_HAS_OWNER: Final = Sql("hasAny(owners, {owners:Array(String)})")
 _ANY_OWNER: Final = Sql("notEmpty(owners)")
 _NEXT_RUNS: Final = Sql("""
     SELECT DISTINCT start_ns, lower(hex(trace_id)) AS trace_id, lower(hex(span_id)) AS span_id
@@ -296,9 +296,11 @@ class _NewestRecords:
         self._scores = self._read_scores(_find_scored(client, memory, projects), runs)
         names = (_HAS_LABELS, _UNLABELLED)
         labelled = _find_projects(client, memory, projects, _LABELLED_PROJECTS, names)
-        self._labels = self._read(_LABELS, labelled, self._owners)
-        self._truths = self._read(_TRUTHS, _find_with_truth(client, memory, projects), self._owners)
-        self._tags = self._read(_TAGS, _find_tagged(client, memory, projects), self._owners)
+        self._labels = self._read(_NEWEST_LABELS, labelled, self._owners)
+        self._truths = self._read(
+            _NEWEST_TRUTHS, _find_with_truth(client, memory, projects), self._owners
+        )
+        self._tags = self._read(_NEWEST_TAGS, _find_tagged(client, memory, projects), self._owners)
 
     def find(self, run: ResolvedRun) -> LateValues | None:
         """Return the newest values of a run; None if it has none."""
@@ -400,7 +402,7 @@ def find_next_runs(
         The keys of at most `most` of them, and those that follow; None if there are no more.
     """
     start_ns, trace, span = keyed.after
-    named = _ANY_OWNER if EVERY_OWNER in keyed.owners else _NAMED
+    named = _ANY_OWNER if EVERY_OWNER in keyed.owners else _HAS_OWNER
     sql = _WITH_OWNER.fill(named=named)
     values = {"project": keyed.project, "start": start_ns, "trace": trace, "span": span}
     values |= {"owners": sorted(keyed.owners), "most": most}
