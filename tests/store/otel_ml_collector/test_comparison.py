@@ -400,8 +400,8 @@ def test_versions(service: Service) -> None:
     assert f"B is worse</strong>: {claim}." in text
     assert f"{size} (99 % interval at all looks: 7 to 45 pts)" in text
     _, row, *_ = table(text, "judges-B")
-    assert row[:3] == ["grounded v1", "95.3 %", "68.7 %"]
-    assert [row[-3], row[-1]] == [f"−{100 * (143 - 103) / 150:.1f}", "worse"]
+    assert row[:3] == ["grounded v1", "95.3 %", "95.3 % → 68.7 %"]
+    assert [row[-3], row[-1]] == [f"−{100 * (143 - 103) / 150:.1f} pts", "worse"]
 
 
 def test_verdict_is_said_once(service: Service) -> None:
