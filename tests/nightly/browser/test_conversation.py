@@ -52,6 +52,7 @@ def test_a_conversation_from_top_to_bottom(tab: Tab, trips: Trips) -> None:
     expect(answer).to_contain_text("finish reason stop")
     expect(answer.locator("strong")).to_have_text(["17 January", "dry until 15:00"])
     expect(answer.locator("li")).to_have_count(2)
+    expect(answer.locator("li").first).to_have_css("list-style-type", "disc")
     expect(answer).to_contain_text('<img src="https://example.org/seen.png"> [image: poster]')
     assert answer.locator("img").count() == 0
 
