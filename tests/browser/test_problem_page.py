@@ -76,3 +76,6 @@ def test_label_and_save(page: Page) -> None:
     page.get_by_role("link", name="Label these").first.click()
     expect(page.locator("main form").first).to_contain_text("Runs")
     assert "passed" in page.get_by_label("Runs", exact=True).input_value()
+    page.go_back()
+    save.click()
+    expect(page.get_by_role("dialog").get_by_label("Data set")).to_be_visible()

@@ -8,12 +8,12 @@ const LAST = "otel-ml-data-set";
 const MOST_RUNS = 100; // per request
 let runIds = [];
 
-/** Return the dialog. A new filter replaces it, so do not keep it. */
+// A new filter replaces the dialog.
 function find() {
   return document.querySelector("#save-test");
 }
 
-/** Suggest the names of the data sets of the project. */
+/** Suggest names of data sets. */
 async function offerNames(address) {
   const answer = await fetch(address).catch(() => null);
   if (!answer?.ok) return;
@@ -22,7 +22,7 @@ async function offerNames(address) {
   document.querySelector("#save-test-names").replaceChildren(...options);
 }
 
-/** Open the form with the last used data set, for the ticked rows or the runs of the button. */
+/** Open the form for the ticked rows, or for the runs of the button. */
 function open(button) {
   const dialog = find();
   const form = dialog.querySelector("form");
@@ -37,7 +37,7 @@ function open(button) {
   dialog.showModal();
 }
 
-/** Return the bodies of the requests that save the runs, each with at most MOST_RUNS. */
+/** Return the bodies of the requests. */
 function requestsOf(form) {
   if (!runIds.length) return [JSON.parse(form.dataset.runs)];
   const parts = [];
@@ -77,3 +77,6 @@ document.addEventListener("submit", (event) => {
   event.preventDefault();
   save(event.target);
 });
+// Problems link to this form.
+const asked = location.hash === "#save" && document.querySelector("[data-save-test=all]");
+if (asked) open(asked);
