@@ -266,7 +266,8 @@ class Asking:
     def comparison_page(self) -> Shown:
         page = self.page(f"compare?{self.pair}")
         banner = page.partition("Copy as Markdown")[2]
-        row = re.search(rf"grounded v1 [\d.]+ % [\d.]+ % {CELL} {CELL} to {CELL} ", banner)
+        figures = rf"[\d.]+ % [\d.]+ % → [\d.]+ % {CELL} pts {CELL} to {CELL} "
+        row = re.search(f"grounded v1 {figures}", banner)
         assert row, banner
         word = read_word(banner[:80])
         change = number(row[1]), number(row[2]), number(row[3])

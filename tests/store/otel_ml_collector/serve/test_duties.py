@@ -182,4 +182,6 @@ def test_duties_of_a_collector(tmp_path: Path, caplog: pytest.LogCaptureFixture)
             assert (collector.keyring.find_key(made.text) is not None) == is_valid
     finally:
         collector.close()
-    assert caplog.messages == []
+    # The SDK of another test may still be sending.
+    logged = [record for record in caplog.records if record.name.startswith("otel_ml_collector")]
+    assert logged == []

@@ -40,6 +40,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Service, Store
+from tests.support.sampling import harder
 
 NUMBERS: Final = numbers(11_000_000)
 JUDGE: Final = "otel_ml.judge.name"
@@ -79,8 +80,9 @@ def check(store: Store, project: str) -> int:
     return matched + compare_truths(store, project) + compare_tags(store, project)
 
 
+@harder
 @given(st.data())
-@settings(max_examples=examples(on_commit=3, at_night=60))
+@settings(max_examples=examples(on_commit=1, at_night=60))
 def test_any_order(service: Service, data: st.DataObject) -> None:
     """Rows do not depend on the order, repetition and grouping of records."""
     store, project = service.store, f"any {next(NUMBERS)}"
