@@ -228,7 +228,10 @@ def _describe_frame(
         if place < MOST_COLUMNS
     }
     heads = {
-        place: _listed(column, part.dtype)
+        # The cells of a small frame are all of its rows.
+        place: cells[place][:HEAD]
+        if len(cells.get(place, ())) == shape[0]
+        else _listed(column, part.dtype)
         for part in parts
         for place, column in zip(part.places.tolist(), part.split(part.head), strict=False)
         if place < MOST_COLUMNS
