@@ -49,7 +49,7 @@ test: $(VENV)/dev.stamp ## Unit tests, and a smoke test of a real collector (abo
 	$(BIN)/python -m pytest $(PYTEST) --keep-durations test --numprocesses 4 $(FORBID) tests/unit $(SMOKE) $(ALONE)
 
 test-rest: $(VENV)/dev.stamp chromium ## The other tests of CI: stores, processes, Chromium
-	$(BIN)/python -m pytest $(PYTEST) --keep-durations rest --numprocesses 4 --forbid-skips \
+	$(BIN)/python -m pytest $(PYTEST) --keep-durations rest --numprocesses 5 --forbid-skips \
 	  --deselect $(SMOKE) tests/store tests/process tests/browser $(ALONE)
 
 test-all: test test-rest ## All tests of CI, with Chromium
