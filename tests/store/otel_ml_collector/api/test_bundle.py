@@ -37,14 +37,15 @@ def unpack(service: Service, key: str) -> dict[str, Any]:
 
 def test_bundle(service: Service, project: str) -> None:
     """The file holds each run, each document once, and a manifest of both, under safe names."""
+    key = f"order-17-{project}"  # other projects of the store have orders, too
     logged = [make_artifact(ref, DOCUMENT) for ref in ("../../table", "again")]
     root = make_call(
-        "../answer", {"otel_ml.trace_key": "order-17", "otel_ml.inputs": '"a"'}, events=logged
+        "../answer", {"otel_ml.trace_key": key, "otel_ml.inputs": '"a"'}, events=logged
     )
     child = make_call(trace_id=root.trace_id, parent_span_id=root.span_id, events=logged[:1])
-    told = make_record("update", root, {"otel_ml.target.trace_key": "order-17", "otel_ml.tag.a": 1})
+    told = make_record("update", root, {"otel_ml.target.trace_key": key, "otel_ml.tag.a": 1})
     service.store.take(project, root, child, told)
-    files = unpack(service, "order-17")
+    files = unpack(service, key)
     document = f"artifacts/{sha256_of(DOCUMENT)}.json"
     runs = [f"runs/{id_of(span)}.json" for span in (root, child)]
     assert sorted(files) == sorted([*runs, document, "manifest.json"])
