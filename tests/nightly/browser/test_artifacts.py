@@ -94,7 +94,7 @@ def test_artifacts(tab: Tab, story: Story) -> None:
     facts = by_ref["pixels"].locator(".kv").inner_text()
     assert "300 × 200" in facts
     assert "float64" in facts
-    assert "0.50" in facts
+    assert "mean\n0.5\n" in facts
     image = by_ref["photo"].locator("img")
     image.scroll_into_view_if_needed()
     expect(image).to_have_js_property("complete", value=True)

@@ -151,7 +151,7 @@ def test_by_step(tab: Tab, story: Story) -> None:
     assert found["y"][5] is None
     figure = page.locator("figure", has_text="loss")
     expect(figure).to_contain_text(
-        "20 logged values, last value 0.050, range 0.050 to 1.0, 1 NaN or infinite"
+        "20 logged values, last value 0.05, range 0.05 to 1, 1 NaN or infinite"
     )
 
 
