@@ -12,7 +12,6 @@ from typing import Final
 from otel_ml.counts import write_count, write_number
 from otel_ml.statistics.comparison import (
     AMOUNT_MARGIN,
-    FAILED_CALLS,
     LEAST_ITEMS,
     Caveat,
     CaveatKind,
@@ -71,7 +70,7 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FigureText:
-    """The parts of the sentence about a comparison. Pages show some of them in other places.
+    """The parts of a sentence about a comparison. Pages show some of them apart from it.
 
     Attributes:
         open_word: The verdict, if it is `no difference` or `not enough data` and the sentence
@@ -154,11 +153,6 @@ def write_sentence(of: FigureComparison) -> str:
     return str(write_comparison(of))
 
 
-def name_sentence(of: FigureComparison) -> str:
-    """Write a comparison with the name of its subject in front, as in `exact: 67 % pass`."""
-    return f"{of.subject}: {write_sentence(of)}"
-
-
 def list_reasons(of: FigureComparison) -> list[str]:
     """Write why there is not enough data, apart from the width of the interval."""
     return [write_caveat(of, caveat) for caveat in of.reasons]
@@ -173,14 +167,6 @@ def list_verdict_reasons(verdict: Verdict) -> list[str]:
         f"{common} of {sum(counts)} items are shared ({new} new, {gone} removed, {changed} "
         "changed), 90 % are needed"
     ]
-
-
-def write_verdict(verdict: Verdict) -> list[str]:
-    """Write a comparison of experiments: reasons, failed calls, each judge, then the amounts."""
-    figures = [] if verdict.failures is None else [(FAILED_CALLS, verdict.failures)]
-    figures += [*verdict.judges.items(), *verdict.amounts.items()]
-    sentences = [f"{name}: {write_sentence(figure)}" for name, figure in figures]
-    return [*list_verdict_reasons(verdict), *sentences]
 
 
 def write_caveat(of: FigureComparison, caveat: Caveat) -> str:

@@ -628,13 +628,7 @@ def _fill(
         missing += want // _LEFT_OUT
         rest = replace(listing, counted=None)
     while len(rows) < want:
-        for _ in range(_TRIES):
-            keys = _find_keys(reader, rest, whole, missing)
-            if keys and asked is not None:
-                asked.ask(reader, query.project, keys)
-            page, replaced = _read_matching(reader, rest, keys)
-            if not any(_may_match(row, now_ns) for row in replaced):
-                break
+        keys, page = _read_page(reader, rest, whole, missing, now_ns, asked=asked)
         if keys:
             if asked is not None and counted is not None:
                 page = asked.leave_out(counted, page)
@@ -644,6 +638,28 @@ def _fill(
             break
         missing = min(2 * missing, MAX_LIMIT)
     return rows
+
+
+def _read_page(
+    reader: Reader,
+    listing: Listing,
+    whole: Window,
+    limit: int,
+    now_ns: int,
+    *,
+    asked: AskedRecords | None,
+) -> tuple[list[Key], list[Row]]:
+    """Find the first matching runs and read their rows, again if rows changed in between."""
+    keys: list[Key] = []
+    rows: list[Row] = []
+    for _ in range(_TRIES):
+        keys = _find_keys(reader, listing, whole, limit)
+        if keys and asked is not None:
+            asked.ask(reader, listing.project, keys)
+        rows, replacing = _read_matching(reader, listing, keys)
+        if not any(_may_match(row, now_ns) for row in replacing):
+            break
+    return keys, rows
 
 
 def _find_keys(reader: Reader, listing: Listing, whole: Window, limit: int) -> list[Key]:
@@ -667,7 +683,8 @@ def _read_matching(
     """Read the rows of the runs that a list found.
 
     Returns:
-        The rows that the list found, and the valid rows of the runs of which it found only others.
+        The valid rows that the list found. Also the valid rows that it did not find, of runs of
+            which it found a replaced row.
     """
     found = read_runs(reader, listing.project, keys, listing.columns) if keys else []
     best = {run_id_of(row): row for row in winners(found)}

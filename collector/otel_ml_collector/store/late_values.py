@@ -44,14 +44,14 @@ _SIGN_OF_SOURCE: Final = {"human": _HAS_LABELS, "actual": _HAS_TRUTHS}
 
 
 def _find_words(source: Sql) -> Sql:
-    """Write the SQL for the projects with labels of reviewers, or with ground truth."""
+    """Return SQL that lists the projects with labels of reviewers, or with ground truth."""
     sql = Sql("""SELECT DISTINCT toString(project) AS project FROM metrics
       WHERE {wanted} AND source = {source}""")
     return sql.fill(wanted=IN_PROJECTS, source=source)
 
 
 def _newest_words(source: Sql) -> Sql:
-    """Write the SQL for the newest label or ground truth of each name; see `record_kinds.words`.
+    """Return SQL for the newest label or ground truth of each name; see `record_kinds.words`.
 
     It reads those of run IDs, keys and tags of several projects.
     """
@@ -78,7 +78,7 @@ _SCORED_PROJECTS: Final = Sql(
 
 
 def _of_judges(last: Sql) -> Sql:
-    """Write the SQL for the newest score of each judge, for runs of several projects.
+    """Return SQL for the newest score of each judge, for runs of several projects.
 
     `last` is its order among all scores, see `scores.LAST`.
     """
@@ -328,7 +328,7 @@ class _NewestRecords:
     ) -> Mapping[_Owner, Mapping[str, _Ordered]]:
         scores = self._read(_SCORES_OF_KEYS, {project for project, _ in self._keyed}, self._keyed)
         if scored:
-            # The start of a run in its scores differs from its own start only by rounding.
+            # Scores have a rounded start of their run.
             values = {
                 "projects": sorted(scored),
                 "first": runs[0].start_ns - SECOND_NS,

@@ -31,6 +31,7 @@ from otel_ml_collector.store.lives import Follows, Life
 from otel_ml_collector.store.mutations import NOT_REMOVED, Mutator
 from otel_ml_collector.store.passes import ClockMove, Passes
 from otel_ml_collector.store.rollup import mark_days
+from otel_ml_collector.store.rows import MOST_OWNERS
 from otel_ml_collector.store.schema import LIVES, TABLE_NAMES
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS
@@ -107,9 +108,9 @@ _PAYLOAD_PLACES: Final = _find_places(payloads=True)
 _RECORDS: Final = sorted(_find_places(payloads=False), key=lambda place: "runs" not in place[0])
 # Tables whose rows expire by their own time of arrival.
 COUNTED: Final = [life for life in LIVES if _find_old(life) in (_OLD, _OLD_OWNED)]
-# Keys and tags whose records expire; more than 5,000 of a project are taken for all.
+# Keys and tags whose records expire.
 _OWNERS: Final = Sql("""SELECT DISTINCT toString(project), owner FROM {table}
-    WHERE {condition} AND {keyed} LIMIT 5001 BY project""")
+    WHERE {condition} AND {keyed} LIMIT {most:UInt32} BY project""")
 _PROJECT_NAMES: Final = Sql("SELECT DISTINCT project FROM ({all})").fill(
     all=join_sql(
         " UNION ALL ",
@@ -373,7 +374,8 @@ class Retention:
             owners = []
             if table in ("metrics", "late_tags"):
                 keyed = _OWNERS.fill(table=table, condition=condition, keyed=IS_OF_KEY_OR_TAG)
-                owners = [(project, owner) for project, owner in self._ask(keyed, values)]
+                most = {"most": MOST_OWNERS + 1}
+                owners = [(project, owner) for project, owner in self._ask(keyed, values | most)]
             self._mutator.run(table, sql, values, _SETTINGS)
             self._memory.updates.put_owners(owners)
             swept.rows[table] = swept.rows.get(table, 0) + number

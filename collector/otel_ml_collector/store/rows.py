@@ -46,8 +46,8 @@ _LATE_AT_ONCE: Final = 20_000
 # Maximum number of runs with late values in each half of the memory, about 250 bytes each.
 _WITH_LATE: Final = 30_000
 # Maximum number of keys and tags with new values, by project.
-_MOST_OWNERS: Final = 5_000
-# Stands for all keys and tags of a project, if there are more.
+MOST_OWNERS: Final = 5_000
+# If a project has more, this means all of its keys and tags.
 EVERY_OWNER: Final = ""
 FIRST_PLACE: Final[RunPlace] = (-(2**63), "", "")
 # How far the clocks of senders may be ahead of that of the collector.
@@ -389,8 +389,9 @@ class RowUpdates:
         self._pending: dict[RunKey, ResolvedRun] = {}
         # Runs with new scores or late tags, and when to look at them: 0 for at once.
         self._late: dict[RunName, float] = {}
-        # Keys and tags with new values, by project, and those of whose runs the first were written.
+        # Keys and tags with new values, by project.
         self._owners: dict[str, set[str]] = {}
+        # Keys and tags of which some runs were written, by project.
         self._keyed: dict[str, KeyedRuns] = {}
         # Number of runs, and of groups of keys, whose values may not be in rows yet, by project.
         self._unwritten: Counter[str] = Counter()
@@ -467,7 +468,7 @@ class RowUpdates:
                     self._unwritten[project] += 1
                 of_project = self._owners.setdefault(project, set())
                 of_project.add(owner)
-                if len(of_project) > _MOST_OWNERS:
+                if len(of_project) > MOST_OWNERS:
                     self._owners[project] = {EVERY_OWNER}
 
     def take_keyed(self, projects: Collection[str]) -> list[KeyedRuns]:

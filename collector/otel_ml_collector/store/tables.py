@@ -422,18 +422,23 @@ def _write_final(name: str, kind: str) -> str:
     return f"String ALIAS if({name} = '', call_{name}, {name})"
 
 
+def _items_of(name: str) -> Callable[[Any], Any]:
+    read = attrgetter(name)
+    return lambda settled: [*read(settled).items()]
+
+
 # What records that arrive later say about a run that they name.
 LATE: Final[Sequence[Stored]] = (
     Stored(
         "final_scores",
         "Map(String, Float64)",
-        lambda settled: [*settled.late.scores.items()],
+        _items_of("late.scores"),
         "newest score of each judge and reviewer that names the run, its trace key or a tag",
     ),
     Stored(
         "final_passed",
         "Map(String, Bool)",
-        lambda settled: [*settled.late.passed.items()],
+        _items_of("late.passed"),
         "the same for pass and fail",
     ),
     Stored(
@@ -445,13 +450,13 @@ LATE: Final[Sequence[Stored]] = (
     Stored(
         "final_labels",
         "Map(String, String)",
-        lambda settled: [*settled.late.labels.items()],
+        _items_of("late.labels"),
         "newest label of each name by a reviewer, as JSON",
     ),
     Stored(
         "final_truth",
         "Map(String, String)",
-        lambda settled: [*settled.late.truths.items()],
+        _items_of("late.truths"),
         "newest ground truth of each name, as JSON",
     ),
     Stored(

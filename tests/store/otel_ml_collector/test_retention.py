@@ -217,7 +217,7 @@ def test_wrong_cursor_of_storage(service: Service, cursor: str) -> None:
 
 
 def test_expired_score_of_tag(aged: Aged) -> None:
-    """A score for a tag that expires leaves the rows of newer runs with the tag."""
+    """When a score for a tag expires, the rows of newer runs with the tag lose it."""
     project = aged.project
     store = project.service.store
     watch = CallResolver(store.connections)

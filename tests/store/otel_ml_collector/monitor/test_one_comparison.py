@@ -53,7 +53,7 @@ class World(NamedTuple):
 
 
 def count_passed(spans: Sequence[Span]) -> Moments:
-    """Sum up the scores of some runs, each of them a session of its own."""
+    """Sum the scores of some runs, each in a session of its own."""
     passed = [
         span.attributes["otel_ml.passed"] for span in spans if "otel_ml.passed" in span.attributes
     ]
@@ -84,7 +84,7 @@ def read_told(figures: Sequence[Any]) -> Told:
 
 
 def round_told(told: Told) -> Told:
-    """Leave out the digits that depend on the order in which a store adds up."""
+    """Round away the digits that depend on the order of addition."""
     low, value, high = (round(number, 12) for number in told.difference)
     return Told(told.word, told.sentence, (low, value, high))
 
