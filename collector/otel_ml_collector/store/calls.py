@@ -457,11 +457,15 @@ class CallResolver:
             values |= {"project": part[-1][0], "trace": part[-1][1]}
 
     def _rebuild_late(self, day_ns: int) -> None:
-        """Write the rows of all runs of a day again that have scores."""
+        """Write the rows of all runs of a day again that have scores.
+
+        Rows of a project with a deletion that is not finished are left to a later pass.
+        """
         scored = find_late_on(self._client, day_ns)
         self._memory.updates.put_late((project, *split_run_id(owner)) for project, owner in scored)
-        while self._memory.updates.has_pending:
-            write_rows(self._client, self._memory, self._tombstones)
+        unfinished: set[str] = set()
+        while self._memory.updates.has_pending_besides(unfinished):
+            unfinished = write_rows(self._client, self._memory, self._tombstones)
 
     @property
     def behind_s(self) -> float:

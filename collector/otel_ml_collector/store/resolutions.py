@@ -229,7 +229,7 @@ def write_resolutions(
 
 def write_rows(
     client: StoreClient, memory: Memory, tombstones: Tombstones, *, waits: bool = False
-) -> None:
+) -> set[str]:
     """Write the rows of runs again that other records have changed.
 
     Rows of a project with a deletion that is not finished are written later.
@@ -241,14 +241,17 @@ def write_rows(
         waits: Whether rows in memory may wait for the next insert of the writer, if it stored runs
             a moment ago.
 
+    Returns:
+        The projects with rows to write and a deletion that is not finished.
+
     Raises:
         ClickHouseError: The store does not answer. The rows are written by the next call.
     """
     updates = memory.updates
     if not updates.has_pending:
-        return
+        return set()
     with tombstones.hold():
-        write_held_rows(client, memory, tombstones, waits=waits)
+        return write_held_rows(client, memory, tombstones, waits=waits)
 
 
 def write_held_rows(
@@ -258,7 +261,7 @@ def write_held_rows(
     *,
     waits: bool = False,
     scored: Collection[RunName] | None = None,
-) -> None:
+) -> set[str]:
     """Do the same for a caller that holds the tombstones.
 
     With `scored`, only the rows of these runs are written, which `put_late` got.
@@ -310,6 +313,7 @@ def write_held_rows(
         again = [run for run in missing if not named[run]]
         updates.put_late(again, time.monotonic() + _STORED_WITHIN_S)
     updates.finish_late(named)
+    return unfinished
 
 
 def _put_keyed(

@@ -419,6 +419,14 @@ class RowUpdates:
         with self._guard:
             return any(due_s <= now_s for due_s in self._late.values())
 
+    def has_pending_besides(self, projects: Collection[str]) -> bool:
+        """Return whether any row must be written again, except those of some projects."""
+        now_s = time.monotonic()
+        with self._guard:
+            due = {run[0] for run, due_s in self._late.items() if due_s <= now_s}
+            pending = {key[0] for key in self._pending} | due
+            return not (pending | self._owners.keys() | self._keyed.keys()) <= {*projects}
+
     @property
     def is_busy(self) -> bool:
         """Whether the writer stored runs a moment ago, and probably will again."""

@@ -2,6 +2,7 @@
 
 import random
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count as numbers
 from typing import Final
 
@@ -305,6 +306,26 @@ def test_rebuild(service: Service) -> None:
     )
     assert scores_of(store, project) == [{"odd": 7}]
     watch.rebuild(call.start_ns // DAY_NS * DAY_NS)
+    assert scores_of(store, project) == [{"grounded": 0.5}]
+
+
+def test_rebuild_during_a_deletion(service: Service) -> None:
+    """A day is rebuilt without waiting for the end of a deletion."""
+    store, project = service.store, f"rebuilt beside {next(NUMBERS)}"
+    tombstones = Tombstones(store.connections)
+    watch = CallResolver(store.connections, tombstones=tombstones)
+    call, deleted = (make_call(trace_id=trace_id(next(NUMBERS))) for _ in range(2))
+    take(store, watch, project, call, deleted)
+    take(store, watch, project, say(call, "aa", 0.5))
+    finish(store, watch)
+    tombstones.add(project, RUN, id_of(deleted), time.time_ns())
+    with ThreadPoolExecutor(1) as worker:
+        rebuilding = worker.submit(watch.rebuild, call.start_ns // DAY_NS * DAY_NS)
+        try:
+            rebuilding.result(60)
+        finally:
+            Deleter(store.connections, tombstones).complete()
+    finish(store, watch)
     assert scores_of(store, project) == [{"grounded": 0.5}]
 
 
