@@ -95,8 +95,9 @@ def test_somebody_was_faster(page: Tab, client: Client, collector: CollectorProc
     shown = page.open("/projects/shop/datasets/raced")
     client.save(Dataset("raced", ITEMS))
     shown.get_by_role("button", name="Edit item plain").click()
-    shown.locator("#edit-item").get_by_role("button", name="Remove item").click()
-    expect(shown.locator(".toast")).to_contain_text("The newest version of 'raced' is 2")
+    dialog = shown.locator("#edit-item")
+    dialog.get_by_role("button", name="Remove item").click()
+    expect(dialog).to_contain_text("The newest version of 'raced' is 2")
     assert len(items_of(collector, "raced", 2)) == 3
 
 
