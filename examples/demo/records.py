@@ -18,7 +18,7 @@ Json = Any  # a decoded response of the API
 FORMS: Final = "forms"
 _RELEASES: Final = 2
 _PAUSE_S: Final = 0.1
-_TIMEOUT_S: Final = 10
+_TIMEOUT_S: Final = 60
 
 
 class Api:
@@ -132,7 +132,7 @@ def _check_alerts(api: Api, project: str) -> list[Json]:
     return [api.ask("projects", project, "alerts", name, "check") for name in names]
 
 
-def wait_for_runs(api: Api, sent: Mapping[tuple[str, str], int], timeout_s: float = 30.0) -> None:
+def wait_for_runs(api: Api, sent: Mapping[tuple[str, str], int], timeout_s: float = 120.0) -> None:
     """Wait until the API shows a run for each request and the scores of every judge.
 
     Raises:
@@ -146,7 +146,7 @@ def wait_for_runs(api: Api, sent: Mapping[tuple[str, str], int], timeout_s: floa
         pause.wait(_PAUSE_S)
 
 
-def wait_for_releases(api: Api, timeout_s: float = 30.0) -> None:
+def wait_for_releases(api: Api, timeout_s: float = 120.0) -> None:
     """Wait until the API says that both new versions of the project `FORMS` are worse.
 
     Raises:

@@ -11,7 +11,7 @@ from typing import Final
 from tests.support.folders import ROOT
 
 OUTPUT: Final = "output.txt"
-_TIMEOUT_S: Final = 300
+_TIMEOUT_S: Final = 600
 
 
 @contextlib.contextmanager
