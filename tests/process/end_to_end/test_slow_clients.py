@@ -24,6 +24,7 @@ IDLE = 1_000
 SPARE = 2
 PAUSE_S = 0.1
 USUAL_S = 1.0
+SLOWER = 4
 SLOWEST_S = 4.0
 HEAD = b"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-protobuf\r\n"
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing sends a reset
@@ -81,6 +82,11 @@ class Neighbour(threading.Thread):
         except (OSError, grpc.RpcError) as error:
             self.answers.add(repr(error))
         self.waits_s.append(time.monotonic() - started)
+
+
+def usual_s(client: Neighbour) -> float:
+    """Return a wait that nine in ten do not exceed."""
+    return sorted(client.waits_s)[int(len(client.waits_s) * 0.9) - 1]
 
 
 @contextmanager
@@ -279,14 +285,16 @@ def test_service_goes_on(
     collector: CollectorProcess, behave: Callable[[CollectorProcess], None]
 ) -> None:
     """Other clients are still answered at once, and all sockets are closed afterwards."""
+    with neighbour(collector) as alone:
+        wait_until(lambda: len(alone.waits_s) >= 10)
     before = sockets_of(collector.pid)
     with neighbour(collector) as client:
         behave(collector)
         wait_until(lambda: len(client.waits_s) >= 10)
     assert client.answers == {b""}
-    waits_s = sorted(client.waits_s)
-    assert waits_s[int(len(waits_s) * 0.9) - 1] < USUAL_S
-    assert waits_s[-1] < SLOWEST_S
+    # Without these clients, a wait is as long as the machine is busy.
+    assert usual_s(client) < max(USUAL_S, SLOWER * usual_s(alone))
+    assert max(client.waits_s) < SLOWEST_S
     wait_until(lambda: sockets_of(collector.pid) <= before + SPARE)
 
 

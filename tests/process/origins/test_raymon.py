@@ -107,7 +107,7 @@ def test_trace_is_read_while_it_is_open(own_collector: CollectorProcess, tmp_pat
 def test_open_trace_is_found_by_its_id(collector: CollectorProcess, tmp_path: Path) -> None:
     """A trace can be found by its id while it is open."""
     with open_trace(collector, tmp_path) as key:
-        wait_until(lambda: "runs" in collector.get(f"/traces/{key}"), 5)
+        wait_until(lambda: "runs" in collector.get(f"/traces/{key}"))
         assert only_run(collector, key)["outcome"] == "running"
 
 

@@ -22,6 +22,8 @@ from tests.support.waiting import elapsed, wait_until
 LATE_MS = "60000"
 LONG_S = 20.0
 LIMIT_S = 2.0
+# For the rest of the end of a process. Three clients, one after another, would take 6 s.
+END_S = 2.5
 
 CALLS = """
 import os, signal, sys, threading, time
@@ -260,7 +262,7 @@ def test_hanging_collector_costs_two_seconds(tmp_path: Path, sink: Sink, clients
         began = time.monotonic()
         process.terminate()
         assert process.wait(LONG_S) == -15
-        assert time.monotonic() - began < LIMIT_S + 1.5
+        assert time.monotonic() - began < LIMIT_S + END_S
 
 
 @at_night
@@ -287,7 +289,7 @@ def test_hanging_judge_costs_two_seconds(tmp_path: Path, sink: Sink) -> None:
         began = time.monotonic()
         process.terminate()
         assert process.wait(LONG_S) == -15
-        assert time.monotonic() - began < LIMIT_S + 1.5
+        assert time.monotonic() - began < LIMIT_S + END_S
     assert sorted(int(run["otel_ml.outputs"]) for run in sink.runs) == list(range(1_001))
 
 

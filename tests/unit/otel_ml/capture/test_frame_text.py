@@ -120,9 +120,9 @@ def test_width_of_the_terminal(width: str, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def costs_s(*functions: Callable[[], object]) -> list[float]:
-    """Return the lowest CPU time of forty calls of each function, in turn."""
+    """Return the lowest CPU time of 160 calls of each function, in turn."""
     rounds = []
-    for _ in range(40):
+    for _ in range(160):  # longer than a busy neighbour disturbs all of them
         costs = []
         for function in functions:
             began = time.thread_time()

@@ -235,15 +235,16 @@ def test_many_bytes_are_read_behind_the_call(client: Client, tmp_path: Path) -> 
     """An array of 100 MB does not make the first call slower than a small array."""
     text = "import numpy\nE = numpy.zeros({})\ndef model(a): return a\n    \n"
     text = text.replace("return a", "return a + float(E[0])")
-    took = []
-    for size in (200_000, 12_500_000):
+    took: dict[int, float] = {}
+    for size in (200_000, 12_500_000) * 3:
         with imported(tmp_path, {"shop.model": text.format(size)}, "shop.model") as module:
             model = client.trace(module.model)
             begun = time.perf_counter()
             model(1)
-            took.append(time.perf_counter() - begun)
+            took_s = time.perf_counter() - begun
             assert client.flush()
-    assert took[1] < took[0] + 0.05
+        took[size] = min(took_s, took.get(size, took_s))  # the machine can be busy once
+    assert took[12_500_000] < took[200_000] + 0.05
 
 
 @pytest.mark.parametrize("nested", [False, True])

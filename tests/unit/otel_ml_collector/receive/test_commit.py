@@ -352,7 +352,7 @@ def test_requests_are_collected() -> None:
         assert error_of(submit(commit, "first")) is None
         answers = [submit(commit, name) for name in "abc"]
         assert [error_of(answer) for answer in answers] == [None] * 3
-        assert 0.5 <= time.monotonic() - began < 1.0
+        assert 0.5 <= time.monotonic() - began < 5.0
     assert store.groups == [["first"], ["a", "b", "c"]]
 
 
