@@ -22,7 +22,7 @@ from otel_ml_collector.traces.tree import SpanTree, TreeSpan, list_below
 from otel_ml_collector.web import view
 from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.previews import write_differences
-from otel_ml_collector.web.render import PageRoute, show_page
+from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -161,7 +161,7 @@ def show_trace_pair(
             "amounts": _choose_amounts(left, right),
             "write_differences": write_differences,
             "api": view.api_address("traces", left.run.trace_id),
-            "python": "",
+            "python": python_call("trace", left.run.trace_id),
         },
     )
 
