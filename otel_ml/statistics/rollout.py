@@ -6,7 +6,7 @@ after it was rolled back. See "New versions are compared automatically" in docs/
 An hour is a number that grows by 1 from hour to hour.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeVar
 
@@ -31,6 +31,24 @@ class Stretch(NamedTuple):
     calls: int
 
 
+class Rollout(NamedTuple):
+    """The hour in which the rollout of a new version began.
+
+    Attributes:
+        hour: The hour.
+        is_clean: Whether all older versions' calls of this hour came before its first call of the
+            new version. Then both versions' runs of this hour count, each on its side.
+    """
+
+    hour: int
+    is_clean: bool
+
+    @property
+    def end(self) -> int:
+        """The first hour in which runs of older versions do not count."""
+        return self.hour + self.is_clean
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """Which runs of two versions are compared.
@@ -41,7 +59,7 @@ class Choice:
             then. `none`: the hours in which both ran have too few runs, and there is no rollout.
         hours: The hours in which both versions ran. Empty for a rollout.
         start: First hour of the compared runs.
-        rollout: The hour of the rollout, for that kind. Otherwise None.
+        rollout: The rollout, for that kind. Otherwise None.
         runs: Number of compared runs of the older version and of the newer version.
         left_out: Number of runs of the newer version that are not compared.
     """
@@ -49,54 +67,77 @@ class Choice:
     kind: Literal["hours", "rollout", "none"]
     hours: tuple[int, ...]
     start: int
-    rollout: int | None
+    rollout: Rollout | None
     runs: tuple[int, int]
     left_out: int
 
 
-def find_rollout(stretches: Iterable[Stretch]) -> int | None:
+def find_rollout(stretches: Iterable[Stretch]) -> Rollout | None:
     """Find the hour in which the rollout of a new version began.
 
     It is the first hour from which, until now, every 100 successive calls of the model (all, if
     there are fewer) contain at least a fifth of the new version. Hours before the first call of the
-    new version do not count.
+    new version do not count. If the versions were switched within an hour, its earlier calls do not
+    count either.
 
     Args:
         stretches: All calls of the model, oldest first.
 
     Returns:
-        The hour. None if the new version was rolled back, or is not rolled out yet.
+        The rollout. None if the new version was rolled back, or is not rolled out yet.
     """
     calls: list[tuple[int, bool]] = []
     for hour, is_new, count in stretches:
         # Windows within a long stretch are all alike.
         calls += [(hour, is_new)] * min(count, 2 * CALLS)
-    first = next((hour for hour, is_new in calls if is_new), None)
+    first = next((place for place, (_, is_new) in enumerate(calls) if is_new), None)
     if first is None:
         return None
-    last_bad = first - 1
+    last_bad = -1
     new = sum(is_new for _, is_new in calls[:CALLS])
     least = LEAST_SHARE * CALLS
     for place in range(len(calls) - CALLS + 1):
         if place:
             new += calls[place + CALLS - 1][1] - calls[place - 1][1]
         if new < least:
-            last_bad = max(last_bad, calls[place][0])
+            last_bad = place
+    cleans = _find_switches(calls)
     # The last hours may have fewer than 100 calls.
     begins, new = None, 0
-    for place in range(len(calls) - 1, -1, -1):
+    for place in range(len(calls) - 1, last_bad, -1):
         hour, is_new = calls[place]
-        if hour <= last_bad:
+        if hour < calls[first][0]:
             break
         left = len(calls) - place
         new += is_new
-        is_first = place == 0 or calls[place - 1][0] != hour
-        if is_first and (left >= CALLS or new >= LEAST_SHARE * left):
-            begins = hour
+        if left < CALLS and new < LEAST_SHARE * left:
+            continue
+        if cleans.get(hour) == place:
+            begins = Rollout(hour, is_clean=True)
+        elif (place == 0 or calls[place - 1][0] != hour) and begins != Rollout(hour, is_clean=True):
+            begins = Rollout(hour, is_clean=False)
     return begins
 
 
-def choose_runs(older: Mapping[int, int], newer: Mapping[int, int], rollout: int | None) -> Choice:
+def _find_switches(calls: Sequence[tuple[int, bool]]) -> dict[int, int]:
+    """Return the place of the first new call of each hour in which all older calls came before."""
+    firsts: dict[int, int] = {}
+    mixed = set[int]()
+    for place, (hour, is_new) in enumerate(calls):
+        if is_new:
+            firsts.setdefault(hour, place)
+        elif hour in firsts:
+            mixed.add(hour)
+    return {
+        hour: place
+        for hour, place in firsts.items()
+        if hour not in mixed and place and calls[place - 1][0] == hour
+    }
+
+
+def choose_runs(
+    older: Mapping[int, int], newer: Mapping[int, int], rollout: Rollout | None
+) -> Choice:
     """Choose the runs of two versions to compare.
 
     * If both versions ran in the same hours, with at least 100 runs each, these runs are compared.
@@ -126,13 +167,13 @@ def choose_runs(older: Mapping[int, int], newer: Mapping[int, int], rollout: int
 
 
 def choose_rollout(
-    older: Mapping[int, int], newer: Mapping[int, int], rollout: int
+    older: Mapping[int, int], newer: Mapping[int, int], rollout: Rollout
 ) -> Choice | None:
     """Choose the runs of the older version before a rollout, and of the newer one since then.
 
     A judge that scored too few runs in the hours of both versions is compared by these runs. If all
     runs of the older version are in the hour of the rollout, those of the newer one count from the
-    next hour.
+    next hour, unless that hour was a clean switch.
 
     Args:
         older: Number of runs of the older version, by hour.
@@ -143,11 +184,11 @@ def choose_rollout(
         The choice. None if the older version has no run before the rollout.
     """
     hours = [hour for hour, runs in older.items() if runs]
-    if hours and min(hours) == max(hours) == rollout:
-        rollout += 1
+    if not rollout.is_clean and hours and min(hours) == max(hours) == rollout.hour:
+        rollout = Rollout(rollout.hour + 1, is_clean=False)
     start = _find_start(older, rollout)
-    before = sum(runs for hour, runs in older.items() if start <= hour < rollout)
-    after = sum(runs for hour, runs in newer.items() if hour >= rollout)
+    before = sum(runs for hour, runs in older.items() if start <= hour < rollout.end)
+    after = sum(runs for hour, runs in newer.items() if hour >= rollout.hour)
     if not before:
         return None
     left_out = sum(newer.values()) - after
@@ -155,7 +196,7 @@ def choose_rollout(
 
 
 def choose_baseline(
-    older: Mapping[Name, Mapping[int, int]], newer: Mapping[int, int], rollout: int | None
+    older: Mapping[Name, Mapping[int, int]], newer: Mapping[int, int], rollout: Rollout | None
 ) -> Name:
     """Choose the version that a new version is compared with, unless one is marked as production.
 
@@ -175,13 +216,14 @@ def choose_baseline(
     return max(older, key=order)
 
 
-def _find_start(older: Mapping[int, int], rollout: int) -> int:
+def _find_start(older: Mapping[int, int], rollout: Rollout) -> int:
     """Return the first hour of the 7 days before the rollout.
 
     If the older version had no run in these days, its last 7 days with runs count.
     """
-    last = max((hour for hour, runs in older.items() if runs and hour < rollout), default=rollout)
-    start = rollout - HOURS_BEFORE
+    end = rollout.end
+    last = max((hour for hour, runs in older.items() if runs and hour < end), default=end)
+    start = rollout.hour - HOURS_BEFORE
     return start if last >= start else last - HOURS_BEFORE + 1
 
 

@@ -20,6 +20,7 @@ from otel_ml.statistics.rollout import (
     CALLS,
     LEAST_SHARE,
     Choice,
+    Rollout,
     Stretch,
     choose_baseline,
     choose_rollout,
@@ -348,7 +349,10 @@ class Change:
         older, newer = reversed(self.names) if self.is_reversed else self.names
         runs = self.choice.runs
         if self.choice.rollout is not None:
-            start = write_moment(self.choice.rollout * HOUR_NS)
+            start_ns = self.choice.rollout.hour * HOUR_NS
+            if self.choice.rollout.is_clean:
+                start_ns = max(start_ns, self.began_ns)
+            start = write_moment(start_ns)
             return (
                 f"rollout of {newer} on {start} UTC: {runs[0]:,} runs with {older} before it, "
                 f"{runs[1]:,} with {newer} since then"
@@ -920,8 +924,8 @@ class _Calls:
             self._every[row["hour"]] = old + row["runs"] * (not is_new), new + row["runs"] * is_new
         return hours
 
-    def find_rollout(self) -> int | None:
-        """Find the hour of the rollout. Call `count` before."""
+    def find_rollout(self) -> Rollout | None:
+        """Find the rollout. Call `count` before."""
         return find_rollout(self._list_stretches())
 
     def _list_stretches(self) -> list[Stretch]:
@@ -929,13 +933,13 @@ class _Calls:
         mixed: list[int] = []
         calls = 0
         for hour, (old, new) in sorted(self._every.items(), reverse=True):
-            if new < (old + new) // CALLS * CALLS * LEAST_SHARE:
-                break  # 100 successive calls in this hour have too few of the new version
             calls += old + new
             if calls > _MOST_ORDERED:
                 break
             if old and new:
                 mixed.append(hour)
+            if new < (old + new) // CALLS * CALLS * LEAST_SHARE:
+                break  # 100 successive calls in this hour have too few of the new version
         ordered = self._read_order(mixed) if mixed else {}
         stretches = []
         for hour, (old, new) in sorted(self._every.items()):
@@ -944,8 +948,13 @@ class _Calls:
                     Stretch(hour, is_new == "1", len([*same]))
                     for is_new, same in groupby(ordered[hour])
                 ]
-            else:
-                stretches += [Stretch(hour, False, old), Stretch(hour, True, new)]
+            else:  # without its order, an hour of both is not a switch from one to the other
+                early = old // 2 if new else old
+                stretches += [
+                    Stretch(hour, False, early),
+                    Stretch(hour, True, new),
+                    Stretch(hour, False, old - early),
+                ]
         return stretches
 
     def _read_order(self, hours: Sequence[int]) -> dict[int, str]:
@@ -969,7 +978,7 @@ class _Calls:
 _IN_HOURS: Final = Sql("""{hour} IN {hours:Array(Int64)}
   AND ({label} IN {before:Array(String)} OR {label} IN {after:Array(String)})""")
 # The runs of the older side before the rollout, and those of the newer side since then.
-_AROUND_ROLLOUT: Final = Sql("""(start_ns < {rollout:Int64} AND {label} IN {older:Array(String)}
+_AROUND_ROLLOUT: Final = Sql("""(start_ns < {switched:Int64} AND {label} IN {older:Array(String)}
   OR start_ns >= {rollout:Int64} AND {label} IN {newer:Array(String)})""")
 _COMPARED: Final = Sql("{counted} AND ({condition}) AND model = {model:String} AND {chosen}")
 _IS_BEFORE: Final = Sql("{label} IN {before:Array(String)}")
@@ -1147,8 +1156,12 @@ def _find_sides(reader: Reader, project: str, change: Change, where: str) -> Sid
         values |= {"hours": [*choice.hours], "after": [*change.labels]}
     else:
         chosen = _AROUND_ROLLOUT.fill(label=label)
-        rollout_ns = choice.rollout * HOUR_NS
-        values |= {"rollout": rollout_ns, "older": [*older], "newer": [*newer]}
+        values |= {
+            "rollout": choice.rollout.hour * HOUR_NS,
+            "switched": choice.rollout.end * HOUR_NS,
+            "older": [*older],
+            "newer": [*newer],
+        }
     growing = None if choice.rollout is None else int(not change.is_reversed)
     return Sides(
         runs=_COMPARED.fill(

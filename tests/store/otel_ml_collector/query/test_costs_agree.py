@@ -31,8 +31,8 @@ CALLS: Final = {"Remax": (0.02, 0.01), "Zillow": (0.06, 0.03)}
 COSTS: Final = {client: round(sum(calls), 2) for client, calls in CALLS.items()}
 WHOLE: Final = round(sum(COSTS.values()) * TRACES / 2, 6)
 TOKENS: Final = 300 * TRACES
-# The first version runs in the last 12 minutes of an hour, the second one from the full hour.
-START_NS: Final = (time.time_ns() // HOUR_NS - 1) * HOUR_NS - 12 * MINUTE_NS
+# The first version runs for 12 minutes around a full hour, then the second one.
+START_NS: Final = (time.time_ns() // HOUR_NS - 1) * HOUR_NS - 6 * MINUTE_NS
 END_NS: Final = START_NS + HOUR_NS
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from otel_ml.statistics.rollout import (
     HOURS_BEFORE,
     Choice,
+    Rollout,
     Stretch,
     choose_baseline,
     choose_rollout,
@@ -38,35 +39,40 @@ def count(stretches: Sequence[Stretch], *, is_new: bool) -> dict[int, int]:
 
 
 @pytest.mark.parametrize(
-    ("calls", "hours"),
+    ("calls", "hour", "is_clean"),
     [
         # All at once, at the full hour, and at half past.
-        ("o500 | n500", 1),
-        ("o500 | o250 n250 | n500", 2),
+        ("o500 | n500", 1, False),
+        ("o500 | o250 n250 | n500", 1, True),
+        ("o500 | o250 n249 o1 | n500", 2, False),
         # A canary of 5 % is no rollout; one of 100 % is, from its first hour.
-        ("o500 | o19 n1 o19 n1 o200", None),
-        ("o500 | o95 n5 o95 n5 | n300", 2),
+        ("o500 | o19 n1 o19 n1 o200", None, False),
+        ("o500 | o95 n5 o95 n5 | n300", 2, False),
         # A trial, then the rollout.
-        ("o90 n3 o300 | o500 | n500", 2),
+        ("o90 n3 o300 | o500 | n500", 2, False),
         # Rolled back: none. Its next attempt counts.
-        ("o500 | n500 | o500", None),
-        ("o500 | n500 | o500 | n500", 3),
+        ("o500 | n500 | o500", None, False),
+        ("o500 | n500 | o500 | n500", 3, False),
+        ("o500 | n500 | o250 n250", 2, True),
         # An A/B test by halves began with its first hour.
-        ("o500 | " + "o1 n1 " * 100, 1),
+        ("o500 | " + "o1 n1 " * 100, 1, False),
         # Fewer than 100 calls: all of them count together.
-        ("o60 | n30", 1),
-        ("o300 | o9 n2", None),
-        ("o300 | o8 n2", 1),
+        ("o60 | n30", 1, False),
+        ("o60 | o18 n18 | n33", 1, True),
+        ("o60 | o18 n17 o1 n1 | n33", 1, False),
+        ("o300 | o8 n2 o1", None, False),
+        ("o300 | o7 n2 o1", 1, False),
+        ("o300 | o9 n2", 1, True),
         # canary.py: one call of each, 300 of the old version, 300 of the new one.
-        ("o1 n1 o300 n300", None),
-        ("o500", None),
-        ("n500", 0),
-        ("", None),
+        ("o1 n1 o300 n300", None, False),
+        ("o500", None, False),
+        ("n500", 0, False),
+        ("", None, False),
     ],
 )
-def test_rollout(calls: str, hours: int | None) -> None:
-    """A rollout lasts from its hour until now, in every 100 successive calls."""
-    expected = None if hours is None else MONDAY + hours
+def test_rollout(calls: str, hour: int | None, is_clean: bool) -> None:
+    """A rollout lasts from its hour or switch until now, in every 100 successive calls."""
+    expected = None if hour is None else Rollout(MONDAY + hour, is_clean)
     assert find_rollout(spell(calls)) == expected
 
 
@@ -80,14 +86,20 @@ def test_rollout_by_its_definition(parts: list[tuple[int, bool, int]]) -> None:
     stretches = [Stretch(*part) for part in sorted(parts, key=lambda part: part[0])]
     calls = [(hour, is_new) for hour, is_new, n in stretches for _ in range(n)]
 
-    def holds(hour: int) -> bool:
-        left = [is_new for own, is_new in calls if own >= hour]
+    def holds(hour: int, is_clean: bool) -> bool:
+        left = [is_new for own, is_new in calls if own > hour or (own == hour and not is_clean)]
+        if is_clean:
+            inside = [is_new for own, is_new in calls if own == hour]
+            if inside != sorted(inside) or len({*inside}) < 2:
+                return False
+            left = [True] * sum(inside) + left
         windows = [left[at : at + 100] for at in range(max(len(left) - 99, 1))]
         return all(sum(window) >= 0.2 * len(window) for window in windows)
 
     first = min((hour for hour, is_new in calls if is_new), default=9)
-    hours = [hour for hour in sorted({hour for hour, _ in calls}) if hour >= first and holds(hour)]
-    assert find_rollout(stretches) == (hours[0] if hours else None)
+    hours = sorted({hour for hour, _ in calls if hour >= first})
+    tried = [Rollout(hour, is_clean) for hour in hours for is_clean in (True, False)]
+    assert find_rollout(stretches) == next((each for each in tried if holds(*each)), None)
 
 
 @pytest.mark.parametrize(
@@ -104,26 +116,37 @@ def test_rollout_by_its_definition(parts: list[tuple[int, bool, int]]) -> None:
         ("o900 | o950 n50", Choice("none", (MONDAY + 1,), MONDAY + 1, None, (950, 50), 0)),
         # All at once.
         # A service in its first hours: nearly all runs of the new version are in the next hour.
-        ("o200 n10 | n300", Choice("rollout", (), MONDAY + 1 - 168, MONDAY + 1, (200, 300), 10)),
+        (
+            "o200 n10 | n300",
+            Choice("rollout", (), MONDAY - 168, Rollout(MONDAY, True), (200, 310), 0),
+        ),
+        # A small service that was switched in the middle of its second hour.
+        (
+            "o3 | o33 n36",
+            Choice("rollout", (), MONDAY + 1 - 168, Rollout(MONDAY + 1, True), (36, 36), 0),
+        ),
         # Three runs before the rollout are fewer than those of the hour of both.
-        ("o3 | o33 n36", Choice("none", (MONDAY + 1,), MONDAY + 1, None, (33, 36), 0)),
-        ("o400 | n300", Choice("rollout", (), MONDAY + 1 - 168, MONDAY + 1, (400, 300), 0)),
+        ("o3 | o32 n36 o1", Choice("none", (MONDAY + 1,), MONDAY + 1, None, (33, 36), 0)),
+        (
+            "o400 | n300",
+            Choice("rollout", (), MONDAY + 1 - 168, Rollout(MONDAY + 1, False), (400, 300), 0),
+        ),
         # A trial of three calls is not counted.
         (
             "o90 n3 o300 | o500 | n500",
-            Choice("rollout", (), MONDAY + 2 - 168, MONDAY + 2, (890, 500), 3),
+            Choice("rollout", (), MONDAY + 2 - 168, Rollout(MONDAY + 2, False), (890, 500), 3),
         ),
         # Rolled back and tried again: the first attempt does not count.
         (
             "o500 | n500 | o500 | n400",
-            Choice("rollout", (), MONDAY + 3 - 168, MONDAY + 3, (1_000, 400), 500),
+            Choice("rollout", (), MONDAY + 3 - 168, Rollout(MONDAY + 3, False), (1_000, 400), 500),
         ),
         ("o500 | n500 | o500", Choice("none", (), MONDAY + 1, None, (0, 0), 500)),
-        # At half past: at first the hour of the switch, and the rollout from the second hour on.
+        # At half past: at first the hour of the switch, and everything from the second hour on.
         ("o500 | o250 n250", Choice("hours", (MONDAY + 1,), MONDAY + 1, None, (250, 250), 0)),
         (
             "o500 | o250 n250 | n500",
-            Choice("rollout", (), MONDAY + 2 - 168, MONDAY + 2, (750, 500), 250),
+            Choice("rollout", (), MONDAY + 1 - 168, Rollout(MONDAY + 1, True), (750, 750), 0),
         ),
         # A canary that took three hours stays one, after its rollout, too.
         (
@@ -145,19 +168,24 @@ def test_around_a_gradual_rollout() -> None:
     """A gradual rollout has runs before and since it, too."""
     stretches = spell("o800 | o600 n200 | o400 n400 | o200 n600 | n900")
     older, newer = (count(stretches, is_new=is_new) for is_new in (False, True))
-    expected = Choice("rollout", (), MONDAY + 1 - HOURS_BEFORE, MONDAY + 1, (800, 2_100), 0)
-    assert choose_rollout(older, newer, MONDAY + 1) == expected
-    assert choose_rollout(older, newer, MONDAY) is None
+    expected = Choice(
+        "rollout", (), MONDAY + 1 - HOURS_BEFORE, Rollout(MONDAY + 1, False), (800, 2_100), 0
+    )
+    assert choose_rollout(older, newer, Rollout(MONDAY + 1, False)) == expected
+    assert choose_rollout(older, newer, Rollout(MONDAY, False)) is None
 
 
 def test_seven_days_before() -> None:
     """Older runs of 7 days before the rollout count, or the last 7 days with runs before it."""
     older = {MONDAY - HOURS_BEFORE - 1: 900, MONDAY - HOURS_BEFORE: 200, MONDAY - 1: 300}
     newer = {MONDAY: 100}
-    assert choose_runs(older, newer, MONDAY).runs == (500, 100)
+    assert choose_runs(older, newer, Rollout(MONDAY, False)).runs == (500, 100)
     long_ago = {MONDAY - 1_000: 150, MONDAY - 900: 250}
-    assert choose_runs(long_ago, newer, MONDAY).runs == (400, 100)
-    assert choose_runs({MONDAY - 2_000: 150, **long_ago}, newer, MONDAY).runs == (400, 100)
+    assert choose_runs(long_ago, newer, Rollout(MONDAY, False)).runs == (400, 100)
+    assert choose_runs({MONDAY - 2_000: 150, **long_ago}, newer, Rollout(MONDAY, False)).runs == (
+        400,
+        100,
+    )
 
 
 def test_baseline() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from otel_ml.statistics.comparison import LEAST_CLUSTERS, LEAST_RUNS, RATE_MARGIN, decide
 from otel_ml.statistics.release import SPENT
-from otel_ml.statistics.rollout import Choice, Stretch, choose_runs, find_rollout
+from otel_ml.statistics.rollout import Choice, Rollout, Stretch, choose_runs, find_rollout
 from otel_ml.statistics.sequence import Moments, StratumSums, compare_sums
 from tests.support.examples import examples
 from tests.support.sampling import harder, sampled
@@ -201,21 +201,29 @@ class Rollouts:
         self.bad = np.flatnonzero(sums[100:] - sums[:-100] < 20)
         self.sums = sums
 
-    def find(self, slot: int) -> int | None:
+    def find(self, slot: int) -> Rollout | None:
         calls = int(np.searchsorted(self.slots, slot, side="right"))
         if not self.is_new[:calls].any():
             return None
         least = int(self.hours[np.argmax(self.is_new)])
         bad = self.bad[: np.searchsorted(self.bad, calls - 100, side="right")]
-        if len(bad):
-            least = max(least, int(self.hours[bad[-1]]) + 1)
+        last_bad = int(bad[-1]) if len(bad) else -1
         for hour in np.unique(self.hours[:calls]):
-            first = int(np.searchsorted(self.hours[:calls], hour))
-            left = calls - first
-            new = int(self.sums[calls] - self.sums[first])
-            if hour >= least and (left >= 100 or new >= 0.2 * left):
-                return int(hour)
+            first, end = np.searchsorted(self.hours[:calls], [hour, hour + 1]).tolist()
+            old = end - first - int(self.sums[end] - self.sums[first])
+            switch = first + old
+            is_clean = first < switch < end and self.sums[first] == self.sums[switch]
+            if hour < least:
+                continue
+            if is_clean and switch > last_bad and self._is_left(switch, calls):
+                return Rollout(int(hour), is_clean=True)
+            if first > last_bad and self._is_left(first, calls):
+                return Rollout(int(hour), is_clean=False)
         return None
+
+    def _is_left(self, first: int, calls: int) -> bool:
+        left = calls - first
+        return left >= 100 or int(self.sums[calls] - self.sums[first]) >= 0.2 * left
 
 
 def find_word(strata: list[StratumSums], kind: str, error: float, level: float) -> str:
@@ -238,11 +246,10 @@ def is_scarce(strata: list[StratumSums]) -> bool:
     return any(sum(item.sides[side].runs for item in strata) < LEAST_RUNS for side in (0, 1))
 
 
-def sum_around(cells: Numbers, rollout: int, slot: int) -> list[StratumSums]:
+def sum_around(cells: Numbers, rollout: Rollout, slot: int) -> list[StratumSums]:
     """Return the sums of the older version before a rollout, and of the newer one since then."""
-    switch = rollout * LOOKS
-    before = cells[:switch, :, 0].sum(axis=0).tolist()
-    after = cells[switch : slot + 1, :, 1].sum(axis=0).tolist()
+    before = cells[: min(rollout.end * LOOKS, slot + 1), :, 0].sum(axis=0).tolist()
+    after = cells[rollout.hour * LOOKS : slot + 1, :, 1].sum(axis=0).tolist()
     strata = [StratumSums() for _ in range(CLIENTS)]
     for client, each in enumerate(strata):
         each.add((Moments(*before[client]), Moments(*after[client])))
