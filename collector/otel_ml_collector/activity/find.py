@@ -3,7 +3,7 @@
 The reasons are in docs/design/071-activity.md.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from pydantic import Field
@@ -25,6 +25,8 @@ from otel_ml_collector.times import to_rfc3339
 _ADMIN_KINDS: Final = frozenset({"key", "read"})
 # The programs by which SDK and commands sign their records, as the activity names them.
 _PROGRAM_NAMES: Final = {"cli": "command", "ui": "page", "sdk": "api"}
+# Numbers of nanoseconds below this are lengths of time, not moments since 1973.
+_FIRST_MOMENT_NS: Final = 10**17
 _LAST_ID: Final = "\U0010ffff"
 
 
@@ -148,5 +150,23 @@ def _make_entry(row: Row) -> ActivityEntry:
         kind=row["kind"],
         action=row["action"],
         name=row["name"],
-        changes=[FieldChange(**change) for change in row["changes"]],
+        changes=list(_list_changes(row["changes"])),
     )
+
+
+def _list_changes(changes: Iterable[Mapping[str, Any]]) -> Iterator[FieldChange]:
+    """Write moments as RFC 3339, and leave out those that are not set."""
+    for change in changes:
+        field = str(change["field"])
+        sides = change["before"], change["after"]
+        if field.endswith("_ns") and all(map(_is_moment, sides)):
+            if any(sides):
+                before, after = (f"{to_rfc3339(side)[:19]}Z" if side else None for side in sides)
+                yield FieldChange(field=field.removesuffix("_ns"), before=before, after=after)
+        else:
+            yield FieldChange(**change)
+
+
+def _is_moment(value: object) -> bool:
+    """Whether a number of nanoseconds is a moment, or 0 for none."""
+    return not value or (isinstance(value, int) and value >= _FIRST_MOMENT_NS)

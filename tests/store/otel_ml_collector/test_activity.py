@@ -209,6 +209,19 @@ def test_pages_of_a_list(signed_on: Service, project: str) -> None:
     assert names == ["v4", "v3", "v2", "v1", "v0"]
 
 
+def test_moments(signed_on: Service, project: str) -> None:
+    """A moment that is stored in nanoseconds is RFC 3339; a length stays a number."""
+    before = {"ended_ns": 0, "window_ns": MINUTE_NS, "start_ns": 0}
+    after = {"ended_ns": 20_000 * DAY_NS, "window_ns": DAY_NS, "end_ns": 0}
+    client, changes = signed_on.store.connections.open(), compare_fields(before, after)
+    note_change(client, project, "judge", "changed", "a", time_ns=time.time_ns(), changes=changes)
+    [entry] = list_entries(signed_on, project)
+    assert entry["changes"] == [
+        {"field": "ended", "before": None, "after": "2024-10-04T00:00:00Z"},
+        {"field": "window_ns", "before": MINUTE_NS, "after": DAY_NS},
+    ]
+
+
 def test_unchangeable(signed_on: Service, project: str) -> None:
     """No request changes or deletes the activity."""
     path = f"/api/v1/projects/{project}/activity"
