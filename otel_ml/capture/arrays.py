@@ -34,11 +34,8 @@ _SMALL_BYTES: Final = 512
 _GRID_BYTES: Final = 8 * 1024  # weight of a sampled tensor
 _FLOAT_BYTES: Final = 8  # longer floats do not fit into Python's float
 _NUMBER_KINDS: Final = "fiub"
-_TIME_KINDS: Final = "mM"
-_TABLE_KINDS: Final = "biufUS"  # kinds of dtypes for which columns of an array are described
 _PICTURE_SIDE: Final = 48  # most sampled pixels per side of an array that looks like an image
 _LEAST_SIDE: Final = 8
-_PICTURE_DTYPES: Final = frozenset({"uint8", "float16", "float32", "float64"})
 _PICTURE_MODES: Final = {1: "L", 3: "RGB", 4: "RGBA"}  # by number of channels
 _LINE: Final = 64  # elements of a long array of numbers that are sampled evenly
 _GRID_SIDE: Final = 16  # most sampled rows and columns of a matrix that is no table
@@ -52,7 +49,7 @@ class Grid(NamedTuple):
 
 def take_scalar(value: Any, taker: Taker, depth: int) -> object:
     """Take the Python value of a NumPy scalar."""
-    if value.dtype.kind in _TIME_KINDS and value != value:  # noqa: PLR0124 - NaT differs from itself
+    if value.dtype.kind in "mM" and value != value:  # noqa: PLR0124 - NaT differs from itself
         return None
     plain = value.item()
     # `item` returns a long double unchanged, because no Python float is as exact
@@ -112,7 +109,7 @@ def _take_rows(array: Any, taker: Taker) -> Any:
     names = array.dtype.names
     if names:
         rows = array.flat[:: row_step(array.size, len(names))]
-    elif array.ndim == 2 and array.dtype.kind in _TABLE_KINDS and array.shape[1] <= MOST_COLUMNS:  # noqa: PLR2004 - rows and columns
+    elif array.ndim == 2 and array.dtype.kind in "biufUS" and array.shape[1] <= MOST_COLUMNS:  # noqa: PLR2004 - rows and columns
         is_number = array.dtype.kind in _NUMBER_KINDS
         height, width = array.shape
         step = number_step(height, width, taker)[0] if is_number else row_step(height, width)
@@ -142,7 +139,7 @@ def _take_picture(array: Any, taker: Taker) -> Any:
     """
     while array.ndim > 3 and array.shape[0] == 1:  # noqa: PLR2004 - height, width and channels
         array = array[0]
-    if array.ndim != 3 or array.dtype.name not in _PICTURE_DTYPES:  # noqa: PLR2004
+    if array.ndim != 3 or array.dtype.name not in {"uint8", "float16", "float32", "float64"}:  # noqa: PLR2004
         return None
     if array.shape[2] not in _PICTURE_MODES and array.shape[0] in _PICTURE_MODES:
         array = array.transpose(1, 2, 0)

@@ -22,7 +22,6 @@ _LONGEST_CELL: Final = 64
 _HELD_ELEMENTS: Final = 500  # copies of more elements release the interpreter lock
 _PLAIN_CELLS: Final = frozenset({int, float, bool, type(None)})
 _NO_CELLS: Final = frozenset({"NAType", "NaTType", "MaskedConstant"})
-_OF_NUMPY: Final = frozenset({"datetime64", "timedelta64", "float16", "float32"})
 
 
 @functools.lru_cache(maxsize=1_024)
@@ -128,7 +127,7 @@ def is_immutable(cell: Any) -> bool:
 def is_missing(cell: Any) -> bool:
     """Tell whether a cell that is no plain value is a missing one, such as NaT or a null."""
     name = type(cell).__name__
-    if name in _OF_NUMPY:
+    if name in {"datetime64", "timedelta64", "float16", "float32"}:
         return bool(cell != cell)  # noqa: PLR0124 - NaT and NaN differ from themselves
     return name in _NO_CELLS or (name.endswith("Scalar") and getattr(cell, "is_valid", 0) is False)
 

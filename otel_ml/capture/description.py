@@ -7,7 +7,6 @@ from typing import Any, Final
 from otel_ml.errors import untrusted
 
 _CLIENTS: Final = frozenset({"anthropic", "openai"})
-_NOT_GIVEN: Final = frozenset({"NotGiven", "Omit"})
 
 # If a `repr` takes longer than 20 ms, it is not called again for a minute.
 _SLOW_S: Final = 0.02
@@ -61,7 +60,7 @@ def is_placeholder(value: object) -> bool:
 
 def is_placeholder_type(kind: type) -> bool:
     """Tell whether the values of a type are placeholders, see `is_placeholder`."""
-    return kind.__name__ in _NOT_GIVEN and (
+    return kind.__name__ in {"NotGiven", "Omit"} and (
         kind.__module__.partition(".")[0] in _CLIENTS or kind.__module__.endswith("._types")
     )
 

@@ -24,9 +24,6 @@ _QUALITIES: Final = (85, 60, 30)
 _MIDDLE: Final = (64, 8)  # pixels from the middle
 _GREY_LEVELS: Final = range(256)
 _SQUARES: Final = tuple(level * level for level in _GREY_LEVELS)
-_DIRECT: Final = frozenset({"L", "RGB", "RGBA"})  # modes without a palette
-_PLAIN_MODES: Final = frozenset({"L", "RGB"})
-_WITH_ALPHA: Final = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
 _PIXEL_BYTES: Final = 4  # Pillow uses so many, except in modes with a single byte
 _MIDDLE_BYTES: Final = 4 * 64 * 8
 
@@ -60,7 +57,8 @@ def take_image(image: Any, taker: Taker, depth: int) -> object:
     if core is None or 0 in size or not taker.has_room(weight):
         return Snapshot(type(image), _describe_image, (mode, size), 512)
     whole, inner, sides = _boxes(size, most)
-    if mode in _DIRECT and hasattr(core, "resize"):
+    # These modes have no palette.
+    if mode in {"L", "RGB", "RGBA"} and hasattr(core, "resize"):
         # `Image.resize` and `Image.crop` call these; direct calls take a third of the time
         pixels = (core.resize(sides, 0, whole), core.crop(inner))
     else:
@@ -123,14 +121,14 @@ def _as_image(mode: str, pixels: Any) -> Any:
 
 def _write_thumbnail(small: Any) -> dict[str, object]:
     """Write a thumbnail as a data URL, under the key ``thumbnail``; nothing if Pillow cannot."""
-    has_alpha = small.mode in _WITH_ALPHA or "transparency" in small.info
+    has_alpha = small.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in small.info
     for quality in _QUALITIES:
         content = io.BytesIO()
         with untrusted:  # Pillow may be built without a codec
             if has_alpha:
                 small.convert("RGBA").save(content, "WEBP", quality=quality, method=0)
             else:
-                plain = small if small.mode in _PLAIN_MODES else small.convert("RGB")
+                plain = small if small.mode in {"L", "RGB"} else small.convert("RGB")
                 plain.save(content, "JPEG", quality=quality)
             kind = "webp" if has_alpha else "jpeg"
             import base64  # on first use: importing otel_ml takes less time

@@ -21,8 +21,6 @@ from otel_ml.statistics.intervals import difference, wilson
 INVALIDS: Final = 0.01
 _NOT_VALID: Final = {"drift": -1, "drift_idx": -1, "alert": False, "valid": False}
 _THRESHOLDS: Final = "a mapping with components and scores"
-_PARTS: Final = ("components", "scores")
-_CONTRASTED: Final = ("drift", "invalids")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +176,7 @@ def _read_thresholds(
     thresholds: object,
 ) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
     limits = check_mapping("thresholds", thresholds, _THRESHOLDS)
-    _refuse_unknown(limits, _PARTS, "part")
+    _refuse_unknown(limits, ("components", "scores"), "part")
     components = {
         str(name): {
             str(figure): check_number("thresholds", number, 0)
@@ -189,7 +187,7 @@ def _read_thresholds(
         ).items()
     }
     for figures in components.values():
-        _refuse_unknown(figures, _CONTRASTED, "figure")
+        _refuse_unknown(figures, ("drift", "invalids"), "figure")
     scores = {
         str(name): check_number("thresholds", number, 0)
         for name, number in check_mapping(

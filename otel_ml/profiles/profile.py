@@ -32,7 +32,6 @@ _DIGEST_CHARS: Final = 16
 _MOST_COMPONENTS: Final = 500
 _DOCUMENT: Final = "what ModelProfile.to_dict returned"
 _EXTRACTORS: Final = "a mapping of component names to functions, or None"
-_RUNS: Final = "runs from Reader.runs"
 
 
 class ProfileStateException(RuntimeError):
@@ -158,7 +157,7 @@ class ModelProfile:
             DataException: None of a component's values has the right type.
             ValueError: There is no run, or an element is not a run.
         """
-        known = [*_check_each("runs", runs, is_run, _RUNS)]
+        known = [*_check_each("runs", runs, is_run, "runs from Reader.runs")]
         if not known:
             raise invalid("runs", runs, "at least one run")
         sessions = [run.session or run.trace_id for run in known]

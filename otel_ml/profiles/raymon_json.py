@@ -20,7 +20,6 @@ _SIDES: Final = {
     "ActualComponent": "actual",
     "EvalComponent": "eval",
 }
-_ELEMENT: Final = "ElementExtractor"
 _PERCENTILES: Final = 101
 _MOST_VALUES: Final = 20_000
 _UNDECIDED: Final = -1
@@ -74,7 +73,11 @@ def _read_component(
     facts: dict[str, Any] = {"name": state["name"], "side": side, "dtype": state["dtype"]}
     extractor = state.get("extractor") or {}
     element = (extractor.get("state") or {}).get("element")
-    if _last(extractor.get("class")) == _ELEMENT and element is not None and side != "eval":
+    if (
+        _last(extractor.get("class")) == "ElementExtractor"
+        and element is not None
+        and side != "eval"
+    ):
         facts["field"] = f"{side}s.{element}"
     else:
         facts["extractor"] = _last(extractor.get("class")) or "unknown"

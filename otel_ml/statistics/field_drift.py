@@ -59,9 +59,6 @@ _NAMED_VALUES: Final = 2
 _LEAST_SHOWN: Final = 0.005
 _TAIL: Final = 0.95
 _NAMED_CHANGES: Final = 2
-# Numbers that need more decimals are written with an exponent: 1.5e-12.
-_NUMBER_FIGURES: Final = ("median", "95th percentile", "5th percentile")
-_LENGTH_FIGURES: Final = ("median length", "95th percentile of length", "5th percentile of length")
 _SCRIPT_SHARE: Final = "texts in {} script"
 
 
@@ -504,11 +501,19 @@ def _describe_means(before: Sketch, after: Sketch, name: str) -> str:
 
 
 def _describe_lengths(before: Sketch, after: Sketch, unit: str) -> str:
-    return _describe_numbers(before, after, f" {unit}", _LENGTH_FIGURES)
+    return _describe_numbers(
+        before,
+        after,
+        f" {unit}",
+        ("median length", "95th percentile of length", "5th percentile of length"),
+    )
 
 
 def _describe_numbers(
-    before: Sketch, after: Sketch, unit: str, names: Sequence[str] = _NUMBER_FIGURES
+    before: Sketch,
+    after: Sketch,
+    unit: str,
+    names: Sequence[str] = ("median", "95th percentile", "5th percentile"),
 ) -> str:
     if not before.n or not after.n:
         return ""

@@ -13,7 +13,6 @@ _TESTED_ROWS: Final = 100_000
 _FOLDS: Final = 5
 _BINS: Final = 64
 _CLASSES: Final = 50
-_REST: Final = "\0rest"
 _SEED: Final = 7
 
 Cell = Hashable
@@ -45,7 +44,7 @@ def explained_classes(cells: Sequence[Cell], labels: Sequence[Hashable]) -> floa
     """
     cells, labels = _sample(cells, labels)
     known = {label for label, _ in Counter(labels).most_common(_CLASSES)}
-    classes = [label if label in known else _REST for label in labels]
+    classes = [label if label in known else "\0rest" for label in labels]
     folds = _draw_folds(len(cells))
     total = Counter(classes)
     by_cell: defaultdict[Cell, Counter[Hashable]] = defaultdict(Counter)

@@ -34,7 +34,6 @@ _MANY_TIMES: Final = 3  # from this factor on, a ratio is written as such (12×)
 # If a verdict needs more than this many times the runs of a version, sentences say what its runs
 # can show so far. A newcomer with 186 runs cannot use "about 240,000 more".
 _FAR_AWAY: Final = 20
-_SIDE_NAMES: Final = ("baseline", "candidate")
 # Verbs for sentences about a rate, and their past tense.
 _VERBS: Final = {
     Unit.PASSES: ("pass", "passed"),
@@ -183,7 +182,9 @@ def write_caveat(of: FigureComparison, caveat: Caveat) -> str:
             calls, failed_before, calls_before = numbers
             before = f"{failed_before:,} of {calls_before:,}" if failed_before else "none"
             return f"all {calls:,} calls fail, {before} {_name_side(of, 0)}"
-    return _CAVEATS[caveat.kind].format(*numbers, side=_SIDE_NAMES[side], name=_name_side(of, side))
+    return _CAVEATS[caveat.kind].format(
+        *numbers, side=("baseline", "candidate")[side], name=_name_side(of, side)
+    )
 
 
 _CAVEATS: Final = {

@@ -13,7 +13,6 @@ from otel_ml.types.data import Decode, File, Form, HideColumn, Params, ValueWrit
 from otel_ml.types.scalars import from_base64, to_base64
 
 _KIND_KEY: Final = b"otel_ml"  # in the metadata of a Parquet file
-_FILE_KINDS: Final = frozenset({"table", "batch", "schema", "array", "chunks"})
 _ALONE: Final = "value"  # name of the column of an array without a table
 # old pyarrow versions unpickle columns of this type (CVE-2023-47248)
 _PICKLED: Final = b"arrow.py_extension_type"
@@ -124,7 +123,7 @@ def _read_parquet(content: bytes) -> tuple[str, Any]:
     table = pq.read_table(pa.BufferReader(content), use_threads=False)
     metadata = dict(table.schema.metadata or {})
     kind = metadata.pop(_KIND_KEY, b"").decode()
-    if kind not in _FILE_KINDS:
+    if kind not in {"table", "batch", "schema", "array", "chunks"}:
         raise ValueError("Invalid Parquet file: expected one that otel-ml wrote")
     return kind, table.replace_schema_metadata(metadata or None)
 

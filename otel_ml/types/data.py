@@ -147,7 +147,6 @@ def find_wrapper(kind: type) -> type[Data] | None:
 Reader = Callable[[Params], Data]
 FileReader = Callable[[bytes], Data]
 
-_RESERVED: Final = ("otel_ml.", "raymon.")
 _SHOWN_CHARS: Final = 100  # maximum length of a name in an error
 # keys of the params if a file is sent as JSON, as the API does
 _FILE_KEYS: Final = frozenset({"media_type", "base64"})
@@ -173,7 +172,7 @@ def register(cls: Wrapper, name: str | None = None) -> Wrapper:
         raise invalid("cls", cls, "a subclass of otel_ml.types.Data")
     chosen = cls.type_name if name is None else name
     is_text = issubclass(type(chosen), str) and 0 < len(chosen) <= NAME_CHARS
-    if not is_text or chosen.startswith(_RESERVED):
+    if not is_text or chosen.startswith(("otel_ml.", "raymon.")):
         raise invalid("name", chosen, "a name that starts with neither otel_ml. nor raymon.")
     owner = f"{cls.__module__}.{cls.__qualname__}"
     if _owners.setdefault(chosen, owner) != owner:

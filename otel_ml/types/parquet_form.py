@@ -21,7 +21,6 @@ from otel_ml.types.data import File
 from otel_ml.types.walker import Walker, decode
 
 _LABELS_KEY: Final = b"otel_ml"
-_UNLIKE: Final = "a Parquet file does not return its columns or index unchanged"
 _USUAL_INDEX: Final = (0, 1, None)  # start, step and name
 _PLAIN_NUMBERS: Final = frozenset(
     np.dtype(name).str
@@ -55,7 +54,7 @@ def write_file(table: Any) -> File | str:
     content = sink.getvalue().to_pybytes()
     if is_sure or _is_same(table, read_file(content)):
         return File(PARQUET, content)
-    return _UNLIKE
+    return "a Parquet file does not return its columns or index unchanged"
 
 
 def read_file(content: bytes) -> Any:

@@ -53,7 +53,6 @@ _SHAPE: Final = re.compile(r"\([\d, ]*\)")
 _WHOLE_NUMBER: Final = re.compile(r"0|-?[1-9]\d{0,17}")
 _DTYPE_CHARS: Final = 16 * 1024
 _TAG_MARK: Final = orjson.dumps(TAG) + b":"
-_PLAIN_DTYPES: Final = frozenset({"str", "string", "category"})  # their kind is that of objects
 
 
 def _brief(value: Any, limit_bytes: int = _HEAD_BYTES) -> Any:
@@ -253,7 +252,8 @@ def _is_flat_arrow(value: Any) -> bool:
 
 def _is_plain_dtype(dtype: Any) -> bool:
     """Tell whether the elements of a pandas dtype are single numbers, times or texts."""
-    return dtype.kind != "O" or dtype.name in _PLAIN_DTYPES
+    # The kind of these is that of objects.
+    return dtype.kind != "O" or dtype.name in {"str", "string", "category"}
 
 
 def _refused(data: object, expected: str) -> ValueError:

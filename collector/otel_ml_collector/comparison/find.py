@@ -711,7 +711,13 @@ def _compare_versions(
     if not any(of.version.verdict.judges for of in sides if of.version and of.version.verdict):
         items = [_write_metric(sides, baseline, names[0])] if names else items
     return ComparisonDetail(
-        _answer("version", sides, baseline, "; ".join(items) or _OF_TWO_MODELS, names),
+        _answer(
+            "version",
+            sides,
+            baseline,
+            "; ".join(items) or "These are versions of different models: there is no verdict",
+            names,
+        ),
         series,
         {
             name: DefinedVersion(of.version, of.digest, of.definition)
@@ -725,9 +731,6 @@ def _choose_version(named: Mapping[str, tuple[str, int]]) -> str:
     if len({model for model, _ in named.values()}) > 1:
         return next(iter(named))
     return min(named, key=lambda reference: named[reference][1])
-
-
-_OF_TWO_MODELS: Final = "These are versions of different models: there is no verdict"
 
 
 def _write_word(

@@ -19,8 +19,6 @@ _MOST_ROWS: Final = 200
 _MOST_INNER: Final = 12
 _DEEPEST: Final = 4
 _NODES: Final = 200
-# Forms that show a value better than the differences of its text would.
-_OWN_FORMS: Final = frozenset({"Chat", "Audio", "Image", "Passages", "Table", "Numbers", "Blob"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +80,12 @@ def _compare(name: str, before: JsonValue, after: JsonValue, depth: int) -> Valu
     forms = {payload.form for payload in payloads}
     if forms == {"Text"}:
         return ValuePair(name, texts=(str(alone(before)), str(alone(after))))
-    if isinstance(before, Mapping) and isinstance(after, Mapping) and not forms & _OWN_FORMS:
+    # These forms show a value better than the differences of its text would.
+    if (
+        isinstance(before, Mapping)
+        and isinstance(after, Mapping)
+        and not forms & {"Chat", "Audio", "Image", "Passages", "Table", "Numbers", "Blob"}
+    ):
         return _compare_members(name, before, after, depth)
     return ValuePair(name, sides=payloads)
 

@@ -52,7 +52,6 @@ _LEASE_S: Final = 20
 _IN_TIME_S: Final = 10.0
 _PATIENCE_S: Final = 40.0
 _PAUSE_S: Final = 0.05
-_NOW: Final = Sql("SELECT toUnixTimestamp64Nano(now64(9)) AS now_ns")
 # Locks of other collectors, by the clock of the store. An even value is held until that time. An
 # odd value was released.
 _OTHER_LANES: Final = Sql("""
@@ -172,7 +171,9 @@ class _TurnRow:
     def take(self) -> None:
         """Write the row. All other collectors see it when this method returns."""
         with store_trouble():
-            [[now_ns]] = self._client.query(_NOW).result_rows
+            [[now_ns]] = self._client.query(
+                Sql("SELECT toUnixTimestamp64Nano(now64(9)) AS now_ns")
+            ).result_rows
             self._until = (now_ns + _LEASE_S * SECOND_NS) // 2 * 2
             row = [self.name, self._until]
             self._client.insert("store_meta", [row], settings=dict(ORDERED_INSERT))

@@ -24,10 +24,8 @@ from otel_ml_collector.store.versions import read_version_numbers
 from otel_ml_collector.times import to_rfc3339
 
 EXPERIMENT_KIND: Final = "experiment"
-_OWN_PARAMS: Final = frozenset({"function", "version", "judges"})
 _REASONS: Final = 20
 _REASON_CHARS: Final = 200
-NO_BASELINE: Final = "none"
 # The tag that `evaluate(baseline="baseline")` looks for, as `otel-ml baseline set` gives it.
 BASELINE_TAG: Final = "baseline"
 
@@ -130,7 +128,7 @@ def find_pair(
     other: Run | None = None
     if baseline == run_id:
         raise BadInput("Invalid baseline: expected another experiment", "baseline")
-    if baseline and baseline != NO_BASELINE:
+    if baseline and baseline != "none":
         other = _read_run(reader, project, baseline, now_ns)
     if not baseline and names.RUN_ID.fullmatch(baseline_id) and baseline_id != run_id:
         with suppress(Missing):
@@ -233,7 +231,11 @@ def make_experiments(
                     name: read_text(judge)
                     for name, judge in (judges if isinstance(judges, dict) else {}).items()
                 },
-                params={name: value for name, value in of_run.items() if name not in _OWN_PARAMS},
+                params={
+                    name: value
+                    for name, value in of_run.items()
+                    if name not in {"function", "version", "judges"}
+                },
                 baseline=read_text(attributes.get(names.EXPERIMENT_BASELINE)),
                 comparison=_comparison_of(attributes.get(names.EXPERIMENT_COMPARISON)),
                 source=read_text(attributes.get(names.EXPERIMENT_SOURCE)),

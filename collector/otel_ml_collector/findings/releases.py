@@ -96,13 +96,10 @@ DIMENSIONS: Final[tuple[Dimension, ...]] = ("version", "release", "provider_mode
 
 _NEW_NS: Final = 14 * DAY_NS
 _BEFORE_NS: Final = 7 * DAY_NS
-# The alias of the version that other versions are compared with.
-_PRODUCTION: Final = "production"
 # Maximum number of hours, times versions, that are counted.
 _MOST_HOURS: Final = 500_000
 # Maximum number of combinations of version, release and LLM.
 _MOST_COMBINED: Final = 50_000
-_NO_VERSION: Final = ":"
 # Maximum number of releases of a project that are judged, the latest.
 _MOST_JUDGED: Final = 20
 # Newest runs are left out for as long as slow runs take to arrive, at most this long.
@@ -755,7 +752,7 @@ def _find_firsts(
         }
         for dimension in DIMENSIONS:
             label, name = named_[dimension]
-            if name and label != _NO_VERSION:
+            if name and label != ":":
                 of_labels = firsts[row["model"], dimension]
                 known = of_labels[label][1] if label in of_labels else row["first_ns"]
                 of_labels[label] = name, min(known, row["first_ns"])
@@ -877,7 +874,7 @@ def _keep_production(
     digests = {
         alias["digest"]
         for alias in read_current_aliases(reader, project, model)
-        if alias["alias"] == _PRODUCTION
+        if alias["alias"] == "production"
     }
     marked = {
         number
@@ -980,8 +977,6 @@ _IN_HOURS: Final = Sql("""{hour} IN {hours:Array(Int64)}
 # The runs of the older side before the rollout, and those of the newer side since then.
 _AROUND_ROLLOUT: Final = Sql("""(start_ns < {switched:Int64} AND {label} IN {older:Array(String)}
   OR start_ns >= {rollout:Int64} AND {label} IN {newer:Array(String)})""")
-_COMPARED: Final = Sql("{counted} AND ({condition}) AND model = {model:String} AND {chosen}")
-_IS_BEFORE: Final = Sql("{label} IN {before:Array(String)}")
 
 
 def _judge(reader: Reader, project: str, change: Change, now_ns: int, where: str) -> Release:
@@ -1164,12 +1159,12 @@ def _find_sides(reader: Reader, project: str, change: Change, where: str) -> Sid
         }
     growing = None if choice.rollout is None else int(not change.is_reversed)
     return Sides(
-        runs=_COMPARED.fill(
+        runs=Sql("{counted} AND ({condition}) AND model = {model:String} AND {chosen}").fill(
             counted=find_counted(reader, project, BOUNDS).sql,
             condition=condition.sql,
             chosen=chosen,
         ),
-        is_before=_IS_BEFORE.fill(label=label),
+        is_before=Sql("{label} IN {before:Array(String)}").fill(label=label),
         values=values,
         counts=change.runs,
         names=change.names,

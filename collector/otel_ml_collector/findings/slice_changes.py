@@ -62,8 +62,6 @@ from otel_ml_collector.windows import Window
 _MOST_RUNS_OF_SIDE: Final = 25_000
 # Maximum number of values of a tag that are compared, the most frequent.
 _MOST_TAG_VALUES: Final = 50
-# Labels that are no slices: they are results, or compared as a release.
-_NO_SLICES: Final = frozenset({"version", "outcome"})
 # A smaller slice is named instead of the worst one if it explains it: without its runs, the worst
 # one is not worse. Client Kessler is named, not the region that contains it. It needs at least this
 # share of the extra failures.
@@ -257,7 +255,8 @@ def find_worse_slices(
         return []
     dimensions = find_dimensions(reader, SlicesQuery(project), asked, runs)
     ids, places = list_members(runs, dimensions)
-    parts = _choose_values(ids, dimensions, model, {dimension, *_NO_SLICES})
+    # These labels are no slices: they are results, or compared as a release.
+    parts = _choose_values(ids, dimensions, model, {dimension, "version", "outcome"})
     is_kept = pc.is_in(ids, value_set=pa.array(sorted(parts), pa.int64()))
     place = runs.column_names.index("is_before")
     changes = find_changes_of_slices(

@@ -64,14 +64,11 @@ MOST_READ: Final = 1_000_000
 # Prefix that marks slices of a column in the store. No tag begins with it.
 FIELD_MARK: Final = "\x01"
 _VERSION_MARK: Final = f"{FIELD_MARK}version="
-_NO_VERSION: Final = f"{_VERSION_MARK}:"
 # Number of runs that show whether a tag has the same values as the version.
 _LOOKED_AT: Final = 5_000
 # One of every `every` traces is counted.
 _SAMPLE: Final = Sql("cityHash64(trace_id) % {every:UInt32} = 0")
-_TRACES_OF_RUNS: Final = Sql("SELECT trace_id FROM {runs} WHERE {asked}")
 _LABELED: Final = ("environment", "release", "provider_model", "outcome")
-_LEFT_OUT: Final = ("session", "user")
 
 _IN_TIME: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
 # A failed call often reports the requested LLM, such as `gpt-4o`. A successful call reports the one
@@ -260,7 +257,11 @@ class AskedRuns:
         """The condition on scores: only scores of counted runs."""
         if self.is_sample:
             # Scores are most of the work: of a million runs, this halves the CPU time of the query.
-            return in_traces(_TRACES_OF_RUNS.fill(runs=recorded_runs(), asked=self.sql))
+            return in_traces(
+                Sql("SELECT trace_id FROM {runs} WHERE {asked}").fill(
+                    runs=recorded_runs(), asked=self.sql
+                )
+            )
         if self.every == 1:
             return IN_WINDOW
         return Sql("{in_window} AND {sample}").fill(in_window=IN_WINDOW, sample=_SAMPLE)
@@ -497,7 +498,7 @@ def find_dimensions(
 
     At most 50 tags and fields are used, with up to 200 values each.
     """
-    left_out = [name for name in _LEFT_OUT if getattr(asked.kinds, f"{name}s")]
+    left_out = [name for name in ("session", "user") if getattr(asked.kinds, f"{name}s")]
     ids: dict[str, int] = {}
     slices: dict[tuple[int, str], SliceCondition] = {}
     numbers = _number_versions(reader, query.project)
@@ -512,7 +513,7 @@ def find_dimensions(
         name, _, value = label.partition("=")
         if label.startswith(_UNANSWERED):
             unanswered[value] = count
-        elif value and label != _NO_VERSION and not label.startswith(RESPONSE):
+        elif value and label != f"{_VERSION_MARK}:" and not label.startswith(RESPONSE):
             names[name].append((label, count))
     llm = f"{FIELD_MARK}provider_model"
     if llm in names:
@@ -633,8 +634,6 @@ _COUNTED: Final = Sql("""
   FROM {source} WHERE {asked} LIMIT {most}""")
 _FIGURE: Final = Sql("""isNotNull({value}) AS h{place},
   ifNull(toFloat64({value}), 0) AS v{place}""")
-# Placeholder for a figure whose values are set after the query.
-_JOINED_FIGURE: Final = Sql("false AS h{place}, toFloat64(0) AS v{place}")
 
 
 def read_counted(
@@ -676,6 +675,7 @@ def read_counted(
     joins = _join_scores(reader, asked, figures)
     if has_cost:
         joins += amounts.sum_inside(asked.sql)
+    # Placeholder for a figure whose values are set after the query.
     sql = _COUNTED.fill(
         amounts=with_amounts(amounts, inside=has_cost),
         unit=unit_of(is_joined=asked.kinds.named),
@@ -686,7 +686,7 @@ def read_counted(
             [
                 _FIGURE.fill(value=figure.value, place=place)
                 if not figure.target
-                else _JOINED_FIGURE.fill(place=place)
+                else Sql("false AS h{place}, toFloat64(0) AS v{place}").fill(place=place)
                 for place, figure in enumerate(figures)
             ],
         ),
@@ -763,7 +763,7 @@ def sum_members(runs: pa.Table, ids: pa.Array, places: pa.Array, figures: int) -
     counted = sums.group_by(["model", "id"]).aggregate(
         [(name, "sum") for name in sums.column_names if name not in {"model", "id"}]
     )
-    names = [[f"{name}{place}_sum" for name in _MOMENTS] for place in range(figures)]
+    names = [[f"{name}{place}_sum" for name in ClusterMoments._fields] for place in range(figures)]
     moments = [
         zip(*(counted[name].to_pylist() for name in of_figure), strict=True) for of_figure in names
     ]
@@ -774,10 +774,6 @@ def sum_members(runs: pa.Table, ids: pa.Array, places: pa.Array, figures: int) -
         for model, number, members, *of_figures in zip(*heads, *moments, strict=True)
     ]
     return sorted(rows, key=lambda row: (row["model"], row["id"]))
-
-
-# Names of the moments.
-_MOMENTS: Final = ClusterMoments._fields
 
 
 def list_members(runs: pa.Table, dimensions: SliceDimensions) -> tuple[pa.Array, pa.Array]:
@@ -878,7 +874,6 @@ def _sum_units(runs: pa.Table, ids: pa.Array, places: pa.Array, figures: Sequenc
 
 _SCORE_COLUMNS_OF: Final = Sql("""anyIf(toFloat64({column}), {is_its}) AS score_{place},
   countIf({is_its} AND isFinite(ifNull(toFloat64({column}), nan))) > 0 AS gave_{place}""")
-_IS_ITS: Final = Sql("judge = {judge} AND judge_version = {digest}")
 
 
 def _join_scores(reader: Reader, asked: AskedRuns, figures: Sequence[FigureColumn]) -> Sql:
@@ -889,7 +884,7 @@ def _join_scores(reader: Reader, asked: AskedRuns, figures: Sequence[FigureColum
     columns = [
         _SCORE_COLUMNS_OF.fill(
             column=Sql("passed") if item.kind == "rate" else Sql("score"),
-            is_its=_IS_ITS.fill(
+            is_its=Sql("judge = {judge} AND judge_version = {digest}").fill(
                 judge=parameter(f"judge_{item.place}", "String"),
                 digest=parameter(f"digest_{item.place}", "String"),
             ),

@@ -571,7 +571,7 @@ def find_worse(answer: Slices, window: Window) -> list[Finding]:
         entries.add(runs)
         counts[item.model] += 1
         figure = figures[item.figure]
-        is_version = item.dimension in _VERSION_DIMENSIONS
+        is_version = item.dimension in {"version", "release", "provider_model"}
         findings.append(
             Finding(
                 kind="slice",
@@ -600,9 +600,6 @@ def find_worse(answer: Slices, window: Window) -> list[Finding]:
             )
         )
     return findings
-
-
-_VERSION_DIMENSIONS: Final = frozenset({"version", "release", "provider_model"})
 
 
 def narrow_to_failed(where: str, figure: str, kind: str, judge_version: int | None) -> str:

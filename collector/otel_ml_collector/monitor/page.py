@@ -43,8 +43,6 @@ from otel_ml_collector.windows import Buckets
 
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 _ROWS: Final = 30
-# Dimensions whose values differ between models.
-_OWN_DIMENSIONS: Final = frozenset({"version", "release", "provider_model"})
 FromLast = Annotated[Past, Query(description="Whose runs are judged")]
 
 
@@ -212,7 +210,12 @@ def _describe(state: MonitorState) -> dict[str, object]:
     slices = [item for item in answer.slices if item.dimension != "outcome"] if answer else []
     by_name: dict[str, RunSlice] = {}
     for item in slices:
-        name = f"{item.model} {item.name}" if item.dimension in _OWN_DIMENSIONS else item.name
+        # The values of these dimensions differ between models.
+        name = (
+            f"{item.model} {item.name}"
+            if item.dimension in {"version", "release", "provider_model"}
+            else item.name
+        )
         if any(cell.n for cell in item.cells):
             by_name.setdefault(name, item)
     rows = [*by_name.values()][:_ROWS]
@@ -299,18 +302,14 @@ _ROW_UNITS: Final = {"latency": ", ms", "cost": ", $"}
 _FIGURE_UNITS: Final = {"points": "pts", "%": "%"}
 
 
-# Styles by the number of margins that a cell is worse, or better.
-_WORSE: Final = ("h1", "h2", "h3")
-_BETTER: Final = ("g1", "g2", "g3")
-
-
 def shade(cell: SliceCell) -> str:
     """Return the CSS class of a cell: red for worse, green for better, by the number of margins."""
     match cell.word:
         case Word.WORSE:
-            return _WORSE[cell.strength - 1]
+            # Styles by the number of margins that a cell is worse, or better.
+            return ("h1", "h2", "h3")[cell.strength - 1]
         case Word.BETTER:
-            return _BETTER[cell.strength - 1]
+            return ("g1", "g2", "g3")[cell.strength - 1]
         case Word.NOT_ENOUGH_DATA if cell.difference is None:
             return "few"
     return "mute"

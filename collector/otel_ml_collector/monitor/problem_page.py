@@ -99,8 +99,6 @@ _FIELDS_PAST: Final[Mapping[Past, FieldsPast]] = {
     "7d": "7d",
     "30d": "7d",
 }
-# Fields that the rows of a table cannot be grouped by.
-_NO_DIMENSIONS: Final = frozenset({"outcome", "version", "release", "provider_model"})
 
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -494,10 +492,12 @@ def _compare_parts(
     slices = found.state.slices if found.state else None
     if finding is None or found.state is None or slices is None or not finding.measured:
         return None
+    # The rows of a table cannot be grouped by these fields.
     own = [
         item
         for item in slices.slices
-        if item.model == finding.model and item.dimension not in _NO_DIMENSIONS
+        if item.model == finding.model
+        and item.dimension not in {"outcome", "version", "release", "provider_model"}
     ]
     sizes: dict[str, int] = {}
     for item in own:

@@ -57,7 +57,6 @@ _LEAST_RUNS: Final = 500
 _MOST_VALUES: Final = 200_000
 _MOST_TEXTS: Final = 20_000
 _STRENGTHS: Final = 3
-_BOUNDS: Final = Bounds(start=Sql("{first:Int64}"), end=Sql("{until:Int64}"))
 _LABELS: Final = Sql("""
   SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS run_id,
     arrayDistinct({tokens}) AS labels
@@ -189,7 +188,9 @@ def _read_runs(
     """Read payloads and labels of a sample of the runs of each model."""
     sampled: dict[str, Any] = {"every": asked.every} if asked.every > 1 else {}
     condition = all_of([asked.condition, Condition(asked.sample, sampled)])
-    counted = find_counted(reader, query.project, _BOUNDS)
+    counted = find_counted(
+        reader, query.project, Bounds(start=Sql("{first:Int64}"), end=Sql("{until:Int64}"))
+    )
     window = asked.window
     sql = _LABELS.fill(tokens=asked.tokens, source=asked.source, asked=asked.sql)
     table = reader.arrow(sql, asked.values)

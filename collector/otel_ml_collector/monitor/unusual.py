@@ -57,14 +57,11 @@ _TAIL: Final = 0.005
 # Values with more words are sentences, and new sentences are usual.
 _CODE_WORDS: Final = 3
 _MOST_FIELDS: Final = 20
-# The top of the page shows these already.
-_SEEN_ANYWAY: Final = frozenset({"outcome", "error_type"})
 _MOST_SLICES: Final = 5
 _THIS_RUN: Final = Sql("""trace_id = toFixedString(unhex({run_trace:String}), 16)
   AND span_id = toFixedString(unhex({run_span:String}), 8)""")
 _IS_IN: Final = Sql("""
   SELECT 1 FROM {deliveries} WHERE {bounds} AND {this} AND ({condition}) LIMIT 1""")
-_BOUNDS: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}"))
 
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -193,7 +190,8 @@ def compare_with_usual(own: VersionFields, usual: VersionFields) -> Iterator[Unu
     """
     for path, field in sorted(own.fields.items()):
         runs = usual.sections.get(section_of(path), 0)
-        if runs < _LEAST or not field.n or path in _SEEN_ANYWAY:
+        # The top of the page shows these already.
+        if runs < _LEAST or not field.n or path in {"outcome", "error_type"}:
             continue
         before = usual.fields.get(path)
         if before is None or not before.n:
@@ -308,7 +306,10 @@ def _find_own(reader: Reader, run: Run) -> list[RunSlice]:
     for item in worse:
         condition, _ = compile_where(reader, run.project, item.condition, is_bounded=True)
         sql = _IS_IN.fill(
-            deliveries=DELIVERIES, bounds=_BOUNDS.sql, this=_THIS_RUN, condition=condition.sql
+            deliveries=DELIVERIES,
+            bounds=Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}")).sql,
+            this=_THIS_RUN,
+            condition=condition.sql,
         )
         values: Mapping[str, Any] = {
             "project": run.project,

@@ -13,9 +13,6 @@ from otel_ml_collector.store.versions import version_numbers
 from otel_ml_collector.times import to_rfc3339
 
 _LINKS: Final = 1_000
-_LINKS_OF_RUNS: Final = Sql("owner IN {run_ids:Array(String)}")
-_LINKS_OF_MODEL: Final = Sql("kind = 'model' AND name = {model:String}")
-_LINKS_OF_ARTIFACTS: Final = Sql("kind = 'artifact' AND run_id IN {run_ids:Array(String)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +27,14 @@ class Links:
 def find_links(reader: Reader, project: str, run_ids: Sequence[str]) -> dict[str, Links]:
     """Read the lineage links of runs to other runs and to models, by run ID; 1,000 of each kind."""
     asked = {"run_ids": list(run_ids)}
-    own = _read_links(reader, project, _LINKS_OF_RUNS, asked, Sql("owner"))
-    others = _read_links(reader, project, _LINKS_OF_ARTIFACTS, asked, Sql("run_id"))
+    own = _read_links(reader, project, Sql("owner IN {run_ids:Array(String)}"), asked, Sql("owner"))
+    others = _read_links(
+        reader,
+        project,
+        Sql("kind = 'artifact' AND run_id IN {run_ids:Array(String)}"),
+        asked,
+        Sql("run_id"),
+    )
     numbers = _Numbers(reader, project, own)
     of_runs, of_others = group_rows(own, "owner"), group_rows(others, "run_id")
     return {
@@ -71,7 +74,13 @@ def find_linked_runs(
     The role is ``used`` or ``produced``. The version is the number of the model version, or None if
     the run named no version or one that is not stored.
     """
-    rows = _read_links(reader, project, _LINKS_OF_MODEL, {"model": model}, Sql("kind"))
+    rows = _read_links(
+        reader,
+        project,
+        Sql("kind = 'model' AND name = {model:String}"),
+        {"model": model},
+        Sql("kind"),
+    )
     numbers = _Numbers(reader, project, rows)
     linked_runs: dict[str, dict[int | None, list[LinkedRun]]] = {"used": {}, "produced": {}}
     for row in reversed(rows):

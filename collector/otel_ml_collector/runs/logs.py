@@ -120,7 +120,6 @@ FROM ({points})
 MOST_POINTS: Final = 1_000
 MOST_OF_ALL: Final = 100_000
 _FEWEST: Final = MOST_OF_ALL // _MOST_NAMES
-_SERIES: Final = frozenset({"append", "restart"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -510,7 +509,7 @@ def sources_of(logged_metrics: Iterable[LoggedMetric]) -> dict[str, str]:
 def _series(name: str, rows: Sequence[Row]) -> LoggedMetric:
     first = rows[0]
     points = [_point(*kept) for row in rows for kept in row["kept"]]
-    is_single = first["points"] == 1 and first["mode"] not in _SERIES
+    is_single = first["points"] == 1 and first["mode"] not in {"append", "restart"}
     return LoggedMetric(name, first["points"], is_single, points, rows[-1]["source"])
 
 

@@ -31,8 +31,6 @@ from otel_ml_collector.store.runs import (
 )
 from otel_ml_collector.store.scores import find_lower_judges
 
-# Kinds of runs whose result is not the answer of a request.
-_FINDERS: Final = frozenset({"tool", "retriever"})
 _INSIDE: Final = 20_000
 _KIDS: Final = 500
 # Log records are read for this many first calls, and as many last calls, inside a request.
@@ -154,7 +152,8 @@ def _add_shown_words(
             if span.run_id != root.run_id and span.kind not in NO_CALLS:
                 above[span.run_id] = root.run_id
                 calls.append(span)
-                if span.kind in _FINDERS:
+                # The results of these kinds are not the answer of a request.
+                if span.kind in {"tool", "retriever"}:
                     found.add(span.run_id)
     if not above:
         return {}

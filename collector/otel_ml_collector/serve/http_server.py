@@ -38,7 +38,6 @@ _MOST_FILES: Final = 65_536
 # Connections beyond the limit that may still request a health path, and seconds to do so.
 _HEALTH_CONNECTIONS: Final = 16
 _HEALTH_WAIT_S: Final = 2.0
-_HEALTH_PATHS: Final = frozenset({b"/healthz", b"/readyz"})
 
 # Seconds from the signal until answers, and until arriving requests, are cut off. The pipeline
 # answers within 4 s.
@@ -161,7 +160,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._wrong = 400, f"The request has {len(hosts)} Host headers: expected one"
         elif codings and [coding.strip().lower() for coding in codings] != [b"chunked"]:
             self._wrong = 400, "Invalid Transfer-Encoding: expected chunked"
-        elif self._is_beyond_limit and self.url.partition(b"?")[0] not in _HEALTH_PATHS:
+        elif self._is_beyond_limit and self.url.partition(b"?")[0] not in {b"/healthz", b"/readyz"}:
             self._wrong = self._too_many()
         if self._wrong:
             raise _WrongHead

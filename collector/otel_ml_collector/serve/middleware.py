@@ -45,15 +45,10 @@ from otel_ml_collector.web.view import BASE_PATH, link_to
 _API_V1: Final = "/api/v1/"
 _PUBLIC: Final = frozenset({"/healthz", "/readyz", "/favicon.ico", SIGN_IN, "/sign-out"})
 _METRICS_PATH: Final = "/metrics"
-_NO_METRICS: Final = (
-    "This needs a key with the scope admin, or with the scope read for all projects (*)"
-)
 _NO_ENTRY: Final = (
     "{name} has no access: ask an administrator of this collector to add you, or one of your "
     "groups, to auth_access"
 )
-# Below this path, errors have the format of the request: protobuf or JSON.
-_OTLP: Final = "/v1/"
 # These paths need a key in a header. Without one they answer 401, not a redirect to the sign-in
 # page.
 _API: Final = ("/api/", "/jaeger/", "/openapi.json", _METRICS_PATH, ASSISTANTS)
@@ -62,8 +57,6 @@ _API: Final = ("/api/", "/jaeger/", "/openapi.json", _METRICS_PATH, ASSISTANTS)
 _MOST_BYTES: Final = 256 * 1024 * 1024
 _MOST_S: Final = 10.0
 
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -77,12 +70,7 @@ _HEADERS: Final = {
 _LEAST_BYTES: Final = 1_024
 # Level 1 compresses JSON of runs to 1/5; level 6 to 1/7, in four times the time.
 _LEVEL: Final = 1
-_PAGES: Final = frozenset({"/", "/status", "/switcher"})
-# Values of Sec-Fetch-Site for requests that a page of the collector, or the user, has sent.
-_OWN_SITES: Final = frozenset({"same-origin", "none"})
 _EXACT_TYPES: Final = (*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/vnd.apache.parquet")
-# HEAD is refused for these paths, because a GET returns a whole project or never ends.
-_NO_HEAD: Final = ("/export", "/live")
 
 
 class Drain:
@@ -187,7 +175,11 @@ class Guard:
     ) -> None:
         self._app = app
         self._origins = frozenset(cors_origins)
-        self._hosts = None if allowed_hosts is None else _LOOPBACK | set(allowed_hosts)
+        self._hosts = (
+            None
+            if allowed_hosts is None
+            else {"localhost", "127.0.0.1", "::1"} | set(allowed_hosts)
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with 403."""
@@ -210,7 +202,7 @@ class Guard:
         host = _host(headers.get("host", ""))
         if self._hosts is not None and host not in self._hosts:
             return f"The host name {host[:100]!r} is not allowed: see the option --allowed-hosts"
-        if method in _SAFE_METHODS:
+        if method in {"GET", "HEAD", "OPTIONS"}:
             return ""
         origin = headers.get("origin")
         if headers.get("sec-fetch-site") == "cross-site" or (
@@ -279,7 +271,8 @@ class Gate:
 
     def _refusal(self, request: Request, access: Access | None) -> Response | None:
         path = request.scope["path"]
-        if _is_public(path) or path.startswith(_OTLP):
+        # Below this path, errors have the format of the request: protobuf or JSON.
+        if _is_public(path) or path.startswith("/v1/"):
             return None
         if path == _METRICS_PATH and self._reads_metrics(request.scope, access):
             return None
@@ -287,7 +280,13 @@ class Gate:
         is_page = not path.startswith(_API) and request.method in {"GET", "HEAD"}
         if is_page and user is None:
             return _send_to_sign_in(request.headers, request)
-        error: Rejected = NotPermitted(_NO_METRICS) if access else Unauthenticated(NO_KEY)
+        error: Rejected = (
+            NotPermitted(
+                "This needs a key with the scope admin, or with the scope read for all projects (*)"
+            )
+            if access
+            else Unauthenticated(NO_KEY)
+        )
         if user and not access and not _has_key(request):
             error = NotPermitted(_NO_ENTRY.format(name=user.name))
         status, problem = problem_of(error)
@@ -383,11 +382,12 @@ def _is_compressed(scope: Scope) -> bool:
         return False
     if path.startswith((_API_V1, "/openapi.json")):
         return not path.startswith("/api/v1/keys")
-    is_page = path in _PAGES or path.startswith(("/projects/", "/static/"))
+    is_page = path in {"/", "/status", "/switcher"} or path.startswith(("/projects/", "/static/"))
     is_secret = path.endswith("/settings") or "/settings/" in path
     # Old browsers do not say where a request comes from.
     origin = Headers(scope=scope).get("sec-fetch-site", "none")
-    return is_page and not is_secret and origin in _OWN_SITES
+    # Values of Sec-Fetch-Site for requests that a page of the collector, or the user, has sent.
+    return is_page and not is_secret and origin in {"same-origin", "none"}
 
 
 def _takes_gzip(headers: Headers) -> bool:
@@ -423,10 +423,11 @@ class Heads:
 
 def _has_head(scope: Scope) -> bool:
     path: str = scope["path"]
+    # HEAD is refused for these paths, because a GET returns a whole project or never ends.
     return (
         scope["method"] == "HEAD"
         and (path == "/" or path.startswith(_API_V1))
-        and not path.endswith(_NO_HEAD)
+        and not path.endswith(("/export", "/live"))
         and "/artifacts/" not in path  # these routes handle HEAD themselves
         and b"format=zip" not in scope["query_string"]
     )

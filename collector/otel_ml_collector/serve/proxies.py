@@ -27,7 +27,6 @@ PREFIX: Final = "otel_ml.prefix"
 # Address of a client that the proxy does not report. It never counts as this machine.
 UNKNOWN: Final = "unknown"
 _THIS_MACHINE: Final = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
-_SCHEMES: Final = frozenset({"http", "https"})
 # A prefix contains only characters that links need not escape.
 _PREFIX: Final = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]{1,128}){1,16}/?")
 _PARAMETER: Final = re.compile(
@@ -162,7 +161,7 @@ class Proxies:
             scope["client"] = (host, 0)
         schemes = [headers.get("x-forwarded-proto", "").partition(",")[0].strip().lower()]
         schemes += [element.get("proto", "").lower() for element in (forwarded or [])[:1]]
-        if scheme := next((scheme for scheme in schemes if scheme in _SCHEMES), ""):
+        if scheme := next((scheme for scheme in schemes if scheme in {"http", "https"}), ""):
             scope["scheme"] = scheme
         prefix = headers.get("x-forwarded-prefix", "")
         if _PREFIX.fullmatch(prefix):

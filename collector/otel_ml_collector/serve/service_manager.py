@@ -8,9 +8,6 @@ Spec: https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html
 import contextlib
 import os
 import socket
-from typing import Final
-
-_SOCKET: Final = "NOTIFY_SOCKET"
 
 
 def notify_ready() -> None:
@@ -29,7 +26,7 @@ def notify_stopping() -> None:
 
 
 def _notify(*assignments: str) -> None:
-    path = os.environ.get(_SOCKET, "")
+    path = os.environ.get("NOTIFY_SOCKET", "")
     if not path.startswith(("/", "@")):
         return
     address = f"\0{path[1:]}" if path.startswith("@") else path

@@ -22,7 +22,6 @@ from otel_ml_collector.serve.service_manager import notify_waiting
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 10.0
 _RETRY_AFTER_S: Final = 5
-_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _WAITING: Final = "The store cannot be reached; the collector waits for it"
 
 T = TypeVar("T")
@@ -94,6 +93,10 @@ def make_waiting_app() -> Router:
     return Router(
         [
             Route("/healthz", alive),
-            Route("/{path:path}", unavailable, methods=list(_METHODS)),
+            Route(
+                "/{path:path}",
+                unavailable,
+                methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
+            ),
         ]
     )

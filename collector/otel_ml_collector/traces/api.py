@@ -29,7 +29,6 @@ from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.tombstones import RUN as A_RUN
 
 _LEVEL: Final = 1
-_FACTS: Final = ("ref", "type", "bytes", "sha256", "time")
 # The zip file is sent in parts of at least this size.
 _PART_BYTES: Final = 64 * 1024
 # A time that any zip file can hold. The times of the records are in the records.
@@ -100,7 +99,9 @@ class _Bundle:
                 document = open_document(self._reader, project, artifact.sha256)
                 self._written.add(artifact.sha256)
                 yield from self._write(name, document.parts)
-        facts = {name: getattr(artifact, name) for name in _FACTS}
+        facts = {
+            name: getattr(artifact, name) for name in ("ref", "type", "bytes", "sha256", "time")
+        }
         self._artifacts.append({**facts, "project": project, "run_id": run_id, "file": name})
 
     def _write(self, name: str, parts: Iterable[bytes]) -> Iterator[None]:

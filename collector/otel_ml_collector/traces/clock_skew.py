@@ -11,8 +11,6 @@ from otel_ml_collector.wording import duration
 
 # Some languages cut times off at milliseconds.
 TOLERANCE_MS: Final = 1.0
-# Work that was left to another process can end at any time.
-_DETACHED: Final = frozenset({"producer", "consumer"})
 # Maximum number of spans outside of their parents whose senders are looked up.
 _SKEWS: Final = 400
 
@@ -49,7 +47,8 @@ def find_skews(spans: Sequence[SpanOutline]) -> list[Skew]:
 def _late_ms(run: SpanOutline, parent: SpanOutline) -> float:
     if not (run.has_end and parent.has_end):
         return 0.0
-    if _DETACHED & {run.span_kind, parent.span_kind}:
+    # Work that was left to another process can end at any time.
+    if {"producer", "consumer"} & {run.span_kind, parent.span_kind}:
         return 0.0
     return (run.end_ns - parent.end_ns) / 1e6
 

@@ -38,11 +38,7 @@ _TEXT_MARKS: Final = 1_500
 _PAGE_MARKS: Final = 4_000
 _NESTING: Final = 20
 _LINKED: Final = ("https://", "http://", "mailto:")
-_CONVERSATIONS: Final = ("chat", "text_completion", "generate_content", "invoke_agent")
 _SYSTEM: Final = frozenset({"system", "developer"})
-_TOOLS: Final = frozenset({"tool", "retriever"})
-_REFUSALS: Final = ("refusal", "content_filter")
-_MEDIA: Final = ("blob", "uri", "file")
 _TRIES: Final = 10
 _SHOWN_IMAGES: Final = 20  # on the page of a session
 _EMPTY: Final[tuple[object, ...]] = (None, "", {}, [])
@@ -228,7 +224,12 @@ def find_conversation(run: Run, trace: Sequence[RunSummary], until: int = 0) -> 
             input message.
     """
     asked, answered = find_messages(run.inputs), find_messages(run.outputs)
-    is_conversation = run.attributes.get("gen_ai.operation.name") in _CONVERSATIONS
+    is_conversation = run.attributes.get("gen_ai.operation.name") in (
+        "chat",
+        "text_completion",
+        "generate_content",
+        "invoke_agent",
+    )
     if not asked and not answered and not (is_conversation and _is_text(run.inputs)):
         return None
     if not asked and isinstance(text := alone(run.inputs), str) and text:
@@ -490,7 +491,7 @@ def _is_refused(item: object) -> bool:
     item = unwrap(item)
     if not isinstance(item, dict):
         return False
-    if item.get("refusal") or item.get("finish_reason") in _REFUSALS:
+    if item.get("refusal") or item.get("finish_reason") in ("refusal", "content_filter"):
         return True
     content = item.get("content") or item.get("parts")
     parts = content if isinstance(content, list) else ()
@@ -525,7 +526,7 @@ def _find_media(item: object) -> list[Mapping[str, Any]]:
 
 
 def _is_media(part: Part) -> bool:
-    return part.get("type") in _MEDIA
+    return part.get("type") in ("blob", "uri", "file")
 
 
 def _find_data(part: Mapping[str, Any]) -> str:
@@ -549,7 +550,7 @@ def _link(entries: Sequence[Entry], run: Run, trace: Sequence[RunSummary]) -> li
     linked = list(entries)
     runs: defaultdict[str, list[RunSummary]] = defaultdict(list)
     for item in trace:
-        if item.kind in _TOOLS and item.run_id != run.run_id:
+        if item.kind in {"tool", "retriever"} and item.run_id != run.run_id:
             runs[item.model or item.name].append(item)
     for name, left in runs.items():
         calls = [at for at, item in enumerate(linked) if item.kind == "tool" and item.name == name]

@@ -39,7 +39,6 @@ from otel_ml_collector.receive.uploads import UploadIntake
 from otel_ml_collector.services import service_of
 from otel_ml_collector.telemetry.service import Telemetry
 
-_JSON_TYPE: Final = "application/json"
 _ANY_FILE: Final[dict[int | str, dict[str, Any]]] = {
     200: {"content": {media_type: {} for media_type in FILE_FORMATS}}
 }
@@ -131,7 +130,9 @@ def get_image(project: str, sha256: str, reader: FromReader, request: Request) -
 
 
 def _stream(
-    document: StoredDocument, headers: dict[str, str] | None = None, media_type: str = _JSON_TYPE
+    document: StoredDocument,
+    headers: dict[str, str] | None = None,
+    media_type: str = "application/json",
 ) -> Response:
     size = {"Content-Length": str(document.size)}
     return StreamingResponse(

@@ -65,7 +65,6 @@ _PLOTS: Final = 8
 _VALUES: Final = 40
 # A conversation shows its provider elsewhere.
 _CONVERSATION_LABELS: Final = {"provider": "", "provider_model": "Model"}
-_SHAPE_FACT: Final = ("Dialect", "unknown, read by its shape")
 
 
 def _list_facts(run: Run, *, is_conversation: bool) -> list[tuple[str, str]]:
@@ -74,7 +73,7 @@ def _list_facts(run: Run, *, is_conversation: bool) -> list[tuple[str, str]]:
     facts = [
         (label, value) for name, label in labels.items() if label and (value := getattr(run, name))
     ]
-    return [*facts, _SHAPE_FACT] if run.dialect == SHAPE else facts
+    return [*facts, ("Dialect", "unknown, read by its shape")] if run.dialect == SHAPE else facts
 
 
 @dataclass(frozen=True, slots=True)

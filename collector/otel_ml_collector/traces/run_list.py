@@ -75,7 +75,6 @@ _ERROR_GROUPS: Final = 10
 _USUAL_JUDGES: Final = 3
 _USUAL_TAGS: Final = 2
 _MOST_TAGS: Final = 8
-_ON_PHONES: Final = ("ago", "outcome", "model", "input", "latency_ms")
 BARS: Final = 45
 _HEIGHT: Final = 44
 _GROUND: Final = 48
@@ -111,7 +110,6 @@ _GROUPS: Final = {
     "session": "session",
 }
 _MOST_COLUMNS: Final = 50
-_VIEW_PARAMETERS: Final = ("where", "last", "start", "end", "order", "group")
 _EXAMPLE_CHARS: Final = 40
 _FIRST: Final = {"most_tokens": "Most tokens"}
 
@@ -253,7 +251,7 @@ class ListColumn:
     @property
     def is_optional(self) -> bool:
         """Whether phones leave it out unless the user chose it."""
-        return self.key not in _ON_PHONES
+        return self.key not in ("ago", "outcome", "model", "input", "latency_ms")
 
     @property
     def kind(self) -> str:
@@ -812,7 +810,11 @@ def _share_members(listed: Sequence[RunSummary]) -> dict[str, frozenset[str]]:
 def _is_shown(saved: View, request: Request) -> bool:
     """Return whether a list shows a saved view: the same filter, period, order and columns."""
     given = request.query_params
-    state = {name: given[name] for name in _VIEW_PARAMETERS if given.get(name)}
+    state = {
+        name: given[name]
+        for name in ("where", "last", "start", "end", "order", "group")
+        if given.get(name)
+    }
     if columns := given.getlist("columns"):
         state["columns"] = "\n".join(columns)
     return state == {name: value for name, value in saved.parameters.items() if name != "live"}

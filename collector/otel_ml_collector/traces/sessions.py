@@ -112,7 +112,6 @@ _NEIGHBOURS: Final = Sql("""
 
 # In a busy project, the newest hour or day has enough sessions. Older runs are read only if needed.
 _LAST_NS: Final = (HOUR_NS, DAY_NS, 30 * DAY_NS)
-_IN_WINDOW: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}")).sql
 # Up to this many traces of a session are looked up first, so that other queries can name them.
 _MOST_TRACES: Final = 2_000
 _TRACES: Final = Sql("""
@@ -257,7 +256,7 @@ def find_sessions(reader: Reader, query: SessionsQuery, now_ns: int) -> Sessions
         sql = _LATEST.fill(
             deliveries=DELIVERIES,
             belongs=_belongs(kinds),
-            join=_join(kinds, _IN_WINDOW),
+            join=_join(kinds, Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}")).sql),
             condition=condition.sql,
         )
         rows = reader.rows(sql, {**parameters, "start": start_ns})

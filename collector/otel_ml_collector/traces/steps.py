@@ -28,8 +28,6 @@ _MARKDOWN_CHARS: Final = 8_000
 _MARKDOWN_SIGNS: Final = 1_500
 _MARKDOWN_MARKS: Final = frozenset("[]!*_<>&~|`#")
 _ARGUMENT_CHARS: Final = 240
-_TOOL_KINDS: Final = frozenset({"tool", "retriever"})
-_NO_STEPS: Final = frozenset({"judge", "embedding"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,12 +197,12 @@ def list_calls(above: TreeSpan) -> list[TreeSpan]:
         node = waiting.pop()
         kind = node.span.kind
         is_model = kind == "model" and node.span.own is None
-        is_call = kind in {*_TOOL_KINDS, "agent"} or (
+        is_call = kind in {"tool", "retriever", "agent"} or (
             is_model and not any(child.span.kind == "model" for child in node.children)
         )
         if is_call:
             calls.append(node)
-        if kind == "model" or not (is_call or kind in _NO_STEPS):
+        if kind == "model" or not (is_call or kind in {"judge", "embedding"}):
             waiting += node.children
     return sorted(calls, key=lambda node: (node.span.start_ns, node.span.run_id))
 

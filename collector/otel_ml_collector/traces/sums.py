@@ -28,7 +28,6 @@ GROUPS: Final = 20
 _TOPS: Final = Sql("""
     FROM {deliveries} {join} WHERE project = {project:String} AND start_ns >= {start:Int64}
       AND start_ns < {end:Int64} AND ({condition})""")
-_IN_WINDOW: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}")).sql
 _LABELLED: Final = Sql("""
     LEFT JOIN (
       SELECT trace_id AS top_trace, argMin({label}, start_ns) AS top_label {tops} GROUP BY trace_id
@@ -130,7 +129,11 @@ def find_sums(
 def _label_tops(reader: Reader, project: str, group: str, condition: Condition) -> Grouping:
     """Group the runs inside requests and traces by the value of the top run."""
     own = make_grouping(reader, project, group, find_record_kinds(reader, project))
-    join = own.join + shares(_IN_WINDOW) if own.is_resolved else own.join
+    join = (
+        own.join + shares(Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}")).sql)
+        if own.is_resolved
+        else own.join
+    )
     tops = _TOPS.fill(deliveries=DELIVERIES, join=join, condition=condition.sql)
     return Grouping(
         Sql("top_label"),

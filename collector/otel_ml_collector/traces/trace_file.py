@@ -46,9 +46,6 @@ _READ_SPANS: Final = 50
 # A file has this size without its images, or more if it has more than 50 spans.
 _SMALL_TRACE_BYTES: Final = 300_000
 _SPAN_BYTES: Final = 6_000
-_PLACEHOLDER: Final = '<section id="spans"></section>'
-_NO_ATTRIBUTES: Final = frozenset({"attributes"})
-_NO_PAYLOADS: Final = frozenset({"attributes", "io"})
 
 
 class _FileForms(PageForms):
@@ -169,7 +166,9 @@ class _TraceFile:
             min(max(_SMALL_TRACE_BYTES, _SPAN_BYTES * number), MOST_FILE_BYTES) - file.frame_bytes
         )
         self._cut(text - count_text(main), MOST_FILE_BYTES - file.frame_bytes - len(main.encode()))
-        return file.answer(title, main.replace(_PLACEHOLDER, "".join(self.panes.values())))
+        return file.answer(
+            title, main.replace('<section id="spans"></section>', "".join(self.panes.values()))
+        )
 
     def _find_inner(self, pane: TracePane) -> list[Run]:
         """Read the runs of the tree's rows, without the selected one, in the order of the rows."""
@@ -234,10 +233,14 @@ class _TraceFile:
             self.limits[run_id].images = False
 
         own, *inner = self.panes
-        cut = self._cut_largest(self.panes, text_bytes, count_text, shorten(_NO_ATTRIBUTES))
+        cut = self._cut_largest(
+            self.panes, text_bytes, count_text, shorten(frozenset({"attributes"}))
+        )
         if cut:
             self.file.cuts.append(f"attributes of {write_count(cut, 'span')}")
-        cut = self._cut_largest(inner, text_bytes, count_text, shorten(_NO_PAYLOADS))
+        cut = self._cut_largest(
+            inner, text_bytes, count_text, shorten(frozenset({"attributes", "io"}))
+        )
         if cut:
             self.file.cuts.append(f"inputs and outputs of {write_count(cut, 'span')}")
         self._cut_largest(self.panes, text_bytes, count_text, limit)
