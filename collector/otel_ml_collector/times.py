@@ -3,9 +3,15 @@
 import re
 import time
 from datetime import UTC, datetime, tzinfo
-from typing import Final
+from typing import Final, TypeAlias
 
 from otel_ml_collector.errors import BadInput
+
+CurrentNs: TypeAlias = int
+"""The current time, in nanoseconds since 1970.
+
+An unfinished run counts as crashed if its process has sent nothing for some minutes before it.
+"""
 
 SECOND_NS: Final = 10**9
 MINUTE_NS: Final = 60 * SECOND_NS

@@ -94,7 +94,7 @@ from otel_ml_collector.store.runs import (
 )
 from otel_ml_collector.store.sql import ALWAYS, Condition, Search, Sql, all_of
 from otel_ml_collector.store.tables import COPY, INHERITED_PAYLOAD, LIGHT, split_rank
-from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, MINUTE_NS, to_rfc3339
+from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, MINUTE_NS, CurrentNs, to_rfc3339
 from otel_ml_collector.windows import Window
 
 RUN_ID_FORM: Final = "32 hex digits, a dash, 16 hex digits"
@@ -180,11 +180,11 @@ class RunsQuery:
         """Whether each listed run also represents all runs inside it."""
         return self.roots or self.traces
 
-    def window(self, now_ns: int) -> Window:
+    def window(self, now_ns: CurrentNs) -> Window:
         """Return the requested time. Without an end, it includes runs of clocks that are ahead."""
         return Window(self.start_ns, now_ns + AHEAD_NS if self.end_ns is None else self.end_ns)
 
-    def values(self, condition: Condition, now_ns: int) -> dict[str, Any]:
+    def values(self, condition: Condition, now_ns: CurrentNs) -> dict[str, Any]:
         """Return the query parameters that `MATCHING` needs, including those of the condition."""
         window = self.window(now_ns)
         return {
@@ -230,7 +230,7 @@ class TracePage:
 WHOLE_TRACE: Final = TracePage()
 
 
-def find_runs(reader: Reader, query: RunsQuery, now_ns: int) -> RunsPage:
+def find_runs(reader: Reader, query: RunsQuery, now_ns: CurrentNs) -> RunsPage:
     """List runs in the order of their start, or in another order of the query.
 
     By default, the list includes unfinished runs. For each page, at most 2,000 unfinished runs are
@@ -278,7 +278,7 @@ def _bound_order(reader: Reader, query: RunsQuery) -> tuple[RunsQuery, int | Non
 
 
 def find_neighbour(
-    reader: Reader, run: RunSummary, now_ns: int, *, newest_first: bool
+    reader: Reader, run: RunSummary, now_ns: CurrentNs, *, newest_first: bool
 ) -> str | None:
     """Find the ID of the run that follows another in the list of its project; None if none does."""
     order = NEWEST if newest_first else OLDEST
@@ -324,7 +324,7 @@ def _compile_own(
 def _list_rows(
     reader: Reader,
     query: RunsQuery,
-    now_ns: int,
+    now_ns: CurrentNs,
     asked: AskedRecords | None = None,
     *,
     columns: Sql = LIGHT,
@@ -408,15 +408,14 @@ def cursor_of(run: RunSummary) -> str:
     return write_cursor(Key.of(run.start_ns, run.run_id))
 
 
-def find_run(reader: Reader, run_id: str, project: str | None = None, *, now_ns: int) -> Run:
+def find_run(reader: Reader, run_id: str, project: str | None = None, *, now_ns: CurrentNs) -> Run:
     """Read a run with its inputs, outputs, scores, tags and other records about it.
 
     Args:
         reader: The store.
         run_id: The trace ID and the span ID: ``<32 hex>-<16 hex>``.
         project: The project of the run. If None, all projects are searched.
-        now_ns: The current time, in nanoseconds since 1970. An unfinished run counts as crashed if
-            its process has sent nothing for some minutes.
+        now_ns: Decides which unfinished runs have crashed.
 
     Raises:
         BadInput: The ID is invalid, or several projects have the run.
@@ -430,7 +429,7 @@ def find_run_with_series(
     run_id: str,
     project: str | None = None,
     *,
-    now_ns: int,
+    now_ns: CurrentNs,
     found: KeyedTraces | None = None,
 ) -> tuple[Run, Sequence[LoggedMetric]]:
     """Read a run, and the points of the metrics that were logged under the ID of the run.
@@ -439,8 +438,7 @@ def find_run_with_series(
         reader: The store.
         run_id: The trace ID and the span ID: ``<32 hex>-<16 hex>``.
         project: The project of the run. If None, all projects are searched.
-        now_ns: The current time, in nanoseconds since 1970. An unfinished run counts as crashed if
-            its process has sent nothing for some minutes.
+        now_ns: Decides which unfinished runs have crashed.
         found: The projects and periods of the trace, if the caller has them already. If None, they
             are looked up.
 
@@ -471,7 +469,7 @@ def find_run_with_series(
 
 
 def find_named_runs(
-    reader: Reader, project: str, run_ids: Sequence[str], now_ns: int, most: int = MOST_POINTS
+    reader: Reader, project: str, run_ids: Sequence[str], now_ns: CurrentNs, most: int = MOST_POINTS
 ) -> Iterator[tuple[Run, Sequence[LoggedMetric]]]:
     """Read runs of a project by ID, in the order of `run_ids`, each with its logged metrics.
 
@@ -481,8 +479,7 @@ def find_named_runs(
         reader: The store.
         project: The project of the runs.
         run_ids: The trace ID and the span ID of each run: ``<32 hex>-<16 hex>``.
-        now_ns: The current time, in nanoseconds since 1970. An unfinished run counts as crashed if
-            its process has sent nothing for some minutes.
+        now_ns: Decides which unfinished runs have crashed.
         most: Maximum number of points per metric.
 
     Raises:
@@ -513,7 +510,7 @@ def find_named_runs(
 
 
 def find_present_runs(
-    reader: Reader, project: str, run_ids: Sequence[str], now_ns: int
+    reader: Reader, project: str, run_ids: Sequence[str], now_ns: CurrentNs
 ) -> dict[str, Run]:
     """Read some runs of a project by ID, with one query per kind of record.
 
@@ -543,7 +540,7 @@ def places_of(runs: Iterable[RunSummary | SpanOutline]) -> dict[tuple[str, str],
     return places
 
 
-def find_whole_runs(reader: Reader, runs: Sequence[RunSummary], now_ns: int) -> Iterator[Run]:
+def find_whole_runs(reader: Reader, runs: Sequence[RunSummary], now_ns: CurrentNs) -> Iterator[Run]:
     """Read the full runs for some summaries, with payloads and late-arriving records.
 
     Yields the runs in the order of the summaries. Runs that were deleted in the meantime are left
@@ -609,7 +606,7 @@ def _fill(
     listing: Listing,
     whole: Window,
     want: int,
-    now_ns: int,
+    now_ns: CurrentNs,
     *,
     query: RunsQuery,
     asked: AskedRecords | None,
@@ -645,7 +642,7 @@ def _read_page(
     listing: Listing,
     whole: Window,
     limit: int,
-    now_ns: int,
+    now_ns: CurrentNs,
     *,
     asked: AskedRecords | None,
 ) -> tuple[list[Key], list[Row]]:
@@ -696,7 +693,7 @@ def _read_matching(
     return list(rows.values()), [row for run_id, row in best.items() if run_id not in rows]
 
 
-def _may_match(row: Row, now_ns: int) -> bool:
+def _may_match(row: Row, now_ns: CurrentNs) -> bool:
     """Return whether a row may have been stored after the keys of its list were read."""
     _, folded_ns = split_rank(row["rank"])
     return folded_ns > now_ns - _STORED_WITHIN_NS
@@ -792,7 +789,7 @@ def _near(
 
 
 def _read_rows(
-    reader: Reader, places: Sequence[Place], run_ids: Sequence[str], now_ns: int
+    reader: Reader, places: Sequence[Place], run_ids: Sequence[str], now_ns: CurrentNs
 ) -> list[Row]:
     """Read the rows, without payloads, of runs in traces of a project, finished or open."""
     asked = {*run_ids}
@@ -811,7 +808,7 @@ def add_open(
     reader: Reader,
     place: Place,
     ended: list[Row],
-    now_ns: int,
+    now_ns: CurrentNs,
     *,
     page: TracePage = WHOLE_TRACE,
     after: Key | None = None,

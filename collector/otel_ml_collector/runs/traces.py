@@ -47,11 +47,11 @@ from otel_ml_collector.store.runs import (
     read_trace,
 )
 from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.times import CurrentNs
 
 _RECORDS: Final = 100
 MOST: Final = 100_000
 _MOST_PARENTS: Final = 1_000
-_SERVICE: Final = "service.name"
 # What the tree of a trace shows about a span, in addition to times, tokens and costs.
 _OF_TREES: Final = Sql(""", toString(model) AS model, toString(outcome) AS outcome,
   toString(error_type) AS error_type, toString(span_kind) AS span_kind""")
@@ -70,7 +70,7 @@ def find_trace(
     key: str,
     project: str | None = None,
     *,
-    now_ns: int,
+    now_ns: CurrentNs,
     page: TracePage = WHOLE_TRACE,
     found: KeyedTraces | None = None,
 ) -> Trace:
@@ -83,8 +83,7 @@ def find_trace(
         reader: The store.
         key: The trace ID, or a key that the user gave to the trace.
         project: The project of the trace. If None, all projects are searched.
-        now_ns: The current time, in nanoseconds since 1970. An unfinished run counts as crashed if
-            its process has sent nothing for some minutes.
+        now_ns: Decides which unfinished runs have crashed.
         page: How many runs to read, and from which one on. It can also select only the children of
             one run. Records about the trace, such as feedback, are only on the first page.
         found: The traces with this key, if the caller has them already. If None, they are looked
@@ -196,7 +195,7 @@ class Sender:
 
 
 def find_outline(
-    reader: Reader, trace_id: str, now_ns: int | None = None
+    reader: Reader, trace_id: str, now_ns: CurrentNs | None = None
 ) -> list[SpanOutline] | None:
     """Find all runs of a trace; None if there are more than 100,000.
 
@@ -231,7 +230,7 @@ def _make_trace_span(row: Row, place: Place) -> SpanOutline:
     )
 
 
-def outline_of(runs: Sequence[RunSummary], now_ns: int) -> list[SpanOutline]:
+def outline_of(runs: Sequence[RunSummary], now_ns: CurrentNs) -> list[SpanOutline]:
     """Make the outline of a whole trace; a running run ends now."""
     return [
         SpanOutline(
@@ -257,7 +256,7 @@ def outline_of(runs: Sequence[RunSummary], now_ns: int) -> list[SpanOutline]:
     ]
 
 
-def length_ms(run: RunSummary, now_ns: int) -> float:
+def length_ms(run: RunSummary, now_ns: CurrentNs) -> float:
     """Return how long a run took: until now if it runs, else until its process was last active."""
     if run.latency_ms is not None:
         return run.latency_ms
@@ -277,7 +276,7 @@ def find_senders(reader: Reader, runs: Sequence[RunSummary | SpanOutline]) -> di
 
 
 def _sender(resource: str) -> Sender:
-    service = load_json(resource, {}).get(_SERVICE)
+    service = load_json(resource, {}).get("service.name")
     return Sender(service if isinstance(service, str) else "", resource)
 
 
