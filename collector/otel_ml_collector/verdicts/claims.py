@@ -171,18 +171,18 @@ def write_bounds(difference: Interval | None, kind: Literal["rate", "score", "am
     if difference is None or difference.low is None or difference.high is None:
         return ""
     low, high = difference.low, difference.high
-    if kind == "amount":
-        if write_factor(difference.value):
-            return f"{_digits(low, 2)}× to {_digits(high, 2)}×"
-        low, high = low - 1, high - 1
-    times = 1.0 if kind == "score" else 100.0
-    ends = times * low, times * high
-    widest = max(map(abs, ends))
-    digits = 0 if widest >= _WHOLE_PERCENT else 1 if widest >= 1 else 2
+    unit = ""
+    if kind == "amount" and write_factor(difference.value):
+        unit = "×"
+    elif kind == "amount":
+        low, high = 100 * (low - 1), 100 * (high - 1)
+    elif kind == "rate":
+        low, high = 100 * low, 100 * high
+    # Rounded, so that a bound of 0 is not written as 5.6e-15 or -0.
     first, last = (
-        f"{wording.four_digits(end):,.{digits}f}".replace("-", "\N{MINUS SIGN}") for end in ends
+        wording.number(round(end, 9) + 0, 2).replace("-", "\N{MINUS SIGN}") for end in (low, high)
     )
-    return f"{first} to {last}"
+    return f"{first}{unit} to {last}{unit}"
 
 
 def write_difference(

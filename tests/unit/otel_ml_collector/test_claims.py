@@ -149,15 +149,15 @@ def test_difference() -> None:
     """A difference has its unit and its interval. In a sentence, both are named."""
     assert write_difference(make_interval(0.21, 0.14, 0.28), "rate") == "+21 pts (14 to 28)"
     assert write_difference(make_interval(-0.15, -0.17, -0.12), "rate") == "−15 pts (−17 to −12)"
-    assert write_difference(make_interval(0.02, -0.05, 0.09), "rate") == "+2 pts (−5.0 to 9.0)"
+    assert write_difference(make_interval(0.02, -0.05, 0.09), "rate") == "+2 pts (−5 to 9)"
     assert write_difference(make_interval(1.53, 1.2, 1.9), "amount") == "+53 % (20 to 90)"
-    assert write_difference(make_interval(12.0, 9.0, 15.0), "amount") == "12× (9.0× to 15×)"
+    assert write_difference(make_interval(12.0, 9.0, 15.0), "amount") == "12× (9× to 15×)"
     assert (
         write_difference(make_interval(0.21, 0.14, 0.28), "rate", of="the share of failed runs")
         == "Difference in the share of failed runs: +21 pts (95 % interval: 14 to 28)"
     )
     factor = write_difference(make_interval(12.0, 9.0, 15.0), "amount", of="latency")
-    assert factor == "Latency: 12× as much (95 % interval: 9.0× to 15×)"
+    assert factor == "Latency: 12× as much (95 % interval: 9× to 15×)"
     assert write_difference(None, "rate") == ""
 
 
