@@ -3,7 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import Final
 
@@ -221,7 +221,7 @@ def find_shared(groups: Sequence[ItemGroup]) -> SharedItems:
         else:
             what = "changed" if group.after else "gone"
         entries[what] += [group.name] * group.count
-    return SharedItems(*(entries[what] for what in ("common", "new", "gone", "changed")))
+    return SharedItems(*(entries[share.name] for share in fields(SharedItems)))
 
 
 def list_judges(*sides: CountedRuns) -> list[str]:

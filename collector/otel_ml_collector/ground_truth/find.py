@@ -4,7 +4,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from pydantic import Field
@@ -1008,7 +1008,7 @@ def _read_confidence(rows: Predictions) -> tuple[_Bins, Mapping[int, ConfidenceB
     whole: dict[int, ConfidenceBin] = {}
     for row in read:
         place = row["bin"]
-        part = ConfidenceBin(*(row[name] for name in ("n", "total", "here", "here_total", "right")))
+        part = ConfidenceBin(*(row[field.name] for field in fields(ConfidenceBin)))
         bins[row["bucket"]][place] = part
         whole[place] = whole[place] + part if place in whole else part
     return bins, whole

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final, Literal
 
 import orjson
@@ -20,14 +20,6 @@ MOST_EVENTS: Final = 10_000
 _KEPT_NS: Final = 400 * DAY_NS  # as long as the activity that shows them
 # States that were not evaluated for this time are deleted: their slice or rule no longer exists.
 _FORGOTTEN_NS: Final = 90 * DAY_NS
-_ROW_COLUMNS: Final = (
-    *("project", "rule", "slice", "state", "since_ns", "value", "martingale", "window_ns"),
-    *("body", "evaluator", "version"),
-)
-_EVENT_COLUMNS: Final = (
-    *("project", "rule", "time_ns", "slice", "state", "id", "before", "value", "runs", "reason"),
-    "arrived_ns",
-)
 _COLUMNS: Final = Sql("""
   SELECT project, rule, slice, state, since_ns, value, martingale, window_ns, body, evaluator,
     version
@@ -104,6 +96,10 @@ class AlertEvent:
         """Return an ID of the change. If the same change is found again, it has the same ID."""
         change = [self.project, self.rule, self.slice, self.time_ns, self.state]
         return hashlib.sha256(orjson.dumps(change)).hexdigest()[:32]
+
+
+_ROW_COLUMNS: Final = tuple(field.name for field in fields(AlertRow))
+_EVENT_COLUMNS: Final = (*(field.name for field in fields(AlertEvent)), "id", "arrived_ns")
 
 
 def read_alert_rows(reader: Reader, project: str | None = None) -> list[AlertRow]:
