@@ -112,12 +112,8 @@ def _take_columns(
 ) -> _Part:
     """Copy sampled values of a block. The columns of a NumPy block are its rows.
 
-    Args:
-        places: Positions of the columns in the frame.
-        array: The block.
-        width: Number of columns of the frame.
-        steps: Distances between the sampled rows, in general and for numbers.
-        taker: Copies the values of cells.
+    `places` are the positions of the columns in the frame. `steps` are the distances between the
+    sampled rows, in general and for numbers.
     """
     step, of_numbers = steps
     if type(array) is not sys.modules["numpy"].ndarray:

@@ -254,12 +254,7 @@ def _restore_state(
 
 
 def _write_safetensors(tensors: Mapping[str, torch.Tensor], about: str = "") -> bytes:
-    """Return a safetensors file, widest elements first, as the safetensors library does.
-
-    Args:
-        tensors: The tensors by name.
-        about: Text for the metadata of the file. Empty for no metadata.
-    """
+    """Return a safetensors file, widest elements first, as the safetensors library does."""
     header: Form = {_METADATA: {_ABOUT: about}} if about else {}
     parts: list[bytes] = []
     end = 0

@@ -299,17 +299,7 @@ def _describe_page(
     *,
     pairs: int = 0,
 ) -> dict[str, Any]:
-    """Find everything that the page of a comparison shows.
-
-    Args:
-        request: The request.
-        reader: The store.
-        project: The project.
-        asked: What is compared.
-        shown: How the page shows it.
-        pairs: Maximum number of pairs of outputs. 0 for none: the browser loads them after the rest
-            of the page.
-    """
+    """Find what the page of a comparison shows, with at most `pairs` pairs of outputs."""
     compared = find_comparison(
         reader, project, replace(asked, pairs=pairs), time.time_ns(), has_scores=False
     )

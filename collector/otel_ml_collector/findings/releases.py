@@ -1429,10 +1429,7 @@ def _write_first_run(release: Release, subject: str) -> str:
 def _write_runs(release: Release, part: ComparedFigure | None = None, label: str = "") -> str:
     """Write which runs are compared, and how many of them have a figure if not all have it.
 
-    Args:
-        release: The comparison.
-        part: A figure of all runs, or of a slice.
-        label: Which runs have the figure, such as `Client Kessler`.
+    `label` names the runs that have the figure, such as `Client Kessler`.
     """
     compared = release.compared[:1].upper() + release.compared[1:]
     counts = release.baseline.runs, release.candidate.runs

@@ -582,9 +582,7 @@ def _drop_unanswered(
 ) -> list[tuple[str, int]]:
     """Leave out LLMs that occur only in failed calls, if their names are only requested names.
 
-    Args:
-        labels: Labels of LLMs, with their numbers of runs.
-        unanswered: Numbers of failed calls, by the LLM after `_OWN_NAME` or `_OTHER_NAME`.
+    `unanswered` has the numbers of failed calls, by the LLM after `_OWN_NAME` or `_OTHER_NAME`.
     """
     counts = {label.partition("=")[2]: (label, count) for label, count in labels}
     own = {name: unanswered.get(f"{_OWN_NAME}{name}", 0) for name in counts}

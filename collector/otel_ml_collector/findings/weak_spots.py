@@ -127,17 +127,7 @@ def _measure_harm(figure: SlicesFigure, difference: Interval) -> tuple[float, fl
 def _find_first_runs(
     question: FindingsQuestion, where: str, findings: Sequence[Finding], window: Window
 ) -> dict[tuple[str, str], int]:
-    """Find the start of the first run of some slices in a period that has runs of each.
-
-    Args:
-        question: Which project is checked.
-        where: Filter of the models of the slices.
-        findings: The findings about the slices.
-        window: The period.
-
-    Returns:
-        The starts by model and condition of the slice, from one query.
-    """
+    """Find when each slice had its first run in the window, by model and condition of the slice."""
     named = list(dict.fromkeys((finding.model, finding.condition) for finding in findings))
     if not named:
         return {}

@@ -752,13 +752,8 @@ def _keep_roots(reader: Reader, project: str, rows: Sequence[Row]) -> list[Row]:
 def _find_inner(reader: Reader, project: str, climbing: Mapping[str, str]) -> set[str]:
     """Find the runs inside another run, however many plain spans are between.
 
-    Args:
-        reader: The store.
-        project: The project of the runs.
-        climbing: For each run, the lowest span above it that was not checked yet.
-
-    Returns:
-        The runs that are inside. In very long traces, some can be missing.
+    `climbing` has, for each run, the lowest span above it that was not checked yet. In very long
+    traces, some runs can be missing.
     """
     traces = sorted({run_id[:32] for run_id in climbing})
     parameters = {"project": project, "traces": traces, "limit": _MOST_SPANS}

@@ -195,17 +195,10 @@ def _read_logged_words(
     above: Mapping[str, str],
     words: Mapping[str, Row],
 ) -> dict[str, Row]:
-    """Read questions and answers from log records, for the first and last calls inside.
+    """Read questions and answers from log records, for the first and last calls of each request.
 
-    Args:
-        reader: The store.
-        project: The project of the calls.
-        calls: The calls inside some requests, oldest first.
-        above: The request of each call, by run ID.
-        words: The rows of `read_words`, by run ID.
-
-    Returns:
-        The same kind of rows, for the calls that have a question or answer, by run ID.
+    `calls` are sorted, oldest first; `above` has the request of each call. The result has rows as
+    `words` has, for the calls with a question or answer.
     """
     by_root: defaultdict[str, list[SpanOutline]] = defaultdict(list)
     for call in calls:

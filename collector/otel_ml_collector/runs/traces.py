@@ -147,14 +147,7 @@ def _find_hidden_parents(reader: Reader, runs: Sequence[RunSummary]) -> list[str
 
 
 def _find_records(reader: Reader, place: Place, key: str, *, is_whole: bool) -> list[TraceRecords]:
-    """Find the late-arriving records of a trace and of missing runs, and lines without a run.
-
-    Args:
-        reader: The store.
-        place: Where the trace is.
-        key: The requested ID or key.
-        is_whole: Whether no run with late-arriving records is missing.
-    """
+    """Find the late-arriving records of a trace and of missing runs, and lines without a run."""
     project, trace_id = place.project, place.trace_id
     own = own_key(trace_id)
     kinds = find_record_kinds(reader, project)

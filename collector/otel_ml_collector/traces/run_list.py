@@ -853,14 +853,7 @@ def _chart(reader: Reader, query: runs.RunsQuery, now_ns: int) -> Histogram | No
 def _find_window(
     reader: Reader, query: runs.RunsQuery, now_ns: int, *, plain: bool
 ) -> Window | None:
-    """Find the part of the requested time in which a project has runs; None without any.
-
-    Args:
-        reader: The store.
-        query: The list.
-        now_ns: The current time.
-        plain: Whether plain spans count too.
-    """
+    """Find the part of the requested time in which a project has runs; None without any."""
     whole = bound_runs(reader, query.project, plain=plain)
     if whole is None:
         return None

@@ -218,9 +218,7 @@ class _TraceFile:
     def _cut(self, text_bytes: int, all_bytes: int) -> None:
         """Leave out attributes, inputs and outputs, rows of tables and images, until all fit.
 
-        Args:
-            text_bytes: Maximum size of the panes without images.
-            all_bytes: Maximum size of the panes.
+        `text_bytes` limits the panes without their images, `all_bytes` with them.
         """
 
         def shorten(parts: frozenset[str]) -> Callable[[str], None]:
@@ -265,11 +263,7 @@ class _TraceFile:
     ) -> int:
         """Write the largest panes in a shorter form until all fit. Return how many were shortened.
 
-        Args:
-            run_ids: The panes that may be shortened.
-            most: Maximum size of all panes.
-            measure: Measures a pane.
-            shorten: Makes a pane shorter, by its run ID. None to leave out whole panes.
+        Without `shorten`, whole panes are left out.
         """
         sizes = {run_id: measure(pane) for run_id, pane in self.panes.items()}
         total, number = sum(sizes.values()), 0
