@@ -1,85 +1,25 @@
 """Tests of Langfuse's dialect."""
 
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
 from otel_ml_collector.records import Tag
 from otel_ml_collector.span import Scope, Value
-from tests.unit.otel_ml_collector.mapping.dialect_runs import expect, map_call, without
-
-GENERATION: Final[dict[str, Value]] = {
-    "langfuse.observation.type": "generation",
-    "langfuse.observation.model.name": "gpt-5",
-    "langfuse.observation.model.parameters": '{"temperature": 0.5}',
-    "langfuse.observation.input": '[{"role": "user", "content": "Where?"}]',
-    "langfuse.observation.output": "In Kyoto.",
-    "langfuse.observation.usage_details": (
-        '{"input": 4, "output": 3, "input_cached_tokens": 8, "output_reasoning_tokens": 2}'
-    ),
-    "langfuse.observation.cost_details": '{"input": 0.1, "output": 0.15, "total": 0.25}',
-    "langfuse.observation.metadata.client": '"acme"',
-    "langfuse.trace.metadata.depth": "3",
-    "langfuse.trace.tags": ["beta"],
-    "langfuse.environment": "staging",
-    "langfuse.release": "r-7",
-    "langfuse.version": "v-2",
-    "session.id": "s-1",
-    "user.id": "u-1",
-}
+from tests.unit.otel_ml_collector.mapping.dialect_runs import map_call
 
 
-def test_generation() -> None:
-    """A generation is mapped field by field."""
-    left = ("langfuse.observation.input", "langfuse.observation.output", "session.id", "user.id")
-    assert map_call("answer", GENERATION) == expect(
-        "answer",
-        without(GENERATION, *left),
-        kind="model",
-        dialect="langfuse",
-        model="gpt-5",
-        provider_model="gpt-5",
-        params='{"temperature":0.5}',
-        inputs='[{"role":"user","content":"Where?"}]',
-        inputs_preview="Where?",
-        outputs='"In Kyoto."',
-        outputs_preview="In Kyoto.",
-        input_tokens=12,
-        output_tokens=5,
-        cached_tokens=8,
-        reasoning_tokens=2,
-        cost=0.25,
-        session="s-1",
-        user="u-1",
-        environment="staging",
-        release="r-7",
-        tags=[Tag("beta", True), Tag("client", "acme"), Tag("depth", 3)],
-    )
-
-
-def test_error() -> None:
+@pytest.mark.parametrize(
+    ("level", "outcome", "message"), [("ERROR", "error", "No such city"), ("WARNING", "ok", "")]
+)
+def test_level(level: str, outcome: str, message: str) -> None:
     """An observation of level ERROR failed, and its status message is the error message."""
     told: dict[str, Value] = {
-        "langfuse.observation.type": "tool",
-        "langfuse.observation.level": "ERROR",
+        "langfuse.observation.level": level,
         "langfuse.observation.status_message": "No such city",
     }
-    assert map_call("find", told) == expect(
-        "find",
-        told,
-        kind="tool",
-        dialect="langfuse",
-        outcome="error",
-        error_message="No such city",
-        outputs_preview="No such city",
-    )
-
-
-def test_warning() -> None:
-    """An observation of another level did not fail."""
-    told = {"langfuse.observation.level": "WARNING", "langfuse.observation.status_message": "Hm"}
     run = map_call("find", told)
-    assert (run.outcome, run.error_message) == ("ok", "")
+    assert (run.outcome, run.error_message) == (outcome, message)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +28,24 @@ def test_warning() -> None:
         ({"langfuse.session.id": "s"}, "session", "s"),
         ({"langfuse.user.id": "u"}, "user", "u"),
         ({"langfuse.version": "v"}, "release", "v"),
+        ({"langfuse.release": "r-7", "langfuse.version": "v"}, "release", "r-7"),
+        (
+            {
+                "langfuse.observation.type": "generation",
+                "langfuse.observation.cost_details": '{"input": 0.1, "total": 0.25}',
+            },
+            "cost",
+            0.25,
+        ),
+        (
+            {
+                "langfuse.observation.metadata.client": '"acme"',
+                "langfuse.trace.metadata.depth": "3",
+                "langfuse.trace.tags": ["beta"],
+            },
+            "tags",
+            [Tag("beta", True), Tag("client", "acme"), Tag("depth", 3)],
+        ),
         ({"langfuse.trace.input": '"a"'}, "inputs", '"\\"a\\""'),
         ({"langfuse.trace.tags": '["a", "b"]'}, "tags", [Tag("a", True), Tag("b", True)]),
         ({"langfuse.trace.metadata": '{"a": 1}'}, "tags", [Tag("a", 1)]),

@@ -57,27 +57,6 @@ def test_chat() -> None:
     )
 
 
-def test_task() -> None:
-    """A task is a chain with its own name and its arguments as inputs."""
-    told: dict[str, Value] = {
-        "traceloop.span.kind": "task",
-        "traceloop.entity.name": "answer",
-        "traceloop.entity.input": '{"args": ["Where?"], "kwargs": {}}',
-        "traceloop.entity.output": '"In Kyoto."',
-        "traceloop.entity.version": 3,
-    }
-    assert map_call("answer.task", told) == expect(
-        "answer.task",
-        without(told, "traceloop.entity.input", "traceloop.entity.output"),
-        dialect="openllmetry",
-        model="answer",
-        inputs='{"args":["Where?"],"kwargs":{}}',
-        inputs_preview="Where?",
-        outputs='"In Kyoto."',
-        outputs_preview="In Kyoto.",
-    )
-
-
 @pytest.mark.parametrize(
     ("attribute", "word", "kind"),
     [
