@@ -130,7 +130,7 @@ def test_sentence(service: Service, project: str) -> None:
     )
     service.store.take(project, root, call)
     page = get(service, f"/projects/{project}/runs/{id_of(root)}")
-    assert sentence_of(page) == "1.00\u202fs: 84\u202f% in one model call."
+    assert figures_of(page) == ["1.00\u202fs", "84\u202f%"]
     failed = make_call(
         "lookup",
         {"otel_ml.kind": "tool"},
@@ -140,12 +140,14 @@ def test_sentence(service: Service, project: str) -> None:
     )
     service.store.take(project, failed)
     page = get(service, f"/projects/{project}/runs/{id_of(root)}")
-    assert sentence_of(page) == "1.00\u202fs: 84\u202f% in one model call; 1 error in lookup."
+    assert figures_of(page) == ["1.00\u202fs", "84\u202f%", "1 error in lookup"]
 
 
-def sentence_of(page: str) -> str:
+def figures_of(page: str) -> list[str]:
+    """Return the times, shares and errors of the sentence."""
     inner = page.split('id="trace-sentence">')[1].partition("</p>")[0]
-    return re.sub("<[^>]*>", "", inner).strip()
+    sentence = re.sub("<[^>]*>", "", inner).strip()
+    return re.findall(r"[\d.]+\u202f(?:s|%)|\d+ errors? in \w+", sentence)
 
 
 def test_chunks_of_a_message(service: Service, project: str) -> None:
