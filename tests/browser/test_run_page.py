@@ -1,12 +1,9 @@
 """Tests of a run's page in a browser: trace, warnings, tags, copy buttons and downloads."""
 
-import io
 import json
 import re
 import time
-import zipfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -333,31 +330,6 @@ def test_neighbours_by_key(tab: Tab, story: Story) -> None:
     page.wait_for_load_state("networkidle")
     page.keyboard.press("k")
     expect(page).to_have_url(re.compile(f"{id_of(story.agent)}$"))
-
-
-@at_night
-def test_whole_trace(tab: Tab, story: Story) -> None:
-    """The download is a zip with every span of the trace."""
-    page = tab.open(story.address(story.ask))
-    with page.expect_download() as waiting:
-        page.locator("#more > summary").click()
-        page.get_by_role("link", name="Download trace").click()
-    with zipfile.ZipFile(io.BytesIO(Path(waiting.value.path()).read_bytes())) as found:
-        assert found.testzip() is None
-        texts = "".join(found.read(name).decode() for name in found.namelist())
-    for span in (story.ask, story.agent, story.answer, story.cache):
-        assert id_of(span) in texts
-
-
-@at_night
-def test_raw_json(tab: Tab, story: Story) -> None:
-    """Raw JSON is the API's response."""
-    page = tab.open(story.address(story.answer))
-    page.locator("#more > summary").click()
-    page.get_by_role("link", name="Raw JSON").click()
-    page.wait_for_url("**/api/v1/**")
-    shown = json.loads(page.locator("body").inner_text())
-    assert shown == story.collector.get(f"/runs/{id_of(story.answer)}")
 
 
 @at_night

@@ -141,22 +141,6 @@ def test_odd_project(limited: CollectorProcess, name: str) -> None:
     assert send(limited, "GET", path_of("etc", SHA256))[0] == 404
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {**JSON, "origin": "http://evil.example"},
-        {**JSON, "sec-fetch-site": "cross-site"},
-        {**JSON, "host": "evil.example"},
-    ],
-    ids=str,
-)
-def test_foreign_page(collector: CollectorProcess, headers: dict[str, str]) -> None:
-    """Pages of other sites cannot upload artifacts."""
-    path = path_of("foreign", SHA256)
-    assert send(collector, "PUT", path, DOCUMENT, headers)[0] == 403
-    assert send(collector, "GET", path)[0] == 404
-
-
 @pytest.mark.parametrize("method", ["POST", "DELETE", "PATCH"])
 def test_other_methods(collector: CollectorProcess, method: str) -> None:
     """Artifacts can only be uploaded and read; other methods are refused."""

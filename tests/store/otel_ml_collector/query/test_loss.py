@@ -177,14 +177,6 @@ def test_bounds(service: Service, parameters: dict[str, object], field: str) -> 
     assert (answer.status, answer.json["error"]["field"]) == (400, field)
 
 
-def test_wording(service: Service) -> None:
-    """The schema explains the meaning of missing."""
-    schemas = ask(service.app, "/openapi.json").json["components"]["schemas"]
-    assert schemas["LossCounts"]["properties"]["missing"]["description"].startswith(
-        "Number of spans that were recorded but have not arrived, because they were lost"
-    )
-
-
 def test_pages(service: Service, project: str) -> None:
     """The home page and the project's page show the missing spans with a link to the API."""
     take(service, project, number(1), goodbye(4))
