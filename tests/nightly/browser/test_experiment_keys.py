@@ -61,9 +61,6 @@ def test_walk(page: Tab, experiment: str) -> None:
 def test_mark(page: Tab, experiment: str) -> None:
     """`m` marks the open item, and the mark survives a reload; a second `m` removes the mark."""
     shown = page.open(f"{experiment}?show=regression")
-    shown.keyboard.press("?")
-    expect(shown.locator("#help")).to_contain_text("mark an item of an experiment")
-    shown.keyboard.press("Escape")
     for key in ("j", "j"):
         shown.keyboard.press(key)
         shown.wait_for_url("**item=*")

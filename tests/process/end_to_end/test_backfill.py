@@ -337,7 +337,6 @@ def test_baseline_of_another_version(
     before = client.evaluate(write, sizes, [FIRST], name="before")
     after = client.evaluate(write_more, sizes, [SECOND], name="after", baseline=before)
     assert after.verdict == "not enough data"
-    assert "no version of the judge scored both" in str(after)
     [note] = [line for line in after.notes if "otel-ml judge" in line]
     assert note in after.to_markdown().replace("\\", "")
     assert client.flush()

@@ -171,9 +171,7 @@ def test_margin() -> None:
 def test_extra_failures() -> None:
     """Extra failures compared with all other runs have their own sentence."""
     assert write_extra(0) == ""
-    assert write_extra(86) == (
-        "If this slice failed as rarely as all other runs, it would have at least 86 fewer failures"
-    )
+    assert "86 fewer failures" in write_extra(86)
 
 
 def test_measured() -> None:

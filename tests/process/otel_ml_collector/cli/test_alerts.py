@@ -123,8 +123,8 @@ def test_check_with_too_few_runs(
 ) -> None:
     """If no window has enough runs, the command prints the reason instead of zero alerts."""
     rules: dict[str, tuple[dict[str, object], str]] = {
-        "rare": ({"min_runs": 1_000_000}, '. No recent run has the tag "client".'),
-        "none": ({"by": []}, ": no run matches it in the "),
+        "rare": ({"min_runs": 1_000_000}, '"client"'),
+        "none": ({"by": []}, "no run matches"),
     }
     for name, (rule, reason) in rules.items():
         body = json.dumps({**RULE, "notify": [], **rule})
@@ -138,7 +138,8 @@ def test_check_with_too_few_runs(
             assert answer.status == 200
         main(["alerts", "check", name, "--project", "quiet", "--since", "6h"])
         message = capsys.readouterr().err
-        assert f"{name}: The rule could not be tested{reason}" in message
+        assert f"{name}: " in message
+        assert reason in message
         assert "ould have fired" not in message
 
 

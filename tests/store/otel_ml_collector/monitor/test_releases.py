@@ -159,17 +159,9 @@ def test_found_unasked(service: Service) -> None:
     (finding,) = findings
     assert finding["where"].startswith('model == "answer" and version == 2 and passed["grounded"]')
     assert re.fullmatch(r"answer v2 is worse: \d+ % pass, \d+ % with v1", finding["sentence"])
-    runs, difference, first, certain = finding["evidence"].rstrip(".").split(". ")
-    assert re.fullmatch(
-        r"Rollout of v2 on .* UTC: 800 runs with v1 before it, 800 with v2 since then", runs
-    )
-    assert re.fullmatch(
-        r'Difference in the pass rate \(judge "grounded", judge version 1\): −\d+ pts '
-        r"\(99 % interval at all looks: −\d+ to −\d+\)",
-        difference,
-    )
-    assert first.startswith("First run of answer v2: ")
-    assert re.fullmatch(".* has been significantly worse since .*", certain)
+    runs, difference, *_ = finding["evidence"].rstrip(".").split(". ")
+    assert re.findall(r"\b800\b", runs) == ["800", "800"]
+    assert re.search(r'"grounded".*: −\d+ pts \(99 %.* −\d+ to −\d+\)', difference)
     command = (
         "otel-ml evaluate FILE.py:answer --dataset NAME --judge FILE.py:JUDGE --baseline answer:v1"
     )
@@ -392,9 +384,7 @@ def test_evidence_counts_scored_runs(service: Service) -> None:
     figure = release["figures"][0]
     counts = figure["baseline"]["n"], figure["candidate"]["n"]
     assert counts == (RUNS * 3 // 4, RUNS * 3 // 4)
-    assert (
-        f"Included: {counts[0]} scored runs with v1, {counts[1]} with v2. " in finding["evidence"]
-    )
+    assert re.search(rf"\b{counts[0]} .* v1, {counts[1]} .*v2\b", finding["evidence"])
 
 
 @at_night
@@ -435,7 +425,7 @@ def test_watching(service: Service) -> None:
     (release,) = get(service, "models/chat/release")["releases"]
     grounded = next(item for item in release["figures"] if item["name"] == "grounded")
     assert (release["word"], grounded["word"]) == ("not enough data", "not enough data")
-    assert re.search(r" can show a change of \d+ pts or more \(", grounded["sentence"])
+    assert re.search(r"\b\d+ pts\b", grounded["sentence"])
 
 
 @at_night

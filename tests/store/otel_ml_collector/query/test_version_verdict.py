@@ -206,9 +206,8 @@ def test_judge_versions_are_never_mixed(service: Service) -> None:
     found = verdict(service, "unlike")
     [judge] = found["judges"]
     assert (judge["word"], judge["difference"]) == ("not enough data", None)
-    assert judge["reasons"] == [
-        "no version of the judge scored both: a1 scored the baseline, b2 the candidate"
-    ]
+    [reason] = judge["reasons"]
+    assert re.findall(r"\b(?:a1|b2)\b", reason) == ["a1", "b2"]
 
 
 def test_page_says_the_same(service: Service) -> None:
