@@ -10,7 +10,6 @@ from otel_ml.file_formats import NPY
 from otel_ml.types.data import Decode, File, Form, Params, ValueWriter
 from otel_ml.types.scalars import from_base64, to_base64
 
-_EXTRA_PACKAGE: Final = "ml_dtypes"
 _EXTRA_DTYPES: Final = frozenset(
     {
         *("bfloat16", "float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn", "float8_e3m4"),
@@ -164,7 +163,7 @@ def write_dtype(dtype: "np.dtype[Any]") -> Any:
         base, shape = dtype.subdtype
         return {"base": write_dtype(base), "shape": list(shape)}
     if dtype.names is None or dtype.fields is None:
-        if dtype.type.__module__ == _EXTRA_PACKAGE:
+        if dtype.type.__module__ == "ml_dtypes":
             return {"extra": dtype.name}
         return "T" if _is_text(dtype) else dtype.str
     fields = [dtype.fields[name] for name in dtype.names]

@@ -148,8 +148,6 @@ Reader = Callable[[Params], Data]
 FileReader = Callable[[bytes], Data]
 
 _SHOWN_CHARS: Final = 100  # maximum length of a name in an error
-# keys of the params if a file is sent as JSON, as the API does
-_FILE_KEYS: Final = frozenset({"media_type", "base64"})
 _BLANK_BYTES: Final = 16  # searched for the first brace of JSON
 
 _readers: dict[str, Reader] = {}
@@ -239,7 +237,8 @@ def load(jcr: Mapping[str, Any] | str | bytes, kind: str = "") -> Data:
     params = form.get("params") if is_form else None
     if not isinstance(name, str) or not isinstance(params, Mapping):
         raise invalid("jcr", jcr, 'JSON of {"type": text, "params": object}')
-    if params.keys() == _FILE_KEYS and name in _file_readers:
+    # The API sends files as JSON with these keys.
+    if params.keys() == {"media_type", "base64"} and name in _file_readers:
         return _read(_file_readers[name], name, _from_base64(params["base64"]))
     reader = _readers.get(name)
     if reader is None:

@@ -21,7 +21,6 @@ from otel_ml.types.data import File
 from otel_ml.types.walker import Walker, decode
 
 _LABELS_KEY: Final = b"otel_ml"
-_USUAL_INDEX: Final = (0, 1, None)  # start, step and name
 _PLAIN_NUMBERS: Final = frozenset(
     np.dtype(name).str
     for name in (
@@ -89,7 +88,7 @@ def _make_numbers(frame: Any, names: list[str]) -> Any:
     such columns unchanged, so they need not be read back to compare.
     """
     index = frame.index
-    if type(index) is not pd.RangeIndex or (index.start, index.step, index.name) != _USUAL_INDEX:
+    if type(index) is not pd.RangeIndex or (index.start, index.step, index.name) != (0, 1, None):
         return None
     columns: dict[int, Any] = {}
     for places, block in blocks_of(frame):

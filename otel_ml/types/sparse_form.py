@@ -8,10 +8,9 @@ from otel_ml.types import array_form
 from otel_ml.types.data import Decode, Form, Params, ValueWriter
 
 _COMPRESSED: Final = frozenset({"csr", "csc", "bsr"})
-_BY_PLACE: Final = frozenset({"coo", "lil", "dok"})  # lil and dok are stored as coo
 _MAKERS: Final = {
     (form, kind): getattr(sparse, f"{form}_{kind}")
-    for form in (*_COMPRESSED, *_BY_PLACE, "dia")
+    for form in (*_COMPRESSED, "coo", "lil", "dok", "dia")
     for kind in ("matrix", "array")
     if hasattr(sparse, f"{form}_{kind}")
 }

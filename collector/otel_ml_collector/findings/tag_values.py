@@ -28,7 +28,6 @@ _LEAST_WINDOWS: Final = 7
 # If a larger share of the values is new, values of this tag come and go, such as dates.
 _MOST_NEW: Final = 0.2
 _MOST_NAMED: Final = 5
-_CHANGED_DIMENSIONS: Final = frozenset({f"{FIELD_MARK}environment"})
 # This many counted values take as much room in the cache as a row of another answer.
 _VALUES_A_ROW: Final = 8
 _VALUES_OF_TAGS: Final = Sql("""
@@ -118,7 +117,7 @@ def _count_values(reader: Reader, asked: AskedRuns, length_ns: int) -> _Counted:
         tag, _, value = row["token"].partition("=")
         if not row["token"]:
             made.models[model] = times
-        elif tag and (tag in _CHANGED_DIMENSIONS or tag[0] != FIELD_MARK):
+        elif tag and (tag == f"{FIELD_MARK}environment" or tag[0] != FIELD_MARK):
             made.values[model, tag][value] = times
     return made
 

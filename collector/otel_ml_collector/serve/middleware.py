@@ -70,7 +70,6 @@ _HEADERS: Final = {
 _LEAST_BYTES: Final = 1_024
 # Level 1 compresses JSON of runs to 1/5; level 6 to 1/7, in four times the time.
 _LEVEL: Final = 1
-_EXACT_TYPES: Final = (*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/vnd.apache.parquet")
 
 
 class Drain:
@@ -362,7 +361,15 @@ class Compression:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._gzip = GZipMiddleware(app, _LEAST_BYTES, _LEVEL, exclude_content_types=_EXACT_TYPES)
+        self._gzip = GZipMiddleware(
+            app,
+            _LEAST_BYTES,
+            _LEVEL,
+            exclude_content_types=(
+                *DEFAULT_EXCLUDED_CONTENT_TYPES,
+                "application/vnd.apache.parquet",
+            ),
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""

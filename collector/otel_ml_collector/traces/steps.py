@@ -26,7 +26,6 @@ _STEP_CHARS: Final = 1_500
 # Rendering Markdown takes longer the more special characters a text has.
 _MARKDOWN_CHARS: Final = 8_000
 _MARKDOWN_SIGNS: Final = 1_500
-_MARKDOWN_MARKS: Final = frozenset("[]!*_<>&~|`#")
 _ARGUMENT_CHARS: Final = 240
 
 
@@ -372,7 +371,7 @@ def _error_of(run: Run | None) -> str:
 def _render(text: str) -> Markup | None:
     if (
         len(text) > _MARKDOWN_CHARS
-        or sum(sign in _MARKDOWN_MARKS for sign in text) > _MARKDOWN_SIGNS
+        or sum(sign in "[]!*_<>&~|`#" for sign in text) > _MARKDOWN_SIGNS
     ):
         return None
     return render_markdown(text)
