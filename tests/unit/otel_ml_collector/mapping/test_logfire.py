@@ -17,6 +17,18 @@ from tests.unit.otel_ml_collector.mapping.dialect_runs import (
 )
 
 
+def test_request() -> None:
+    """The raw request is the input, and no longer an attribute."""
+    told: dict[str, Value] = {
+        "logfire.msg": "Chat with gpt-5",
+        "gen_ai.request.model": "gpt-5",
+        "request_data": '{"messages": [{"role": "user", "content": "Where?"}]}',
+    }
+    run = map_call("Chat", told)
+    assert run.inputs == '{"messages":[{"role":"user","content":"Where?"}]}'
+    assert "request_data" not in run.attributes
+
+
 def test_messages() -> None:
     """The messages of the GenAI conventions take precedence over the raw request."""
     told: dict[str, Value] = {

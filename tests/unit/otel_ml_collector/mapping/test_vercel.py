@@ -92,6 +92,16 @@ def test_field(told: dict[str, Value], field: str, value: Any) -> None:
     assert getattr(map_call("it", {**INNER, **told}), field) == value
 
 
+def test_prompt() -> None:
+    """The prompt of an outer span is its input, and no longer an attribute."""
+    told: dict[str, Value] = {
+        "ai.operationId": "ai.generateText",
+        "ai.prompt": '{"prompt": "Where?"}',
+    }
+    run = map_call("ai.generateText", told)
+    assert (run.inputs, "ai.prompt" in run.attributes) == ('{"prompt":"Where?"}', False)
+
+
 def test_tool() -> None:
     """A tool's arguments are read even if they are JSON-encoded twice."""
     told: dict[str, Value] = {
