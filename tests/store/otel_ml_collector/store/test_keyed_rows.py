@@ -44,6 +44,8 @@ from tests.support.sampling import at_night, harder
 NUMBERS: Final = numbers(11_000_000)
 JUDGE: Final = "otel_ml.judge.name"
 
+pytestmark = harder  # nightly all filters are compared
+
 
 @pytest.fixture(scope="module")
 def service(own_service: Service) -> Service:
@@ -79,7 +81,6 @@ def check(store: Store, project: str) -> int:
     return matched + compare_truths(store, project) + compare_tags(store, project)
 
 
-@harder
 @given(st.data())
 @settings(max_examples=examples(on_commit=1, at_night=10))
 def test_any_order(service: Service, data: st.DataObject) -> None:
@@ -158,6 +159,7 @@ def test_newest_counts(service: Service) -> None:
     check(store, project)
 
 
+@at_night
 def test_many_runs(service: Service) -> None:
     """A tag that names 2,300 runs is written 1,000 runs at a time, and lists stay right."""
     store, project = service.store, f"many {next(NUMBERS)}"
@@ -206,6 +208,7 @@ def test_answered(service: Service) -> None:
         assert scores_of(store, project) == [{"liked": score}]
 
 
+@at_night
 def test_killed_collector(service: Service) -> None:
     """If a collector is killed between a score for a tag and the rows, the next one writes them."""
     store, project = service.store, f"killed {next(NUMBERS)}"
