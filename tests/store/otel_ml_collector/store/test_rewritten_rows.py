@@ -26,11 +26,12 @@ from tests.bench.dataset import Plan
 from tests.bench.dataset_full import FullDataset
 from tests.store.otel_ml_collector.test_datasets import make_item, make_versions
 from tests.store.otel_ml_collector.test_experiments import BEFORE, FIRST, ITEMS, make_runs
+from tests.support.examples import examples
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.folded import finish
 from tests.support.otel_ml_collector.spans import NOW_NS, id_of, make_call, trace_id
 from tests.support.otel_ml_collector.stores import Service, Store, open_service
-from tests.support.sampling import at_night
+from tests.support.sampling import at_night, harder
 
 PROJECT: Final = "project 0"
 # As a later record of each run does, but with the same values. A higher rank, because of the same
@@ -41,7 +42,7 @@ _AGAIN: Final = Sql("""INSERT INTO runs SELECT * REPLACE (rank + 1 AS rank) FROM
 _NOW: Final = Sql("""INSERT INTO runs SELECT * REPLACE
     (rank - folded_ns + toUnixTimestamp64Nano(now64(9)) AS rank)
   FROM runs FINAL WHERE project = {project:String}""")
-_WRITES: Final = 15
+_WRITES: Final = examples(15, on_commit=5)
 _FILTERS: Final = (
     "",
     'tags["reviewed"] == "yes"',
@@ -94,9 +95,16 @@ def count_rows_per_run(store: Store, project: str) -> float:
 
 
 @pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A collector whose runs are not merged."""
+    with open_service(tmp_path_factory.mktemp("rewritten")) as service, unmerged(service.store):
+        yield service
+
+
+@pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A collector with runs of two weeks, late records, and experiments."""
-    with open_service(tmp_path_factory.mktemp("rewritten")) as service:
+    with open_service(tmp_path_factory.mktemp("full")) as service:
         store = service.store
         watch = CallResolver(store.connections)
         now_ns = time.time_ns()
@@ -145,9 +153,9 @@ def test_no_answer_changes(full: Service) -> None:
     assert [path for path, pages in before.items() if pages[0][0] != HTTPStatus.OK] == []
 
 
-def test_common_tags(full: Service) -> None:
+def test_common_tags(service: Service) -> None:
     """A tag is common if five items have it, whatever the number of rows of their runs."""
-    project, store = "items", full.store
+    project, store = "items", service.store
     items = {
         f"q-{place:03}": make_item({"question": place}, topic=f"t{place // 4}")
         for place in range(ITEMS)
@@ -161,9 +169,9 @@ def test_common_tags(full: Service) -> None:
     assert [row["tags"] for row in rows if row["tags"]] == []
 
 
-def test_sources(full: Service) -> None:
+def test_sources(service: Service) -> None:
     """Coverage compares the six models with most runs among the sources of a data set."""
-    project, store, now_ns = "sources", full.store, time.time_ns()
+    project, store, now_ns = "sources", service.store, time.time_ns()
     models = ["rare", *(f"usual-{number}" for number in range(6))]
     spans = [
         make_call(
@@ -177,16 +185,16 @@ def test_sources(full: Service) -> None:
     store.take(project, *spans, now_ns=now_ns)
     path = f"/api/v1/projects/{project}/datasets/qa"
     headers, body = {"content-type": "application/json"}, [b'{"where": ""}']
-    made = ask(full.app, f"{path}/runs", method="POST", headers=headers, body=body)
+    made = ask(service.app, f"{path}/runs", method="POST", headers=headers, body=body)
     assert made.json["version"]["items"] == len(spans)
     write_again(store, project, "rare")
-    coverage = ask(full.app, f"{path}/versions/1/coverage").json
+    coverage = ask(service.app, f"{path}/versions/1/coverage").json
     assert sorted(item["value"] for item in coverage["slices"]) == models[1:]
 
 
-def test_arrived(full: Service) -> None:
+def test_arrived(service: Service) -> None:
     """A job that judges new runs reads each of them once."""
-    project, store = "arrived", full.store
+    project, store = "arrived", service.store
     store.take(project, *[make_call() for _ in range(3)])
     write_again(store, project)
     bounds = (0, 0, time.time_ns() + MINUTE_NS)
@@ -194,9 +202,10 @@ def test_arrived(full: Service) -> None:
     assert len({run.run_id for run in arrived}) == 3
 
 
-def test_list_while_rows_are_written(full: Service) -> None:
+@harder
+def test_list_while_rows_are_written(service: Service) -> None:
     """No list lacks a run because its row is written again between two queries of the list."""
-    project, store = "written meanwhile", full.store
+    project, store = "written meanwhile", service.store
     store.take(project, *[make_call() for _ in range(20)])
     query = RunsQuery(project, 'kind == "model"')
     client = store.connections.open()
@@ -210,9 +219,9 @@ def test_list_while_rows_are_written(full: Service) -> None:
     assert {len(page.runs) for page in pages} == {20}
 
 
-def test_live(full: Service) -> None:
+def test_live(service: Service) -> None:
     """A stream of new runs gets a run once, even if its row is written again."""
-    project, store = "live", full.store
+    project, store = "live", service.store
     store.take(project, make_call(), make_call())
     before = list_recorded(store.reader, project, 0, 100)
     write_again(store, project)
@@ -220,15 +229,15 @@ def test_live(full: Service) -> None:
     assert list_recorded(store.reader, project, 0, 100) == before
 
 
-def test_trace_page(full: Service) -> None:
+def test_trace_page(service: Service) -> None:
     """A page of a trace has as many runs as it should, whatever the number of rows."""
-    project, store = "page", full.store
+    project, store = "page", service.store
     calls = [make_call(trace_id=trace_id(77), start_ns=NOW_NS + place) for place in range(4)]
     store.take(project, *calls)
     write_again(store, project)
     path = f"/api/v1/traces/{trace_id(77).hex()}"
-    first = ask(full.app, f"{path}?limit=3").json
+    first = ask(service.app, f"{path}?limit=3").json
     assert [run["run_id"] for run in first["runs"]] == [id_of(call) for call in calls[:3]]
-    rest = ask(full.app, f"{path}?limit=3&cursor={first['next_cursor']}").json
+    rest = ask(service.app, f"{path}?limit=3&cursor={first['next_cursor']}").json
     assert [run["run_id"] for run in rest["runs"]] == [id_of(calls[3])]
     assert rest["next_cursor"] is None
