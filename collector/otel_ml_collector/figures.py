@@ -513,12 +513,12 @@ def make_tiles(
         ),
         Tile(
             "Latency p95",
-            wording.duration(now.p95_ms) if now.p95_ms is not None else "–",
+            _write_percentile(now.p95_ms),
             p95,
             p95_before,
             "p95 latency over time",
             change(lambda entry: entry.p95_ms, now.p95_ms, before.p95_ms),
-            was=wording.duration(before.p95_ms) if before.runs and before.p95_ms else "",
+            was=_write_percentile(before.p95_ms) if before.runs and before.p95_ms else "",
             order="slowest",
         ),
     ]
@@ -712,6 +712,12 @@ def _count_passed(judge: JudgeFigures, figures: RunFigures) -> tuple[float, int]
         if (item.judge, item.digest) == (judge.judge, judge.digest) and item.pass_rate is not None:
             return item.pass_rate * item.evaluations, item.evaluations
     return 0.0, 0
+
+
+def _write_percentile(value_ms: float | None) -> str:
+    """Write an estimated percentile of a latency; a dash for none."""
+    rounded = wording.percentile(value_ms)
+    return "–" if rounded is None else wording.duration(rounded)
 
 
 def _write_points(now: tuple[float, int], before: tuple[float, int]) -> str:

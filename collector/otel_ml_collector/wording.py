@@ -24,6 +24,7 @@ _UNSEEN: Final = re.compile(
 _ISOLATES: Final = re.compile("[\u2066-\u2069]")
 _POP: Final = "\u2069"
 THIN: Final = "\u202f"  # narrow no-break space before a unit
+MINUS: Final = "−"
 _SECOND_MS: Final = 1_000
 _MINUTE_MS: Final = 60_000
 _HOUR_MS: Final = 60 * _MINUTE_MS
@@ -31,6 +32,9 @@ _DAY_MS: Final = 24 * _HOUR_MS
 _DAYS_FROM_MS: Final = 3 * _DAY_MS
 # The smallest number with four digits before the point.
 FOUR_DIGITS: Final = 1_000
+# The relative error of estimated percentiles, as in `measures.sums`.
+_ERROR: Final = 0.01
+_DECIMALS: Final = 6
 _NO_NUMBERS: Final[Mapping[str | None, str]] = {"Infinity": "∞", "-Infinity": "−∞"}
 # What kind of interval a figure has, unless it is one of recorded runs of two versions.
 INTERVAL: Final = "95 % interval"
@@ -89,13 +93,26 @@ def number(value: float | str | None, digits: int = 3) -> str:
     """
     if value is None or isinstance(value, str):
         return _NO_NUMBERS.get(value, "–")
-    return write_number(four_digits(value), digits)
+    return with_minus(write_number(four_digits(value), digits))
+
+
+def with_minus(text: str) -> str:
+    """Write the sign of a number as a minus, which is as wide as a plus. Python writes a hyphen."""
+    return f"{MINUS}{text[1:]}" if text.startswith("-") else text
 
 
 def four_digits(value: float) -> float:
     """Round a number from 1,000 on to four significant digits."""
     is_large = abs(value) >= FOUR_DIGITS and math.isfinite(value)
     return float(f"{value:.4g}") if is_large else value
+
+
+def percentile(value: float | None) -> float | None:
+    """Round an estimated percentile to the fewest decimals within its error: 0.995 becomes 1."""
+    if value is None or not abs(value) < FOUR_DIGITS:  # has no decimals
+        return value
+    rounded = (float(round(value, decimals)) for decimals in range(_DECIMALS))
+    return next((near for near in rounded if abs(near - value) <= _ERROR * abs(value)), value)
 
 
 def duration(value_ms: float) -> str:

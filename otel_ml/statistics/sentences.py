@@ -97,7 +97,8 @@ class FigureText:
         """
         match self.open_word:
             case Word.NO_DIFFERENCE:
-                return f"{self.open_word} ({self.note}): {self.figures}"
+                note = f" ({self.note})" if self.note else ""
+                return f"{self.open_word}{note}: {self.figures}"
             case Word.NOT_ENOUGH_DATA:
                 return ": ".join(filter(None, [self.open_word, self.note]))
         return ": ".join(filter(None, [self.figures, self.size]))
@@ -349,6 +350,8 @@ def write_most(of: FigureComparison) -> str:
     if change is None or not math.isfinite(change.high - change.low):
         return ""
     most = max(-change.low, change.high)
+    if not most:
+        return ""
     if of.kind != "amount":
         return f"at most {_write_bounds(of, most)[0]}{_write_points(of)}"
     low, high = 1 + change.low, 1 + change.high

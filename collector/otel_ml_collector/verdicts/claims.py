@@ -496,7 +496,8 @@ def make_banner(
         claim = note or claim
     elif word == Word.NO_DIFFERENCE:
         figure = "" if is_judged else f" in {deciding.name}"
-        lead = f"No difference{figure} between {now} and {before} ({note})"
+        most = f" ({note})" if note else ""
+        lead = f"No difference{figure} between {now} and {before}{most}"
         claim = claim if is_judged else "; ".join([claim, "no judge scored both"])
     evidence = _write_evidence(deciding, interval)
     judge = deciding if deciding.is_judge else None

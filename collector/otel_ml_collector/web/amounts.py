@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Final, TypeGuard
 
+from otel_ml_collector.wording import MINUS, with_minus
+
 _SIGNIFICANT: Final = 4
 # Larger and smaller numbers have an exponent.
 _LARGEST_PLAIN: Final = 1e15
@@ -22,13 +24,14 @@ def is_amount(value: object) -> TypeGuard[int | float]:
 def write_amount(value: float) -> str:
     """Write a number: whole numbers exactly, others with at most four significant digits."""
     if isinstance(value, int) or (value.is_integer() and abs(value) < _LARGEST_PLAIN):
-        return f"{int(value):,}" if abs(value) >= _GROUPED_FROM else str(int(value))
+        text = f"{int(value):,}" if abs(value) >= _GROUPED_FROM else str(int(value))
+        return with_minus(text)
     if not math.isfinite(value):
         return "–" if math.isnan(value) else "∞" if value > 0 else "−∞"
     if not _SMALLEST_PLAIN <= abs(value) < _LARGEST_PLAIN:
-        return f"{value:.{_SIGNIFICANT - 1}e}"
+        return with_minus(f"{value:.{_SIGNIFICANT - 1}e}")
     text = _write(value, _digits_of(value))
-    is_exact = "." in text and float(text.replace(",", "")) == value
+    is_exact = "." in text and read_amount(text) == value
     return text.rstrip("0").rstrip(".") if is_exact else text
 
 
@@ -40,7 +43,12 @@ def _digits_of(value: float) -> int:
 def _write(value: float, digits: int) -> str:
     value = round(value, digits)
     grouped = "," if abs(value) >= _GROUPED_FROM else ""
-    return f"{value:{grouped}.{max(digits, 0)}f}"
+    return with_minus(f"{value:{grouped}.{max(digits, 0)}f}")
+
+
+def read_amount(text: str) -> float:
+    """Read the number that a text shows."""
+    return float(text.replace(",", "").replace(MINUS, "-"))
 
 
 def write_column(values: Iterable[float]) -> list[str]:
@@ -54,7 +62,10 @@ def write_column(values: Iterable[float]) -> list[str]:
     if all(float(value).is_integer() for value in finite if value < _LARGEST_PLAIN):
         return [write_amount(value) for value in numbers]
     if not _SMALLEST_PLAIN <= largest < _LARGEST_PLAIN:
-        return [f"{value:.{_SIGNIFICANT - 1}e}" if is_amount(value) else "–" for value in numbers]
+        return [
+            with_minus(f"{value:.{_SIGNIFICANT - 1}e}") if is_amount(value) else "–"
+            for value in numbers
+        ]
     digits = _digits_of(largest)
     while digits > 0 and all(round(value, digits - 1) == round(value, digits) for value in finite):
         digits -= 1

@@ -17,7 +17,7 @@ from otel_ml_collector.errors import BadInput
 from otel_ml_collector.mapping.chat import find_messages, text_of_part
 from otel_ml_collector.mapping.values import to_json
 from otel_ml_collector.store.reader import JsonValue
-from otel_ml_collector.web.amounts import is_amount, write_amount
+from otel_ml_collector.web.amounts import is_amount, read_amount, write_amount
 from otel_ml_collector.web.grids import GRID_ROWS, ShownTable, find_table
 from otel_ml_collector.web.media import (
     IMAGE_CHARS,
@@ -377,6 +377,9 @@ def _forms(
 ) -> dict[str, Form]:
     if isinstance(inner, str):
         return _forms_of_text(inner, first)
+    named = value if isinstance(value, Mapping) else {"value": inner}
+    if isinstance(inner, int | float) and is_amount(inner):
+        return {"Values": list_members(named)}
     if not isinstance(inner, Mapping | list) or not inner:
         return {}
     passages = find_passages(inner, is_retriever=False)
@@ -391,6 +394,8 @@ def _forms(
     forms = {name: form for name, form in facts.items() if form is not None}
     if not forms and isinstance(inner, Mapping) and "$" not in inner:
         forms["Values"] = list_members(inner)
+    elif not forms and _short_member("", inner) is not None:
+        forms["Values"] = list_members(named)
     return forms
 
 
@@ -442,8 +447,8 @@ def _short_member(name: str, item: JsonValue) -> ShownMember | None:
     if isinstance(item, bool):
         return ShownMember(name, "yes" if item else "no", kind="word")
     if is_amount(item):
-        text, exact = write_amount(item), str(item)
-        return ShownMember(name, text, "" if text.replace(",", "") == exact else exact, "number")
+        text = write_amount(item)
+        return ShownMember(name, text, "" if read_amount(text) == item else str(item), "number")
     if isinstance(item, str):
         is_line = len(item) <= _LINE_CHARS and "\n" not in item
         return ShownMember(name, item or "–", kind="text") if is_line else None

@@ -168,6 +168,7 @@ TEMPLATES.filters.update(
     moment=view.moment,
     money=write_cost,
     number=wording.number,
+    percentile=wording.percentile,
     preview=write_preview,
     rfc3339=to_rfc3339,
     score=wording.score,
@@ -355,6 +356,8 @@ def _part(request: Request) -> str:
         return rest.partition("/")[0]
     if rest.startswith(("queue", "judge")):  # labelling queues belong to Judges
         return "judges"
+    if rest.startswith("dataset"):
+        return "datasets"
     if rest.startswith(("fields", "problems", "targets", "alert")):
         return "monitor"
     return next((part for part in PARTS if rest.startswith(part)), next(iter(PARTS)))

@@ -615,6 +615,12 @@ def latency(
             "no difference (at most 3 %): 1 % longer (-1 to 3 %; 100 items)",
         ),
         (
+            Word.NO_DIFFERENCE,
+            (1.0, 1.0, 1.0),
+            0.05,
+            "no difference: 0 % longer (0 to 0 %; 100 items)",
+        ),
+        (
             Word.NOT_ENOUGH_DATA,
             (1.06, 1.02, 1.1),
             0.05,

@@ -189,6 +189,23 @@ def test_values_of_an_object() -> None:
     assert (len(many.short), many.total, many.has_search) == (500, 600, True)
 
 
+@pytest.mark.parametrize(
+    ("value", "name", "text", "exact"),
+    [
+        ({"y": 1.23456789}, "y", "1.235", "1.23456789"),
+        (-2.71134, "value", "−2.711", "-2.71134"),
+        (-3, "value", "−3", ""),
+        (["truth", "booleans"], "value", "truth, booleans", ""),
+    ],
+)
+def test_one_short_value(value: Any, name: str, text: str, exact: str) -> None:
+    """A single number or a short list is a line, with the exact number in its title."""
+    shown = make_payload(value).shown
+    assert isinstance(shown, Members)
+    [member] = shown.short
+    assert (member.name, member.text, member.exact) == (name, text, exact)
+
+
 def test_image_among_values() -> None:
     """The description of an image or of an array of image shape shows a thumbnail."""
     described = {"type": "PIL.Image", "mode": "RGB", "size": [1024, 768]}

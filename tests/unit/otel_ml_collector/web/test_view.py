@@ -40,6 +40,15 @@ def test_ago(seconds: int, text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "rounded"),
+    [(None, None), (0.0, 0), (0.995, 1), (0.1812, 0.18), (42.7, 43), (363.2, 363), (3_697, 3_697)],
+)
+def test_percentiles(value: float | None, rounded: float | None) -> None:
+    """A percentile has the fewest decimals within its error of 1 %."""
+    assert wording.percentile(value) == rounded
+
+
+@pytest.mark.parametrize(
     ("value", "text"),
     [
         (None, "–"),
@@ -47,7 +56,7 @@ def test_ago(seconds: int, text: str) -> None:
         (math.nan, "–"),
         (0, "0"),
         (0.0004, "0.0004"),
-        (-0.000154, "-0.000154"),
+        (-0.000154, "−0.000154"),
         (1.2e-5, "0.000012"),
         (1.2e-12, "1.2e-12"),
         (0.05, "0.05"),
@@ -60,8 +69,8 @@ def test_ago(seconds: int, text: str) -> None:
         (1_000, "1,000"),
         (11_516, "11,520"),
         (1_234_567.8, "1,235,000"),
-        (-2.5, "-2.5"),
-        (-1_234, "-1,234"),
+        (-2.5, "−2.5"),
+        (-1_234, "−1,234"),
         (1e308, "1e+308"),
     ],
 )
