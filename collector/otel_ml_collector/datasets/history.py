@@ -8,9 +8,10 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
-from otel_ml.records import ListedExperiment
+from otel_ml.records import DatasetItem, ListedExperiment
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import read_cursor, write_place
+from otel_ml_collector.errors import Missing
 from otel_ml_collector.evaluations.datasets import (
     LINES,
     PAGE,
@@ -142,6 +143,17 @@ class ItemHistory:
         """Return the digests of items by ID; None for an item that the version does not have."""
         digests = read_manifests(self._reader, self._project, [self._row])[self._row["digest"]]
         return {item: digests.get(item) for item in items}
+
+    def find_item(self, item: str) -> DatasetItem:
+        """Read one item of the version.
+
+        Raises:
+            Missing: The version has no such item.
+        """
+        digest = self.find_digests([item])[item]
+        if digest is None:
+            raise Missing(f"Data set {self._name!r} has no item {item!r} in this version")
+        return read_items(self._reader, self._project, [(item, digest)])[0]
 
     def find(self, items: Mapping[str, str | None]) -> DatasetHistory:
         """Count all items by result, and list the results of the given items (digests by ID)."""

@@ -329,6 +329,32 @@ def show_coverage(
     return show_page(request, "dataset_coverage.html", context)
 
 
+@pages.get("/projects/{project:path}/dataset-item", response_class=FramedPage)
+def show_item(
+    *,
+    request: Request,
+    project: str,
+    reader: FromReader,
+    name: str,
+    version: Annotated[int, Query(ge=1)],
+    item: Annotated[str, Query(max_length=256)],
+) -> Response:
+    """Show the values of an item in the same forms as those of a run, and its results."""
+    row = version_row(reader, project, name, version)
+    asked = ItemHistory(reader, project, row, time.time_ns())
+    found = asked.find_item(item)
+    path = ("projects", project, "datasets", name, "versions", str(version), "items")
+    context = {
+        "item": found,
+        "dataset": name,
+        "number": version,
+        "history": asked.find({found.id: found.digest}),
+        "api": view.api_address(*path),
+        "python": python_call("dataset_items", name, version),
+    }
+    return show_page(request, "dataset_item.html", context)
+
+
 @pages.get("/projects/{project:path}/datasets/{name:path}", response_class=FramedPage)
 def show_dataset(
     *,

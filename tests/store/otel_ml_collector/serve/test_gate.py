@@ -136,6 +136,7 @@ class World:
             "/model-variability": f"model=model-{MARK}",
             "/field-slices": f"model=model-{MARK}&field=latency_ms",
             "/dataset-coverage": f"name=view-{MARK}&version=1",
+            "/dataset-item": f"name=view-{MARK}&version=1&item={MARK}",
             "/judge-people": f"judge=judge-{MARK}",
             "/judge-backfill": f"judge=judge-{MARK}",
             "/trace-pair": f"of={id_of(self.theirs)}&of={id_of(self.over)}",
