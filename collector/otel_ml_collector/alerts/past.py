@@ -17,7 +17,7 @@ from otel_ml_collector.alerts.sentences import (
     write_value,
 )
 from otel_ml_collector.times import DAY_NS, from_rfc3339, to_rfc3339
-from otel_ml_collector.web.axis import AxisLabel
+from otel_ml_collector.web.axis import AxisLabel, round_values
 
 _CHART_HEIGHT: Final = 150.0
 _WIDTH: Final = 1_000.0
@@ -170,8 +170,8 @@ def _draw(
     if high == low:
         high += abs(high) or 1.0
     is_verdict = condition.main.name == "worse"
-    if is_verdict:
-        low, high = 0.0, 1.0
+    ticks = (0.0, 1.0) if is_verdict else round_values(low, high, 3)
+    low, high = ticks[0], ticks[-1]
 
     def height(value: float) -> float:
         return _CHART_HEIGHT * (1 - (value - low) / (high - low))
@@ -193,13 +193,7 @@ def _draw(
         name=part.name,
         line="".join(lines),
         limit=None if limit is None else height(limit),
-        up=[
-            AxisLabel(
-                height(low + share * (high - low)),
-                write_value(condition.main, low + share * (high - low)),
-            )
-            for share in ((0.0, 1.0) if is_verdict else (0.0, 0.5, 1.0))
-        ],
+        up=[AxisLabel(height(tick), write_value(condition.main, tick)) for tick in ticks],
         across=[
             AxisLabel(at, to_rfc3339(at_ns)[:10])
             for at, at_ns in zip((0.0, 100.0), span, strict=True)
