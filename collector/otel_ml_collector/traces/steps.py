@@ -7,7 +7,7 @@ from typing import Final
 from markupsafe import Markup
 
 from otel_ml.genai.messages import read_message, unwrap
-from otel_ml_collector.mapping.chat import find_messages, line_of_error, text_of_part
+from otel_ml_collector.mapping.chat import find_messages, line_in, line_of_error, text_of_part
 from otel_ml_collector.mapping.values import to_json
 from otel_ml_collector.runs.answers import Run
 from otel_ml_collector.runs.find import find_present_runs
@@ -313,8 +313,7 @@ def _make_call(
     calls = [_make_call(item, runs, selected, depth + 1) for item in inner[:_CALLS_OF_STEP]]
     given, result, passages = "", "", list[RetrievedPassage]()
     if run is not None:
-        part = {"type": "tool_call", "name": "", "arguments": _read_arguments(run.inputs)}
-        given = _without_name(text_of_part(part), "")
+        given = _write_arguments(run.inputs)
         passages = find_passages(run.outputs, is_retriever=node.span.kind == "retriever")
         result = _write_result(run.outputs)
     is_shown = bool(result) and not passages and node.span.kind != "agent"
@@ -331,22 +330,27 @@ def _make_call(
     )
 
 
-def _read_arguments(value: JsonValue) -> object:
-    """Return the arguments of a call: an object, or the only text that it was given.
+def _write_arguments(value: JsonValue) -> str:
+    """Write the arguments of a call, such as ``city="Ghent", days=3``, or its only value.
 
-    Long arguments are shortened, because some frameworks pass whole agents as arguments.
+    Of messages, the question is written. Other long arguments are shortened, because some
+    frameworks pass whole agents as arguments.
     """
     if isinstance(value, dict):
-        return {name: _shorten_argument(item) for name, item in value.items()}
-    return None if value is None else to_json(value)
+        given = [(name, item) for name, item in value.items() if item is not None]
+        return ", ".join(f"{name}={_write_argument(item)}" for name, item in given)
+    return "" if value is None else to_json(value)
 
 
-def _shorten_argument(value: JsonValue) -> JsonValue:
+def _write_argument(value: JsonValue) -> str:
     if isinstance(value, str):
-        return shorten(value, _ARGUMENT_CHARS)
-    if isinstance(value, dict | list) and len(to_json(value)) > _ARGUMENT_CHARS:
-        return f"{len(value):,} values"
-    return value
+        return to_json(shorten(value, _ARGUMENT_CHARS))
+    if isinstance(value, list) and find_messages(value):
+        return to_json(line_in(value))
+    text = to_json(value)
+    if isinstance(value, dict | list) and len(text) > _ARGUMENT_CHARS:
+        return f"({len(value):,} values)"
+    return text
 
 
 def _without_name(text: str, name: str) -> str:

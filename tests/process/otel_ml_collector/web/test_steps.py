@@ -84,14 +84,21 @@ def test_failed_agent(service: Service, project: str) -> None:
 
 
 def test_long_arguments(service: Service, project: str) -> None:
-    """Long objects and texts among the arguments of a call are shortened."""
+    """Long arguments of a call are shortened; of messages, the question is shown."""
     research = make_research(1, now_ns=NOW_NS)
-    given = {"agent": {f"setting {place}": "x" * 20 for place in range(40)}, "task": "y" * 900}
+    given: dict[str, object] = {
+        "agent": {f"setting {place}": "x" * 20 for place in range(40)},
+        "task": "y" * 900,
+    }
+    messages = [{"role": "user", "content": [{"text": QUESTION}]}]
+    given |= {"messages": messages, "callback": None}
     research.add("Coordinator", "agent", 100, {"otel_ml.inputs": json.dumps(given)})
     spans = research.finish()
     service.store.take(project, *spans)
     shown = words(steps_of(service, project, spans[0]))
-    assert 'agent="40 values"' in shown
+    assert "agent=(40 values)" in shown
+    assert f'messages="{QUESTION}"' in shown
+    assert "callback" not in shown
     assert "setting 7" not in shown
     assert "y" * 200 in shown
     assert "y" * 300 not in shown
