@@ -180,6 +180,34 @@ def test_live_tail_obeys_the_filter(watched: Page, own_collector: CollectorProce
     client.close()
 
 
+def test_new_runs_wait_while_reading(watched: Page, own_collector: CollectorProcess) -> None:
+    """While a preview is open, new runs are only counted; a click on their number shows them."""
+    client = Client("reading", endpoint=own_collector.endpoint)
+
+    @client.trace(name="answer")
+    def answer(text: str) -> str:
+        return text
+
+    answer("first")
+    client.flush()
+    watched.goto(f"{own_collector.endpoint}/projects/reading/runs")
+    watched.locator("tr[data-run]").click()
+    expect(watched.locator("#preview #span")).to_be_visible()
+    with watched.expect_response("**/reading/live?**"):
+        watched.keyboard.press("l")
+    for place in range(12):
+        answer(f"later {place}")
+    client.flush()
+    held = watched.get_by_role("button", name="12 new")
+    expect(held).to_be_visible()
+    expect(watched.locator("tr[data-run]")).to_have_count(1)
+    held.click()
+    expect(watched.locator("tr[data-run]")).to_have_count(13)
+    expect(watched.locator("tr[data-run]").first).to_contain_text("later 11")
+    expect(held).to_be_hidden()
+    client.close()
+
+
 def test_theme_is_chosen_and_kept(chromium: Browser, demo: CollectorProcess) -> None:
     """The selected theme is kept when another page is opened."""
     page = chromium.new_page(color_scheme="light")

@@ -31,7 +31,7 @@ function place(html) {
   for (const row of [...rows].slice(MOST_ROWS)) row.remove();
 }
 
-/** Return whether new rows would move what the user looks at. */
+/** Return whether new rows would move what the user reads. */
 function isReading() {
   const isSelected = findBody()?.querySelector(".tk :checked");
   return scrollY > 200 || isSelected || document.documentElement.classList.contains("previewed");
@@ -110,6 +110,7 @@ document.addEventListener("click", (event) => {
   remember(source !== null);
 });
 document.querySelector("#filter").addEventListener("htmx:after:swap", () => {
+  held = [];
   if (!source) return;
   stop();
   start();
