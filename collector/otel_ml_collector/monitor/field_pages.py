@@ -36,6 +36,7 @@ from otel_ml_collector.monitor.fields import (
 )
 from otel_ml_collector.monitor.profiles import StoredProfile, find_profiles, list_profile_names
 from otel_ml_collector.monitor.slice_fields import DRIFT, find_field_slices, has_drift
+from otel_ml_collector.store.field_values import MOST_FIELDS
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import DAY_NS, from_rfc3339
 from otel_ml_collector.versions.find import find_models
@@ -213,6 +214,7 @@ def list_fields(
         "asked": asked,
         "chosen": chosen,
         "fields": fields,
+        "most_fields": MOST_FIELDS,
         "lasts": _LASTS,
         "api": view.api_address("projects", project, "fields", **chosen) if fields else None,
         "python": python_call("fields", asked.model, last=asked.last, than=asked.than),
