@@ -8,9 +8,10 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from otel_ml_collector.cli import main
+from otel_ml_collector.keyring import SESSION_COOKIE
 from tests.support.browser.fixtures import Tab
 from tests.support.collector import CollectorProcess
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 pytestmark = sampled(without="*dark*")
 
@@ -58,3 +59,30 @@ def test_sign_in(
     page.wait_for_url("**/sign-in")
     tab.open("/projects/shop/runs")
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+@at_night
+def test_secrets_are_not_compressed(
+    tab: Tab,
+    own_collector: CollectorProcess,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The browser gets compressed pages without the key or the session, and others in full."""
+    http = urlsplit(own_collector.endpoint).netloc
+    where = ["--data-dir", str(tmp_path / "data"), "--http", http]
+    assert main(["keys", "add", *where, "--project", "shop", "--scope", "read"]) == 0
+    key = capsys.readouterr().out.strip()
+    page = tab.open("/sign-in")
+    page.get_by_label("Key", exact=True).fill(key)
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/")
+    cookies = {each.get("name"): each.get("value", "") for each in page.context.cookies()}
+    secrets = [key, cookies[SESSION_COOKIE]]
+    encodings = {}
+    for path in ("/", "/projects/shop", "/projects/shop/runs", "/projects/shop/settings"):
+        answer = page.goto(own_collector.endpoint + path)
+        assert answer is not None
+        encodings[path.rpartition("/")[2]] = answer.header_value("content-encoding")
+        assert not [secret for secret in secrets if secret in answer.text()]
+    assert encodings == {"": "gzip", "shop": "gzip", "runs": "gzip", "settings": None}

@@ -1,6 +1,7 @@
 """Tests of a trace in two panes: selecting spans, folds, search, zoom, errors and the graph."""
 
 import re
+import time
 from collections.abc import Iterator
 from typing import Literal
 
@@ -8,11 +9,18 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from otel_ml_collector.span import Span
-from tests.support.browser.agents import MESSAGE, RESEARCH, make_research, send_research
+from tests.support.browser.agents import (
+    MESSAGE,
+    PROJECT,
+    RESEARCH,
+    make_research,
+    send_research,
+)
 from tests.support.browser.axe import find_violations
 from tests.support.browser.fixtures import Tab, open_tab
 from tests.support.collector import CollectorProcess
-from tests.support.otel_ml_collector.spans import id_of
+from tests.support.otel_ml_collector.spans import MS_NS, SECOND_NS, id_of, make_call
+from tests.support.otel_ml_collector.wire import encode
 from tests.support.sampling import at_night
 
 STAYS = "window.isSame === true"
@@ -294,6 +302,56 @@ def test_folds_of_5000_spans(window: Tab, collector: CollectorProcess) -> None:
     slowest = max(took_ms, key=took_ms.__getitem__)
     assert took_ms[slowest] <= 1_000 * FOLD_S, (slowest, took_ms[slowest])
     expect(page.locator(".wf tr.rest").first).to_contain_text("more")
+
+
+@at_night
+def test_graph_of_many_steps(window: Tab, collector: CollectorProcess) -> None:
+    """The graph of 5,000 spans with 200 different steps has 60 nodes: one is of the rarest."""
+    start_ns = time.time_ns() - 60 * SECOND_NS
+    times = {"start_ns": start_ns, "end_ns": start_ns + 50 * SECOND_NS}
+    root = make_call("indexer", {"otel_ml.kind": "agent"}, **times)
+    steps = [
+        make_call(
+            f"step {place % 200}",
+            {"otel_ml.kind": "tool"},
+            trace_id=root.trace_id,
+            parent_span_id=root.span_id,
+            start_ns=start_ns + place * 10 * MS_NS,
+            end_ns=start_ns + (place + 1) * 10 * MS_NS,
+        )
+        for place in range(4_999)
+    ]
+    headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": PROJECT}
+    for first in range(0, len(steps), 1_000):
+        collector.deliver(encode([root, *steps[first : first + 1_000]]), headers)
+    page = window.open(f"{RESEARCH}/runs/{id_of(root)}?view=graph")
+    expect(page.locator("[data-node]").first).to_be_visible()
+    assert page.locator("svg [data-node]").count() == 60
+    rows = page.get_by_role("table", name="Nodes of the graph").locator("tbody tr")
+    expect(rows).to_have_count(60)
+    expect(rows.filter(has_text="142 other steps")).to_have_count(1)
+
+
+@at_night
+def test_sentence_of_one_call(window: Tab, collector: CollectorProcess) -> None:
+    """Without tools, costs and errors, the sentence says how much time one model call took."""
+    start_ns = time.time_ns() - 60 * SECOND_NS
+    times = {"start_ns": start_ns, "end_ns": start_ns + 3_100 * MS_NS}
+    root = make_call("ask", {"otel_ml.kind": "chain"}, **times)
+    call = make_call(
+        "gpt-4o",
+        {"otel_ml.kind": "model"},
+        trace_id=root.trace_id,
+        parent_span_id=root.span_id,
+        start_ns=start_ns,
+        end_ns=start_ns + 2_604 * MS_NS,
+    )
+    headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": "one-call"}
+    collector.deliver(encode([root, call]), headers)
+    page = window.open(f"/projects/one-call/runs/{id_of(root)}")
+    expect(page.locator("#trace-sentence")).to_have_text(
+        re.compile(r"3\.10\ss: 84\s% in one model call\.")
+    )
 
 
 @at_night

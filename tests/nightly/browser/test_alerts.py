@@ -125,6 +125,15 @@ def test_alert_on_a_field(tab: Tab, shots: Path) -> None:
     turn_on(page, shots, "field")
 
 
+def test_problem_of_a_field(tab: Tab) -> None:
+    """The page of a drifted field opens the page of the problem."""
+    page = tab.open("/projects/drift/fields/inputs.language?model=answer&last=24h")
+    page.get_by_role("link", name="Open the problem").click()
+    expect(page.locator("h1")).to_have_text("The inputs of answer changed")
+    assert "/problems/" in page.url
+    expect(page.get_by_role("link", name="Alert on this").first).to_be_visible()
+
+
 def test_alert_on_a_version(tab: Tab, shots: Path) -> None:
     """On a worse version, "Alert on this" shows the time of the change; one click saves it."""
     page = tab.open("/projects/release/monitor")
