@@ -9,6 +9,7 @@ import argparse
 import os
 import statistics
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,7 @@ from urllib.parse import quote
 
 from playwright.sync_api import Page, sync_playwright
 
+from otel_ml_collector.store.sketches import SketchJob
 from tests.bench.beside import Tree
 from tests.bench.dataset import project_name
 from tests.bench.dataset_load import EXTRAS, LONG_TRACE_ID, TRAINING, Loaded, load
@@ -23,6 +25,7 @@ from tests.bench.queries import RUNS, open_beside
 from tests.bench.table import print_table, verdict
 from tests.support.browser.fixtures import ARGUMENTS, CHROMIUM
 from tests.support.collector import CollectorProcess
+from tests.support.otel_ml_collector.stores import open_service
 
 TIMES: Final = 15
 _TIMES_BESIDE: Final = 7
@@ -104,6 +107,7 @@ def report(
     with tempfile.TemporaryDirectory() as scratch:
         data_dir = folder or Path(scratch) / "data"
         loaded = load(data_dir, runs)
+        _sketch_days(data_dir)
         collector = CollectorProcess(data_dir)
         try:
             collector.wait_ready()
@@ -112,6 +116,15 @@ def report(
             _print_contents(loaded, take_contents(collector, loaded, times))
         finally:
             collector.stop()
+
+
+def _sketch_days(data_dir: Path) -> None:
+    """Compute the sketches of all days, as a collector does in the minutes after an import."""
+    with open_service(data_dir) as service:
+        connections = service.store.connections
+        job = SketchJob(connections.open(), connections.memory, time.monotonic)
+        while job.run():
+            pass
 
 
 def _measure(collector: CollectorProcess, loaded: Loaded, times: int) -> None:
