@@ -82,8 +82,8 @@ durations: $(VENV)/dev.stamp ## Record which modules of CI take longer than 5 s,
 pictures: $(VENV)/dev.stamp $(if $(PAGES),,.venv-services/stamp .venv-integrations/stamp .venv-litellm/stamp) ## Take the screenshots of the documentation (PAGES="readme recipes llm fastapi": only these)
 	$(BIN)/python -m tests.support.browser.pictures $(PAGES)
 
-sheet: $(VENV)/dev.stamp ## Take a screenshot of every page, light and dark, wide and narrow, on one sheet
-	$(BIN)/python -m tests.support.browser.sheet
+sheet: $(VENV)/dev.stamp ## Take a screenshot of every page, light and dark, wide and narrow, on one sheet (STOPS="run trace": only these)
+	$(BIN)/python -m tests.support.browser.sheet $(STOPS)
 
 bench: $(VENV)/dev.stamp $(if $(PEERS),.venv-bench-peers/stamp) ## Measure the numbers of docs/benchmarks.md (BESIDE=3d291aa: ratios to a commit; PEERS=1: decorators of other libraries)
 	$(BIN)/python -m tests.bench $(if $(PEERS),peers peer_values) $(if $(BESIDE),--beside $(BESIDE))

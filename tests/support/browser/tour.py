@@ -9,8 +9,10 @@ from pathlib import Path
 from urllib.parse import quote, urlencode
 from urllib.request import Request, urlopen
 
+import numpy as np
 from playwright.sync_api import Locator, Page
 
+from otel_ml.capture.taker import describe
 from otel_ml_collector.span import Span, Value
 from tests.support.browser.agents import RESEARCH, make_research, send_research
 from tests.support.browser.trips import TRIPS, send_trips
@@ -87,6 +89,7 @@ def open_tour(demo: CollectorProcess, folder: Path) -> Iterator[list[Stop]]:
             *_of_agents(nightly),
             *_of_trainings(nightly),
             *_of_houses(nightly),
+            *_of_values(nightly),
             *_over_demo(demo),
             Stop("sign-in", f"{locked.endpoint}/sign-in"),
             Stop("sign-in-wrong", f"{locked.endpoint}/projects/shop/runs", _try_wrong_key),
@@ -106,6 +109,8 @@ def _over_demo(demo: CollectorProcess) -> list[Stop]:
     answer = run("docs-search", 'model == "answer" and version == 2')
     [last, *_] = demo.get(f"{DOCS}/experiments")["experiments"]
     worse = f"{DOCS}/experiments/{last['run_id']}"
+    [item, *_] = demo.get(f"{DOCS}/datasets/questions/versions/1/items")["items"]
+    of_item = urlencode({"name": "questions", "version": 1, "item": item["id"]})
     stops = [
         Stop("home", "/"),
         Stop("projects", f"{DOCS}/runs", _open_projects),
@@ -154,6 +159,7 @@ def _over_demo(demo: CollectorProcess) -> list[Stop]:
         Stop("datasets-empty", "/projects/nothing-here/datasets"),
         Stop("dataset", f"{DOCS}/datasets/questions"),
         Stop("dataset-item", f"{DOCS}/datasets/questions", _edit_item),
+        Stop("dataset-values", f"{DOCS}/dataset-item?{of_item}"),
         Stop("experiments", f"{DOCS}/experiments"),
         Stop("experiments-empty", "/projects/nothing-here/experiments"),
         Stop("experiment", worse),
@@ -328,6 +334,23 @@ def _of_houses(collector: CollectorProcess) -> list[Stop]:
         Stop("houses-model", f"{pages}/models/{MODEL}"),
         Stop("houses-target", f"{pages}/targets/price"),
     ]
+
+
+def _of_values(collector: CollectorProcess) -> list[Stop]:
+    """Send a run with a table and one with an image as input; return their pages."""
+    pixels = np.random.default_rng(0).integers(0, 256, (144, 192, 3), dtype=np.uint8)
+    houses = [{"area": 60 + place, "city": "Halle", "lift": place % 2 > 0} for place in range(40)]
+    given = {"run-table": {"houses": houses}, "run-image": {"photo": describe(pixels)}}
+    runs = {
+        name: make_call(
+            name, {"otel_ml.inputs": json.dumps(inputs), "otel_ml.outputs": "[0.25, 1]"}
+        )
+        for name, inputs in given.items()
+    }
+    headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": "values"}
+    collector.deliver(encode(list(runs.values())), headers)
+    pages = f"{collector.endpoint}/projects/values/runs"
+    return [Stop(name, f"{pages}/{id_of(run)}") for name, run in runs.items()]
 
 
 def _unfold_root(page: Page) -> None:
