@@ -37,7 +37,8 @@ _CONTENT: Final = "first content"
 _PREVIEW: Final = "preview"
 _FRAME_MS: Final = 300
 # Time until an element is shown, by the browser's clock.
-_SHOWN: Final = """(selector) => new Promise((tell) => {
+_SHOWN: Final = """(selector) => new Promise((tell, fail) => {
+  setTimeout(() => fail(new Error(`${selector} is not shown`)), 60000);
   const look = () => {
     const element = document.querySelector(selector);
     if (element?.getClientRects().length) setTimeout(() => tell(performance.now()));
@@ -46,7 +47,8 @@ _SHOWN: Final = """(selector) => new Promise((tell) => {
   look();
 })"""
 # Time from the click on a row until its input and output are shown in the preview.
-_PREVIEWED: Final = """(run) => new Promise((tell) => {
+_PREVIEWED: Final = """(run) => new Promise((tell, fail) => {
+  setTimeout(() => fail(new Error(`The preview of ${run} is not shown`)), 60000);
   const look = () => {
     const shown = document.querySelector(`#preview [data-run="${run}"]`);
     if (shown?.getClientRects().length) setTimeout(() => tell(performance.now() - window.clicked));
