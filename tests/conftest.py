@@ -17,7 +17,7 @@ from tests.support.collector import CollectorProcess, running
 from tests.support.contract.fixtures import STORE
 from tests.support.demo import OUTPUT, record_demo
 from tests.support.durations import FOLDER, find_longest
-from tests.support.examples import AT_NIGHT, load_profile
+from tests.support.examples import AT_NIGHT, WHICH_TESTS, load_profile
 from tests.support.folders import NODE, ROOT
 from tests.support.isolation import count_runs, count_stored, isolated, project_of
 from tests.support.order import order_modules
@@ -46,6 +46,13 @@ def choose_folder() -> None:
 
 load_profile()
 choose_folder()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def usual_variables() -> None:
+    """Hide the variables that select tests: a collector warns that it does not know them."""
+    for name in (WHICH_TESTS, EVERY_CASE):
+        os.environ.pop(name, None)
 
 
 @pytest.fixture(scope="session")

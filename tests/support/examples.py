@@ -5,7 +5,9 @@ from typing import Final
 
 from hypothesis import HealthCheck, settings
 
-AT_NIGHT: Final = os.environ.get("OTEL_ML_TESTS") == "nightly"
+# If this environment variable is `nightly`, tests run all their cases and examples.
+WHICH_TESTS: Final = "OTEL_ML_TESTS"
+AT_NIGHT: Final = os.environ.get(WHICH_TESTS) == "nightly"
 _ON_COMMIT: Final = 25
 
 
