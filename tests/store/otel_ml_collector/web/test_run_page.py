@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
+from otel_ml_collector.price import write_cost
 from otel_ml_collector.span import Scope, Span
 from tests.store.otel_ml_collector.query.test_judges import say
 from tests.support.otel_ml_collector.asgi import ask
@@ -115,6 +116,38 @@ def test_totals_count_once(service: Service, project: str) -> None:
     service.store.take(project, call)
     text = get(service, f"/projects/{project}/runs/{id_of(call)}/tree")
     assert "7 tokens. 5 input tokens, 2 output tokens." in text
+
+
+def test_totals_leave_out_agents(service: Service, project: str) -> None:
+    """The totals of a trace leave out the tokens that an agent reports."""
+    root = make_root()
+    agent = make_call(
+        "agent",
+        {"otel_ml.kind": "agent", "gen_ai.usage.input_tokens": 120},
+        trace_id=root.trace_id,
+        parent_span_id=root.span_id,
+    )
+    call = make_span(
+        "answer",
+        {
+            "gen_ai.provider.name": "openai",
+            "gen_ai.request.model": "gpt-4o",
+            "gen_ai.usage.input_tokens": 1_200,
+            "gen_ai.usage.cache_read.input_tokens": 200,
+            "gen_ai.usage.output_tokens": 30,
+        },
+        trace_id=root.trace_id,
+        parent_span_id=agent.span_id,
+    )
+    service.store.take(project, root, agent, call)
+    cost = ask(service.app, f"/api/v1/projects/{quote(project)}/runs/{id_of(call)}").json["cost"]
+    assert cost > 0
+    parts = "1,200 input tokens (200 cached), 30 output tokens"
+    page = get(service, f"/projects/{project}/runs/{id_of(call)}")
+    assert parts in page
+    assert write_cost(cost) in page
+    tree = get(service, f"/projects/{project}/runs/{id_of(call)}/tree")
+    assert f"1,230 tokens, {write_cost(cost)}. {parts}." in tree
 
 
 def test_sentence(service: Service, project: str) -> None:

@@ -18,15 +18,18 @@ from tests.unit.otel_ml_collector.mapping.dialect_runs import (
 
 
 def test_request() -> None:
-    """The raw request is the input, and no longer an attribute."""
+    """The raw request and response are input and output, and no longer attributes."""
     told: dict[str, Value] = {
         "logfire.msg": "Chat with gpt-5",
         "gen_ai.request.model": "gpt-5",
         "request_data": '{"messages": [{"role": "user", "content": "Where?"}]}',
+        "response_data": '{"message": {"role": "assistant", "content": "In Kyoto."}}',
     }
     run = map_call("Chat", told)
     assert run.inputs == '{"messages":[{"role":"user","content":"Where?"}]}'
+    assert run.outputs == '{"message":{"role":"assistant","content":"In Kyoto."}}'
     assert "request_data" not in run.attributes
+    assert "response_data" not in run.attributes
 
 
 def test_messages() -> None:

@@ -107,8 +107,11 @@ def test_tool() -> None:
     told: dict[str, Value] = {
         "ai.operationId": "ai.toolCall",
         "ai.toolCall.args": '"{\\"city\\": \\"Kyoto\\"}"',
+        "ai.toolCall.result": '{"degrees": 21}',
     }
-    assert map_call("ai.toolCall", told).inputs == '{"city":"Kyoto"}'
+    run = map_call("ai.toolCall", told)
+    assert (run.inputs, run.outputs) == ('{"city":"Kyoto"}', '{"degrees":21}')
+    assert run.attributes == '{"ai.operationId":"ai.toolCall"}'
 
 
 @pytest.mark.parametrize(
