@@ -150,6 +150,7 @@ def test_nothing_changed(repository: Path, comments: Comments) -> None:
     assert "| exact | 100.0% " in summary
 
 
+@at_night
 def test_two_pushes(repository: Path, comments: Comments) -> None:
     """A regression is a comment with both outputs, which the push of its repair updates."""
     app = repository / "app.py"

@@ -8,7 +8,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from otel_ml import Client
 from tests.support.collector import CollectorProcess
 from tests.support.load import PROTOBUF, make_request, run_ids
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 from tests.support.waiting import wait_until
 
 pytestmark = sampled(without="embedded*")
@@ -68,6 +68,7 @@ def test_refusal(collector: CollectorProcess) -> None:
     assert len(collector.runs("refused")) == 1
 
 
+@at_night
 def test_long_trace(collector: CollectorProcess) -> None:
     """A trace of 6,000 spans is read, although its ids exceed a server's limit for parameters."""
     request = make_request("long", 6_000)

@@ -117,6 +117,7 @@ def test_tls(tmp_path: Path) -> None:
             connect(server.url())
 
 
+@at_night
 def test_revoked_at_another_collector(server: Server, tmp_path: Path) -> None:
     """A key that one collector revokes ends its sessions and streams at another within 3 s."""
     asked = ("--store", server.url(server.make_database()), "--session-secret", "s" * 32)

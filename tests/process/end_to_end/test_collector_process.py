@@ -28,6 +28,7 @@ def serve(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@at_night
 def test_second_collector_on_the_same_data(collector: CollectorProcess, tmp_path: Path) -> None:
     """A second collector on the same data directory exits with one line that names the first."""
     held = tmp_path / "held"

@@ -95,6 +95,7 @@ def test_photograph_stands_upright(collector: CollectorProcess) -> None:
     assert (shown.size, shown.tobytes()) == ((2, 3), upright.tobytes())
 
 
+@at_night
 def test_processes_share_a_document(collector: CollectorProcess, tmp_path: Path) -> None:
     """Logging a 10 MB document that another process has already uploaded works."""
     traces = []

@@ -18,6 +18,7 @@ from examples.demo.checks import find_missing
 from examples.demo.records import Records
 from tests.support.demo import OUTPUT, usual_ports_taken
 from tests.support.folders import ROOT
+from tests.support.sampling import at_night
 from tests.support.waiting import wait_until
 
 PAGES = re.compile(r"Pages: (http://127\.0\.0\.1:\d+)/ ")
@@ -168,6 +169,7 @@ def test_demo_edits_once(recorded_demo: Path) -> None:
     assert versions == {*edited, "rank:v1", "retrieve:v1"}
 
 
+@at_night
 def test_demo_leaves_the_data_of_a_running_collector(tmp_path: Path) -> None:
     """The demo refuses a folder whose data is in use by another collector."""
     data = tmp_path / "demo" / "data"

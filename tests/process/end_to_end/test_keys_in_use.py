@@ -219,6 +219,7 @@ def test_program(admin: str, closed: CollectorProcess, data_dir: Path, project: 
     assert send_http(closed, text, encode([call_now("mine")]))[0] == UNAUTHENTICATED
 
 
+@at_night
 def test_first_key(own_collector: CollectorProcess, tmp_path: Path) -> None:
     """Creating the first key on loopback needs no key; afterwards the collector requires keys."""
     where = (
@@ -239,6 +240,7 @@ def test_first_key(own_collector: CollectorProcess, tmp_path: Path) -> None:
     assert [line.split()[0] for line in listed.stdout.splitlines()[1:]] == [text.split("_")[1]]
 
 
+@at_night
 def test_beyond_loopback(tmp_path: Path) -> None:
     """A collector listens on other addresses than loopback only if it has keys."""
     places = ("--http", "0.0.0.0:0", "--grpc", "127.0.0.1:0")

@@ -129,6 +129,7 @@ def somebody_else() -> Iterator[str]:
             server.shutdown()
 
 
+@at_night
 def test_data_directory_leads_to_its_collector(
     own_collector: CollectorProcess, tmp_path: Path, elsewhere: Path
 ) -> None:

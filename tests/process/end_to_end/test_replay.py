@@ -238,6 +238,7 @@ def test_experiments_are_no_sources(client: Client) -> None:
         assert len(client.replay(traced, reader.runs('model == "year"')).runs) == 1
 
 
+@at_night
 def test_recorded_failure_is_fixed(collector: CollectorProcess, client: Client) -> None:
     """A failed recorded call counts as not passed, and its replay as fixed."""
 

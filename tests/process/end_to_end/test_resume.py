@@ -17,7 +17,7 @@ from otel_ml.judges.ready import exact
 from tests.support.collector import CollectorProcess
 from tests.support.folders import ROOT
 from tests.support.otel_ml.providers import ApiProvider, Provider, WrappingProvider
-from tests.support.sampling import at_night, sampled
+from tests.support.sampling import at_night
 from tests.support.waiting import wait_until
 
 ITEMS: Final = 60
@@ -79,7 +79,7 @@ def found(collector: CollectorProcess, name: str) -> list[Any]:
     return [one for one in experiments if one["name"] == name]
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("done", [20, 0, 1, 10, 50])
 def test_killed_experiment_goes_on(collector: CollectorProcess, tmp_path: Path, done: int) -> None:
     """After a resume, each item and repeat is in the result once, and few are run twice."""

@@ -142,6 +142,7 @@ def test_fetch_snippet_returns_the_array(collector: CollectorProcess, tmp_path: 
     assert json.loads(printed) == [[[1, 2], [3, 4]], "int64", [2, 2]]
 
 
+@at_night
 def test_fetch_snippet_runs_as_it_stands(collector: CollectorProcess, tmp_path: Path) -> None:
     """With the text's trace id, the last snippet runs unedited."""
     write = WRITE.replace("trace_id=None", f'trace_id="{TRACE_ID}"')
@@ -164,6 +165,7 @@ def test_numeric_text_is_a_number_in_filters(collector: CollectorProcess, tmp_pa
     assert matching == [True, True, False, False, True]
 
 
+@at_night
 def test_missing_server_raises_nothing(tmp_path: Path) -> None:
     """Without a server, the snippets run to their end, and otel-ml prints nothing."""
     program = start(tmp_path, WRITE, "http://127.0.0.1:9")

@@ -323,6 +323,7 @@ def test_processes_share_a_directory(spool: Path, sink: Sink) -> None:
     assert segments(spool) == []
 
 
+@at_night
 def test_clients_share_a_directory(spool: Path, sink: Sink) -> None:
     """Two clients of one process can share a directory."""
     with opened(spool, sink.address) as one, opened(spool, sink.address) as other:

@@ -115,7 +115,7 @@ def test_completion(tmp_path: Path, typed: str, offered: str) -> None:
     assert f"plain,{offered}" in done.stdout.splitlines()
 
 
-@sampled(3)
+@sampled(1)
 @pytest.mark.parametrize(
     ("arguments", "variables", "message"),
     [

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from tests.support.otel_ml.scripts import ask_script
-from tests.support.sampling import at_night, sampled
+from tests.support.sampling import at_night
 
 # A class defined in a script is pickled by value, with its methods.
 PREAMBLE: Final = """
@@ -53,7 +53,7 @@ def is_patched(method):
 """
 
 
-@sampled(only=("Own-loky",))
+@at_night
 @pytest.mark.parametrize("backend", ["loky", "multiprocessing", "threading"])
 @pytest.mark.parametrize("model", ["LogisticRegression", "Own"])
 def test_grid_search(model: str, backend: str, tmp_path: Path) -> None:
@@ -121,6 +121,7 @@ if __name__ == "__main__":
     assert found == [[0, 0], [True]]
 
 
+@at_night
 def test_calls_in_threads_of_a_pool(tmp_path: Path) -> None:
     """Calls that the program itself makes in a pool of threads are each a run."""
     found = ask_script(

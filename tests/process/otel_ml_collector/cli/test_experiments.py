@@ -114,7 +114,7 @@ def test_list_of_experiments_reads_once(collector: CollectorProcess, results: li
         assert len([path for path in between.asked if "/experiments" in path]) == 1
 
 
-@sampled(2)
+@sampled(1)
 @pytest.mark.parametrize(
     ("places", "more", "status"),
     [
@@ -500,6 +500,7 @@ def test_alias_is_a_baseline(
     assert capsys.readouterr().out.startswith("tuned:v2 vs tuned@champion: worse")
 
 
+@at_night
 def test_experiments_have_the_digits_of_the_page(
     collector: CollectorProcess, results: list[Result], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -109,6 +109,7 @@ def test_table_has_the_width_of_the_terminal(endpoint: str, width: int) -> None:
     assert ("start_time" in head) is (width > 80)
 
 
+@at_night
 def test_table_at_80_columns(collector: CollectorProcess) -> None:
     """At 80 columns a table shows model, outcome, latency, inputs, outputs and a short run id."""
     client = Client("usual", endpoint=collector.endpoint)

@@ -45,6 +45,7 @@ def open_elsewhere(path: Path) -> str:
     return done.stdout
 
 
+@at_night
 def test_reopen(tmp_path: Path) -> None:
     """Stored runs are still there when the store is reopened."""
     with open_store(tmp_path) as store:
@@ -53,6 +54,7 @@ def test_reopen(tmp_path: Path) -> None:
         assert store.reader.rows(NAMES, {}) == [{"name": "one"}, {"name": "two"}]
 
 
+@at_night
 def test_two_folders(tmp_path: Path) -> None:
     """Two stores that are opened one after the other share nothing."""
     with open_store(tmp_path / "a") as store:
@@ -61,6 +63,7 @@ def test_two_folders(tmp_path: Path) -> None:
         assert store.reader.rows(NAMES, {}) == []
 
 
+@at_night
 def test_made_folder(tmp_path: Path) -> None:
     """A missing folder is created, together with its parents."""
     connect(f"chdb://{tmp_path}/above/data").close()

@@ -142,6 +142,7 @@ def in_threads(target: object) -> None:
         assert not thread.is_alive()
 
 
+@at_night
 def test_deleted_project(store: Store, project: str) -> None:
     """A deleted project has no documents, and new ones start at version 1."""
     documents = Documents(store.connections)

@@ -256,7 +256,7 @@ class Troubled:
         return self._process.returncode
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("kind", kinds(), ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("trouble", ["full", "read-only"])
 def test_disk(tmp_path: Path, kind: Kind, trouble: str) -> None:

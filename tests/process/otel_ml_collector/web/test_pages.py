@@ -166,7 +166,7 @@ def addresses_of(service: Service, project: str, name: str) -> list[str]:
     ]
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("name", ["a/b", "50%?#", " "], ids=ascii)
 def test_all_pages(service: Service, name: str) -> None:
     """Every page of a project loads, whatever its names and texts are."""
