@@ -216,6 +216,7 @@ def test_wrong_cursor_of_storage(service: Service, cursor: str) -> None:
     assert (answer.status, answer.json["error"]["field"]) == (400, "cursor")
 
 
+@at_night
 def test_expired_score_of_tag(aged: Aged) -> None:
     """When a score for a tag expires, the rows of newer runs with the tag lose it."""
     project = aged.project

@@ -149,7 +149,7 @@ def test_update_of_a_session() -> None:
 
 
 # The test IDs are part of the project names, which must not look like the path of a session.
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("path", ["/sessions/chat%2F7", "/users/ada"], ids=["session", "user"])
 def test_deleted(place: Project, path: str) -> None:
     """Session labels are deleted with their session or user, even if they arrive again."""

@@ -12,7 +12,7 @@ from otel_ml_collector.errors import StoreTimeout
 from otel_ml_collector.store.sql import Sql
 from tests.support.otel_ml_collector.assistants.fixtures import ASKED_NS
 from tests.support.otel_ml_collector.stores import Service
-from tests.support.sampling import at_night, sampled
+from tests.support.sampling import at_night
 
 PARTS: Final = [
     *("versions", "firing", "errors", "experiments", "releases"),
@@ -49,7 +49,7 @@ def test_request_that_waited(service: Service) -> None:
     assert time.monotonic() - began_s < _SLACK_S
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("given", [{"project": "shop"}, {}], ids=["project", "projects"])
 def test_busy_threads(service: Service, given: dict[str, Any]) -> None:
     """If other work keeps all threads busy, the answer still comes, and the next one is whole."""

@@ -142,7 +142,7 @@ FIELDS: Final = (
 def test_numbers_are_the_api_s(service: Service, ask_tool: Ask) -> None:
     """Counts and figures for random filters equal the API's."""
     draw = random.Random(7)  # noqa: S311 - it chooses filters
-    for _ in range(examples(100, on_commit=12)):
+    for _ in range(examples(100, on_commit=5)):
         some = draw.sample(FIELDS, draw.randint(1, 3))
         where = f" {draw.choice(['and', 'or'])} ".join(some)
         path = f"/api/v1/projects/shop/stats?where={quote(where)}&start={SINCE}&end={UNTIL}"

@@ -14,7 +14,7 @@ from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import make_call, trace_id
 from tests.support.otel_ml_collector.stores import Service, open_service
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 # The problem of each function.
 PROBLEMS: Final = {
@@ -90,6 +90,7 @@ def test_one_row_for_each_cause(service: Service, last: str) -> None:
     assert sorted(claims) == sorted(PROBLEMS.values())
 
 
+@at_night
 def test_releases_are_counted(service: Service) -> None:
     """The page says how many new versions and releases were compared."""
     page = ask(service.app, "/projects/causes/monitor/findings?last=24h").text

@@ -187,6 +187,7 @@ def test_without_target(service: Service) -> None:
     assert get_figure(get_release(service, "unsaved"), "truth output")["word"] == "worse"
 
 
+@at_night
 def test_without_target_by_name(service: Service) -> None:
     """Without a saved target, the part of the output that is named like the truth is compared."""
     take_versions(service, "named", make_version(1, 0.9), make_version(2, 0.6))

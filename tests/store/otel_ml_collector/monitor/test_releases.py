@@ -178,6 +178,7 @@ def test_undecided_version_is_named(service: Service) -> None:
     assert ">Not enough data to say whether chat v2 is better: " in news.replace("\u202f", " ")
 
 
+@at_night
 def test_model_page(service: Service) -> None:
     """A model's page starts with the verdict, and links to the runs behind a worse one."""
     parts = {}
@@ -600,6 +601,7 @@ def test_assistants(service: Service) -> None:
     assert words == [["answer:v2", "answer:v1", "worse"], ["chat:v2", "chat:v1", "not enough data"]]
 
 
+@at_night
 def test_worst_client(service: Service) -> None:
     """A version that is worse for one client names that client, like the slices page.
 
@@ -736,6 +738,7 @@ def test_tag_that_repeats_the_version(service: Service) -> None:
     assert "Same as version: build." in page
 
 
+@at_night
 def test_canary_in_either_order(service: Service) -> None:
     """A canary is compared in the hours of both versions, with the same figures in both orders."""
     first_ns = BEGAN_NS - 3 * HOUR_NS

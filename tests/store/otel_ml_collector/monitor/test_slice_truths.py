@@ -173,6 +173,7 @@ def test_no_truth(service: Service) -> None:
     assert words == {"not enough data"}
 
 
+@at_night
 def test_new_version(service: Service) -> None:
     """A new version with worse predictions is a single problem, that of its release."""
     draw = random.Random(3)  # noqa: S311 - not for secrets

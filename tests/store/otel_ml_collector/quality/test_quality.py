@@ -400,6 +400,7 @@ def test_wrong_runs(service: Service) -> None:
         assert len(listed) == cell["runs"]
 
 
+@at_night
 def test_wrong_runs_become_items(service: Service) -> None:
     """The list of wrong runs becomes a data set that expects the target's ground truth."""
     project, runs = "items", []
@@ -508,6 +509,7 @@ def test_versions(service: Service) -> None:
     assert of_newest["value"] < figures_of(answer)["accuracy"] < of_oldest["value"]
 
 
+@at_night
 def test_worst_slices(service: Service) -> None:
     """Tag values are compared with all other runs with ground truth, the worst value first."""
     project = "slices"
@@ -567,6 +569,7 @@ def test_slices_share_sessions(service: Service) -> None:
         assert best["rest"] == pytest.approx(worst["value"], abs=1e-9)
 
 
+@at_night
 def test_unsaved_target(service: Service) -> None:
     """Ground truth without a prediction target is compared with the whole output."""
     runs = [make_run(TODAY_NS - place * HOUR_NS, "yes", "say") for place in range(4)]
@@ -579,7 +582,7 @@ def test_unsaved_target(service: Service) -> None:
     assert figures_of(answer) == {"accuracy": 0.5}
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize(
     ("outputs", "truths", "figures"),
     [
@@ -641,6 +644,7 @@ def test_unsaved_target_of_numbers(
     assert all(part.count("L") for part in line.split("M"))
 
 
+@at_night
 def test_newest_truth_holds(service: Service) -> None:
     """The newest of several truths counts, by run, trace key or tag, in any order of arrival."""
     project = "order"

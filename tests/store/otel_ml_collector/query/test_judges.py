@@ -252,6 +252,7 @@ def test_similar_judge(store: Store, project: str, name: str) -> None:
         find_reference(store.reader, project, name)
 
 
+@at_night
 def test_bars_of_runs_that_are_not_there(store: Store, project: str) -> None:
     """Bars count only listed runs, including open runs, but no plain spans or missing runs."""
     span = make_span("GET", start_ns=NOW_NS - SECOND_NS)

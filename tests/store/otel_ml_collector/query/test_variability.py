@@ -57,6 +57,7 @@ def test_figures(store: Store, project: str) -> None:
     assert (one.spreads, found.comparison, found.version) == ([], None, 1)
 
 
+@at_night
 def test_groups_open_their_runs(store: Store, project: str) -> None:
     """The input with the least agreement comes first. Each group's filter lists just its runs."""
     ask_often(store, project, [({"q": "b"}, "1")] * 3 + [({"q": "a"}, "y")])

@@ -42,7 +42,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Service, Store
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night
 
 NUMBERS: Final = numbers(5_000_000)
 NOTHING_SETTLED: Final = ResolvedGroup([], is_complete=False)
@@ -87,6 +87,7 @@ def test_any_order(service: Service, most: int, seed: int) -> None:
     assert find_differing(store) == []
 
 
+@at_night
 @pytest.mark.parametrize("most", [3, 100_000], ids=["little room", "room"])
 @settings(max_examples=examples(60, on_commit=1))
 @given(seed=st.integers(0, 2**32))
@@ -133,7 +134,7 @@ def test_two_pairs_of_one_call(service: Service, project: str) -> None:
     assert count(service, project) == (2, 100, 14, 0.5)
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("is_followed", [False, True])
 def test_link_that_comes_last(service: Service, project: str, *, is_followed: bool) -> None:
     """A plain span that links two records of a call joins them, even if it arrives last."""
@@ -166,7 +167,7 @@ def test_link_that_comes_last(service: Service, project: str, *, is_followed: bo
 NAMES: Final = {"session.id": "morning", "user.id": "ada", "otel_ml.experiment": "e" * 32}
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("is_first", [False, True])
 def test_name_of_another_group(
@@ -194,6 +195,7 @@ def settled_names(store: Store, project: str, span: Span) -> list[str]:
     return [row["name"] for row in store.reader.rows(sql, asked)]
 
 
+@at_night
 def test_deleted(service: Service, project: str) -> None:
     """After one record of a call is deleted, a late record is resolved with the remaining ones."""
     watch = follow(service.store, project)
@@ -267,6 +269,7 @@ def make_work(draw: random.Random) -> list[Span]:
     return draw.sample(spans, draw.randrange(1, len(spans) + 1))
 
 
+@at_night
 @settings(max_examples=examples(60, on_commit=2))
 @given(seed=st.integers(0, 2**32))
 def test_settled_as_read(service: Service, seed: int) -> None:

@@ -249,6 +249,7 @@ def test_day_of_score(service: Service) -> None:
     assert [row["day_ns"] for row in rows] == [today - DAY_NS, today]
 
 
+@at_night
 def test_label_taken_back(service: Service) -> None:
     """A label that its reviewer takes back leaves the row."""
     store, project = service.store, f"taken back {next(NUMBERS)}"

@@ -9,7 +9,7 @@ from tests.store.otel_ml_collector.test_datasets import make_item, make_versions
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import make_call
 from tests.support.otel_ml_collector.stores import Service
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 
 @sampled(2)
@@ -50,7 +50,7 @@ def test_an_unknown_page_names_only_its_project(service: Service, project: str) 
     assert f'<span class="name">{project}</span>' in read_switch()
 
 
-@sampled(1)
+@at_night
 @pytest.mark.parametrize("path", ["", "/runs", "/models", "/datasets", "/alerts"])
 def test_project_below_another(service: Service, project: str, path: str) -> None:
     """A project with a slash in its name has pages, whatever kind of record it has."""

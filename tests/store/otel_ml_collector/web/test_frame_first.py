@@ -18,10 +18,12 @@ from otel_ml_collector.serve.routes import ROUTES
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.render import TEMPLATES, PageRoute
+from tests.support.examples import AT_NIGHT
 from tests.support.otel_ml_collector.asgi import HOST, ask
 from tests.support.otel_ml_collector.desk import PROJECT, make_desk
 from tests.support.otel_ml_collector.spans import id_of
 from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import harder
 
 MAIN: Final = '<main id="main">'
 BROWSER: Final = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
@@ -139,13 +141,14 @@ class Opened:
 
 @pytest.fixture(scope="module")
 def opened(service: Service) -> Opened:
-    """Open all framed pages, and one that does not exist, while the store is busy."""
+    """Open framed pages, in CI a third, and one that does not exist, while the store is busy."""
 
     async def open_busy() -> Opened:
         loop = asyncio.get_running_loop()
         begun_s = time.monotonic()
         # The first ones wait less than the 10 s after which the store has too many queries.
-        targets = [MISSING, WHOLE, *(fill(page.path) for page in FRAMED)]
+        framed = FRAMED if AT_NIGHT else FRAMED[::3]
+        targets = [MISSING, WHOLE, *(fill(page.path) for page in framed)]
         with ThreadPoolExecutor(CLIENTS) as threads:
             busy = [loop.run_in_executor(threads, occupy, service) for _ in range(CLIENTS)]
             await asyncio.wait(busy, timeout=1)  # until the queries have begun: none ends so soon
@@ -159,6 +162,7 @@ def opened(service: Service) -> Opened:
     return asyncio.run(open_busy())
 
 
+@harder
 def test_frame_before_content(opened: Opened) -> None:
     """While the store is busy, each page sends its frame; its content follows."""
     waited = 0
@@ -171,7 +175,7 @@ def test_frame_before_content(opened: Opened) -> None:
             assert content.text.startswith("<title>"), target
             assert content.text.endswith("</html>"), target
             waited += 1
-    assert waited > 25
+    assert waited > (25 if AT_NIGHT else 8)
 
 
 def test_same_page(service: Service, opened: Opened) -> None:

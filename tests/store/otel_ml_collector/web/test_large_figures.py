@@ -61,6 +61,7 @@ def test_pages_of_large_figures(service: Service, project: str, scale: float) ->
         assert re.search(r">\+\d\d,\d\d0<", differences)
 
 
+@at_night
 def test_no_exponents(service: Service) -> None:
     """No page writes a number with an exponent, if figures are near 0.003."""
     now_ns = time.time_ns()

@@ -139,6 +139,7 @@ def test_by_tag(service: Service) -> None:
     assert f"/projects/tagged/runs?{where}&last=24h" in table
 
 
+@at_night
 def test_curve_of_a_problem(service: Service) -> None:
     """Overview and Monitor plot a problem's figure over time, in red since the problem began."""
     for part in ("news", "monitor/findings"):
@@ -201,6 +202,7 @@ def test_alert_on_each_problem(service: Service) -> None:
         assert "<h2>" in past.text
 
 
+@at_night
 def test_page_of_a_problem(service: Service) -> None:
     """The project list of a problem's page leads to Monitor; a resolved problem has no page."""
     page = ask(service.app, f"{PAGE}/problems/reply-v2-quality?last=24h").text
