@@ -36,7 +36,7 @@ COLUMNS: Final = Sql("""SELECT name, final_session AS session, session AS own,
   WHERE project = {project:String} ORDER BY start_ns, name""")
 
 
-# The answer of `show`, read from the columns of 60 rows. Most of them depend on other runs.
+# The answer of `show`, read from the columns of some rows. Most of them depend on other runs.
 SHOWN_BY_COLUMNS: Final = Sql("""
   SELECT project, concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS run_id,
     final_session AS session, final_user AS user, final_provider AS provider,
@@ -47,7 +47,7 @@ SHOWN_BY_COLUMNS: Final = Sql("""
     if(record_of = toFixedString('', 8), '', {main}) AS record_of,
     JSONLength(others) AS also_recorded
   FROM runs FINAL WHERE kind != 'span'
-  ORDER BY cityHash64(span_id) % 3 = 0, folded_ns > 0 DESC, span_id LIMIT 60""").fill(
+  ORDER BY cityHash64(span_id) % 3 = 0, folded_ns > 0 DESC, span_id LIMIT {most:UInt32}""").fill(
     response=RESPONSE_ID, main=MAIN_RECORD
 )
 
@@ -88,7 +88,7 @@ def test_every_row(service: Service) -> None:
     """Rows equal what is resolved, if records arrive in any order and partly twice."""
     store, draw = service.store, random.Random(8)  # noqa: S311 - an order, no secret
     watch = CallResolver(store.connections)
-    plan = Plan(examples(at_night=250, on_commit=120), time.time_ns())
+    plan = Plan(examples(at_night=250, on_commit=60), time.time_ns())
     requests = [body for body, _ in FullDataset(plan).requests(32)]
     requests += draw.sample(requests, 2)
     draw.shuffle(requests)
@@ -101,14 +101,15 @@ def test_every_row(service: Service) -> None:
     finish(store, watch)
     [row] = store.reader.rows(
         Sql("""SELECT countIf(final_session != session) > 20 AS named,
-          countIf(record_of != toFixedString('', 8)) > 10 AS repeats,
+          countIf(record_of != toFixedString('', 8)) > {repeats:UInt32} AS repeats,
           countIf(toUInt64(rank) > 1) > 20 AS again FROM runs FINAL"""),
-        {},
+        {"repeats": examples(at_night=10, on_commit=5)},
     )
     assert row == {"named": 1, "repeats": 1, "again": 1}
     assert find_differing(store) == []
-    rows = store.reader.rows(SHOWN_BY_COLUMNS, {})
-    assert len(rows) == 60
+    most = examples(at_night=60, on_commit=15)
+    rows = store.reader.rows(SHOWN_BY_COLUMNS, {"most": most})
+    assert len(rows) == most
     for shown in rows:
         del shown["own_response"]
         run = find_run(
@@ -143,6 +144,7 @@ def test_group_is_final_at_once(service: Service) -> None:
     assert [row["own"] for row in read(store, project)] == ["s", ""]
 
 
+@at_night
 def test_copies_keep_late_values(service: Service) -> None:
     """A repeated delivery, a shorter and a longer one keep the session that came with the root."""
     store, project = service.store, f"copies {next(NUMBERS)}"
