@@ -8,7 +8,6 @@ from urllib.parse import quote
 
 import pytest
 
-from otel_ml_collector.price import write_cost
 from otel_ml_collector.span import Scope, Span
 from tests.store.otel_ml_collector.query.test_judges import say
 from tests.support.otel_ml_collector.asgi import ask
@@ -140,14 +139,11 @@ def test_totals_leave_out_agents(service: Service, project: str) -> None:
         parent_span_id=agent.span_id,
     )
     service.store.take(project, root, agent, call)
-    cost = ask(service.app, f"/api/v1/projects/{quote(project)}/runs/{id_of(call)}").json["cost"]
-    assert cost > 0
     parts = "1,200 input tokens (200 cached), 30 output tokens"
     page = get(service, f"/projects/{project}/runs/{id_of(call)}")
     assert parts in page
-    assert write_cost(cost) in page
     tree = get(service, f"/projects/{project}/runs/{id_of(call)}/tree")
-    assert f"1,230 tokens, {write_cost(cost)}. {parts}." in tree
+    assert f"1,230 tokens. {parts}." in tree
 
 
 def test_sentence(service: Service, project: str) -> None:
