@@ -13,7 +13,7 @@ import pytest
 from tests.support.browser.fixtures import Tab
 from tests.support.browser.tour import DOCS
 from tests.support.collector import CollectorProcess
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 
 pytestmark = sampled(without="*dark*")
 ERRORS: Final = 'outcome == "error"'
@@ -94,6 +94,7 @@ def test_calls_give_what_the_page_shows(
     assert order(of_reader(run_as_copied(copied))) == order(texts)
 
 
+@at_night
 def test_calls_of_one_run_and_its_metrics(tab: Tab, demo: CollectorProcess) -> None:
     """The calls on a run's page return the run; those on its metrics page return its curves."""
     [owner, *_] = demo.get("/projects/digits/metrics")["runs"]

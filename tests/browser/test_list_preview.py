@@ -55,6 +55,7 @@ def test_a_click_opens_a_preview(tab: Tab) -> None:
     expect(page.locator("#preview #span")).to_have_attribute("data-run", runs[1])
 
 
+@at_night
 def test_one_request(tab: Tab) -> None:
     """A click on a row requests its preview once, and then another row's once."""
     page = tab.open(REQUESTS)
@@ -103,6 +104,7 @@ def test_preview_by_keyboard(tab: Tab) -> None:
     page.wait_for_url(re.compile(f"{RUNS}/{runs[1]}$"))
 
 
+@at_night
 def test_facets(tab: Tab, demo: CollectorProcess) -> None:
     """A click on a value writes the filter, a second click stays; `f` hides the rail for good."""
     page = tab.open(REQUESTS)
@@ -125,6 +127,7 @@ def test_facets(tab: Tab, demo: CollectorProcess) -> None:
     expect(rail).to_be_visible()
 
 
+@at_night
 def test_list_on_a_phone(phone: Tab) -> None:
     """On a phone the preview covers the list until Back, and the facets are a drawer."""
     page = phone.open(REQUESTS)
@@ -153,6 +156,7 @@ def test_inputs_are_no_json(tab: Tab) -> None:
     expect(filters).to_have_attribute("placeholder", re.compile('model == "classify"'))
 
 
+@at_night
 def test_questions_after_the_same_history(tab: Tab, demo: CollectorProcess) -> None:
     """Inputs that begin with the same conversation show their own questions."""
     history = [

@@ -50,6 +50,7 @@ def test_the_count_is_of_all_that_match(tab: Tab, demo: CollectorProcess) -> Non
     assert page.locator(ROWS).count() < number
 
 
+@at_night
 def test_back_and_forward_take_filters_in_turn(tab: Tab, demo: CollectorProcess) -> None:
     """Back removes a filter and Forward restores it, each with its list."""
     page = tab.open(RUNS)
@@ -111,6 +112,7 @@ def test_a_wrong_filter_is_told_in_place(chromium: Browser, demo: CollectorProce
     page.close()
 
 
+@at_night
 def test_rows_are_walked_with_keys(tab: Tab) -> None:
     """The keys j and k move the mark and the focus, and Enter opens the marked run."""
     page = tab.open(RUNS)

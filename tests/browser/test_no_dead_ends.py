@@ -59,6 +59,7 @@ def open_failed_run(page: Page) -> None:
     page.get_by_role("button", name="Save as test").click()
 
 
+@at_night
 def test_failed_run_as_test(visit: Visit) -> None:
     """A failed run is saved as a test with the right answer, which the dialog asks for."""
     page = visit.page

@@ -10,7 +10,8 @@ from playwright.sync_api import Browser, Page, expect
 from otel_ml_collector.wording import slice_name
 from tests.support.browser.fixtures import Tab
 from tests.support.collector import CollectorProcess
-from tests.support.sampling import at_night, sampled
+from tests.support.examples import AT_NIGHT
+from tests.support.sampling import at_night, harder, sampled
 from tests.support.waiting import wait_until
 
 pytestmark = sampled(without="*dark*")
@@ -96,6 +97,7 @@ def test_scrolling_brings_every_run_once(tab: Tab, demo: CollectorProcess) -> No
     assert [href.rsplit("/", 1)[1] for href in hrefs] == expected
 
 
+@at_night
 def test_filter_is_typed_and_taken_back(tab: Tab, demo: CollectorProcess) -> None:
     """A filter typed after / narrows the list like the API, and an empty filter resets it."""
     page = tab.open(f"/projects/{DOCS}/runs")
@@ -181,6 +183,7 @@ def test_models_page_counts_runs_and_versions(
     shoot(page, shots, "models")
 
 
+@at_night
 def test_model_page_compares_two_versions(tab: Tab, demo: CollectorProcess, shots: Path) -> None:
     """The model page shows the numbers of each version and marks changed lines."""
     page = tab.open(f"/projects/{DOCS}/models/answer")
@@ -228,11 +231,12 @@ def test_empty_project_teaches_the_next_step(
     page.close()
 
 
+@harder
 def test_pages_fit_a_phone(chromium: Browser, demo: CollectorProcess, shots: Path) -> None:
     """No page is wider than a phone."""
     run = newest(demo, 'model == "answer"')
     page = chromium.new_page(viewport={"width": 390, "height": 844})
-    for name, path in (
+    pages = (
         ("home", "/"),
         ("runs", f"/projects/{DOCS}/runs"),
         ("run", f"/projects/{DOCS}/runs/{run['run_id']}"),
@@ -242,7 +246,8 @@ def test_pages_fit_a_phone(chromium: Browser, demo: CollectorProcess, shots: Pat
         ("judge", f"/projects/{DOCS}/judges/grounded"),
         ("monitor", f"/projects/{DOCS}/monitor"),
         ("fields", f"/projects/{DOCS}/fields"),
-    ):
+    )
+    for name, path in pages if AT_NIGHT else pages[::2]:
         page.goto(demo.endpoint + path)
         page.wait_for_load_state("networkidle")
         width = page.evaluate("document.documentElement.scrollWidth")
@@ -251,6 +256,7 @@ def test_pages_fit_a_phone(chromium: Browser, demo: CollectorProcess, shots: Pat
     page.close()
 
 
+@at_night
 def test_monitor_opens_a_slice(tab: Tab, demo: CollectorProcess, shots: Path) -> None:
     """A slice on the Monitor page equals the API's, and opens.
 

@@ -75,6 +75,7 @@ def _open_pairs(tab: Tab) -> Page:
     return page
 
 
+@at_night
 def test_pairs_in_two_panes(tab: Tab) -> None:
     """A click on a pair in the list shows both outputs next to it; a switch adds equal pairs."""
     page = _open_pairs(tab)

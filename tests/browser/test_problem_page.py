@@ -11,6 +11,7 @@ from tests.support.browser.fixtures import Tab, open_tab
 from tests.support.collector import CollectorProcess
 from tests.support.otel_ml_collector.desk import PROJECT, make_desk
 from tests.support.otel_ml_collector.wire import encode
+from tests.support.sampling import sampled
 
 PROBLEM = f"/projects/{PROJECT}/problems/reply-v2-quality"
 
@@ -51,6 +52,7 @@ def test_figures_and_alert(page: Page) -> None:
     assert "reply" in page.url
 
 
+@sampled(1)
 @pytest.mark.parametrize(
     ("path", "link"),
     [

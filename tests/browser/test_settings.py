@@ -54,6 +54,7 @@ def test_create_use_and_revoke_a_key(tab: Tab, shots: Path) -> None:
     expect(page.locator("#changes tbody tr").first).to_contain_text("revoked")
 
 
+@at_night
 def test_navigation_on_a_phone(chromium: Browser, own_collector: CollectorProcess) -> None:
     """At 390 px the name of the page is visible, and Settings is in the first line."""
     with open_tab(chromium, own_collector.endpoint, "light", 390, 800) as opened:

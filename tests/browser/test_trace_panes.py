@@ -124,6 +124,7 @@ def test_selecting_a_span(page: Page, spans: list[Span]) -> None:
     expect(page.locator("#span h2").first).to_have_text("researcher")
 
 
+@at_night
 def test_sentence(page: Page, spans: list[Span]) -> None:
     """The sentence on top says what took the time, and links the slowest span and first error."""
     sentence = page.locator("#trace-sentence")
@@ -160,6 +161,7 @@ def test_steps(page: Page) -> None:
     assert page.evaluate(STAYS)
 
 
+@at_night
 def test_errors_by_keyboard(page: Page, spans: list[Span]) -> None:
     """`e` goes to the next error, from the first to the last and back to the first."""
     failed = [
@@ -198,6 +200,7 @@ def test_folds_by_keyboard(page: Page) -> None:
     assert page.evaluate(STAYS)
 
 
+@at_night
 def test_search_and_order(page: Page) -> None:
     """Search, errors and order change the rows and the address, without a new page."""
     page.get_by_role("searchbox").fill("agency.example")
@@ -249,6 +252,7 @@ def test_zoom(page: Page) -> None:
     expect(page.locator("[data-window]")).to_contain_text(" of ")
 
 
+@at_night
 def test_graph(page: Page) -> None:
     """The graph has a node for each step; a click or its row in the table lists its spans."""
     page.get_by_role("link", name="Graph").click()

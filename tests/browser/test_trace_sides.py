@@ -36,6 +36,7 @@ def expect_sides(page: Page) -> None:
     expect(rows.filter(has_text=re.compile("only [AB]")).first).to_be_visible()
 
 
+@at_night
 def test_from_a_trace(page: Page) -> None:
     """*Compare with …* lists other runs of the agent; both runs of a step can be compared."""
     page.get_by_text("Compare with …").click()

@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, expect
 from tests.support.browser.fixtures import Tab
 from tests.support.browser.tour import DOCS
 from tests.support.collector import CollectorProcess
+from tests.support.sampling import at_night
 
 ZONE = "Australia/Adelaide"
 
@@ -50,6 +51,7 @@ def test_axis_names_the_zone_of_the_browser(adelaide: Tab) -> None:
     expect(adelaide.page.locator("#time")).to_contain_text(f"From, {ZONE}")
 
 
+@at_night
 def test_address_names_a_zone(adelaide: Tab) -> None:
     """A zone in the address takes precedence over the browser's, and links keep it."""
     adelaide.open(f"{DOCS}/runs")
