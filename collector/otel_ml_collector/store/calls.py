@@ -61,6 +61,8 @@ from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 
 # Maximum number of changed traces, keys and tags per query.
 _NEW_RUNS: Final = 20_000
+# Maximum number of records of other collectors that a pass checks again.
+_REPEATED: Final = 1_000
 # Maximum number of traces that are resolved before feedback is answered.
 _NAMED_AT_ONCE: Final = 1_000
 _MARK_EVERY_S: Final = 10.0
@@ -73,7 +75,9 @@ _REBUILT_AT_ONCE: Final = 2_000
 # Pause after an error of the store, in seconds.
 _REST_S: Final = 5.0
 
-_IS_NEW: Final = Sql("arrived_ns > {after:Int64} AND arrived_ns <= {until:Int64}")
+# Of one collector, or of all if there is no name.
+_IS_NEW: Final = Sql("""arrived_ns > {after:Int64} AND arrived_ns <= {until:Int64}
+  AND (empty({only:Array(String)}) OR has({only:Array(String)}, collector))""")
 # New arrivals: traces with new runs, keys or late tags, and keys and tags with new records.
 _NEW: Final = Sql("""
     SELECT DISTINCT toString(project) AS project, lower(hex(trace_id)) AS trace_id, owner FROM (
@@ -92,9 +96,17 @@ _NEW: Final = Sql("""
     first=Sql(FIRST),
     most=_NEW_RUNS,
 )
+_MARK: Final = "settled "
 _MARKS: Final = Sql("""
-    SELECT name, max(value) AS value FROM store_meta WHERE startsWith(name, 'settled ')
-    GROUP BY name""")
+    SELECT name, max(value) AS value FROM store_meta WHERE startsWith(name, '{mark}')
+    GROUP BY name""").fill(mark=Sql(_MARK))
+
+_ARRIVAL_TABLES: Final = (
+    DELIVERIES,
+    Sql("open_runs"),
+    Sql("trace_keys"),
+    *(table.sql for table in LATE_TABLES),
+)
 
 
 def _arrivals(end: Sql) -> Sql:
@@ -103,10 +115,8 @@ def _arrivals(end: Sql) -> Sql:
     Runs alone are not enough: a killed collector may have stored feedback by key after the last
     run.
     """
-    late_tables = (table.sql for table in LATE_TABLES)
-    tables = (DELIVERIES, Sql("open_runs"), Sql("trace_keys"), *late_tables)
     rows = Sql("SELECT {end}(arrived_ns) AS arrived_ns FROM {table}")
-    return join_sql(" UNION ALL ", [rows.fill(end=end, table=table) for table in tables])
+    return join_sql(" UNION ALL ", [rows.fill(end=end, table=table) for table in _ARRIVAL_TABLES])
 
 
 _LAST_ARRIVAL: Final = Sql("SELECT max(arrived_ns) AS last FROM ({arrivals})").fill(
@@ -114,6 +124,20 @@ _LAST_ARRIVAL: Final = Sql("SELECT max(arrived_ns) AS last FROM ({arrivals})").f
 )
 _FIRST: Final = Sql("SELECT min(arrived_ns) AS first FROM ({arrivals}) WHERE arrived_ns > 0").fill(
     arrivals=_arrivals(Sql("min"))
+)
+# The last arrivals of other collectors; of all if they have no names.
+_OTHER_ARRIVALS: Final = Sql("""
+    SELECT toString(collector) AS name, max(arrived_ns) AS last FROM ({arrivals}) GROUP BY name
+    """).fill(
+    arrivals=join_sql(
+        " UNION ALL ",
+        [
+            Sql("""SELECT collector, arrived_ns FROM {table}
+              WHERE arrived_ns > {after:Int64}
+                AND ({own:String} = '' OR collector != {own:String})""").fill(table=table)
+            for table in _ARRIVAL_TABLES
+        ],
+    )
 )
 _LAST_ENDS: Final = Sql("""
     SELECT toString(project) AS project, max(end_ns) AS end_ns FROM (
@@ -186,11 +210,17 @@ class NamedRuns:
     def resolve(self, project: str, owners: Collection[str]) -> MatchedOwners:
         """Resolve the runs of a project that have these trace keys or tags.
 
+        If other collectors write to the store, this also writes the rows of runs that feedback
+        named by their IDs.
+
         Raises:
             Unavailable: The store does not answer.
         """
+        if not owners and (self._memory.is_alone or not self._memory.updates.has_pending):
+            return MatchedOwners((), 0)
         with self._guard, store_trouble():
-            self._memory.note(project, [ANNOTATED])
+            if owners:
+                self._memory.note(project, [ANNOTATED])
             traces = find_named_traces(self._client, {project: owners})
             resolve(self._client, self._memory, sorted(traces)[:_NAMED_AT_ONCE])
             write_rows(self._client, self._memory, self._tombstones)
@@ -231,6 +261,8 @@ class CallResolver:
         connections: The store.
         collector: Name of this collector, unique among the collectors that write to this store.
         tombstones: Keeps deleted runs from being stored again; that of the writer.
+        repeat_s: If other collectors write to the store, the traces that they stored are checked
+            again after this time, and before twice this time.
     """
 
     def __init__(
@@ -238,12 +270,15 @@ class CallResolver:
         connections: Connections,
         collector: str = "",
         tombstones: Tombstones | None = None,
+        *,
+        repeat_s: float = 25.0,
     ) -> None:
         self._client = connections.open()
         self._tombstones = tombstones or Tombstones(connections)
         self._memory = connections.memory
         self._plain = PlainProjects(self._client, self._memory)
-        self._mark_name = f"settled {collector}"
+        self._collector = collector
+        self._mark_name = _MARK + collector
         self._guard = threading.Lock()
         self._pass_guard = threading.Lock()
         # Changed projects, with the traces in which new runs were stored.
@@ -263,6 +298,10 @@ class CallResolver:
         self._taken_s: float | None = None
         self._window_ns = HOUR_NS
         self._rest_until_s = 0.0
+        # Arrivals of other collectors to check next: after the first time, up to the second.
+        self._others: dict[str, tuple[int, int]] = {}
+        self._repeat_s = repeat_s
+        self._repeat_due_s = 0.0
         self._marked: tuple[float, int] = (0.0, 0)
 
     def note(self, records: Records, stamped_ns: int) -> Collection[str]:
@@ -292,7 +331,7 @@ class CallResolver:
         with self._guard:
             has_news = bool(self._dirty or self._annotated) or self._noted_ns > self._done_ns
         is_behind = self._began_ns is None or self._past_ns < self._began_ns
-        has_news = has_news or self._memory.updates.has_pending
+        has_news = has_news or self._memory.updates.has_pending or self._must_repeat()
         return has_news or is_behind or self._done_ns > self._marked[1]
 
     def run_pass(self) -> bool:
@@ -320,6 +359,8 @@ class CallResolver:
             if is_behind := past_ns < (self._began_ns or 0):
                 until_ns = min(past_ns + self._window_ns, self._began_ns or 0)
                 past_ns = self._resolve_arrivals(past_ns, until_ns)
+            if self._must_repeat():
+                self._resolve_others()
             write_rows(self._client, self._memory, self._tombstones, waits=True)
             self._past_ns = past_ns
             if past_ns >= (self._began_ns or 0):
@@ -355,6 +396,36 @@ class CallResolver:
                     self._annotated.setdefault(project, set()).update(owners)
             raise
         self._done_ns = max(self._done_ns, noted_ns)
+
+    def _must_repeat(self) -> bool:
+        return not self._memory.is_alone and time.monotonic() >= self._repeat_due_s
+
+    def _resolve_others(self) -> None:
+        """Resolve some of what other collectors had stored a while ago.
+
+        They do so themselves. But one of them may have been killed, or two may not have seen the
+        newest records of each other.
+        """
+        marks = {row["name"]: row["value"] for row in self._ask(_MARKS, {})}
+        for name, (after_ns, until_ns) in self._others.items():
+            if after_ns == until_ns:
+                continue
+            # After a kill, rows may lack what was computed just before they were written.
+            slack_ns = 0 if marks.get(_MARK + name, 0) >= until_ns else MINUTE_NS
+            done_ns = self._resolve_arrivals(
+                after_ns, until_ns, [name], slack_ns=slack_ns, most=_REPEATED
+            )
+            self._others[name] = done_ns, until_ns
+            return  # new records of this collector come first
+        # Clocks may differ by a minute.
+        newest_ns = max((until_ns for _, until_ns in self._others.values()), default=0)
+        after_ns = max(newest_ns, self._began_ns or 0) - _OVERLAP_NS
+        rows = self._ask(_OTHER_ARRIVALS, {"after": after_ns, "own": self._collector})
+        self._others = {
+            row["name"]: (self._others.get(row["name"], (0, after_ns))[1], row["last"])
+            for row in rows
+        }
+        self._repeat_due_s = time.monotonic() + self._repeat_s
 
     def _resolve_traces(self, traces: Sequence[Trace]) -> None:
         """Resolve changed traces, from memory if they are complete there.
@@ -544,18 +615,33 @@ class CallResolver:
         self._began_ns = self._done_ns = last_ns
         self._marked = (time.monotonic(), self._past_ns)
 
-    def _resolve_arrivals(self, after_ns: int, until_ns: int) -> int:
+    def _resolve_arrivals(
+        self,
+        after_ns: int,
+        until_ns: int,
+        only: Sequence[str] = (),
+        *,
+        slack_ns: int = MINUTE_NS,
+        most: int = _NEW_RUNS,
+    ) -> int:
         """Resolve the records that arrived in an interval, or the first ones if there are too many.
+
+        Args:
+            after_ns: Start of the interval, which is not part of it.
+            until_ns: End of the interval.
+            only: The collector that stored the records; none for any.
+            slack_ns: See `resolve`.
+            most: How many records are too many.
 
         Returns:
             The end of the resolved interval.
         """
         while True:
-            values = {"after": after_ns, "until": until_ns}
+            values = {"after": after_ns, "until": until_ns, "only": [*only]}
             rows = read_rows(self._client, _NEW, values)
-            scored = find_arrived_values(self._client, after_ns, until_ns, _NEW_RUNS)
+            scored = find_arrived_values(self._client, _IS_NEW, values, _NEW_RUNS)
             number = max(len(rows), len(scored))
-            if number < _NEW_RUNS or until_ns - after_ns <= _LEAST_WINDOW_NS:
+            if number < most or until_ns - after_ns <= _LEAST_WINDOW_NS:
                 break
             until_ns = after_ns + (until_ns - after_ns) // 4
             self._window_ns = max(until_ns - after_ns, _LEAST_WINDOW_NS)
@@ -566,7 +652,7 @@ class CallResolver:
                 annotated[row["project"]].add(row["owner"])
                 self._memory.note(row["project"], [ANNOTATED])
         traces.update(find_named_traces(self._client, annotated))
-        resolve(self._client, self._memory, sorted(traces), slack_ns=MINUTE_NS)
+        resolve(self._client, self._memory, sorted(traces), slack_ns=slack_ns)
         self._memory.updates.put_late((project, *split_run_id(owner)) for project, owner in scored)
         self._memory.updates.put_owners(
             (project, owner) for project, owners in annotated.items() for owner in owners

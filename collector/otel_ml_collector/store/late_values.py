@@ -131,13 +131,10 @@ _NEXT_RUNS: Final = Sql("""
 _COUNT_OF_RUNS: Final = Sql("SELECT uniqExact(start_ns, trace_id, span_id) AS runs {runs}")
 _ARRIVED: Final = Sql("""
     SELECT DISTINCT toString(project) AS project, owner FROM (
-      SELECT project, owner FROM metrics WHERE {new} AND ({is_score} OR source = 'actual')
-      UNION ALL SELECT project, owner FROM late_tags WHERE {new})
-    LIMIT {most:UInt32}""").fill(
-    new=Sql("""arrived_ns > {after:Int64} AND arrived_ns <= {until:Int64}
-      AND owner < '{first}'""").fill(first=Sql(FIRST)),
-    is_score=IS_SCORE,
-)
+      SELECT project, owner FROM metrics
+      WHERE {new} AND owner < '{first}' AND ({is_score} OR source = 'actual')
+      UNION ALL SELECT project, owner FROM late_tags WHERE {new} AND owner < '{first}')
+    LIMIT {most}""")
 _LATE_ON_DAY: Final = Sql("""
     SELECT DISTINCT toString(project) AS project,
       concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS owner
@@ -463,14 +460,18 @@ def find_newest(late: RecordsOfRun) -> LateValues:
 
 
 def find_arrived_values(
-    client: StoreClient, after_ns: int, until_ns: int, most: int
+    client: StoreClient, new: Sql, values: Mapping[str, Any], most: int
 ) -> list[tuple[str, str]]:
-    """Find runs with scores or late tags that arrived in an interval: project and run ID.
+    """Find runs with new scores or late tags: project and run ID.
 
-    At most `most` are returned.
+    Args:
+        client: The store.
+        new: The condition on new records.
+        values: Its parameters.
+        most: Maximum number of runs.
     """
-    values = {"after": after_ns, "until": until_ns, "most": most}
-    rows = read_rows(client, _ARRIVED, values)
+    sql = _ARRIVED.fill(new=new, most=most, first=Sql(FIRST), is_score=IS_SCORE)
+    rows = read_rows(client, sql, values)
     return [(row["project"], row["owner"]) for row in rows]
 
 

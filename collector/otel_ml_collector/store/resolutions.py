@@ -69,6 +69,7 @@ from otel_ml_collector.store.rows import (
     divide_by_start,
     fold_rows,
     key_of_row,
+    name_of_row,
     read_clock,
     read_own_rows,
 )
@@ -273,15 +274,22 @@ def write_held_rows(
         unfinished = tombstones.find_unfinished(client, updates.list_projects())
         now_ns = read_clock(client)
         recent = others = TakenRuns((), ())
-        if scored is None and not (waits and updates.is_busy):
-            recent = updates.take_recent(tombstones.generation, now_ns)
-            taken += recent.runs
-        if scored is None:
+        changed: set[RunName] = set()
+        if scored is None and not memory.is_alone:
+            # Another collector may have resolved these runs since, or stored better records of
+            # them: their newest resolutions and records are read after the rank is given.
+            taken += updates.take_pending(unfinished)
+            changed = {name_of_row(run) for run in taken}
+        elif scored is None:
+            if not (waits and updates.is_busy):
+                recent = updates.take_recent(tombstones.generation, now_ns)
+                taken += recent.runs
             others = updates.take_others(unfinished, now_ns)
             taken += others.runs
+        if scored is None:
             _put_keyed(client, updates, unfinished, {key_of_row(run) for run in taken})
         named, rank = updates.take_late(unfinished, now_ns, scored)
-        runs, copies, missing = _find_scored(client, named, rank)
+        runs, copies, missing = _find_scored(client, changed.union(named), rank)
         kept = TakenRuns((), (), updates.find_recent(tombstones.generation, copies))
         near = {key for _, keys in kept.rows for key in keys}
         final = add_late_values(client, memory, [*recent.stamped, *others.stamped, *runs])
@@ -291,14 +299,7 @@ def write_held_rows(
         tables += kept.fold([run for run in final[first_scored:] if key_of_row(run) in near])
         stored = final[first_other:first_scored]
         stored += [run for run in final[first_scored:] if key_of_row(run) not in near]
-        for first in range(0, len(stored), ROWS_AT_ONCE):
-            part = stored[first : first + ROWS_AT_ONCE]
-            rows, keys = read_own_rows(client, part)
-            # Of two rows of a run, the one with the higher rank has the newest facts.
-            wanted = {key_of_row(run): run for run in sorted(part, key=attrgetter("rank"))}
-            places = [place for place, key in enumerate(keys) if key in wanted]
-            folded = {at: wanted[keys[place]] for at, place in enumerate(places)}
-            tables.append(fold_rows(rows.take(pa.array(places, pa.int64())), folded))
+        tables += _fold_stored(client, stored)
         for portions in divide_by_start(tables):
             client.insert_portions(RUNS.name, iter(portions), settings=dict(SINGLE_THREAD))
     except BaseException:
@@ -310,10 +311,22 @@ def write_held_rows(
     updates.finish(taken)
     if not memory.is_alone:
         # Another collector may store these runs at this moment, without these scores.
-        again = [run for run in missing if not named[run]]
+        again = [run for run in missing if named.get(run) == 0]
         updates.put_late(again, time.monotonic() + _STORED_WITHIN_S)
     updates.finish_late(named)
     return unfinished
+
+
+def _fold_stored(client: StoreClient, runs: Sequence[ResolvedRun]) -> Iterator[pa.Table]:
+    """Make the new rows of runs from their stored rows."""
+    for first in range(0, len(runs), ROWS_AT_ONCE):
+        part = runs[first : first + ROWS_AT_ONCE]
+        rows, keys = read_own_rows(client, part)
+        # Of two rows of a run, the one with the higher rank has the newest facts.
+        wanted = {key_of_row(run): run for run in sorted(part, key=attrgetter("rank"))}
+        places = [place for place, key in enumerate(keys) if key in wanted]
+        folded = {at: wanted[keys[place]] for at, place in enumerate(places)}
+        yield fold_rows(rows.take(pa.array(places, pa.int64())), folded)
 
 
 def _put_keyed(

@@ -708,6 +708,12 @@ class RowUpdates:
             ]
             return TakenRuns(*self._take(keys, now_ns))
 
+    def take_pending(self, projects: Collection[str]) -> list[ResolvedRun]:
+        """Take all pending runs without their rows, except those of some projects."""
+        with self._guard:
+            keys = [key for key in self._pending if key[0] not in projects]
+            return [self._pending.pop(key) for key in keys]
+
     def find_recent(
         self, generation: int, runs: Mapping[RunKey, int]
     ) -> list[tuple[pa.Table, list[RunKey]]]:

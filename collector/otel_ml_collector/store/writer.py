@@ -47,7 +47,6 @@ from otel_ml_collector.store.rows import (
     fold_rows,
     key_of_row,
     name_of_row,
-    read_clock,
     take_near,
 )
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
@@ -364,9 +363,10 @@ class Writer:
             starts = [run.start_ns for run in rows]
             near = min(starts), max(starts)
             more, scored = take_near(scored, near)
-            if self._memory.updates.has_pending:
-                now_ns = time.time_ns() if self._memory.is_alone else read_clock(self._client)
-                others = self._memory.updates.take_recent(self._tombstones.generation, now_ns, near)
+            if self._memory.is_alone and self._memory.updates.has_pending:
+                others = self._memory.updates.take_recent(
+                    self._tombstones.generation, time.time_ns(), near
+                )
                 again += others.runs
                 more += others.fold(add_late_values(self._client, self._memory, others.stamped))
             portions = self._make_rows(rows, stamps, folded if folded or more else None, kept)

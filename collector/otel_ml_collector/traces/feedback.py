@@ -120,10 +120,10 @@ async def post_evaluations(
     # The evaluations are stored. If this fails, a background job resolves their runs.
     with suppress(Unavailable):
         matched = set(feedback.known_runs)
-        if owners := {owner for owner in map(name_owner, wanted.evaluations) if owner}:
-            of_owners = await run_sync(find_service(request, NamedRuns).resolve, project, owners)
-            matched |= {*of_owners.owners}
-            pending = of_owners.pending
+        owners = {owner for owner in map(name_owner, wanted.evaluations) if owner}
+        of_owners = await run_sync(find_service(request, NamedRuns).resolve, project, owners)
+        matched |= {*of_owners.owners}
+        pending = of_owners.pending
         if feedback.truths:
             matches = await run_sync(match_keys, reader, project, feedback.truths, matched, now_ns)
     return StoredEvaluations(
