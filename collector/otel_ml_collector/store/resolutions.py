@@ -7,7 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain, groupby
+from itertools import accumulate, chain, groupby
 from operator import attrgetter, itemgetter
 from typing import Any, Final
 
@@ -289,13 +289,16 @@ def write_held_rows(
         if scored is None:
             _put_keyed(client, updates, unfinished, {key_of_row(run) for run in taken})
         named, rank = updates.take_late(unfinished, now_ns, scored)
-        runs, copies, missing = _find_scored(client, changed.union(named), rank)
+        known, unknown = TakenRuns((), ()), changed.union(named)
+        if memory.is_alone:
+            known, unknown = updates.take_named(tombstones.generation, now_ns, unknown)
+        runs, copies, missing = _find_scored(client, unknown, rank)
         kept = TakenRuns((), (), updates.find_recent(tombstones.generation, copies))
         near = {key for _, keys in kept.rows for key in keys}
-        final = add_late_values(client, memory, [*recent.stamped, *others.stamped, *runs])
-        first_other = len(recent.stamped)
-        first_scored = first_other + len(others.stamped)
-        tables = recent.fold(final[:first_other])
+        parts = recent.stamped, known.stamped, others.stamped, runs
+        final = add_late_values(client, memory, [*chain(*parts)])
+        first_known, first_other, first_scored = accumulate(map(len, parts[:3]))
+        tables = recent.fold(final[:first_known]) + known.fold(final[first_known:first_other])
         tables += kept.fold([run for run in final[first_scored:] if key_of_row(run) in near])
         stored = final[first_other:first_scored]
         stored += [run for run in final[first_scored:] if key_of_row(run) not in near]

@@ -608,8 +608,8 @@ class RowUpdates:
     ) -> tuple[TakenRuns, set[RunName]]:
         """Take runs whose row is in memory and that late-arriving records name.
 
-        The records must be stored already. A run is left out if it is not followed, because its
-        resolution may not be in memory.
+        The records must be stored already. A run is left out if its resolution, or a better record
+        of it, may only be in the store.
 
         Returns:
             The runs, and the names of those that were left out.
@@ -621,7 +621,11 @@ class RowUpdates:
             rank = self._stamp(now_ns)
             for name in names:
                 run = self._recent.find_named(name)
-                if run is None or not self.is_followed(run.start_ns):
+                if (
+                    run is None
+                    or not self.is_followed(run.start_ns)
+                    or not self._recent.has_all_from(run.project, run.start_ns)
+                ):
                     left.add(name)
                 else:
                     runs.append(replace(run, rank=max(rank, run.rank), late=NO_LATE_VALUES))
