@@ -56,6 +56,7 @@ from otel_ml_collector.store.resolutions import (
     write_rows,
 )
 from otel_ml_collector.store.sql import Sql, join_sql
+from otel_ml_collector.store.stale_projects import find_stale, note_written
 from otel_ml_collector.store.tombstones import Tombstones
 from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
 
@@ -299,6 +300,8 @@ class CallResolver:
         self._window_ns = HOUR_NS
         self._rest_until_s = 0.0
         # Arrivals of other collectors to check next: after the first time, up to the second.
+        # Whether rows may have values of records that an earlier collector deleted.
+        self._has_stale = True
         self._others: dict[str, tuple[int, int]] = {}
         self._repeat_s = repeat_s
         self._repeat_due_s = 0.0
@@ -332,6 +335,7 @@ class CallResolver:
             has_news = bool(self._dirty or self._annotated) or self._noted_ns > self._done_ns
         is_behind = self._began_ns is None or self._past_ns < self._began_ns
         has_news = has_news or self._memory.updates.has_pending or self._must_repeat()
+        is_behind = is_behind or self._has_stale
         return has_news or is_behind or self._done_ns > self._marked[1]
 
     def run_pass(self) -> bool:
@@ -354,6 +358,8 @@ class CallResolver:
                 # If the pass fails, its records stay the oldest.
                 self._taken_s = self._taken_s if self._taken_s is not None else self._new_s
                 self._new_s = None
+            if self._has_stale:
+                self._has_stale = find_stale(self._client, self._memory)
             self._resolve_new()
             past_ns = self._past_ns
             if is_behind := past_ns < (self._began_ns or 0):
@@ -362,6 +368,7 @@ class CallResolver:
             if self._must_repeat():
                 self._resolve_others()
             write_rows(self._client, self._memory, self._tombstones, waits=True)
+            note_written(self._client, self._memory)
             self._past_ns = past_ns
             if past_ns >= (self._began_ns or 0):
                 self._memory.updates.note_caught_up()
@@ -418,6 +425,7 @@ class CallResolver:
             self._others[name] = done_ns, until_ns
             return  # new records of this collector come first
         # Clocks may differ by a minute.
+        self._has_stale = True
         newest_ns = max((until_ns for _, until_ns in self._others.values()), default=0)
         after_ns = max(newest_ns, self._began_ns or 0) - _OVERLAP_NS
         rows = self._ask(_OTHER_ARRIVALS, {"after": after_ns, "own": self._collector})

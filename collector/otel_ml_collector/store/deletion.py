@@ -30,11 +30,12 @@ from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.lives import Follows, Life
 from otel_ml_collector.store.mutations import NOT_REMOVED, Mutator
-from otel_ml_collector.store.resolutions import resolve_deleted
+from otel_ml_collector.store.resolutions import resolve_deleted, write_rows
 from otel_ml_collector.store.rollup import mark_days
 from otel_ml_collector.store.schema import LIVES
 from otel_ml_collector.store.scores import SCORES
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier
+from otel_ml_collector.store.stale_projects import note_stale
 from otel_ml_collector.store.tombstones import (
     DONE,
     KINDS,
@@ -425,6 +426,8 @@ class Deleter:
             with store_trouble():
                 self._mutator.run("late_tags", _FORGET_TAGS, values)
                 self._memory.updates.put_late((project, *split_run_id(run)) for run in run_ids)
+                # A killed collector would leave no trace of them.
+                write_rows(self._client, self._memory, self._tombstones)
         finally:
             self._lock.release()
 
@@ -556,6 +559,7 @@ class Deleter:
         if deletion.kind != PROJECT:  # other records of the same calls count now
             resolve_deleted(self._client, self._memory, deletion.project, deletion.deleted_ns)
         self._command(_FILL_KEYS, deletion)
+        note_stale(self._client, self._memory, [deletion.project])
         if deletion.kind == PROJECT:
             self._command(_KEEP_NUMBERS, deletion)
         for place, rest in enumerate(_places_of_rest(deletion.kind)):
@@ -567,6 +571,7 @@ class Deleter:
         self._memory.updates.put_owners(
             (deletion.project, owner) for (owner,) in self._ask(_DELETED_OWNERS, deletion)
         )
+        self._memory.updates.note_deleted([deletion.project])
         if forgotten := _FORGOTTEN.get(deletion.kind):
             self._mutate("model_versions", _FORGET.fill(forgotten=forgotten), deletion)
             self._memory.forget_numbers(lambda key, _: key[0] == deletion.project)

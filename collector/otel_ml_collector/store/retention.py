@@ -34,6 +34,7 @@ from otel_ml_collector.store.rollup import mark_days
 from otel_ml_collector.store.rows import MOST_OWNERS
 from otel_ml_collector.store.schema import LIVES, TABLE_NAMES
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
+from otel_ml_collector.store.stale_projects import note_stale
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS
 
 _logger = logging.getLogger(__name__)
@@ -376,8 +377,11 @@ class Retention:
                 keyed = _OWNERS.fill(table=table, condition=condition, keyed=IS_OF_KEY_OR_TAG)
                 most = {"most": MOST_OWNERS + 1}
                 owners = [(project, owner) for project, owner in self._ask(keyed, values | most)]
+            stale = {project for project, _ in owners}
+            note_stale(self._client, self._memory, stale)
             self._mutator.run(table, sql, values, _SETTINGS)
             self._memory.updates.put_owners(owners)
+            self._memory.updates.note_deleted(stale)
             swept.rows[table] = swept.rows.get(table, 0) + number
 
     def _mark(self, table: Sql, condition: Sql, values: dict[str, Any]) -> None:

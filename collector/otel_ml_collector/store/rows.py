@@ -393,6 +393,9 @@ class RowUpdates:
         self._owners: dict[str, set[str]] = {}
         # Keys and tags of which some runs were written, by project.
         self._keyed: dict[str, KeyedRuns] = {}
+        # Projects with rows that have values of deleted records: the value that the store has for
+        # it, and whether the deletion is over.
+        self._stale: dict[str, tuple[int, bool]] = {}
         # Number of runs, and of groups of keys, whose values may not be in rows yet, by project.
         self._unwritten: Counter[str] = Counter()
         # Number of runs that are pending, or were taken and may not be stored yet, by project.
@@ -478,6 +481,40 @@ class RowUpdates:
                 of_project.add(owner)
                 if len(of_project) > MOST_OWNERS:
                     self._owners[project] = {EVERY_OWNER}
+
+    def note_stale(self, projects: Mapping[str, int]) -> None:
+        """Note projects of which records for keys and tags are being deleted, with a value."""
+        with self._guard:
+            for project, value in projects.items():
+                self._stale[project] = value, False
+
+    def note_deleted(self, projects: Iterable[str]) -> None:
+        """Note that these records are deleted, and that `put_owners` got their keys and tags."""
+        with self._guard:
+            for project in projects:
+                if project in self._stale:
+                    self._stale[project] = self._stale[project][0], True
+
+    def list_stale(self) -> set[str]:
+        """List the projects from `note_stale` whose rows may not be written again yet."""
+        with self._guard:
+            return {*self._stale}
+
+    def find_written(self) -> dict[str, int]:
+        """Find the projects from `note_stale` whose rows are written again, with their values."""
+        with self._guard:
+            return {
+                project: value
+                for project, (value, is_deleted) in self._stale.items()
+                if is_deleted and not self._unwritten[project]
+            }
+
+    def forget_stale(self, projects: Mapping[str, int]) -> None:
+        """Forget projects, unless they were noted again with another value."""
+        with self._guard:
+            for project, value in projects.items():
+                if self._stale[project][0] == value:
+                    del self._stale[project]
 
     def take_keyed(self, projects: Collection[str]) -> list[KeyedRuns]:
         """Take the new keys and tags of a project, and others whose runs are written in part.
