@@ -25,6 +25,7 @@ from otel_ml_collector.stats import (
     cut_past,
     find_all_stats,
 )
+from otel_ml_collector.store.calls import CallResolver
 from otel_ml_collector.store.open_runs import find_open_runs, list_open_projects
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.retention import Retention
@@ -42,6 +43,8 @@ _UNFINISHED: Final = 10
 _SHOWN_PROJECTS: Final = 50
 # Projects that are checked at once, so that a page with many projects shows the first ones soon.
 _CHECKED_AT_ONCE: Final = 4
+# Age of a record that is not in the rows of its runs yet, from which the page shows it.
+_BEHIND_S: Final = 10.0
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -203,6 +206,7 @@ def show_status(
     answer makes the browser send a request for the projects that are left.
     """
     now_ns = time.time_ns()
+    behind_s = find_service(request, CallResolver).behind_s
     asked = [
         (name, reader.ahead(find_problems, name, "24h", now_ns, sources=sources))
         for name in query.project[:_CHECKED_AT_ONCE]
@@ -231,6 +235,7 @@ def show_status(
             key=lambda entry: -entry[1],
         ),
         "unchecked": query.unchecked + sum(item.problems is None for item in checked),
+        "behind_ms": behind_s * 1_000 if behind_s >= _BEHIND_S else None,
     }
     return show_page(request, "status.html", context)
 
