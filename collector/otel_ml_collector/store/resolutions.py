@@ -249,10 +249,12 @@ def write_rows(
         ClickHouseError: The store does not answer. The rows are written by the next call.
     """
     updates = memory.updates
-    if not updates.has_pending:
-        return set()
-    with tombstones.hold():
-        return write_held_rows(client, memory, tombstones, waits=waits)
+    # A caller that finds nothing to write may answer: no other thread may have taken rows for it.
+    with updates.writing:
+        if not updates.has_pending:
+            return set()
+        with tombstones.hold():
+            return write_held_rows(client, memory, tombstones, waits=waits)
 
 
 def write_held_rows(

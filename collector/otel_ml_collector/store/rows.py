@@ -382,10 +382,14 @@ class RowUpdates:
 
     A taken run gets the rank of its new row. Of two rows of a run, the one that was taken later has
     the higher rank, and its facts are read later. So the row with the newest facts counts.
+
+    Attributes:
+        writing: Held by the thread that writes rows, except by the writer with its own runs.
     """
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
+        self.writing = threading.Lock()
         self._pending: dict[RunKey, ResolvedRun] = {}
         # Runs with new scores or late tags, and when to look at them: 0 for at once.
         self._late: dict[RunName, float] = {}
