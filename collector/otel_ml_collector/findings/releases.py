@@ -752,7 +752,7 @@ def _find_firsts(
         }
         for dimension in DIMENSIONS:
             label, name = named_[dimension]
-            if name and label != ":":
+            if name and label != ":":  # which means: no version
                 of_labels = firsts[row["model"], dimension]
                 known = of_labels[label][1] if label in of_labels else row["first_ns"]
                 of_labels[label] = name, min(known, row["first_ns"])

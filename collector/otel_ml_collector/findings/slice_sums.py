@@ -513,6 +513,7 @@ def find_dimensions(
         name, _, value = label.partition("=")
         if label.startswith(_UNANSWERED):
             unanswered[value] = count
+        # A version of ":" means none.
         elif value and label != f"{_VERSION_MARK}:" and not label.startswith(RESPONSE):
             names[name].append((label, count))
     llm = f"{FIELD_MARK}provider_model"

@@ -299,9 +299,9 @@ class CallResolver:
         self._taken_s: float | None = None
         self._window_ns = HOUR_NS
         self._rest_until_s = 0.0
-        # Arrivals of other collectors to check next: after the first time, up to the second.
         # Whether rows may have values of records that an earlier collector deleted.
         self._has_stale = True
+        # Arrivals of other collectors to check next: after the first time, up to the second.
         self._others: dict[str, tuple[int, int]] = {}
         self._repeat_s = repeat_s
         self._repeat_due_s = 0.0
