@@ -1,5 +1,7 @@
 """Tests of the chart of a rule's past."""
 
+import pytest
+
 from otel_ml_collector.alerts.history import (
     AlertHistory,
     AlertHistorySlice,
@@ -59,8 +61,9 @@ def test_unjudged_windows_are_gaps() -> None:
     ).curves
     assert curve.line.count("M") == 2
     assert "L" in curve.line
-    assert curve.limit == 0.0  # the axis ends at the limit, because no drawn value is higher
-    assert [label.text for label in curve.up] == ["0\u202f%", "12\u202f%", "25\u202f%"]
+    # The axis ends at a round number above the limit of 25 %, because no drawn value is higher.
+    assert curve.limit == pytest.approx(25)
+    assert [label.text for label in curve.up] == ["0\u202f%", "10\u202f%", "20\u202f%", "30\u202f%"]
 
 
 def test_nothing_judged() -> None:
