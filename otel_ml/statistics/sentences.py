@@ -279,7 +279,7 @@ def _write_ratio(of: FigureComparison) -> str:
     ratio = 1.0 if of.difference is None else of.difference.value
     if ratio >= _MANY_TIMES:
         return f"{write_number(ratio)}× as {much}"
-    return f"{_number(100 * abs(ratio - 1), 0)} % {less if ratio < 1 else more}"
+    return f"{write_decimals(100 * abs(ratio - 1), 0)} % {less if ratio < 1 else more}"
 
 
 def _write_value(of: FigureComparison, side: FigureSide) -> str:
@@ -312,11 +312,12 @@ def count_digits(rates: Sequence[float]) -> int:
     return 1 if is_extreme or is_close else 0
 
 
-def _write_bounds(of: FigureComparison, *numbers: float) -> list[str]:
-    if not of.is_rate:
+def write_bounds(*numbers: float, is_rate: bool) -> list[str]:
+    """Write bounds of a difference: of rates in percentage points, with the same decimals."""
+    if not is_rate:
         return [write_number(number).replace("-", "−") for number in numbers]
     few = max(max(numbers) - min(numbers), *map(abs, numbers)) < _FEW_POINTS
-    return [_number(100 * number, 1 if few else 0) for number in numbers]
+    return [write_decimals(100 * number, 1 if few else 0) for number in numbers]
 
 
 def write_interval(of: FigureComparison) -> str:
@@ -331,12 +332,12 @@ def write_interval(of: FigureComparison) -> str:
         low, high = 100 * (low - 1), 100 * (high - 1)
         if of.word.is_decided and difference.value < 1:
             low, high = -high, -low
-        return f"{_number(low, 0)} to {_number(high, 0)} %"
+        return f"{write_decimals(low, 0)} to {write_decimals(high, 0)} %"
     if of.word.is_decided:
         low, high = (-high, -low) if difference.value < 0 else (low, high)
     elif _write_value(of, of.baseline) == _write_value(of, of.candidate):
-        return f"± {_write_bounds(of, (high - low) / 2)[0]}{_write_points(of)}"
-    ends = _write_bounds(of, low, high)
+        return f"± {write_bounds((high - low) / 2, is_rate=of.is_rate)[0]}{_write_points(of)}"
+    ends = write_bounds(low, high, is_rate=of.is_rate)
     return f"{ends[0]} to {ends[1]}{_write_points(of)}"
 
 
@@ -353,7 +354,7 @@ def write_most(of: FigureComparison) -> str:
     if not most:
         return ""
     if of.kind != "amount":
-        return f"at most {_write_bounds(of, most)[0]}{_write_points(of)}"
+        return f"at most {write_bounds(most, is_rate=of.is_rate)[0]}{_write_points(of)}"
     low, high = 1 + change.low, 1 + change.high
     if of.margin > AMOUNT_MARGIN and low > 0 and of.baseline.estimate is not None:
         # The same amount if baseline and candidate are swapped.
@@ -361,7 +362,7 @@ def write_most(of: FigureComparison) -> str:
         amount = _write_amount(of.unit, (max(1 / low, high) - 1) * math.sqrt(means))
         if amount:
             return f"at most {amount}"
-    return f"at most {_number(100 * most, 0 if most >= _EXTREME_RATE else 1)} %"
+    return f"at most {write_decimals(100 * most, 0 if most >= _EXTREME_RATE else 1)} %"
 
 
 def _write_amount(unit: Unit, size: float) -> str:
@@ -510,6 +511,7 @@ def _write_pass_rate(change: float, *, is_decided: bool) -> str:
     return f"difference in the pass rate: {'−' if change < 0 else '+'}{points}"
 
 
-def _number(number: float, digits: int) -> str:
+def write_decimals(number: float, digits: int) -> str:
+    """Write a number with a minus, and no sign if it is rounded to 0."""
     text = f"{number:.{digits}f}"
     return text.replace("-", "−") if float(text) else text.replace("-", "")

@@ -14,6 +14,8 @@ from typing import Final, Literal
 from otel_ml.counts import write_number
 from otel_ml.statistics.comparison import Word, decide
 from otel_ml.statistics.intervals import Estimate
+from otel_ml.statistics.sentences import write_bounds as write_bounds_of
+from otel_ml.statistics.sentences import write_decimals
 from otel_ml_collector import wording
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.verdicts.verdicts import (
@@ -170,19 +172,16 @@ def write_bounds(difference: Interval | None, kind: Literal["rate", "score", "am
     """Write the interval of a difference, such as `−17 to −12`. Empty without one."""
     if difference is None or difference.low is None or difference.high is None:
         return ""
-    low, high = difference.low, difference.high
-    unit = ""
+    ends = difference.low, difference.high
     if kind == "amount" and write_factor(difference.value):
-        unit = "×"
+        first, last = (f"{wording.with_minus(write_number(end))}×" for end in ends)
     elif kind == "amount":
-        low, high = 100 * (low - 1), 100 * (high - 1)
+        first, last = (write_decimals(100 * (end - 1), 0) for end in ends)
     elif kind == "rate":
-        low, high = 100 * low, 100 * high
-    # Rounded, so that a bound of 0 is not written as 5.6e-15 or -0.
-    first, last = (
-        wording.number(round(end, 9) + 0, 2).replace("-", "\N{MINUS SIGN}") for end in (low, high)
-    )
-    return f"{first}{unit} to {last}{unit}"
+        first, last = write_bounds_of(*ends, is_rate=True)
+    else:  # rounded, so that a bound of 0 is not written as 5.6e-15
+        first, last = (wording.number(round(end, 9) + 0) for end in ends)
+    return f"{first} to {last}"
 
 
 def write_difference(
