@@ -43,7 +43,7 @@ _QUEUED: Final = 10_000
 _WORKERS: Final = 4
 _EXIT_S: Final = 2.0
 _JOIN_S: Final = 0.5
-_LATE_S: Final = 0.5  # how long a judge may exceed its time limit before its thread is abandoned
+_LATE_S: Final = 2.0  # how long a judge may exceed its time limit before its thread is abandoned
 # How long a thread stays with one judge. With a busy host each thread switch takes 5 ms, because
 # the host keeps the interpreter for that long.
 _TURN_S: Final = 0.005
