@@ -80,7 +80,7 @@ def test_queue_and_undo(page: Page, collector: CollectorProcess) -> None:
     """The selected rows are added to a labelling queue, and one click removes them."""
     press(page, "Add to labelling queue")
     dialog = page.locator("#queue-runs")
-    expect(dialog.locator("option")).to_have_text(["checks"])
+    expect(dialog.locator("option")).to_have_text(["checks", "New queue"])
     dialog.get_by_role("button", name="Add").click()
 
     def waiting() -> int:
