@@ -94,7 +94,7 @@ def test_which_version_got_worse(visit: Visit) -> None:
     visit.project("triage")
     visit.click(visit.link(re.compile("classify.* is worse")))
     row = visit.page.locator("table").first.locator("tr", has_text="Kessler")
-    expect(row).to_contain_text("worse")
+    expect(row).to_contain_text("worse", timeout=60_000)  # the table loads later
     show = visit.link(re.compile(r"Show \d+ runs?"))
     count = int(re.findall(r"\d+", show.inner_text())[0])
     visit.click(show)
