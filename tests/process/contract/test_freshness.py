@@ -22,7 +22,7 @@ from tests.support.collector import CollectorProcess, running
 from tests.support.load import PROTOBUF
 from tests.support.otel_ml_collector.spans import MS_NS, id_of, make_call, make_record, make_span
 from tests.support.otel_ml_collector.wire import encode
-from tests.support.sampling import sampled
+from tests.support.sampling import at_night, sampled
 from tests.support.waiting import wait_until
 
 pytestmark = sampled()
@@ -149,6 +149,7 @@ def test_after_a_pause(served: Served) -> None:
     assert times.late_s < 0.25 + PASS * times.usual_s
 
 
+@at_night
 def test_under_traffic(served: Served) -> None:
     """While other runs arrive all the time, a late session or tag is in the row within 1 s."""
     is_over = Event()

@@ -30,6 +30,7 @@ from tests.support.otel_ml_collector.folded import count_rows, find_differing
 from tests.support.otel_ml_collector.scored import count_scored, find_wrong_scores, find_wrong_tags
 from tests.support.otel_ml_collector.spans import make_call, make_record, make_span
 from tests.support.otel_ml_collector.stores import Store
+from tests.support.sampling import at_night, sampled
 from tests.support.waiting import wait_until
 
 REPEAT_S: Final = 1.0
@@ -79,6 +80,7 @@ def find_wrong(store: Store) -> list[object]:
     return [*find_differing(store), *find_wrong_scores(store), *find_wrong_tags(store)]
 
 
+@at_night
 def test_at_the_same_time(places: Sequence[Place]) -> None:
     """Rows have all facts if two collectors store records of the same traces at once."""
     draw = random.Random(79)  # noqa: S311 - an order, no secret
@@ -154,6 +156,7 @@ def test_better_record(places: Sequence[Place]) -> None:
     assert find_wrong(one.store) == []
 
 
+@sampled(1)
 @pytest.mark.parametrize("names", [("a", "b"), ("", "")], ids=["named", "unnamed"])
 def test_killed(server: Server, names: tuple[str, str]) -> None:
     """What a collector stored before it was killed is in all rows, without its restart."""

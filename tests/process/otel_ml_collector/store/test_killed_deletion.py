@@ -31,6 +31,7 @@ from tests.support.otel_ml_collector.spans import (
     trace_id,
 )
 from tests.support.otel_ml_collector.stores import Store, open_store
+from tests.support.sampling import sampled
 
 FORKING: Final = multiprocessing.get_context("forkserver")
 SCORE: Final[Mapping[str, Value]] = {"otel_ml.judge.name": "grounded", "otel_ml.score.value": 0.5}
@@ -98,6 +99,7 @@ def die(folder: Path, work: Callable[[Store, CallResolver], None]) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+@sampled(1)
 @pytest.mark.parametrize("work", [expire, delete, take_back])
 def test_killed(tmp_path: Path, work: Callable[[Store, CallResolver], None]) -> None:
     """After a kill, rows lose the values of records that were deleted before it."""
