@@ -29,18 +29,17 @@ def tab(chromium: Browser, own_collector: CollectorProcess) -> Iterator[Tab]:
     assert [text for text in opened.complaints if "status of 403" not in text] == []
 
 
-def test_sign_in(
-    tab: Tab,
-    own_collector: CollectorProcess,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    shots: Path,
-) -> None:
-    """A reader is asked for a key, is sent to the requested page, and can sign out."""
+@pytest.fixture
+def key(own_collector: CollectorProcess, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return a new key that may read the project "shop"."""
     http = urlsplit(own_collector.endpoint).netloc
     where = ["--data-dir", str(tmp_path / "data"), "--http", http]
     assert main(["keys", "add", *where, "--project", "shop", "--scope", "read"]) == 0
-    key = capsys.readouterr().out.strip()
+    return capsys.readouterr().out.strip()
+
+
+def test_sign_in(tab: Tab, key: str, shots: Path) -> None:
+    """A reader is asked for a key, is sent to the requested page, and can sign out."""
     page = tab.open("/projects/shop/runs?last=1h")
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     expect(page.get_by_label("Key", exact=True)).to_be_focused()
@@ -62,17 +61,8 @@ def test_sign_in(
 
 
 @at_night
-def test_secrets_are_not_compressed(
-    tab: Tab,
-    own_collector: CollectorProcess,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_secrets_are_not_compressed(tab: Tab, key: str, own_collector: CollectorProcess) -> None:
     """The browser gets compressed pages without the key or the session, and others in full."""
-    http = urlsplit(own_collector.endpoint).netloc
-    where = ["--data-dir", str(tmp_path / "data"), "--http", http]
-    assert main(["keys", "add", *where, "--project", "shop", "--scope", "read"]) == 0
-    key = capsys.readouterr().out.strip()
     page = tab.open("/sign-in")
     page.get_by_label("Key", exact=True).fill(key)
     page.keyboard.press("Enter")
