@@ -32,7 +32,7 @@ _DAY_MS: Final = 24 * _HOUR_MS
 _DAYS_FROM_MS: Final = 3 * _DAY_MS
 # The smallest number with four digits before the point.
 FOUR_DIGITS: Final = 1_000
-# The relative error of estimated percentiles, as in `measures.sums`.
+# Relative error of estimated percentiles. `measures.sums` asks the store for it.
 _ERROR: Final = 0.01
 _DECIMALS: Final = 6
 _NO_NUMBERS: Final[Mapping[str | None, str]] = {"Infinity": "∞", "-Infinity": "−∞"}

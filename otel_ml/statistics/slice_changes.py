@@ -347,7 +347,7 @@ def _are_rare(every: ClusterMoments) -> bool:
 
 
 def _find_noise(of_all: Sides, *, are_alike: bool) -> _Noise:
-    """Estimate how runs vary. If sessions are alike, a session counts as one run."""
+    """Estimate how much runs vary. If the runs of a session are alike, they count as one."""
     runs = math.fsum(every.n for every in of_all)
     left = math.fsum(every.squares - floats.square(every.t) / every.n for every in of_all)
     spread = max(left / runs, 0.0)

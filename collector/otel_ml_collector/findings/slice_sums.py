@@ -674,7 +674,7 @@ def read_counted(
     joins = _join_scores(reader, asked, figures)
     if has_cost:
         joins += amounts.sum_inside(asked.sql)
-    # Placeholder for a figure whose values are set after the query.
+    # The values of this figure are filled in after the query.
     sql = _COUNTED.fill(
         amounts=with_amounts(amounts, inside=has_cost),
         unit=unit_of(is_joined=asked.kinds.named),

@@ -395,7 +395,7 @@ class RowUpdates:
         self._late: dict[RunName, float] = {}
         # Keys and tags with new values, by project.
         self._owners: dict[str, set[str]] = {}
-        # Keys and tags of which some runs were written, by project.
+        # Keys and tags with rows still to be written, by project.
         self._keyed: dict[str, KeyedRuns] = {}
         # Projects with rows that have values of deleted records: the value that the store has for
         # it, and whether the deletion is over.
@@ -487,7 +487,7 @@ class RowUpdates:
                     self._owners[project] = {EVERY_OWNER}
 
     def note_stale(self, projects: Mapping[str, int]) -> None:
-        """Note projects of which records for keys and tags are being deleted, with a value."""
+        """Note the projects that are losing records for keys and tags, with the stored value."""
         with self._guard:
             for project, value in projects.items():
                 self._stale[project] = value, False

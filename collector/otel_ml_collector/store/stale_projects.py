@@ -30,7 +30,7 @@ _DELETING: Final = Sql("""
 
 
 def note_stale(client: StoreClient, memory: Memory, projects: Collection[str]) -> None:
-    """Note projects of which records for keys and tags are about to be deleted.
+    """Note the projects that are about to lose records for keys and tags.
 
     After the deletion, call `RowUpdates.put_owners` and then `RowUpdates.note_deleted`.
     """
@@ -45,7 +45,7 @@ def find_stale(client: StoreClient, memory: Memory) -> bool:
     """Write the rows of projects again that a killed collector noted.
 
     Returns:
-        Whether some must be looked at again, because the store is deleting records.
+        Whether to call this again later, because the store is still deleting records.
     """
     before_ns = time.time_ns() - (0 if memory.is_alone else _KILLED_NS)
     rows = client.query(_STALE, {"before": before_ns << 1}).result_rows

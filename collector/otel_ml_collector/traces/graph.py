@@ -16,9 +16,9 @@ FEWEST_NODES: Final = 3
 # Sizes of the drawing, in px.
 _NODE_WIDTH: Final = 172
 _NODE_HEIGHT: Final = 48
-# How many characters of a name fit beside the numbers of an agent.
+# Maximum length of a name next to the numbers of an agent.
 _BOX_CHARS: Final = 22
-# How many characters of a name and of the number of calls fit into a node.
+# Maximum length of a name and the number of calls in a node.
 _NODE_CHARS: Final = 16
 _GAP_X: Final = 44
 _GAP_Y: Final = 20

@@ -333,7 +333,7 @@ def _make_call(
 def _write_arguments(value: JsonValue) -> str:
     """Write the arguments of a call, such as ``city="Ghent", days=3``, or its only value.
 
-    Of messages, the question is written. Other long arguments are shortened, because some
+    For messages, this is the question. Other long arguments are shortened, because some
     frameworks pass whole agents as arguments.
     """
     if isinstance(value, dict):

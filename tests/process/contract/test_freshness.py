@@ -30,7 +30,7 @@ pytestmark = sampled()
 JSON: Final = {"content-type": "application/json"}
 OTHER_SCOPE: Final = Scope({}, "others", "1", {})
 WAITING: Final = re.compile(r"^otel_ml_rows_waiting (\S+)$", re.MULTILINE)
-# The fastest of so many late records counts: other processes on the machine only add time.
+# Number of late records. The fastest one counts, because other processes only add time.
 ROUNDS: Final = 8
 # How much longer a pass may take than to store and read a run: 25 ms on a machine without load.
 PASS: Final = 10

@@ -113,7 +113,7 @@ def make_trace() -> tuple[Span, Span]:
 
 
 def repeat(span: Span, **attributes: Value) -> Span:
-    """Make a longer delivery of a run, with more attributes."""
+    """Make another copy of a run, with more attributes."""
     longer = {"otel_ml.outputs": '"a longer answer"', **attributes}
     return replace(span, attributes={**span.attributes, **longer})
 

@@ -22,7 +22,7 @@ from tests.support.waiting import elapsed, wait_until
 LATE_MS = "60000"
 LONG_S = 20.0
 LIMIT_S = 2.0
-# For the rest of the end of a process. Three clients, one after another, would take 6 s.
+# Time for everything else at exit. Three clients, one after another, would take 6 s.
 END_S = 2.5
 
 CALLS = """

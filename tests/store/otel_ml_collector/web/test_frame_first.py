@@ -141,7 +141,7 @@ class Opened:
 
 @pytest.fixture(scope="module")
 def opened(service: Service) -> Opened:
-    """Open framed pages, in CI a third, and one that does not exist, while the store is busy."""
+    """While the store is busy, open framed pages (in CI a third) and one that does not exist."""
 
     async def open_busy() -> Opened:
         loop = asyncio.get_running_loop()

@@ -120,7 +120,7 @@ def test_rollout_by_its_definition(parts: list[tuple[int, bool, int]]) -> None:
             "o200 n10 | n300",
             Choice("rollout", (), MONDAY - 168, Rollout(MONDAY, True), (200, 310), 0),
         ),
-        # A small service that was switched in the middle of its second hour.
+        # A small service that switches versions in the middle of its second hour.
         (
             "o3 | o33 n36",
             Choice("rollout", (), MONDAY + 1 - 168, Rollout(MONDAY + 1, True), (36, 36), 0),

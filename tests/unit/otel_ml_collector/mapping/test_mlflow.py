@@ -25,7 +25,7 @@ from tests.unit.otel_ml_collector.mapping.dialect_runs import map_call
     ],
 )
 def test_field(told: dict[str, Value], field: str, value: Any) -> None:
-    """Fields of a model call that the recordings do not have are read too."""
+    """Fields that no recorded model call has are read, too."""
     assert getattr(map_call("it", {"mlflow.spanType": '"CHAT_MODEL"', **told}), field) == value
 
 

@@ -61,7 +61,7 @@ def test_user_of_metadata(told: dict[str, Value], user: str) -> None:
     ],
 )
 def test_field(told: dict[str, Value], field: str, value: Any) -> None:
-    """Fields of a model call that the recordings do not have are read too."""
+    """Fields that no recorded model call has are read, too."""
     told = {"openinference.span.kind": "LLM", "llm.token_count.prompt": 12, **told}
     assert getattr(map_call("ChatCompletion", told), field) == value
 

@@ -88,7 +88,7 @@ def tokens_of(run: Run) -> Tokens:
     ],
 )
 def test_field(told: dict[str, Value], field: str, value: Any) -> None:
-    """Fields of a model call that the recordings do not have are read too."""
+    """Fields that no recorded model call has are read, too."""
     assert getattr(map_call("it", {**INNER, **told}), field) == value
 
 

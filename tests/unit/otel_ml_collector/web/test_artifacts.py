@@ -1,4 +1,4 @@
-"""How the page of a run shows artifacts."""
+"""Tests of artifacts on the page of a run."""
 
 import ast
 from typing import Any
@@ -89,5 +89,5 @@ def test_image(told: dict[str, Any], image: str | None) -> None:
     [(0, "0 bytes"), (999, "999 bytes"), (1_500, "1.5 kB"), (64_000_000, "64.0 MB")],
 )
 def test_size(value: int, text: str) -> None:
-    """A number of bytes is formatted in the largest fitting unit."""
+    """A number of bytes is written in the largest unit that is not below 1."""
     assert size(value) == text
