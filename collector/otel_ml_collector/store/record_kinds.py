@@ -283,9 +283,10 @@ def with_rows(
     """Use the rows of runs for scores, tags, sessions and users, if the rows have all of them.
 
     Otherwise, the conditions look for these records in their own table. This is the case while
-    another collector writes to the store, and while rows are being written again. If scores (or
-    tags) of one of these names were sent for a trace key or a tag, no row may be waiting: the runs
-    that a key or tag means depend on other runs.
+    this collector has rows to write again. If scores (or tags) of one of these names were sent for
+    a trace key or a tag, no row may be waiting: the runs that a key or tag means depend on other
+    runs. Rows that another collector has to write again are used as they are: it writes them within
+    a second, or this one does within a minute after the other was killed.
 
     Your query must not read open runs. If it reads several rows of a run, it must leave out those
     whose rank is not the highest.
@@ -298,8 +299,8 @@ def with_rows(
         tags: The names of tags in your query; None if it may use any.
     """
     memory = reader.memory
-    is_complete = memory.is_alone and memory.updates.has_every_value(project)
-    is_resolved = memory.is_alone and memory.updates.has_every_name(project)
+    is_complete = memory.updates.has_every_value(project)
+    is_resolved = memory.updates.has_every_name(project)
 
     def has_all(kind: Literal["score", "tag"], names: Collection[str] | None) -> bool:
         is_keyed = kinds.keyed_scores if kind == "score" else kinds.keyed_tags
@@ -320,7 +321,8 @@ def _has_keyed(
 ) -> bool:
     """Return whether a score or tag of one of these names was sent for a trace key or a tag.
 
-    The answer is cached for each name. Use it only if no other collector writes to the store.
+    The answer is cached for each name. The cached answer "no" is used only while no other collector
+    writes to the store.
     """
     if not names:
         return names is None
@@ -329,7 +331,7 @@ def _has_keyed(
     if not known.isdisjoint({_MANY_KEYED, *(_keyed_sign(kind, name) for name in names)}):
         return True
     absent = [f"no {_keyed_sign(kind, name)}" for name in names]
-    if known.issuperset(absent):
+    if memory.is_alone and known.issuperset(absent):
         return False
     rows = reader.rows(_KEYED_NAMES[kind], {"project": project, "names": sorted(names)})
     if len(memory.recall(EVERY_PROJECT)[0]) < _KNOWN_SIGNS:

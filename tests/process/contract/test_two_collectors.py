@@ -24,6 +24,7 @@ from otel_ml_collector.store.writer import Writer
 from tests.bench.dataset import Plan
 from tests.bench.dataset_full import FullDataset
 from tests.store.otel_ml_collector.query.test_judges import say
+from tests.store.otel_ml_collector.store.test_scored_lists import compare_list, in_rows, of_table
 from tests.support.clickhouse import Server
 from tests.support.examples import examples
 from tests.support.otel_ml_collector.folded import count_rows, find_differing
@@ -187,4 +188,27 @@ def check_killed(places: Sequence[Place]) -> None:
 
     wait_until(has_all)
     assert read_users(one.store, "p") == [("s", ""), ("", ""), ("s", "")]
+    assert find_wrong(one.store) == []
+
+
+def test_lists_read_rows(places: Sequence[Place]) -> None:
+    """Lists of both collectors read rows, also with scores for a key that the other one stored."""
+    one, other = places
+    root, call = make_trace()
+    keyed = make_call("keyed", {"otel_ml.trace_key": "order-1"})
+    one.take(root, call, keyed)
+    one.finish()
+    told: dict[str, Value] = {
+        "otel_ml.target.trace_key": "order-1",
+        "otel_ml.judge.name": "grounded",
+        "otel_ml.score.value": 0.25,
+    }
+    other.take(say(call, "aa", 0.5), make_record("evaluation", keyed, told))
+    other.finish()
+    for place in places:
+        place.finish()
+        assert in_rows(place.store, "p")
+        readers = place.store.reader, of_table(place.store.reader)
+        assert len(compare_list(readers, "p", 'scores["grounded"] < 0.6')) == 2
+        assert len(compare_list(readers, "p", 'session == "s"')) == 1
     assert find_wrong(one.store) == []
