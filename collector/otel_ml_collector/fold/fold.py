@@ -4,7 +4,6 @@ It is a pure function: no clock, no SQL, no prices. The same facts give the same
 and however often each fact was delivered. Why: docs/design/056-folded-runs.md.
 """
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,17 +11,16 @@ from itertools import chain, repeat
 from operator import attrgetter
 from typing import Final, TypeVar
 
-import orjson
-
-from otel_ml.attributes import JUDGE_KIND, METRIC_SOURCES_KNOWN
+from otel_ml.attributes import JUDGE_KIND
 from otel_ml.records import TOKENS, Tokens
 from otel_ml.statistics import floats
 from otel_ml_collector.fold.contents import group_events, read_contents
 from otel_ml_collector.fold.facts import Facts, LastPoint, SpanFact
-from otel_ml_collector.fold.rows import NO_AMOUNTS, Amounts, FoldedRun, FoldedScore, RunRef
+from otel_ml_collector.fold.late import gather_late, leave_older_tags
+from otel_ml_collector.fold.rows import NO_AMOUNTS, Amounts, FoldedRun, RunRef
 from otel_ml_collector.owners import own_key, own_response, own_tag, tag_texts
 from otel_ml_collector.price import round_cost
-from otel_ml_collector.records import LateTag, Metric, Run, text_of
+from otel_ml_collector.records import LateTag, Run, text_of
 from otel_ml_collector.resolution import (
     NO_CONTENT,
     NO_NAMES,
@@ -43,8 +41,6 @@ from otel_ml_collector.same_calls import (
 
 # A run inside such a span is not inside a call.
 _NOT_INSIDE: Final = frozenset({"span", JUDGE_KIND})
-# Field that shows feedback, by its source.
-_WORDS: Final = {"actual": "truth", "human": "label", "agent": "agent"}
 # Fields of a run that another record of its call may have.
 _OF_CALL: Final = (
     *("provider", "provider_model", "response_id", "inputs_preview", "outputs_preview"),
@@ -436,68 +432,13 @@ def _add_late(folded: FoldedRun, late: "_LateFacts", names: Sequence[str]) -> No
     run = folded.run
     folded.owners = names
     if late.is_empty:
-        folded.tags = run.tags
         return
     owners = [run.run_id, *names]
-    own = {tag.name: tag for tag in run.tags}
-    from_ns = run.start_ns if folded.is_open else run.end_ns
-    newest = dict(own)
-    for tag in sorted(chain.from_iterable(map(late.tags.get, owners, repeat(()))), key=_tag_order):
-        if tag.tag.name not in own or tag.time_ns >= from_ns:
-            newest[tag.tag.name] = tag.tag
-    folded.tags = [*newest.values()]
-    metrics = [*chain.from_iterable(map(late.metrics.get, owners, repeat(())))]
-    folded.scores = _find_scores(metrics)
-    for source, name in _WORDS.items():
-        setattr(folded, name, _find_words(metrics, source))
+    if (found := late.records.find(owners)) is not None:
+        own = {tag.name for tag in run.tags}
+        tagged_ns = run.start_ns if folded.is_open else run.end_ns
+        folded.late = leave_older_tags(found, own, tagged_ns)
     folded.metrics = _find_values(chain.from_iterable(map(late.points.get, owners, repeat(()))))
-
-
-def _find_scores(metrics: Iterable[Metric]) -> list[FoldedScore]:
-    """Find the newest score of each judge version. The newest of a judge is last."""
-    newest: dict[tuple[str, str], Metric] = {}
-    for metric in sorted(metrics, key=_score_order):
-        if metric.source != "agent" and not metric.actual:
-            newest[metric.name, metric.judge_version] = metric
-    return [
-        FoldedScore(
-            metric.name,
-            metric.judge_version,
-            metric.value,
-            metric.passed,
-            metric.error != "",
-            metric.time_ns,
-            metric.record_id,
-        )
-        for metric in sorted(
-            newest.values(), key=lambda metric: (metric.name, *_score_order(metric))
-        )
-    ]
-
-
-def _find_words(metrics: Iterable[Metric], source: str) -> dict[str, str]:
-    """Find the newest value of each name from one source, as JSON text.
-
-    A later record with the same ID replaces an earlier one. If it is empty, the value was
-    withdrawn.
-    """
-    records: dict[tuple[str, str, str, int], Metric] = {}
-    for metric in sorted(metrics, key=_score_order):
-        if metric.source == source:
-            identity = metric.owner, metric.name, metric.record_id, metric.position
-            records[identity] = metric
-    ordered = sorted(records.values(), key=lambda metric: (metric.time_ns, metric.record_id))
-    words = {metric.name: word for metric in ordered if (word := _word(metric))}
-    return dict(sorted(words.items()))
-
-
-def _word(metric: Metric) -> str:
-    """Return ground truth, or a label by a reviewer or an agent, as JSON text."""
-    if metric.actual or metric.label:
-        return metric.actual or orjson.dumps(metric.label).decode()
-    if metric.value is not None and math.isfinite(metric.value):
-        return f"{metric.value:.17g}"
-    return "" if metric.passed is None else orjson.dumps(metric.passed).decode()
 
 
 def _find_values(points: Iterable[LastPoint]) -> dict[str, float]:
@@ -513,17 +454,6 @@ def _find_values(points: Iterable[LastPoint]) -> dict[str, float]:
     return {name: point.value for name, point in sorted((single | series).items())}
 
 
-def _tag_order(tag: LateTag) -> tuple[int, str, str]:
-    return tag.time_ns, tag.record_id, text_of(tag.tag.value)
-
-
-def _score_order(metric: Metric) -> tuple[object, ...]:
-    """Sort key of scores; the last one counts. Fields after the record ID only break ties."""
-    value = math.inf if metric.value is None or math.isnan(metric.value) else metric.value
-    certain = metric.position, metric.owner, value, metric.label, metric.actual, metric.error
-    return metric.time_ns, metric.judge_version, metric.record_id, *certain, bool(metric.passed)
-
-
 def _point_order(point: LastPoint) -> tuple[int, str, int]:
     return point.time_ns, point.record_id, point.position
 
@@ -536,15 +466,13 @@ class _LateFacts:
         self.experiments = facts.experiments
         self.owners = facts.owners
         self.events = group_events(facts.logs)
+        self.records = gather_late(facts.metrics, facts.tags)
         self.tags = _by_owner(facts.tags)
-        self.metrics = _by_owner(
-            metric for metric in facts.metrics if metric.source not in METRIC_SOURCES_KNOWN
-        )
         self.points = _by_owner(facts.points)
-        self.is_empty = not (self.tags or self.metrics or self.points)
+        self.is_empty = not (facts.metrics or self.tags or self.points)
 
 
-_Owned = TypeVar("_Owned", LateTag, Metric, LastPoint)
+_Owned = TypeVar("_Owned", LateTag, LastPoint)
 
 
 def _by_owner(facts: Iterable[_Owned]) -> dict[str, list[_Owned]]:

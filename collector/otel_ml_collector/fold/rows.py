@@ -4,8 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from otel_ml.records import Tag, Tokens
-from otel_ml_collector.records import Run
+import orjson
+
+from otel_ml.records import Tokens
+from otel_ml_collector.records import Run, TagValue
+from otel_ml_collector.resolution import NO_LATE_VALUES, LateValues
 from otel_ml_collector.same_calls import NO_USAGE
 
 
@@ -42,30 +45,6 @@ class RunRef:
         return f"{self.trace_id.hex()}-{self.span_id.hex()}"
 
 
-@dataclass(frozen=True, slots=True)
-class FoldedScore:
-    """The newest score that a version of a judge, or a reviewer, gave a run.
-
-    Attributes:
-        judge: Name of the judge. For a reviewer, the name under which the reviewer labelled the
-            run, such as `correctness`.
-        version: Digest of the judge's version. Empty for a reviewer, and for a judge without a
-            version.
-        score: The score as a number; None if no number was given.
-        has_failed: Whether the judge raised an error.
-        time_ns: When the score was given, in nanoseconds since the epoch.
-        record_id: ID of the record with the reviewer's score; empty for a judge.
-    """
-
-    judge: str
-    version: str
-    score: float | None
-    passed: bool | None
-    has_failed: bool
-    time_ns: int
-    record_id: str = ""
-
-
 @dataclass(slots=True, kw_only=True)
 class FoldedRun:
     """A run, completed by the other facts of its trace.
@@ -81,7 +60,6 @@ class FoldedRun:
         inputs_preview, outputs_preview, provider, provider_model, response_id, first_token_ms,
             stream_chunks, error_type, error_message: Those of the run, else from another record of
             the same call or from log records.
-        tags: Tags that were sent with the run or later; the newest of each name.
         own: The amounts that the run and the other records of the same call report.
         counted: The amounts that totals add up: nothing for a repeated record, and nothing for an
             agent or chain that repeats the sum of the runs below it.
@@ -97,10 +75,7 @@ class FoldedRun:
         trace_keys: The user's own keys of its trace, sorted.
         owners: The keys, tags and other records by which late facts may refer to it, sorted. Its
             own ID is not included.
-        scores: The newest score of each version of a judge and of each reviewer's label, sorted by
-            judge, then oldest first. The last score of a judge counts.
-        truth, label, agent: JSON text by name: ground truth, the newest label of a reviewer, the
-            newest label of an agent.
+        late: The newest scores, labels, ground truth and tags that arrived later.
         metrics: The value of each metric that lists show.
     """
 
@@ -118,7 +93,6 @@ class FoldedRun:
     stream_chunks: int | None = None
     error_type: str = ""
     error_message: str = ""
-    tags: Sequence[Tag] = ()
     own: Amounts = NO_AMOUNTS
     counted: Amounts = NO_AMOUNTS
     inside: Amounts = NO_AMOUNTS
@@ -129,11 +103,14 @@ class FoldedRun:
     is_top: bool = False
     trace_keys: Sequence[str] = ()
     owners: Sequence[str] = ()
-    scores: Sequence[FoldedScore] = ()
-    truth: Mapping[str, str] = field(default_factory=dict)
-    label: Mapping[str, str] = field(default_factory=dict)
-    agent: Mapping[str, str] = field(default_factory=dict)
+    late: LateValues = NO_LATE_VALUES
     metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def tags(self) -> dict[str, TagValue]:
+        """Tags that were sent with the run or later; the newest of each name."""
+        late = {name: orjson.loads(value) for name, (value, _) in self.late.tags.items()}
+        return {tag.name: tag.value for tag in self.run.tags} | late
 
     @property
     def last_heard_ns(self) -> int:

@@ -5,24 +5,29 @@ Design record: docs/design/074-scores-in-rows.md.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from operator import attrgetter, itemgetter
-from typing import Any, Final
-
-import orjson
+from typing import Any, Final, TypeVar
 
 from otel_ml.records import LateTag, Metric
+from otel_ml_collector.fold.late import (
+    NAMED_ORDER,
+    JudgeScore,
+    LateRecords,
+    Newest,
+    gather_late,
+    put_newest,
+)
 from otel_ml_collector.owners import FIRST, KEY, TAG, is_run, split_run_id
 from otel_ml_collector.records import Records
-from otel_ml_collector.resolution import LateValues, ResolvedRun
+from otel_ml_collector.resolution import NO_LATE_VALUES, LateValues, ResolvedRun
 from otel_ml_collector.store.call_runs import IN_PROJECTS, divide, read_rows
 from otel_ml_collector.store.connection import Memory
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import Row
 from otel_ml_collector.store.rows import EVERY_OWNER, KeyedRuns, RunKey, RunName
 from otel_ml_collector.store.scores import LAST, RESULT, SCORES, newest_columns
-from otel_ml_collector.store.sql import Sql, StoreClient
+from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
 from otel_ml_collector.store.tables import IS_SCORE, WORD, is_point, is_score
 from otel_ml_collector.times import DAY_NS, SECOND_NS
 
@@ -84,7 +89,7 @@ def _of_judges(last: Sql) -> Sql:
     """
     return Sql("""
     SELECT project, concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS owner,
-      judge, last, result.1 AS number, result.2 AS has_passed, result.3 AS has_failed
+      judge AS name, last, result.1 AS number, result.2 AS has_passed, result.3 AS has_failed
     FROM (
       SELECT toString(project) AS project, trace_id, span_id, toString(judge) AS judge,
         {last} AS last, {newest} AS result
@@ -101,7 +106,7 @@ _SCORES_OF_RUNS: Final = _of_judges(Sql("0"))
 _LAST_OF_RUNS: Final = _of_judges(Sql("max({last})").fill(last=LAST))
 # Does the same for keys and tags.
 _SCORES_OF_KEYS: Final = Sql("""
-    SELECT project, owner, judge, last, result.1 AS number, result.2 AS has_passed,
+    SELECT project, owner, judge AS name, last, result.1 AS number, result.2 AS has_passed,
       result.3 AS has_failed
     FROM (
       SELECT toString(project) AS project, owner, toString(name) AS judge, max({last}) AS last,
@@ -115,9 +120,12 @@ _TAGGED_PROJECTS: Final = Sql(
 # `record_kinds.late_tags`.
 _NEWEST_TAGS: Final = Sql("""
     SELECT toString(project) AS project, owner, toString(name) AS name,
-      argMax(value, (time_ns, record_id)) AS newest, max((time_ns, record_id)) AS last
+      argMax(value, ({order})) AS newest, max(({order})) AS last
     FROM late_tags WHERE {wanted} AND owner IN {owners:Array(String)}
-    GROUP BY project, owner, name ORDER BY name""").fill(wanted=IN_PROJECTS)
+    GROUP BY project, owner, name""").fill(
+    wanted=IN_PROJECTS,
+    order=join_sql(", ", [identifier(name, NAMED_ORDER) for name in NAMED_ORDER]),
+)
 # Runs with a key or tag, in the order of their key, after one of them. Also runs that had it.
 _WITH_OWNER: Final = Sql("""
     FROM settled WHERE project = {project:String} AND {named}
@@ -225,20 +233,9 @@ class RecordsOfRun:
         return 0 if self.tags else min(score.owner_start_ns for score in self.scores)
 
 
-def note_labels(memory: Memory, late: Mapping[RunName, RecordsOfRun]) -> set[RunName]:
-    """Note the projects with labels or ground truth among records that are about to be stored.
-
-    Returns:
-        The runs with labels or ground truth.
-    """
-    labelled = {
-        run: of_run.scores
-        for run, of_run in late.items()
-        if any(score.source in _SIGN_OF_SOURCE for score in of_run.scores)
-    }
-    for scores in labelled.values():
-        _note_sources(memory, scores)
-    return {*labelled}
+def note_labels(memory: Memory, late: Iterable[RecordsOfRun]) -> None:
+    """Note the projects with labels or ground truth among records that are about to be stored."""
+    _note_sources(memory, (score for of_run in late for score in of_run.scores))
 
 
 def _note_sources(memory: Memory, scores: Iterable[Metric]) -> None:
@@ -261,113 +258,89 @@ def add_late_values(
     places.sort(key=lambda place: runs[place].start_ns)
     for first in range(0, len(places), _RUNS_AT_ONCE):
         part = places[first : first + _RUNS_AT_ONCE]
-        newest = _NewestRecords(client, memory, [runs[place] for place in part])
+        newest = _read_late(client, memory, [runs[place] for place in part])
         for place in part:
-            if (late := newest.find(runs[place])) is not None:
+            if (late := newest.find(_owners_of(runs[place]))) is not None:
                 added[place] = replace(runs[place], late=late)
     return added
 
 
 # Project, and run ID, key or tag.
 _Owner = tuple[str, str]
-# A record, with its order among those of its name.
-_Ordered = tuple[Any, Row]
+_Value = TypeVar("_Value")
 
 
-class _NewestRecords:
-    """The newest scores, labels and late tags of runs, by what the records name.
+def _read_late(
+    client: StoreClient, memory: Memory, runs: Sequence[ResolvedRun]
+) -> LateRecords[_Owner]:
+    """Read the newest scores, labels, ground truth and late tags of runs, keys and tags.
 
     Args:
         client: The store.
         memory: Remembers which projects have such records.
         runs: The runs, sorted by start.
     """
+    owners = {owner for run in runs for owner in _owners_of(run)}
+    keyed = {(run.project, owner) for run in runs for owner in run.resolution.owners}
+    projects = {run.project for run in runs}
+    late: LateRecords[_Owner] = LateRecords()
 
-    def __init__(self, client: StoreClient, memory: Memory, runs: Sequence[ResolvedRun]) -> None:
-        self._client = client
-        self._owners = {
-            (run.project, owner) for run in runs for owner in (_run_id(run), *run.resolution.owners)
+    def read(
+        into: dict[_Owner, Newest[_Value]],
+        sql: Sql,
+        wanted: tuple[Collection[str], Collection[_Owner]],
+        make: Callable[[Row], _Value],
+    ) -> None:
+        of_projects, named = wanted
+        for part in divide(sorted({owner for project, owner in named if project in of_projects})):
+            values = {"projects": sorted(of_projects), "owners": part}
+            _put_rows(into, read_rows(client, sql, values), make)
+
+    read(late.scores, _SCORES_OF_KEYS, ({project for project, _ in keyed}, keyed), _make_score)
+    if scored := _find_scored(client, memory, projects):
+        # Scores have a rounded start of their run.
+        values = {
+            "projects": sorted(scored),
+            "first": runs[0].start_ns - SECOND_NS,
+            "last": runs[-1].start_ns + SECOND_NS,
+            "spans": [
+                int.from_bytes(run.span_id, "little") for run in runs if run.project in scored
+            ],
         }
-        self._keyed = {(run.project, owner) for run in runs for owner in run.resolution.owners}
-        projects = {run.project for run in runs}
-        self._scores = self._read_scores(_find_scored(client, memory, projects), runs)
-        names = (_HAS_LABELS, _UNLABELLED)
-        labelled = _find_projects(client, memory, projects, _LABELLED_PROJECTS, names)
-        self._labels = self._read(_NEWEST_LABELS, labelled, self._owners)
-        self._truths = self._read(
-            _NEWEST_TRUTHS, _find_with_truth(client, memory, projects), self._owners
-        )
-        self._tags = self._read(_NEWEST_TAGS, _find_tagged(client, memory, projects), self._owners)
-
-    def find(self, run: ResolvedRun) -> LateValues | None:
-        """Return the newest values of a run; None if it has none."""
-        scores = _pick_newest(self._scores, run)
-        labels = _pick_newest(self._labels, run)
-        truths = _pick_newest(self._truths, run)
-        tags = _pick_newest(self._tags, run)
-        if not (scores or labels or truths or tags):
-            return None
-        return LateValues(
-            {name: row["number"] for name, row in scores if row["number"] is not None},
-            {
-                name: bool(row["has_passed"])
-                for name, row in scores
-                if row["has_passed"] is not None
-            },
-            [name for name, row in scores if row["has_failed"]],
-            {name: row["newest"] for name, row in labels},
-            {name: row["newest"] for name, row in truths},
-            {name: (row["newest"], row["last"][0]) for name, row in tags},
-        )
-
-    def _read_scores(
-        self, scored: Collection[str], runs: Sequence[ResolvedRun]
-    ) -> Mapping[_Owner, Mapping[str, _Ordered]]:
-        scores = self._read(_SCORES_OF_KEYS, {project for project, _ in self._keyed}, self._keyed)
-        if scored:
-            # Scores have a rounded start of their run.
-            values = {
-                "projects": sorted(scored),
-                "first": runs[0].start_ns - SECOND_NS,
-                "last": runs[-1].start_ns + SECOND_NS,
-                "spans": [
-                    int.from_bytes(run.span_id, "little") for run in runs if run.project in scored
-                ],
-            }
-            sql = _LAST_OF_RUNS if scores else _SCORES_OF_RUNS
-            _group_by_owner(read_rows(self._client, sql, values), scores)
-        return scores
-
-    def _read(
-        self, sql: Sql, projects: Collection[str], owners: Collection[_Owner]
-    ) -> dict[_Owner, dict[str, _Ordered]]:
-        """Read records of some projects, by their owner and name."""
-        records: dict[_Owner, dict[str, _Ordered]] = defaultdict(dict)
-        wanted = sorted({owner for project, owner in owners if project in projects})
-        for part in divide(wanted):
-            values = {"projects": sorted(projects), "owners": part}
-            _group_by_owner(read_rows(self._client, sql, values), records)
-        return records
+        sql = _LAST_OF_RUNS if late.scores else _SCORES_OF_RUNS
+        _put_rows(late.scores, read_rows(client, sql, values), _make_score)
+    names = (_HAS_LABELS, _UNLABELLED)
+    labelled = _find_projects(client, memory, projects, _LABELLED_PROJECTS, names)
+    read(late.labels, _NEWEST_LABELS, (labelled, owners), _read_newest)
+    with_truth = _find_with_truth(client, memory, projects)
+    read(late.truths, _NEWEST_TRUTHS, (with_truth, owners), _read_newest)
+    tagged = _find_tagged(client, memory, projects)
+    read(late.tags, _NEWEST_TAGS, (tagged, owners), lambda row: (row["newest"], row["last"][0]))
+    return late
 
 
-def _group_by_owner(rows: Iterable[Row], records: dict[_Owner, dict[str, _Ordered]]) -> None:
+def _put_rows(
+    into: dict[_Owner, Newest[_Value]], rows: Iterable[Row], make: Callable[[Row], _Value]
+) -> None:
+    """Add rows with the newest record of each name; `last` is its order."""
     for row in rows:
-        name = row["judge"] if "judge" in row else row["name"]
-        records[row["project"], row["owner"]][name] = row["last"], row
+        of_owner = into.setdefault((row["project"], row["owner"]), {})
+        order = row["last"] if isinstance(row["last"], tuple) else (row["last"],)
+        put_newest(of_owner, row["name"], order, make(row))
 
 
-def _pick_newest(
-    records: Mapping[_Owner, Mapping[str, _Ordered]], run: ResolvedRun
-) -> list[tuple[str, Row]]:
-    """Return the newest record of each name that names a run, one of its keys or tags."""
-    if not records:
-        return []
-    newest: dict[str, _Ordered] = {}
-    for owner in (_run_id(run), *run.resolution.owners):
-        for name, record in records.get((run.project, owner), {}).items():
-            if name not in newest or record[0] > newest[name][0]:
-                newest[name] = record
-    return [(name, row) for name, (_, row) in sorted(newest.items(), key=itemgetter(0))]
+def _make_score(row: Row) -> JudgeScore:
+    has_passed = None if row["has_passed"] is None else bool(row["has_passed"])
+    return JudgeScore(row["number"], has_passed, bool(row["has_failed"]))
+
+
+def _read_newest(row: Row) -> str:
+    newest: str = row["newest"]
+    return newest
+
+
+def _owners_of(run: ResolvedRun) -> list[_Owner]:
+    return [(run.project, owner) for owner in (_run_id(run), *run.resolution.owners)]
 
 
 def _run_id(run: ResolvedRun) -> str:
@@ -440,23 +413,11 @@ def group_late(records: Records) -> dict[RunName, RecordsOfRun]:
     }
 
 
-def find_newest(late: RecordsOfRun) -> LateValues:
-    """Find the newest values among all late-arriving records of a run without labels."""
-    last = {
-        score.name: score
-        for score in sorted(late.scores, key=attrgetter("time_ns", "judge_version", "record_id"))
-    }
-    by_judge = sorted(last.items())
-    tags = {
-        tag.tag.name: (orjson.dumps(tag.tag.value).decode(), tag.time_ns)
-        for tag in sorted(late.tags, key=attrgetter("time_ns", "record_id"))
-    }
-    return LateValues(
-        {judge: score.value for judge, score in by_judge if score.value is not None},
-        {judge: score.passed for judge, score in by_judge if score.passed is not None},
-        [judge for judge, score in by_judge if score.error != ""],
-        tags=dict(sorted(tags.items())),
-    )
+def find_newest(run: RunName, late: RecordsOfRun) -> LateValues:
+    """Find the newest values among all late-arriving records of a run without keys and tags."""
+    _, trace_id, span_id = run
+    found = gather_late(late.scores, late.tags).find([f"{trace_id}-{span_id}"])
+    return found or NO_LATE_VALUES
 
 
 def find_arrived_values(

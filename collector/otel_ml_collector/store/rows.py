@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from otel_ml.records import Run
+from otel_ml_collector.fold.late import leave_older_tags
 from otel_ml_collector.resolution import NO_LATE_VALUES, NOTHING, ResolvedRun
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql, split_long_values
@@ -160,23 +161,15 @@ def _empty_of(kind: pa.DataType) -> object:
 
 
 def _leave_older_tags(rows: pa.Table, resolved: Mapping[int, ResolvedRun]) -> list[ResolvedRun]:
-    """Leave out late tags that are older than the end of a run whose span has a tag of that name.
-
-    The rule is that of `record_kinds.own_tags`.
-    """
+    """Leave out late tags of which the spans of runs have newer values."""
     runs = dict(resolved)
     tagged = [place for place, run in resolved.items() if run.late.tags]
     if tagged:
         spans = rows.select(["tags", "start_ns", "latency_ns"]).take(pa.array(tagged, pa.int64()))
         for place, span in zip(tagged, spans.to_pylist(), strict=True):
-            run, own = runs[place], {name for name, _ in span["tags"]}
-            end_ns = span["start_ns"] + span["latency_ns"]
-            newest = {
-                name: tag
-                for name, tag in run.late.tags.items()
-                if name not in own or tag[1] >= end_ns
-            }
-            runs[place] = replace(run, late=replace(run.late, tags=newest))
+            own, end_ns = {name for name, _ in span["tags"]}, span["start_ns"] + span["latency_ns"]
+            late = leave_older_tags(runs[place].late, own, end_ns)
+            runs[place] = replace(runs[place], late=late)
     return [*runs.values()]
 
 
@@ -692,7 +685,7 @@ class RowUpdates:
         """Return whether all runs of a project have their newest scores and tags in their rows.
 
         This includes those of their keys and tags. If another collector writes to the store, its
-        records may not be in the rows.
+        newest records may not be in the rows.
         """
         return self._is_caught_up and not self._unwritten[project]
 

@@ -1,13 +1,13 @@
 """Reads newest scores: the last score of each run by each judge version or reviewer.
 
-No other file uses the table of scores. `LAST` is the only rule for which score is the newest: by
-time, then by the digest of the judge version, then by the ID of the record. Two scores with the
-same values of all three are the same score.
+No other file uses the table of scores. `LAST` is the order of `fold.late`: by time, then by the
+digest of the judge version, then by the ID of the record.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from otel_ml_collector.fold.late import SCORE_ORDER
 from otel_ml_collector.owners import FIRST
 from otel_ml_collector.store.counted import DELIVERIES, RECORDED
 from otel_ml_collector.store.reader import Reader, Row
@@ -17,7 +17,9 @@ from otel_ml_collector.store.targets import join_keyed
 from otel_ml_collector.times import DAY_NS
 from otel_ml_collector.windows import Window
 
-LAST: Final = Sql("(scored.time_ns, scored.judge_version, scored.record_id)")
+LAST: Final = Sql("({fields})").fill(
+    fields=join_sql(", ", [Sql("scored.") + identifier(name, SCORE_ORDER) for name in SCORE_ORDER])
+)
 SCORES: Final = Sql("scores")
 # A score that was sent without the start time of its run has 0.
 IN_WINDOW: Final = Sql("(start_ns = 0 OR (start_ns >= {start:Int64} AND start_ns < {end:Int64}))")

@@ -189,9 +189,9 @@ class Writer:
 
     def _insert_all(self, records: Records) -> None:
         late = group_late(records)
-        labelled = note_labels(self._memory, late)
+        note_labels(self._memory, late.values())
         owners = note_keyed(self._memory, records)
-        first = self._memory.updates.note_late(late) - labelled
+        first = self._memory.updates.note_late(late)
         try:
             self._insert_noted(records, late, first)
         except BaseException:
@@ -211,7 +211,7 @@ class Writer:
         Args:
             records: The records.
             late: The scores and late tags among them, by run.
-            first: The runs that had no such record before and get no label, if those are known.
+            first: The runs that had no such record before, if those are known.
         """
         note_record_kinds(self._memory, records)
         self._marks.mark(records)
@@ -289,7 +289,7 @@ class Writer:
             if name in late:
                 named.append(resolved)
             if is_followed and not is_keyed and name in first:
-                folded[key] = replace(resolved, late=find_newest(late[name]))
+                folded[key] = replace(resolved, late=find_newest(name, late[name]))
             else:
                 asked.append(resolved)
         for scored in add_late_values(self._client, self._memory, asked):
@@ -330,7 +330,10 @@ class Writer:
         for run in taken.stamped:
             is_known = name_of_row(run) in first and not run.resolution.owners
             (known if is_known else others).append(run)
-        scored = [replace(run, late=find_newest(late[name_of_row(run)])) for run in known]
+        scored = [
+            replace(run, late=find_newest(name_of_row(run), late[name_of_row(run)]))
+            for run in known
+        ]
         return taken.fold(scored + add_late_values(self._client, self._memory, others)), left
 
     def _is_followed(self, runs: Sequence[Run]) -> bool:

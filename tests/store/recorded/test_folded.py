@@ -56,16 +56,16 @@ def shown_by_fold(folded: FoldedRun) -> dict[str, Any]:
         "provider_model": folded.provider_model,
         "first_token_ms": folded.first_token_ms,
         "stream_chunks": folded.stream_chunks,
-        "tags": {tag.name: tag.value for tag in folded.tags},
+        "tags": folded.tags,
         "tokens": folded.own.tokens,
         "cost": folded.own.cost,
         "counted": None if own else Counted(folded.counted.tokens, folded.counted.cost),
         "record_of": folded.record_of.run_id if folded.record_of else None,
         "also_recorded": sorted(ref.run_id for ref in folded.others),
         "trace_key": next(iter(folded.trace_keys), ""),
-        "scores": {score.judge: score.score for score in folded.scores if score.score is not None},
-        "truth": {name: json.loads(word) for name, word in folded.truth.items()},
-        "label": {name: json.loads(word) for name, word in folded.label.items()},
+        "scores": folded.late.scores,
+        "truth": {name: json.loads(word) for name, word in folded.late.truths.items()},
+        "label": {name: json.loads(word) for name, word in folded.late.labels.items()},
     }
 
 

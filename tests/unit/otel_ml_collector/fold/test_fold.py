@@ -196,16 +196,16 @@ def test_late_facts_by_key_and_tag() -> None:
         metrics=[score(names[0], 0.5), score(names[1], 1.0)],
         owners=frozenset(names),
     )
-    assert {place: [item.score for item in row.scores] for place, row in rows.items()} == {
-        1: [0.5],
-        2: [],
-        3: [1.0],
+    assert {place: row.late.scores for place, row in rows.items()} == {
+        1: {"grounded": 0.5},
+        2: {},
+        3: {"grounded": 1.0},
     }
     assert [row.trace_keys for row in rows.values()] == [["order 1"]] * 3
 
 
 def test_newest_score() -> None:
-    """For each judge version the newest score is kept. The newest score of a judge is last."""
+    """The newest score of a judge counts, of whichever version."""
     owner = run(1).run_id
     rows = rows_of(
         run(1),
@@ -215,7 +215,7 @@ def test_newest_score() -> None:
             score(owner, 0.9, at=1, judge_version="v2"),
         ],
     )
-    assert [(item.version, item.score) for item in rows[1].scores] == [("v2", 0.2), ("v1", 0.1)]
+    assert rows[1].late.scores == {"grounded": 0.1}
 
 
 def test_withdrawn_label() -> None:
@@ -225,7 +225,7 @@ def test_withdrawn_label() -> None:
     given = score(owner, 1.0, at=1, source="human", record_id="bo")
     taken = score(owner, None, at=2, source="human", record_id="bo")
     rows = rows_of(run(1), metrics=[taken, given, kept])
-    assert rows[1].label == {"grounded": "0.25"}
+    assert rows[1].late.labels == {"grounded": "0.25"}
 
 
 def test_own_tag_newer_than_a_late_one() -> None:
@@ -234,8 +234,8 @@ def test_own_tag_newer_than_a_late_one() -> None:
     tagged = run(1, tags=[Tag("plan", "own")])
     before = LateTag(PROJECT, owner, Tag("plan", "before"), end_ns - 1, "a")
     after = LateTag(PROJECT, owner, Tag("plan", "after"), end_ns, "b")
-    assert [tag.value for tag in rows_of(tagged, tags=[before])[1].tags] == ["own"]
-    assert [tag.value for tag in rows_of(tagged, tags=[after, before])[1].tags] == ["after"]
+    assert rows_of(tagged, tags=[before])[1].tags == {"plan": "own"}
+    assert rows_of(tagged, tags=[after, before])[1].tags == {"plan": "after"}
 
 
 def test_one_call_in_two_traces() -> None:

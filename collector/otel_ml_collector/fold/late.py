@@ -1,0 +1,161 @@
+"""The rules for scores, labels, ground truth and tags that arrive separately from their run.
+
+A record names a run, a trace key or a tag: its owner. For each name, such as that of a judge, the
+newest record among all owners of a run counts. Queries may leave out a record if a newer one has
+the same owner and name. Design record: docs/design/074-scores-in-rows.md.
+"""
+
+import math
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from operator import attrgetter
+from typing import Final, Generic, TypeVar
+
+import orjson
+
+from otel_ml.attributes import METRIC_SOURCES_KNOWN
+from otel_ml_collector.records import LateTag, Metric
+from otel_ml_collector.resolution import LateValues
+
+# The fields that order the scores of a judge, and the tags or labels of a name; the last one is the
+# newest. Two scores with the same values of all three are the same score.
+SCORE_ORDER: Final = ("time_ns", "judge_version", "record_id")
+NAMED_ORDER: Final = ("time_ns", "record_id")
+_score_order: Final = attrgetter(*SCORE_ORDER)
+_named_order: Final = attrgetter(*NAMED_ORDER)
+
+_Order = tuple[object, ...]
+_Owner = TypeVar("_Owner", bound=Hashable)
+_Value = TypeVar("_Value")
+# The newest value of each name, with its order.
+Newest = dict[str, tuple[_Order, _Value]]
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeScore:
+    """What a judge or reviewer says: a number, pass or fail, or an error. All can be missing."""
+
+    number: float | None = None
+    has_passed: bool | None = None
+    has_failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LateRecords(Generic[_Owner]):
+    """The newest late-arriving records of each name, by owner.
+
+    Attributes:
+        scores: By judge or reviewer.
+        labels, truths: Labels by reviewers and ground truth by name, as JSON text.
+        tags: By tag: the value as JSON text, and when it was set.
+    """
+
+    scores: dict[_Owner, Newest[JudgeScore]] = field(default_factory=dict)
+    labels: dict[_Owner, Newest[str]] = field(default_factory=dict)
+    truths: dict[_Owner, Newest[str]] = field(default_factory=dict)
+    tags: dict[_Owner, Newest[tuple[str, int]]] = field(default_factory=dict)
+
+    def find(self, owners: Sequence[_Owner]) -> LateValues | None:
+        """Find the newest values of a run; None if it has none.
+
+        Args:
+            owners: Everything that names the run.
+        """
+        scores = _merge(self.scores, owners)
+        labels, truths = _merge(self.labels, owners), _merge(self.truths, owners)
+        tags = _merge(self.tags, owners)
+        if not (scores or labels or truths or tags):
+            return None
+        return LateValues(
+            {name: score.number for name, score in scores.items() if score.number is not None},
+            {
+                name: score.has_passed
+                for name, score in scores.items()
+                if score.has_passed is not None
+            },
+            [name for name, score in scores.items() if score.has_failed],
+            labels,
+            truths,
+            tags,
+        )
+
+
+def put_newest(newest: Newest[_Value], name: str, order: _Order, value: _Value) -> None:
+    """Add a record to the newest ones, unless a newer one of its name is there."""
+    known = newest.get(name)
+    if known is None or order > known[0] or (order == known[0] and repr(value) > repr(known[1])):
+        newest[name] = order, value
+
+
+def _merge(records: Mapping[_Owner, Newest[_Value]], owners: Sequence[_Owner]) -> dict[str, _Value]:
+    """Find the newest value of each name among several owners, sorted by name."""
+    if not records:
+        return {}
+    of_owners = [found for owner in owners if (found := records.get(owner))]
+    if len(of_owners) == 1:
+        return {name: value for name, (_, value) in sorted(of_owners[0].items())}
+    newest: Newest[_Value] = {}
+    for of_owner in of_owners:
+        for name, (order, value) in of_owner.items():
+            put_newest(newest, name, order, value)
+    return {name: value for name, (_, value) in sorted(newest.items())}
+
+
+def gather_late(metrics: Iterable[Metric], tags: Iterable[LateTag]) -> LateRecords[str]:
+    """Find the newest of each name among records of one project, in any order."""
+    late: LateRecords[str] = LateRecords()
+    words: dict[tuple[str, str, str, str], tuple[int, str]] = {}
+    for metric in metrics:
+        if metric.source in METRIC_SOURCES_KNOWN or metric.source == "agent":
+            continue
+        if metric.source in {"human", "actual"}:
+            # A later record with the same ID replaces an earlier one.
+            of_record = metric.source, metric.owner, metric.name, metric.record_id
+            given = metric.time_ns, write_word(metric)
+            words[of_record] = max(given, words.get(of_record, given))
+        if not metric.actual:
+            score = JudgeScore(metric.value, metric.passed, metric.error != "")
+            of_owner = late.scores.setdefault(metric.owner, {})
+            put_newest(of_owner, metric.name, _score_order(metric), score)
+    for (source, owner, name, record_id), (time_ns, word) in words.items():
+        if word:  # otherwise it was withdrawn
+            of_source = late.truths if source == "actual" else late.labels
+            put_newest(of_source.setdefault(owner, {}), name, (time_ns, record_id), word)
+    for tag in tags:
+        set_value = orjson.dumps(tag.tag.value).decode(), tag.time_ns
+        of_tag = late.tags.setdefault(tag.owner, {})
+        put_newest(of_tag, tag.tag.name, _named_order(tag), set_value)
+    return late
+
+
+def write_word(metric: Metric) -> str:
+    """Return ground truth or a label as JSON text, like `store.tables.WORD`; empty if withdrawn."""
+    if metric.actual or metric.label:
+        return metric.actual or orjson.dumps(metric.label).decode()
+    if metric.value is not None and math.isfinite(metric.value):
+        return _write_number(metric.value)
+    return "" if metric.passed is None else orjson.dumps(metric.passed).decode()
+
+
+def _write_number(number: float) -> str:
+    """Write the shortest text of a number, with an exponent only where the engine has one."""
+    text = repr(number)
+    if "e" not in text or 1e-6 <= abs(number) < 1e21:  # noqa: PLR2004
+        return f"{Decimal(text):f}".removesuffix(".0")
+    digits, _, exponent = text.partition("e")
+    return f"{digits}e{int(exponent)}"
+
+
+def leave_older_tags(late: LateValues, own: Collection[str], tagged_ns: int) -> LateValues:
+    """Leave out the tags of which the run's own span has a newer value.
+
+    Args:
+        late: Values of the run.
+        own: The names of the tags on its span.
+        tagged_ns: When these were set: at the end of the run, or at the start of an open one.
+    """
+    newest = {
+        name: tag for name, tag in late.tags.items() if name not in own or tag[1] >= tagged_ns
+    }
+    return late if len(newest) == len(late.tags) else replace(late, tags=newest)
