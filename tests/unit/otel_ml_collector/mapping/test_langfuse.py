@@ -26,6 +26,7 @@ def test_level(level: str, outcome: str, message: str) -> None:
     ("told", "field", "value"),
     [
         ({"langfuse.session.id": "s"}, "session", "s"),
+        ({"session.id": "s", "langfuse.session.id": "other"}, "session", "s"),
         ({"langfuse.user.id": "u"}, "user", "u"),
         ({"langfuse.version": "v"}, "release", "v"),
         ({"langfuse.release": "r-7", "langfuse.version": "v"}, "release", "r-7"),

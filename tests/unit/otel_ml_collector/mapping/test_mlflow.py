@@ -20,6 +20,7 @@ from tests.unit.otel_ml_collector.mapping.dialect_runs import map_call
         ),
         ({"mlflow.chat.tokenUsage": '{"output_tokens": 0}'}, "output_tokens", 0),
         ({"mlflow.trace.session": '"s-1"'}, "session", "s-1"),
+        ({"session.id": '"s-1"', "mlflow.trace.session": '"other"'}, "session", "s-1"),
         ({"user.id": '"u-1"'}, "user", "u-1"),
         ({"mlflow.traceTag.client": '"acme"'}, "tags", [Tag("client", "acme")]),
     ],

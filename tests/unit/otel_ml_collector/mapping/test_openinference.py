@@ -40,6 +40,8 @@ def test_user_of_metadata(told: dict[str, Value], user: str) -> None:
             "gpt-5",
         ),
         ({"llm.cost.total": 0.25}, "cost", 0.25),
+        ({"llm.token_count.completion": 4, "gen_ai.usage.output_tokens": 99}, "output_tokens", 4),
+        ({"session.id": "s", "gen_ai.conversation.id": "other"}, "session", "s"),
         (
             {"metadata": '{"plan": "free", "nested": {"a": 1}, "n": 3}', "tag.tags": ["beta"]},
             "tags",

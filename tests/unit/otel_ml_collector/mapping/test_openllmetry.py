@@ -71,3 +71,8 @@ def test_chat() -> None:
 def test_kind(attribute: str, word: str, kind: str) -> None:
     """Each OpenLLMetry kind or request type is mapped to the closest kind."""
     assert map_call("it", {attribute: word}).kind == kind
+
+
+def test_session() -> None:
+    """The standard attribute of the session is preferred to Traceloop's property."""
+    assert map_call("openai.chat", {**CHAT, "session.id": "s-2"}).session == "s-2"

@@ -82,6 +82,8 @@ def tokens_of(run: Run) -> Tokens:
     ("told", "field", "value"),
     [
         ({"ai.usage.inputTokens": 12, "gen_ai.usage.input_tokens": 99}, "input_tokens", 12),
+        ({"ai.usage.outputTokens": 4, "gen_ai.usage.output_tokens": 99}, "output_tokens", 4),
+        ({"session.id": "s", "ai.telemetry.metadata.sessionId": "other"}, "session", "s"),
         ({"ai.response.model": "gpt-5-2026-08-01"}, "provider_model", "gpt-5-2026-08-01"),
         ({"ai.telemetry.metadata.client": "acme"}, "tags", [Tag("client", "acme")]),
         ({"ai.response.id": "r-1"}, "response_id", "r-1"),
