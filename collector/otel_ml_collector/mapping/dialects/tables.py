@@ -181,7 +181,6 @@ _OPENINFERENCE: Final = Dialect(
         Row("audio_output_tokens", ("llm.token_count.completion_details.audio",)),
         Row("cost", ("llm.cost.total",)),
         Row("response_id", ("output.value",), CALLS, form="held"),
-        Row("session", ("session.id",)),
         Row("user", ("user.id", "metadata{user_id}", "metadata{userId}")),
         Row("tags", ("tag.tags", "metadata")),
     ),
