@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from hypothesis import is_hypothesis_test
 from xdist.workermanage import WorkerController
 
 from tests.support.collector import CollectorProcess, running
@@ -209,7 +210,8 @@ def _is_nightly(item: pytest.Item) -> bool:
     return (
         item.path.is_relative_to(NIGHTLY)
         or item.get_closest_marker("harder") is not None
-        or item.get_closest_marker("hypothesis") is not None
+        # Hypothesis adds its marker only after the hook above
+        or is_hypothesis_test(getattr(item, "obj", None))
     )
 
 
