@@ -17,8 +17,8 @@ from tests.support.sampling import harder
 
 Draw = np.random.Generator
 Numbers = np.ndarray[Any, np.dtype[Any]]
-DRAWS: Final = examples(at_night=1_000, on_commit=4)
-FALLS: Final = examples(at_night=200, on_commit=2)
+DRAWS: Final = examples(at_night=200, on_commit=4)
+FALLS: Final = examples(at_night=50, on_commit=2)
 HOURS: Final = 48
 # Number of values of each tag: 200 in all. The second tag is the region of the first, the client.
 VALUES: Final = (40, 5, 2, 3, 10, 20, 60, 60)
@@ -156,9 +156,9 @@ def test_nothing_changed() -> None:
 
 
 @harder
-@pytest.mark.parametrize("fall", [0.45, 0.2])
-def test_fall_in_a_slice(fall: float) -> None:
-    """A fall in one slice of four is found in most draws, and no other slice is named for it."""
+@pytest.mark.parametrize(("fall", "least"), [(0.45, 0.6), (0.2, 0.2)])
+def test_fall_in_a_slice(fall: float, least: float) -> None:
+    """A fall of 45 points is found in most draws, one of 20 points in some, both in its slice."""
     draw = np.random.default_rng(82)
     found = wrong = 0
     for _ in range(FALLS):
@@ -171,4 +171,5 @@ def test_fall_in_a_slice(fall: float) -> None:
         found += any(change.slice == first and change.figure == 0 for change in changes)
         wrong += any(change.slice != first for change in changes)
     print(f"fall by {fall}: found in {found} of {FALLS}, another slice named in {wrong}")  # noqa: T201
-    assert found >= FALLS / 2
+    assert found >= least * FALLS
+    assert wrong <= 0.05 * FALLS
