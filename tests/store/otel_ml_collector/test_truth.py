@@ -286,7 +286,7 @@ def span_of(told: Told, number: int, project: str) -> Span:
 
 
 @at_night
-@settings(max_examples=examples(40, on_commit=3))
+@settings(max_examples=examples(30, on_commit=3))
 @given(truths=st.lists(TOLD, min_size=1, max_size=6), data=st.data())
 def test_any_order(service: Service, truths: list[Told], data: st.DataObject) -> None:
     """Ground truth is the same in any order, repeated, by two writers and before the run."""

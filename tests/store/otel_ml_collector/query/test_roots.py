@@ -236,7 +236,7 @@ def count_of(store: Store, project: str, where: str = "", *, traces: bool = Fals
 
 
 @at_night
-@settings(max_examples=examples(60, on_commit=8))
+@settings(max_examples=examples(40, on_commit=8))
 @given(data=st.data())
 def test_chart_counts_the_rows(store: Store, data: st.DataObject) -> None:
     """The chart counts as many roots or traces as there are rows, for any tree of spans."""

@@ -161,7 +161,7 @@ def test_apart(service: Service, project: str) -> None:
 # With these seeds, two batches with runs of one call are each resolved before they are stored.
 @example(seed=8)
 @example(seed=104)
-@settings(max_examples=examples(60, on_commit=2))
+@settings(max_examples=examples(20, on_commit=2))
 @given(seed=st.integers(0, 2**32))
 def test_any_order(service: Service, seed: int) -> None:
     """Records in any order, grouping or repetition, by two writers, count as one call."""
@@ -637,7 +637,7 @@ def resolved(service: Service, project: str) -> list[Any]:
 
 
 @at_night
-@settings(max_examples=examples(40, on_commit=2))
+@settings(max_examples=examples(8, on_commit=2))
 @given(seed=st.integers(0, 2**32))
 def test_settled_as_new(service: Service, seed: int) -> None:
     """Redelivered, late-targeted and partly deleted runs resolve as if they were new."""

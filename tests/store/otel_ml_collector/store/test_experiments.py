@@ -186,7 +186,7 @@ def test_every_answer(service: Service, project: str) -> None:
 
 
 @at_night
-@settings(max_examples=examples(60, on_commit=3))
+@settings(max_examples=examples(15, on_commit=3))
 @given(seed=st.integers(0, 2**32))
 def test_any_order(service: Service, seed: int) -> None:
     """Item runs are excluded in any order, grouping or repetition, by two writers."""

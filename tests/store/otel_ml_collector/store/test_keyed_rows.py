@@ -82,7 +82,7 @@ def check(store: Store, project: str) -> int:
 
 
 @given(st.data())
-@settings(max_examples=examples(on_commit=1, at_night=10))
+@settings(max_examples=examples(on_commit=1, at_night=4))
 def test_any_order(service: Service, data: st.DataObject) -> None:
     """Rows do not depend on the order, repetition and grouping of records."""
     store, project = service.store, f"any {next(NUMBERS)}"

@@ -65,7 +65,7 @@ def follow(store: Store, project: str) -> CallResolver:
 
 
 @pytest.mark.parametrize("most", [3, 100_000], ids=["little room", "room"])
-@settings(max_examples=examples(60, on_commit=1))
+@settings(max_examples=examples(25, on_commit=1))
 @given(seed=st.integers(0, 2**32))
 def test_any_order(service: Service, most: int, seed: int) -> None:
     """Records in any order, repetition, batches and passes are resolved as one call."""
@@ -89,7 +89,7 @@ def test_any_order(service: Service, most: int, seed: int) -> None:
 
 @at_night
 @pytest.mark.parametrize("most", [3, 100_000], ids=["little room", "room"])
-@settings(max_examples=examples(60, on_commit=1))
+@settings(max_examples=examples(25, on_commit=1))
 @given(seed=st.integers(0, 2**32))
 def test_two_traces_in_any_order(service: Service, most: int, seed: int) -> None:
     """Calls that are recorded in two traces count once, in any order, batches and passes."""
@@ -270,7 +270,7 @@ def make_work(draw: random.Random) -> list[Span]:
 
 
 @at_night
-@settings(max_examples=examples(60, on_commit=2))
+@settings(max_examples=examples(25, on_commit=2))
 @given(seed=st.integers(0, 2**32))
 def test_settled_as_read(service: Service, seed: int) -> None:
     """Traces that arrive whole, in parts or repeatedly are resolved as if read from the store."""

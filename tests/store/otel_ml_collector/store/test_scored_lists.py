@@ -276,7 +276,7 @@ def test_every_list(service: Service) -> None:
     finish(store, watch)
     rows = store.reader.rows(Sql("SELECT DISTINCT toString(project) AS project FROM runs"), {})
     projects = sorted(row["project"] for row in rows if in_rows(store, row["project"]))
-    compared = projects[: examples(at_night=100, on_commit=3)]
+    compared = projects[: examples(at_night=10, on_commit=3)]
     assert len(compared) >= 3
     assert sum(compare(store, project) for project in compared) > 50
     assert sum(compare_labels(store, project) for project in compared) > 50

@@ -99,7 +99,7 @@ def test_every_row(service: Service) -> None:
 
 
 @given(st.data())
-@settings(max_examples=examples(on_commit=2, at_night=100))
+@settings(max_examples=examples(on_commit=2, at_night=20))
 def test_any_order(service: Service, data: st.DataObject) -> None:
     """Rows do not depend on the order, repetition and grouping of records, or on the collector."""
     store, project = service.store, f"any {next(NUMBERS)}"
