@@ -54,7 +54,7 @@ test-rest: $(VENV)/dev.stamp chromium ## The other tests of CI: stores, processe
 
 test-all: test test-rest ## All tests of CI, with Chromium
 
-test-nightly: $(VENV)/dev.stamp ## One part of the nightly run (PART=2/9); PART=list shows what each part contains
+test-nightly: $(VENV)/dev.stamp ## One part of the nightly run (PART=2/11); PART=list shows what each part contains
 	$(BIN)/python -m tests.nightly $(PART)
 
 test-touched: $(VENV)/dev.stamp ## Nightly tests that the changes since main can affect (SINCE=3d291aa: since a commit; LIST=1: only print them)

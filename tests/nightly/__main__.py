@@ -1,4 +1,4 @@
-"""Run one part of the nightly run: ``python -m tests.nightly 2/9``; ``list`` prints all parts."""
+"""Run one part of the nightly run: ``python -m tests.nightly 2/11``; ``list`` prints all parts."""
 
 import os
 import subprocess

@@ -77,13 +77,13 @@ PARTS: Final = (
         ),
     ),
     Part(
-        "the collector: properties with all examples, large stores, older stores",
-        (
-            "tests/unit",
-            "tests/store",
-            "tests/process/otel_ml_collector",
-            "tests/nightly/otel_ml_collector",
-        ),
+        "the collector: properties with all examples, recorded spans, rows in any order",
+        ("tests/unit", "tests/store/recorded", "tests/store/otel_ml_collector/store"),
+    ),
+    Part("the collector: queries, the API and pages over a store", ("tests/store",)),
+    Part(
+        "the collector: its processes and commands, large stores, older stores",
+        ("tests/process/otel_ml_collector", "tests/nightly/otel_ml_collector"),
     ),
     Part(
         "kills, full disks, overload, two roads to the store",
