@@ -276,12 +276,12 @@ def test_every_list(service: Service) -> None:
     finish(store, watch)
     rows = store.reader.rows(Sql("SELECT DISTINCT toString(project) AS project FROM runs"), {})
     projects = sorted(row["project"] for row in rows if in_rows(store, row["project"]))
-    compared = projects[: examples(at_night=10, on_commit=3)]
+    compared = projects[: examples(at_night=5, on_commit=3)]
     assert len(compared) >= 3
     assert sum(compare(store, project) for project in compared) > 50
     assert sum(compare_labels(store, project) for project in compared) > 50
     tagged = [row["project"] for row in rows if tags_in_rows(store, row["project"])]
-    assert sum(compare_tags(store, project) for project in tagged) > 50
+    assert sum(compare_tags(store, project) for project in tagged[:10]) > 50
     named = [row["project"] for row in rows if names_in_rows(store, row["project"])]
     assert sum(compare_names(store, project) for project in named[:10]) > 50
 
