@@ -16,6 +16,14 @@ def examples(at_night: int, on_commit: int = _ON_COMMIT) -> int:
     return at_night if AT_NIGHT else min(at_night, on_commit)
 
 
+def draws(at_night: int, on_commit: int) -> int:
+    """Return how many draws this run makes of a simulation.
+
+    ``OTEL_ML_TEST_SIMULATIONS`` sets another number, for the tables of the documentation.
+    """
+    return int(os.environ.get("OTEL_ML_TEST_SIMULATIONS", examples(at_night, on_commit)))
+
+
 def load_profile() -> None:
     """Load the Hypothesis profile of this run for all properties.
 

@@ -12,12 +12,12 @@ from otel_ml_collector.findings.slice_changes import (
     ComparedRuns,
     find_changes_of_slices,
 )
-from tests.support.examples import examples
+from tests.support.examples import draws, examples
 from tests.support.sampling import harder
 
 Draw = np.random.Generator
 Numbers = np.ndarray[Any, np.dtype[Any]]
-DRAWS: Final = examples(at_night=200, on_commit=4)
+DRAWS: Final = draws(at_night=200, on_commit=4)
 FALLS: Final = examples(at_night=50, on_commit=2)
 HOURS: Final = 48
 # Number of values of each tag: 200 in all. The second tag is the region of the first, the client.

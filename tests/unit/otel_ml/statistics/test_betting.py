@@ -27,7 +27,7 @@ N: Final = 200
 WINDOWS: Final = 1_000
 WINDOWS_BETWEEN: Final = 1_000
 STREAMS: Final = 2_000
-SESSION_STREAMS: Final = examples(at_night=200, on_commit=4)
+SESSION_STREAMS: Final = examples(at_night=40, on_commit=4)
 
 
 def passes(draw: Draw, rate: float, runs: int, windows: int) -> list[dict[float, int]]:

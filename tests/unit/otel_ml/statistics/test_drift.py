@@ -16,7 +16,7 @@ from tests.support.sampling import harder, sampled
 
 # A reference of four weeks, one window per day.
 WINDOWS: Final = 28
-STREAMS: Final = examples(1_000, 60)
+STREAMS: Final = examples(300, 60)
 # Share of runs by session size. All runs of a session are equal, which is the worst case.
 SESSIONS: Final = {1: 0.6, 5: 0.3, 50: 0.1}
 ONCE: Final = {1: 1.0}
@@ -150,7 +150,7 @@ CHANGE: Final = {
         lambda shares: np.append(shares[:-1], shares.sum() * 0.03 / 0.97),
     ),
 }
-FOUND_OF: Final = examples(1_000, 60)
+FOUND_OF: Final = examples(300, 60)
 
 
 @harder

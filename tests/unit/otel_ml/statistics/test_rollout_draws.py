@@ -15,13 +15,13 @@ from otel_ml.statistics.comparison import LEAST_CLUSTERS, LEAST_RUNS, RATE_MARGI
 from otel_ml.statistics.release import SPENT
 from otel_ml.statistics.rollout import Choice, Rollout, Stretch, choose_runs, find_rollout
 from otel_ml.statistics.sequence import Moments, StratumSums, compare_sums
-from tests.support.examples import examples
+from tests.support.examples import draws, examples
 from tests.support.sampling import harder, sampled
 
 Draw = np.random.Generator
 Numbers = np.ndarray[Any, np.dtype[Any]]
-DRAWS: Final = examples(at_night=1_000, on_commit=25)
-FALLS: Final = examples(at_night=200, on_commit=15)
+DRAWS: Final = draws(at_night=200, on_commit=25)
+FALLS: Final = examples(at_night=60, on_commit=15)
 HOURS: Final = 48
 # Looks per hour.
 LOOKS: Final = 4

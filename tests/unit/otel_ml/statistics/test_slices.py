@@ -15,7 +15,7 @@ from otel_ml.statistics.slices import ClusterMoments, SliceFigure, judge_slices,
 from tests.support.examples import examples
 
 Numbers = np.ndarray[Any, np.dtype[Any]]
-ANSWERS: Final = examples(at_night=200, on_commit=3)
+ANSWERS: Final = examples(at_night=60, on_commit=3)
 NULL_SLICES: Final = 200
 RUNS: Final = 20_000
 
