@@ -176,7 +176,6 @@ def test_extra_failures() -> None:
 
 def test_measured() -> None:
     """A measure has a name that fits into a sentence, with the judge's version for a pass rate."""
-    assert name_measured("errors", "rate") == "the share of failed runs"
     assert name_measured("latency", "amount") == "latency"
     named = name_measured("grounded", "rate", '"grounded" v2')
     assert named == 'the pass rate (judge "grounded" v2)'

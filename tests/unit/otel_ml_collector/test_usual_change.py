@@ -12,7 +12,7 @@ from otel_ml_collector.stats import RunFigures, StatsBucket
 from otel_ml_collector.times import DAY_NS, HOUR_NS, to_rfc3339
 
 START_NS: Final = 20_000 * DAY_NS
-USUAL: Final = "within the usual variation"
+USUAL: Final = "usual"
 FLAT: Final = [100] * 24
 BUSY_BY_HOUR: Final = [60, 140] * 12
 
@@ -46,7 +46,10 @@ def list_changes(
     now: Sequence[int], before: Sequence[int], errors: tuple[int, int] = (0, 0)
 ) -> dict[str, str]:
     """Return the change on each tile of a day, by the name of the tile."""
-    return {name: tile.change for name, tile in list_tiles(now, before, errors).items()}
+    return {
+        name: USUAL if USUAL in tile.change.split() else tile.change
+        for name, tile in list_tiles(now, before, errors).items()
+    }
 
 
 def list_tiles(

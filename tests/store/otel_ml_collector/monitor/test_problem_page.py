@@ -202,7 +202,7 @@ def test_no_pairs(service: Service) -> None:
 def test_figures_of_the_chart(service: Service) -> None:
     """The chart shows the problem's figure, or errors, latency, cost or the number of runs."""
     for figure, caption, tick in (
-        ("", "Pass rate by judge", "\u202f%</text>"),
+        ("", "Pass rate", "\u202f%</text>"),
         ("errors", "Share of failed runs.", "\u202f%</text>"),
         ("latency", "Typical latency.", "s</text>"),
         ("runs", "Number of runs.", "0</text>"),

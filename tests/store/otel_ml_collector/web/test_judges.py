@@ -49,7 +49,7 @@ PAGES: Final[Sequence[tuple[str, Callable[[str], bool]]]] = [
     ("judges/grounded", lambda page: "does it follow?" in page and "What changed" in page),
     (
         "judges/grounded?digest=a1&last=7d",
-        lambda page: "The outlined part of each bar shows" in page,
+        lambda page: "v1" in page.partition('id="scores"')[2].partition("</h2>")[0],
     ),
     ("judges/grounded?to=1", lambda page: "Passing criterion" in page),
 ]

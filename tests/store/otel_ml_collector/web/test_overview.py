@@ -265,6 +265,6 @@ def test_alert_from_a_run(service: Service) -> None:
     """The page of a run offers an alert on the runs of its model, and the form has this filter."""
     listed = ask(service.app, f"/api/v1{PAGE}/runs?limit=1").json["runs"][0]
     page = html.unescape(ask(service.app, f"{PAGE}/runs/{listed['run_id']}").text)
-    [form] = re.findall(rf'href="{PAGE}/alert-rule\?([^"]*)">Alert on runs of this model<', page)
+    [form] = re.findall(rf'href="{PAGE}/alert-rule\?([^"]*)"', page)
     shown = html.unescape(ask(service.app, f"{PAGE}/alert-rule?{form}").text)
     assert f'model == "{listed["model"]}"' in shown

@@ -165,13 +165,11 @@ def test_far_more_runs_are_not_counted() -> None:
     verdict = compare((alone(180_000, 200_000), alone(90, 100)), "v1", "v2")
     assert verdict.basis.needed is not None
     assert verdict.basis.needed > 2_000
-    shown = re.match(
-        r"not enough data: 100 runs with v2 can show a change of (\d+) pts or more \(90 % both;",
-        write_sentence(verdict),
-    )
-    assert shown, write_sentence(verdict)
+    assert verdict.detectable is not None
     # A single look shows 2.8 standard errors of 3 points.
-    assert 8 < int(shown[1]) < 20
+    assert 0.08 < verdict.detectable < 0.2
+    runs, shown, rate, *_ = re.findall(r"(\d+) (?:runs with v2|pts|%)", write_sentence(verdict))
+    assert (runs, shown, rate) == ("100", f"{100 * verdict.detectable:.0f}", "90")
 
 
 def test_sessions_that_show_nothing() -> None:
@@ -196,8 +194,8 @@ def test_small_baseline_says_what_it_can_show() -> None:
     """A baseline of 500 runs cannot show 2 points, however many runs the new version has."""
     verdict = compare((alone(450, 500), alone(9_000, 10_000)))
     assert (verdict.word, verdict.basis.needed) == ("not enough data", None)
-    few = "not enough data: the runs before can show a change of 6 pts or more ("
-    assert write_sentence(verdict).startswith(few)
+    assert verdict.basis.smallest == pytest.approx(0.06, abs=0.005)
+    assert re.findall(r"\d+ pts", write_sentence(verdict))[0] == "6 pts"
 
 
 def test_counts_below_thirty_runs() -> None:

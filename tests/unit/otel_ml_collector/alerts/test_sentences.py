@@ -1,5 +1,7 @@
 """Tests of the sentences about alerts: values with units, conditions, slices and the past."""
 
+import re
+
 import pytest
 
 from otel_ml_collector.alerts.conditions import read_condition
@@ -83,29 +85,15 @@ def test_past(fired: int, days: int, hours: int, is_complete: bool, expected: st
 @pytest.mark.parametrize(
     ("most_runs", "unknown", "expected"),
     [
-        (
-            12,
-            [],
-            ": each of the 2,880 windows has fewer than 30 runs. "
-            "Lower min_runs, or make the window longer.",
-        ),
-        (
-            0,
-            [],
-            ": no run matches it in the 2,880 finished windows. "
-            "Check its filter, or test it again when the current window is over.",
-        ),
-        (
-            30,
-            [],
-            ": none of the 2,880 windows has a pass rate by judge "
-            '"grounded" from at least 30 runs.',
-        ),
-        (30, ["The project has no judge."], ". The project has no judge."),
+        (12, [], {"2,880 windows", "30 runs", "min_runs"}),
+        (0, [], {"2,880 finished", "filter"}),
+        (30, [], {"2,880 windows", "30 runs", '"grounded"'}),
+        (30, ["The project has no judge."], {"no judge"}),
     ],
 )
-def test_unjudged(most_runs: int, unknown: list[str], expected: str) -> None:
+def test_unjudged(most_runs: int, unknown: list[str], expected: set[str]) -> None:
     """If no window can be judged, the sentence gives the actual reason and no other."""
     main = read_condition('pass_rate("grounded") < 0.9').main
     written = explain_unjudged(2_880, 30, most_runs=most_runs, main=main, unknown=unknown)
-    assert written == f"The rule could not be tested{expected}"
+    parts = r'\d[\d,]* \w+|min_runs|filter|"grounded"|no judge'
+    assert {*re.findall(parts, written)} == expected
