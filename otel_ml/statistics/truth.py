@@ -9,9 +9,7 @@ sums suffice for the number and its interval, and can be added over days.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
-from functools import reduce
 from itertools import accumulate, pairwise
-from operator import add
 from typing import Final, TypeVar
 
 from otel_ml.statistics import floats
@@ -116,11 +114,6 @@ class SpreadSums(_Sums):
     tt: float = 0.0
     ts: float = 0.0
     ss: float = 0.0
-
-
-def add_up(sums: Iterable[RatioSums]) -> RatioSums:
-    """Return the sums of several days or versions together."""
-    return reduce(add, sums, RatioSums())
 
 
 def difference_of(own: Estimate, rest: Estimate) -> tuple[float, float]:

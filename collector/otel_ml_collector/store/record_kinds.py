@@ -259,7 +259,6 @@ _KEYED_NAMES: Final = {
     ),
 }
 EVERYTHING: Final = RecordKinds(**dict.fromkeys(_SIGNS, True))
-NOTHING: Final = RecordKinds(**dict.fromkeys(_SIGNS, False))
 
 
 def find_record_kinds(reader: Reader, project: str) -> RecordKinds:

@@ -10,7 +10,7 @@ from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.span import Scope, Span, Value
-from otel_ml_collector.store.record_kinds import NOTHING, find_record_kinds
+from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.sql import EMPTY, Sql
 from tests.support.otel_ml_collector.spans import NOW_NS, SECOND_NS, id_of, make_call, make_span
 from tests.support.otel_ml_collector.stores import Store
@@ -68,7 +68,8 @@ def test_index_is_used(store: Store, project: str) -> None:
         store.take(project, make_call(attributes=texts_of(number + 1)))
     client = store.connections.open()
     client.command(Sql("OPTIMIZE TABLE payloads FINAL"))
-    _, condition = compile_filter('"needle" in input', NOTHING)
+    kinds = find_record_kinds(store.reader, project)
+    _, condition = compile_filter('"needle" in input', kinds)
     assert condition.search is not None
     plan = client.query(
         Sql("EXPLAIN indexes = 1 SELECT 1 FROM payloads WHERE {tests}").fill(

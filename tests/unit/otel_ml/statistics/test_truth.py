@@ -14,7 +14,6 @@ from otel_ml.statistics.truth import (
     AgedBucket,
     RatioSums,
     SpreadSums,
-    add_up,
     calibrate,
     explained_of,
     is_early,
@@ -180,8 +179,8 @@ def test_explained_of_constant() -> None:
 
 def test_sums_of_parts() -> None:
     """Added sums of two days equal the sums of both days together."""
-    days = [[[(1, 1), (0, 1)], [(1, 2)]], [[(0, 1)], [(3, 4)], [(0, 0)]]]
-    assert add_up(sums_of(day) for day in days) == sums_of([one for day in days for one in day])
+    first, second = [[(1, 1), (0, 1)], [(1, 2)]], [[(0, 1)], [(3, 4)], [(0, 0)]]
+    assert sums_of(first) + sums_of(second) == sums_of([*first, *second])
 
 
 def test_clusters_as_intervals_have_them() -> None:
