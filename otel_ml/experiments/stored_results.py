@@ -22,7 +22,6 @@ _NO_BASELINE: Final = "none"
 _AUTO: Final = "auto"
 _DRAIN_S: Final = 5.0
 _ALIKE: Final = "an experiment of the same function, data set, judges, params and repeats"
-_FAILED: Final = "the judge failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,7 +353,7 @@ def _item_runs(row: ExperimentRow, payloads: Mapping[str, tuple[Any, Any]]) -> I
                     score.digest,
                     score.score,
                     score.passed,
-                    error=_FAILED if score.failed else None,
+                    error="the judge failed" if score.failed else None,
                 )
                 for name, score in run.scores.items()
             },

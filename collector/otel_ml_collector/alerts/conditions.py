@@ -75,7 +75,6 @@ _FAR_SHARE: Final = 0.1
 _ALMOST: Final = 1 - 1e-9
 # A session may be this many times as far from a limit as the largest distance seen so far.
 _ROOM: Final = 1.25
-_DRIFT_WINDOWS_NS: Final = frozenset({HOUR_NS, DAY_NS, 7 * DAY_NS})
 _VALUED: Final = frozenset({Kind.NUMBER, Kind.DURATION, Kind.PAYLOAD, Kind.JSON, Kind.METRIC})
 _NOT_VALUED: Final = frozenset({"version", "repeat", "latency", "attributes", "resource"})
 
@@ -282,7 +281,7 @@ class AlertCondition:
                 )
                 raise BadInput(message, "where")
             if figure.name == "drift":
-                if window_ns not in _DRIFT_WINDOWS_NS:
+                if window_ns not in {HOUR_NS, DAY_NS, 7 * DAY_NS}:
                     message = "drift is judged by whole hours, days or weeks: expected 1h, 1d or 7d"
                     raise BadInput(message, "window")
                 try:

@@ -15,7 +15,6 @@ NotificationStatus = Literal["firing", "resolved"]
 
 # A message lists this many slices, the worst first, and counts the others.
 MOST_ALERTED_SLICES: Final = 10
-_ID_CHARS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +94,7 @@ class Notification:
     def id(self) -> str:
         """The ID of this change of state, the same for every call and every attempt to send it."""
         change = [self.project, self.rule, self.status, self.changed_ns]
-        return hashlib.sha256(json.dumps(change).encode()).hexdigest()[:_ID_CHARS]
+        return hashlib.sha256(json.dumps(change).encode()).hexdigest()[:32]
 
 
 def write_notification(notification: Notification) -> str:

@@ -43,7 +43,6 @@ _PREDICTED_NS: Final = 30 * DAY_NS
 _MOST_TARGETS: Final = 20
 _MOST_SLICES: Final = 100
 _DIGEST_CHARS: Final = 8
-_NEWEST_EXPERIMENTS: Final = 10
 
 _logger = logging.getLogger(__name__)
 
@@ -199,7 +198,7 @@ def _measure_targets(reader: Reader, project: str, now_ns: int) -> Measured:
 
 
 def _measure_experiments(reader: Reader, project: str, now_ns: int) -> Measured:
-    page = find_experiments(reader, project, now_ns, limit=_NEWEST_EXPERIMENTS, verdicts=True)
+    page = find_experiments(reader, project, now_ns, limit=10, verdicts=True)
     rows: list[SeriesRow] = []
     for experiment in page.experiments:
         if experiment.outcome != "running":

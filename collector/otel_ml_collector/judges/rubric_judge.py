@@ -16,8 +16,6 @@ from otel_ml_collector.store.documents import Document
 from otel_ml_collector.store.judging import JudgeSpending
 from otel_ml_collector.times import to_rfc3339
 
-_FULL: Final = 2**64
-
 RUBRIC_JUDGE_NAME: Final = r"^[^\x00-\x1f\x7f]+$"
 RubricJudgeName = Annotated[str, Field(min_length=1, max_length=64, pattern=RUBRIC_JUDGE_NAME)]
 _Word = Annotated[str, Field(min_length=1, max_length=256)]
@@ -183,7 +181,7 @@ def is_sampled(group: str, sample: float) -> bool:
         sample: Size of the sample: 0.1 means 10 % of all sessions.
     """
     digest = hashlib.sha256(group.encode()).digest()
-    return int.from_bytes(digest[:8]) < sample * _FULL
+    return int.from_bytes(digest[:8]) < sample * 2**64
 
 
 def write_rubric_body(

@@ -48,7 +48,6 @@ from otel_ml_collector.web.render import PageRoute, python_call, show_page
 _HEIGHT: Final = 180.0
 _WIDTH: Final = 1_000.0
 _LABELS: Final = 4
-_MOST_SLICES: Final = 10
 _LASTS: Final = {"1h": "1 h", "24h": "24 h", "7d": "7 d"}
 
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -287,7 +286,7 @@ def show_field_slices(
     answer = find_field_slices(reader, query, window.end_ns)
     context = {
         "answer": answer,
-        "slices": [item for item in answer.slices if item.word == "other"][:_MOST_SLICES],
+        "slices": [item for item in answer.slices if item.word == "other"][:10],
         "judged": sum(item.word != Word.NOT_ENOUGH_DATA for item in answer.slices),
     }
     return show_page(request, "field_slices.html", context)

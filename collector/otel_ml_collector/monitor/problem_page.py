@@ -87,7 +87,6 @@ from otel_ml_collector.windows import Window
 
 _VALUES_COMPARED: Final = 8
 _EXAMPLE_RUNS: Final = 5
-_BLOCKS: Final = 2
 _CHART_HEIGHT: Final = 180.0
 _MOST_MARKS: Final = 4
 _SEE_OTHER: Final = 303
@@ -424,7 +423,7 @@ def _find_changes(reader: Reader, project: str, finding: Finding) -> dict[str, o
     before, after = (found.get(number) for number in (finding.baseline, finding.version))
     if before is None or after is None:  # it was deleted
         return {}
-    blocks = diff.changed_blocks(before, after, finding.model)[:_BLOCKS]
+    blocks = diff.changed_blocks(before, after, finding.model)[:2]
     return {
         "facts": [fact for fact in diff.facts(before, after) if not fact.is_same],
         "blocks": [

@@ -13,7 +13,6 @@ from otel_ml_collector.store.versions import all_version_numbers
 from otel_ml_collector.times import DAY_NS
 
 _NEW_NS: Final = 7 * DAY_NS
-_NAMED_VERSIONS: Final = 5
 _SHAPE_CHARS: Final = 300
 
 # Parts of a message that are replaced before grouping: quoted parts, IDs, numbers.
@@ -86,7 +85,7 @@ def find_error_groups(reader: Reader, query: RunsQuery, now_ns: int, limit: int)
           count() OVER () AS found, sum(count()) OVER () AS errors
         FROM (SELECT *, {shape} AS shape FROM {ours})
         GROUP BY type, shape ORDER BY number DESC, last_ns DESC, type, shape
-        LIMIT {limit:UInt32}""").fill(shape=_SHAPE, ours=clause, most_versions=_NAMED_VERSIONS)
+        LIMIT {limit:UInt32}""").fill(shape=_SHAPE, ours=clause, most_versions=5)
     values = {**query.values(condition, now_ns), **_SHAPED, "limit": limit}
     rows = reader.rows(sql, values)
     known = _find_known(reader, clause, values, rows) if rows else set()

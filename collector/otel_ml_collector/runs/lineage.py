@@ -4,15 +4,13 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from otel_ml.records import Linked, LinkedRun
 from otel_ml_collector.store.reader import Reader, Row, group_rows
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.versions import version_numbers
 from otel_ml_collector.times import to_rfc3339
-
-_LINKS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +102,7 @@ def _read_links(
         GROUP BY owner, role, kind, name, version, run_id
         ORDER BY first_ns DESC, owner, name, version LIMIT {most:UInt32} BY {each}
         """).fill(which=which, each=each)
-    rows = reader.rows(sql, {"project": project, "most": _LINKS, **given})
+    rows = reader.rows(sql, {"project": project, "most": 1_000, **given})
     return rows[::-1]
 
 

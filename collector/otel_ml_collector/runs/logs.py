@@ -48,7 +48,6 @@ _MOST_LINES_OF_MANY: Final = 50_000
 _OF_EACH: Final = Sql("LIMIT {lines} BY owner LIMIT {most}").fill(
     lines=_MOST_LINES, most=_MOST_LINES_OF_MANY
 )
-_EVENTS: Final = 1_000
 _SPANS_OF_TRACE: Final = 100_000
 _CONTENT_EVENTS: Final = (*sorted(CONTENT_EVENTS), EXCEPTION)
 
@@ -172,7 +171,7 @@ def read_events_of(
         WHERE project = {project:String} AND owner IN {owners:Array(String)}
           AND event IN {events:Array(String)}
         ORDER BY time_ns, record_id, position LIMIT {most} BY owner
-        """).fill(most=_EVENTS)
+        """).fill(most=1_000)
     parameters = {"project": project, "owners": list(owners), "events": list(events)}
     rows = reader.rows(sql, parameters, ACROSS_PARTITIONS) if owners else []
     return group_rows(rows, "owner")

@@ -21,7 +21,6 @@ from otel_ml_collector.serve.service_manager import notify_waiting
 
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 10.0
-_RETRY_AFTER_S: Final = 5
 _WAITING: Final = "The store cannot be reached; the collector waits for it"
 
 T = TypeVar("T")
@@ -88,7 +87,7 @@ def make_waiting_app() -> Router:
 
     async def unavailable(request: Request) -> Response:
         problem = {"error": {"code": "unavailable", "message": _WAITING}}
-        return JSONResponse(problem, 503, {"Retry-After": str(_RETRY_AFTER_S)})
+        return JSONResponse(problem, 503, {"Retry-After": "5"})
 
     return Router(
         [
