@@ -67,8 +67,8 @@ def test_lost_on_the_way(own_collector: CollectorProcess, relay: Relay) -> None:
         own_collector.deliver(body, PROTOBUF)
     assert counts(own_collector) == expected
     own_collector.restart()
-    wait_until(lambda: "5 spans of process" in own_collector.output)
-    assert 'otel_ml_spans_missing{project="shop"} 5.0' in own_collector.get_text("/metrics")
+    metric = 'otel_ml_spans_missing{project="shop"} 5.0'
+    wait_until(lambda: metric in own_collector.get_text("/metrics"))
     (body,) = relay.lost
     own_collector.deliver(body, PROTOBUF)
     assert counts(own_collector) == {
