@@ -426,7 +426,9 @@ def compile_tests(
 ) -> tuple[Condition, list[Sql]]:
     """Compile a filter that selects runs, and further filters to test on each selected run.
 
-    For example, select all runs of a model, and test for each whether it was slow.
+    For example, select all runs of a model, and test for each whether it was slow. Scores, labels
+    and tags are read from the columns of `runs` if possible; `with_rows` says what your query must
+    do then.
 
     Args:
         reader: The store.
@@ -447,8 +449,11 @@ def compile_tests(
     tree, trees = parse(where), [parse(test) for test in tests]
     for part in (tree, *trees):
         check_patterns(reader, project, part, is_bounded=True)
-    names = {name for part in (tree, *trees) for name in tag_names_of(part)}
-    compiler = _Compiler(of_tag_names(reader, project, kinds, names), reader.zone)
+    parts = [part for part in (tree, *trees) if part is not None]
+    tags = set[str]().union(*map(tag_names_of, parts))
+    judges = set[str]().union(*map(_judge_names_of, parts))
+    kinds = with_rows(reader, project, kinds, judges=judges, tags=tags)
+    compiler = _Compiler(of_tag_names(reader, project, kinds, tags), reader.zone)
     written = [compiler.write(part) if part is not None else Sql("1") for part in (tree, *trees)]
     fields = fields_of(tree)
     counted = find_counted(

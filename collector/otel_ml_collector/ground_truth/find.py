@@ -51,7 +51,7 @@ from otel_ml_collector.measures.ground_truth import (
     LEAST_CHANCE,
     TruthFigure,
 )
-from otel_ml_collector.store.counted import DELIVERIES, RECORDED, Bounds
+from otel_ml_collector.store.counted import RECORDED, Bounds
 from otel_ml_collector.store.documents import Documents, list_documents, read_document
 from otel_ml_collector.store.predictions import (
     COLUMNS,
@@ -499,14 +499,16 @@ def write_predictions(reader: Reader, question: QualityQuestion) -> Predictions:
         "ages": [*_AGES_NS],
     }
     if question.where:
-        condition, _ = compile_where(reader, project, question.where, is_bounded=True, kinds=kinds)
+        condition, _ = compile_where(
+            reader, project, question.where, is_bounded=True, kinds=kinds, reads_rows=True
+        )
         sql = Sql("""
             SELECT {columns} FROM ({rows}) WHERE (start_ns, trace_id, span_id) IN (
-              SELECT start_ns, trace_id, span_id FROM {deliveries}
+              SELECT start_ns, trace_id, span_id FROM {recorded}
               WHERE {bounds} AND ({condition}))""").fill(
             columns=COLUMNS,
             rows=sql,
-            deliveries=DELIVERIES,
+            recorded=RECORDED,
             bounds=_SLICE_BOUNDS.sql,
             condition=condition.sql,
         )

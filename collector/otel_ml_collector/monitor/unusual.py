@@ -25,7 +25,7 @@ from otel_ml_collector.findings.slice_sums import SlicesQuery
 from otel_ml_collector.findings.slices import RunSlice, find_slices
 from otel_ml_collector.runs.answers import Run
 from otel_ml_collector.runs.find import find_run
-from otel_ml_collector.store.counted import DELIVERIES, Bounds
+from otel_ml_collector.store.counted import RECORDED, Bounds
 from otel_ml_collector.store.field_values import (
     SECTIONS,
     VersionFields,
@@ -61,7 +61,7 @@ _MOST_SLICES: Final = 5
 _THIS_RUN: Final = Sql("""trace_id = toFixedString(unhex({run_trace:String}), 16)
   AND span_id = toFixedString(unhex({run_span:String}), 8)""")
 _IS_IN: Final = Sql("""
-  SELECT 1 FROM {deliveries} WHERE {bounds} AND {this} AND ({condition}) LIMIT 1""")
+  SELECT 1 FROM {recorded} WHERE {bounds} AND {this} AND ({condition}) LIMIT 1""")
 
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -304,9 +304,11 @@ def _find_own(reader: Reader, run: Run) -> list[RunSlice]:
     worse = [item for item in slices if item.word == Word.WORSE][: 4 * _MOST_SLICES]
     own: list[RunSlice] = []
     for item in worse:
-        condition, _ = compile_where(reader, run.project, item.condition, is_bounded=True)
+        condition, _ = compile_where(
+            reader, run.project, item.condition, is_bounded=True, reads_rows=True
+        )
         sql = _IS_IN.fill(
-            deliveries=DELIVERIES,
+            recorded=RECORDED,
             bounds=Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}")).sql,
             this=_THIS_RUN,
             condition=condition.sql,

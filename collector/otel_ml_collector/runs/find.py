@@ -287,11 +287,16 @@ def find_neighbour(
     return run_id_of(rows[0]) if rows else None
 
 
-def compile_query(reader: Reader, query: RunsQuery) -> tuple[Condition, bool]:
+def compile_query(
+    reader: Reader, query: RunsQuery, *, reads_rows: bool = False
+) -> tuple[Condition, bool]:
     """Compile the conditions of a list of runs to SQL.
 
     For a query with `roots` or `traces`, the SQL also selects some runs that do not belong in the
     list. Whether a run is inside another run is checked only after the rows are read.
+
+    With `reads_rows`, scores, tags and names are read from the columns of `runs` if possible;
+    `with_rows` says what your query must do then.
 
     Returns:
         The condition, and whether it contains a filter that may leave out most of the runs.
@@ -299,7 +304,7 @@ def compile_query(reader: Reader, query: RunsQuery) -> tuple[Condition, bool]:
     Raises:
         BadInput: The filter is wrong.
     """
-    condition, counted, is_filtered = _compile_own(reader, query)
+    condition, counted, is_filtered = _compile_own(reader, query, reads_rows=reads_rows)
     return counted.with_resolved(condition), is_filtered
 
 
