@@ -584,6 +584,7 @@ def _ask(
             repeats=kinds.same_calls and RECORD_OF not in fields,
             items=kinds.experiments and not has_items,
             kinds=True,  # the condition says which
+            in_rows=with_rows(reader, query.project, kinds, judges=(), tags=()).names_in_rows,
         ),
         shares_calls=kinds.same_calls,
         rollup=rollup,

@@ -416,6 +416,7 @@ def compile_own(
         repeats=not hides or RECORD_OF in fields,
         items=not hides or not fields.isdisjoint(OF_ITEMS),
         kinds="kind" in fields or also is not None,
+        reads_rows=reads_rows,
     )
     own = [*map(Condition, counted.own_conditions), *conditions]
     return all_of(own) if own else ALWAYS, counted, bool(parts)

@@ -314,7 +314,7 @@ def _count_scores(reader: Reader, project: str, *, tried: bool = False) -> Sql:
     Reviewers' labels under the name of a judge are not scores of the judge.
     """
     kinds = find_record_kinds(reader, project)
-    counted = find_counted(reader, project, kinds=True)
+    counted = find_counted(reader, project, kinds=True, reads_rows=False)
     calls = find_counted(reader, project, kinds=True, items=True)
     scores = all_scores(judges=OF_JUDGES, has_keyed=kinds.keyed_scores, columns=_JUDGEMENT_COLUMNS)
     return _JUDGED.fill(

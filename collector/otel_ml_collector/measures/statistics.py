@@ -293,7 +293,8 @@ def bound_runs(reader: Reader, project: str, *, plain: bool = False) -> Window |
     sql = Sql("""
         SELECT min(start_ns) AS first_ns, max(start_ns) AS last_ns, count() AS runs
         FROM {deliveries} WHERE {counted}""").fill(
-        deliveries=DELIVERIES, counted=find_counted(reader, project, repeats=True, kinds=plain).sql
+        deliveries=DELIVERIES,
+        counted=find_counted(reader, project, repeats=True, kinds=plain, reads_rows=False).sql,
     )
     row = reader.rows(sql, {"project": project})[0]
     return Window(row["first_ns"], row["last_ns"] + 1) if row["runs"] else None

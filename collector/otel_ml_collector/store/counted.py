@@ -40,6 +40,8 @@ _IS_REPEAT: Final = Sql("record_of != toFixedString('', 8)")
 MAIN_RECORD: Final = Sql("""concat(lower(hex(if(record_trace = toFixedString('', 16), trace_id,
   record_trace))), '-', lower(hex(record_of)))""")
 _IS_OF_ITEM: Final = Sql("experiment != ''")
+# The same tests of rows of `runs`, which have the values of their resolutions.
+_IN_ROWS: Final = {_IS_REPEAT: _IS_REPEAT, _IS_OF_ITEM: Sql("trace_experiment != ''")}
 # The same tests as columns of the `shares` join.
 _JOINED_AS: Final = {_IS_REPEAT: Sql("is_repeat"), _IS_OF_ITEM: Sql("is_of_item")}
 
@@ -98,6 +100,7 @@ class CountedRuns:
         kinds: Whether runs of all kinds count.
         is_joined: Whether the query joins `shares`. Then its columns show which runs to leave out,
             so the table of resolutions is read only once.
+        in_rows: Whether to read the columns of `runs` instead; see `record_kinds.with_rows`.
     """
 
     bounds: Bounds
@@ -105,6 +108,7 @@ class CountedRuns:
     items: bool = True
     kinds: bool = False
     is_joined: bool = False
+    in_rows: bool = False
 
     @property
     def own_conditions(self) -> list[Sql]:
@@ -119,6 +123,8 @@ class CountedRuns:
         left_out += [_IS_OF_ITEM] if self.items else []
         if self.is_joined:
             return [Sql("NOT ") + _JOINED_AS[test] for test in left_out]
+        if self.in_rows:
+            return [Sql("NOT ({test})").fill(test=_IN_ROWS[test]) for test in left_out]
         among = _among_resolved(self.bounds.sql, left_out) if left_out else EMPTY
         return [Sql("NOT ") + among] if among else []
 
@@ -154,9 +160,12 @@ class CountedRuns:
         Use it instead of `sql`, which leaves out the runs of experiments.
         """
         others = replace(self, bounds=Bounds(self.bounds.projects), items=False)
-        of_items = Sql("({own} OR {of_trace})").fill(
-            own=_IS_OF_ITEM, of_trace=_among_resolved(others.bounds.sql, [_IS_OF_ITEM])
+        of_trace = (
+            _IN_ROWS[_IS_OF_ITEM]
+            if self.in_rows
+            else _among_resolved(others.bounds.sql, [_IS_OF_ITEM])
         )
+        of_items = Sql("({own} OR {of_trace})").fill(own=_IS_OF_ITEM, of_trace=of_trace)
         return join_sql(" AND ", [others.sql, of_items])
 
 

@@ -417,6 +417,7 @@ def find_counted(
     repeats: bool = False,
     items: bool = False,
     kinds: bool = False,
+    reads_rows: bool = True,
 ) -> CountedRuns:
     """Return the condition on the runs of a project that statistics count.
 
@@ -431,12 +432,15 @@ def find_counted(
         repeats: Whether to count every record of a call, not only one.
         items: Whether to count runs on items of data sets too.
         kinds: Whether to count plain spans and calls of judges too.
+        reads_rows: Whether to read resolutions from the columns of `runs`, if these have all of
+            them. Pass False if your query reads open runs, or several rows of a run.
     """
     return CountedRuns(
         bounds,
         repeats=not repeats and _may_have(reader, project, "same_calls"),
         items=not items and _may_have(reader, project, "experiments"),
         kinds=kinds,
+        in_rows=reads_rows and reader.memory.updates.has_every_name(project),
     )
 
 
@@ -453,7 +457,7 @@ def find_counted_of_all(reader: Reader, bounds: Bounds, *, kinds: bool = False) 
         probes = [_SIGNS[name].probe(name, READABLE) for name in ("same_calls", "experiments")]
         names = [row["name"] for row in reader.rows(join_sql(" UNION ALL ", probes), {})]
         reader.memory.note(EVERY_PROJECT, names, is_complete=True)
-    return find_counted(reader, EVERY_PROJECT, bounds, kinds=kinds)
+    return find_counted(reader, EVERY_PROJECT, bounds, kinds=kinds, reads_rows=False)
 
 
 def _may_have(reader: Reader, project: str, name: str) -> bool:

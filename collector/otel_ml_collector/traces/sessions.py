@@ -396,7 +396,7 @@ def _read_facts(reader: Reader, project: str, these: Condition) -> list[Row]:
         join=shares(OF_TRACES if of_traces else OF_PROJECT),
         these=these.sql,
         is_call=IS_CALL,
-        counted=find_counted(reader, project, repeats=True, kinds=True).sql,
+        counted=find_counted(reader, project, repeats=True, kinds=True, reads_rows=False).sql,
     )
     return reader.rows(sql, {"project": project, **these.parameters})
 

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import pytest
@@ -17,15 +17,22 @@ from otel_ml_collector.findings.slices import find_slices
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.measures.facets import find_facets
-from otel_ml_collector.measures.statistics import count_roots, count_runs
+from otel_ml_collector.measures.statistics import (
+    count_roots,
+    count_runs,
+    list_models,
+    read_version_runs,
+    read_version_scores,
+)
 from otel_ml_collector.runs.errors import find_error_groups
 from otel_ml_collector.runs.find import RunsQuery, compile_query
+from otel_ml_collector.stats import StatsQuery, find_stats
 from otel_ml_collector.store.calls import CallResolver
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import DAY_NS
 from otel_ml_collector.verdicts.sides import compare_filters
 from otel_ml_collector.windows import Window
-from tests.bench.dataset import JUDGE, Plan, project_name
+from tests.bench.dataset import JUDGE, Plan, model_name, project_name
 from tests.bench.dataset_full import FullDataset
 from tests.store.otel_ml_collector.store.test_scored_lists import (
     in_rows,
@@ -60,7 +67,7 @@ def list_answers(
             reader, project, compile_query(reader, query, reads_rows=True)[0], *others
         )
 
-    def export(reader: Reader) -> Iterator[Any]:
+    def export(reader: Reader) -> list[Any]:
         asked = ExportQuery(project, where, window.start_ns, window.end_ns, ["run_id"], True)
         return [run for table in export_runs(reader, asked) for run in table.to_pylist()]
 
@@ -80,7 +87,16 @@ def list_answers(
             reader, Measurement(project, where, by, figures, None, now_ns), day
         ),
     }
-    return answers | ({"comparison": compare} if where else {})
+    if where:
+        return answers | {"comparison": compare}
+    return answers | {
+        "models": lambda reader: list_models(reader, project),
+        "versions": lambda reader: read_version_runs(reader, project, model_name(0)),
+        "scores": lambda reader: read_version_scores(reader, project, model_name(0)),
+        "statistics": lambda reader: find_stats(
+            reader, StatsQuery(project, "", "model", window, None, 10)
+        ),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +123,8 @@ def test_answers_are_those_of_tables(full_store: Store, where: str) -> None:
     assert tags_in_rows(store, project)
     assert names_in_rows(store, project)
     window = Window(now_ns - 31 * DAY_NS, now_ns + DAY_NS)
+    condition, _ = compile_query(store.reader, RunsQuery(project, where), reads_rows=True)
+    assert "SELECT" not in condition.sql
     for name, ask in list_answers(project, where, window, now_ns).items():
         answer = ask(store.reader)
         assert answer or name == "requests", name  # of few runs, each can be inside another
