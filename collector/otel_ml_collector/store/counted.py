@@ -117,6 +117,11 @@ class CountedRuns:
         return conditions + ([Sql("NOT (") + _IS_OF_ITEM + Sql(")")] if self.items else [])
 
     @property
+    def needs_resolutions(self) -> bool:
+        """Whether other runs can decide if a run counts."""
+        return self.repeats or self.items
+
+    @property
     def resolved_conditions(self) -> list[Sql]:
         """The conditions on the resolution of a run: what other runs change about it."""
         left_out = [_IS_REPEAT] if self.repeats else []

@@ -435,13 +435,15 @@ def find_counted(
         reads_rows: Whether to read resolutions from the columns of `runs`, if these have all of
             them. Pass False if your query reads open runs, or several rows of a run.
     """
-    return CountedRuns(
+    counted = CountedRuns(
         bounds,
         repeats=not repeats and _may_have(reader, project, "same_calls"),
         items=not items and _may_have(reader, project, "experiments"),
         kinds=kinds,
-        in_rows=reads_rows and reader.memory.updates.has_every_name(project),
     )
+    if reads_rows and counted.needs_resolutions:
+        return replace(counted, in_rows=reader.memory.updates.has_every_name(project))
+    return counted
 
 
 def find_counted_of_all(reader: Reader, bounds: Bounds, *, kinds: bool = False) -> CountedRuns:

@@ -42,6 +42,7 @@ from tests.store.otel_ml_collector.store.test_scored_lists import (
 )
 from tests.support.otel_ml_collector.folded import finish
 from tests.support.otel_ml_collector.stores import Service, Store
+from tests.support.sampling import sampled
 
 FILTERS: Final = (
     f'scores["{JUDGE}"] < 0.6',
@@ -51,6 +52,9 @@ FILTERS: Final = (
     'session != ""',
     "",
 )
+
+# Of few runs, each can be inside another, and none can have failed.
+MAY_BE_EMPTY: Final = {"requests", "errors"}
 
 
 def list_answers(
@@ -114,6 +118,7 @@ def full_store(own_service: Service) -> Store:
     return store
 
 
+@sampled(3)
 @pytest.mark.parametrize("where", FILTERS)
 def test_answers_are_those_of_tables(full_store: Store, where: str) -> None:
     """Each answer from rows is the same as from the tables of scores, tags and resolutions."""
@@ -127,5 +132,5 @@ def test_answers_are_those_of_tables(full_store: Store, where: str) -> None:
     assert "SELECT" not in condition.sql
     for name, ask in list_answers(project, where, window, now_ns).items():
         answer = ask(store.reader)
-        assert answer or name == "requests", name  # of few runs, each can be inside another
+        assert answer or name in MAY_BE_EMPTY, name
         assert answer == ask(of_table(store.reader)), name
