@@ -293,7 +293,7 @@ def test_folds_of_5000_spans(window: Tab, collector: CollectorProcess) -> None:
     root, *others = send_research(collector, make_research(800, "crawler"))
     assert len(others) == 5_001
     took_ms: dict[str, float] = {}
-    for _ in range(2):  # the machine can be busy once
+    for _ in range(6):  # the lowest of six: other programs slow down some
         page = window.open(f"{RESEARCH}/runs/{id_of(root)}")
         expect(page.locator(".wf tbody tr.group").first).to_be_visible()
         expect(page.get_by_role("row", name="gpt-4o")).to_contain_text("×1,601")

@@ -137,4 +137,4 @@ def test_revoked_at_another_collector(server: Server, tmp_path: Path) -> None:
             session.read()
             keyed.read()
             wait_until(lambda: ask(other, "/api/v1/projects", cookie=cookie).status == 401)
-            assert time.monotonic() - revoked_s < 3
+            assert time.monotonic() - revoked_s < 10

@@ -155,7 +155,7 @@ def test_revoked(tmp_path: Path) -> None:
             assert ask(collector, path, admin.stdout.strip(), method="DELETE").status == 200
             assert session.read().endswith(b": listening\n\n")
             assert keyed.read().endswith(b": listening\n\n")
-            assert time.monotonic() - revoked_s < 3
+            assert time.monotonic() - revoked_s < 10
 
 
 def test_first_key(tmp_path: Path) -> None:

@@ -239,9 +239,9 @@ def test_many_bytes_are_read_behind_the_call(client: Client, tmp_path: Path) -> 
     for size in (200_000, 12_500_000) * 3:
         with imported(tmp_path, {"shop.model": text.format(size)}, "shop.model") as module:
             model = client.trace(module.model)
-            begun = time.perf_counter()
+            begun = time.thread_time()
             model(1)
-            took_s = time.perf_counter() - begun
+            took_s = time.thread_time() - begun
             assert client.flush()
         took[size] = min(took_s, took.get(size, took_s))  # the machine can be busy once
     assert took[12_500_000] < took[200_000] + 0.05

@@ -331,7 +331,7 @@ def test_budget(way: Way, encoding: str) -> None:
         started = time.monotonic()
         with pytest.raises(Unavailable, match=r"^Too much data is waiting to be stored$"):
             await way.accept(sent, encoding)
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 3.4  # at the deadline it is another error
         small = asyncio.create_task(way.accept(encode([make_now("small")])))
         await run_other_tasks()
         way.may_write.set()
@@ -373,12 +373,26 @@ def test_budget_of_records(way: Way) -> None:
 
 
 def test_deadline(way: Way) -> None:
-    """If the store does not respond, the sender is asked within 4 s to send again."""
+    """If the store does not respond, the sender is asked after 3.5 s to send again."""
     way.may_write.clear()
-    started = time.monotonic()
-    with pytest.raises(Unavailable, match=r"^The store is busy$"):
-        asyncio.run(way.accept(encode([make_now()])))
-    assert 3.4 < time.monotonic() - started < 4
+
+    async def send() -> float:
+        started = time.monotonic()
+        with pytest.raises(Unavailable, match=r"^The store is busy$"):
+            await way.accept(encode([make_now()]))
+        return time.monotonic() - started
+
+    async def sleep() -> float:
+        started = time.monotonic()
+        await asyncio.sleep(3.5)
+        return time.monotonic() - started
+
+    async def send_and_sleep() -> tuple[float, float]:
+        return await asyncio.gather(send(), sleep())
+
+    # A busy machine delays both alike.
+    answered_s, slept_s = asyncio.run(send_and_sleep())
+    assert answered_s == pytest.approx(slept_s, abs=0.4)
     assert way.numbers == [
         "otel_ml_queue_bytes 0.0",
         "otel_ml_spans_accepted_total 0.0",
