@@ -15,10 +15,10 @@ from otel_ml.errors import untrusted
 
 # Pixels of a thumbnail: of the few images that wait to be sent, and of all others in a burst. Most
 # of the cost for the caller is memory, which the operating system has to provide in a burst.
-_THUMBNAIL_PIXELS: Final = 128 * 96
+_THUMBNAIL_PIXELS: Final = 96 * 72
 _BURST_PIXELS: Final = 32 * 32
 _DETAILED: Final[list[None]] = []  # one element for each waiting image of the larger size
-_MOST_DETAILED: Final = 8
+_MOST_DETAILED: Final = 4
 _THUMBNAIL_BYTES: Final = 16 * 1024  # longest thumbnail, as a data URL
 _QUALITIES: Final = (85, 60, 30)
 _MIDDLE: Final = (64, 8)  # pixels from the middle

@@ -22,18 +22,18 @@ def test_thumbnail_of_an_image(mode: str, kind: str) -> None:
     text = described["thumbnail"]
     assert len(text) <= 16 * 1024
     with Image.open(io.BytesIO(base64.b64decode(text.partition(",")[2]))) as thumbnail:
-        assert (thumbnail.format, thumbnail.size) == (kind, (128, 96))
+        assert (thumbnail.format, thumbnail.size) == (kind, (96, 72))
 
 
 def test_thumbnails_of_a_burst() -> None:
     """While many images wait to be sent, the thumbnails of others are smaller."""
     image = Image.new("RGB", (400, 300), (9, 9, 9))
     waiting = [ValueTaker().take(image) for _ in range(20)]
-    assert sum(snapshot.weight > 40_000 for snapshot in waiting) == 8  # type: ignore[attr-defined]
+    assert sum(snapshot.weight > 20_000 for snapshot in waiting) == 4  # type: ignore[attr-defined]
     described = map(describe, waiting)
     assert all(isinstance(one, dict) and one["thumbnail"] for one in described)
     waiting.clear()
-    assert ValueTaker().take(image).weight > 40_000  # type: ignore[attr-defined]
+    assert ValueTaker().take(image).weight > 20_000  # type: ignore[attr-defined]
 
 
 def test_thumbnails_of_a_payload() -> None:

@@ -133,7 +133,7 @@ def test_statistics_of_an_image(mode: str, size: tuple[int, int]) -> None:
     wide, high = min(size[0], 64), min(size[1], 8)
     left, top = (size[0] - wide) // 2, (size[1] - high) // 2
     middle = image.crop((left, top, left + wide, top + high))
-    scale = min((12_288 / (size[0] * size[1])) ** 0.5, 1.0)
+    scale = min((6_912 / (size[0] * size[1])) ** 0.5, 1.0)
     sides = [max(int(length * scale), 1) for length in size]
     grey, inner = (
         np.frombuffer(part.convert("L").tobytes(), np.uint8).astype(float)
