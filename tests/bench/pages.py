@@ -2,7 +2,8 @@
 
 The rows *first content* have the times of issue 84 as floors, for 200,000 runs on two quiet cores:
 ``python -m tests.bench.pages --runs 200000 --times 20 --only content``. The row *baseline* is the
-time of a page that reads no runs; compare with it on a busy machine.
+time of a page that reads no runs; compare with it on a busy machine. ``--beside COMMIT`` compares
+these times with a commit, over stores that each code has loaded itself.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from urllib.parse import quote
 from playwright.sync_api import Page, sync_playwright
 
 from otel_ml_collector.store.sketches import SketchJob
+from tests.bench import beside
 from tests.bench.beside import Tree
 from tests.bench.dataset import project_name
 from tests.bench.dataset_load import EXTRAS, LONG_TRACE_ID, TRAINING, Loaded, load
@@ -30,6 +32,10 @@ from tests.support.otel_ml_collector.stores import open_service
 TIMES: Final = 15
 _TIMES_BESIDE: Final = 7
 _WARM: Final = 3
+_SKETCH: Final = """
+from tests.bench.pages import sketch_days
+sketch_days(Path({folder!r}))
+"""
 _PAINT: Final = "first paint"
 _PAINT_MS: Final = 200
 _ROWS_MS: Final = 150
@@ -109,7 +115,7 @@ def report(
     with tempfile.TemporaryDirectory() as scratch:
         data_dir = folder or Path(scratch) / "data"
         loaded = load(data_dir, runs)
-        _sketch_days(data_dir)
+        sketch_days(data_dir)
         collector = CollectorProcess(data_dir)
         try:
             collector.wait_ready()
@@ -120,7 +126,7 @@ def report(
             collector.stop()
 
 
-def _sketch_days(data_dir: Path) -> None:
+def sketch_days(data_dir: Path) -> None:
     """Compute the sketches of all days, as a collector does in the minutes after an import."""
     with open_service(data_dir) as service:
         connections = service.store.connections
@@ -185,9 +191,10 @@ def take_contents(
             taken[f"{_CONTENT}: {name}"] = contents[_WARM:], floor_ms
         page.goto(f"{collector.endpoint}{first}/runs")
         page.wait_for_load_state("networkidle")
-        page.evaluate(_NOTE_CLICKS)
-        took_ms = [_preview(page, place) for place in range(_WARM + times)]
-        taken[_PREVIEW] = took_ms[_WARM:], _FRAME_MS
+        if page.locator("#preview").count():  # a commit may be older than the preview
+            page.evaluate(_NOTE_CLICKS)
+            took_ms = [_preview(page, place) for place in range(_WARM + times)]
+            taken[_PREVIEW] = took_ms[_WARM:], _FRAME_MS
         browser.close()
     return taken
 
@@ -205,6 +212,13 @@ def measure_beside(tree: Tree) -> Mapping[str, float]:
     with open_beside(tree) as (collector, loaded):
         taken = take_all(collector, loaded, _TIMES_BESIDE)
     return {f"{title}, ms": statistics.median(took_ms) for title, took_ms in taken.items()}
+
+
+def measure_contents(tree: Tree, runs: int, times: int) -> Mapping[str, float]:
+    """Measure frames and first contents of a tree's pages, over a store loaded by its code."""
+    with open_beside(tree, runs, also=_SKETCH) as (collector, loaded):
+        taken = take_contents(collector, loaded, times)
+    return {f"{title}, ms": statistics.median(took_ms) for title, (took_ms, _) in taken.items()}
 
 
 def take_all(
@@ -271,7 +285,16 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=RUNS)
     parser.add_argument("--times", type=int, default=TIMES, help="how often each is opened")
     parser.add_argument("--only", choices=["content"], default="", help="measure only these")
+    parser.add_argument("--beside", metavar="COMMIT", default="", help="compare the contents")
+    parser.add_argument("--rounds", type=int, default=2, help="beside that commit")
     given = parser.parse_args()
+    if given.beside:
+
+        def measure(tree: Tree) -> Mapping[str, float]:
+            return measure_contents(tree, given.runs, given.times)
+
+        beside.report(given.beside, measure, given.rounds)
+        return
     report(given.runs, given.data_dir, given.times, only=given.only)
 
 

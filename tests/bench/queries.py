@@ -87,16 +87,15 @@ _LOAD: Final = """
 from pathlib import Path
 from {module} import {month}
 from tests.bench.dataset_load import load
-load(Path({folder!r}), {runs}, {month})
+load(Path({{folder!r}}), {runs}, {month})
 """
 
 
 @cache
-def _store_of(tree: Tree, runs: int, module: str, name: str) -> tempfile.TemporaryDirectory[str]:
+def _store_of(tree: Tree, code: str) -> tempfile.TemporaryDirectory[str]:
     """Load a store with a tree's code, so that no other code has changed it."""
     folder = tempfile.TemporaryDirectory()
-    data_dir = str(Path(folder.name) / "data")
-    tree.run(_LOAD.format(module=module, month=name, folder=data_dir, runs=runs))
+    tree.run(code.format(folder=str(Path(folder.name) / "data")))
     return folder
 
 
@@ -114,10 +113,18 @@ def measure_written(tree: Tree) -> Mapping[str, float]:
 
 @contextmanager
 def open_beside(
-    tree: Tree, runs: int = RUNS_BESIDE, month: type[Dataset] = Dataset
+    tree: Tree, runs: int = RUNS_BESIDE, month: type[Dataset] = Dataset, also: str = ""
 ) -> Iterator[tuple[CollectorProcess, Loaded]]:
-    """Start a tree's collector over the store that was loaded once by that tree's code."""
-    stored = _store_of(tree, runs, month.__module__, month.__name__)
+    """Start a tree's collector over the store that was loaded once by that tree's code.
+
+    Args:
+        tree: The code.
+        runs: How many runs the store has.
+        month: What is loaded.
+        also: Code that runs once after loading, with the data directory as `{folder!r}`.
+    """
+    loading = _LOAD.format(module=month.__module__, month=month.__name__, runs=runs)
+    stored = _store_of(tree, loading + also)
     data_dir = Path(stored.name) / "data"
     with tree.serve(data_dir) as collector:
         wait_idle(collector.pid)
