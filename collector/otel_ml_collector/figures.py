@@ -187,10 +187,10 @@ def find_figures_at(
             end_time=now.end_time,
             bucket_s=now.bucket_s,
             total=now.total,
-            buckets=_buckets_of(now),
+            buckets=buckets_of(now),
             before_start_time=before.start_time,
             before=before.total,
-            buckets_before=_buckets_of(before),
+            buckets_before=buckets_of(before),
         ),
         [_order_groups(reader, project, item, order) for item in grouped],
     )
@@ -268,7 +268,8 @@ def count_tokens(figures: RunFigures) -> int:
     return (figures.tokens.input or 0) + (figures.tokens.output or 0)
 
 
-def _buckets_of(stats: RunStats) -> list[StatsBucket]:
+def buckets_of(stats: RunStats) -> list[StatsBucket]:
+    """Return the buckets of statistics without groups."""
     return stats.groups[0].buckets if stats.groups else []
 
 
@@ -735,7 +736,7 @@ def _write_points(now: tuple[float, int], before: tuple[float, int]) -> str:
     error = math.sqrt(both * (1 - both) * (1 / now[1] + 1 / before[1]))
     if abs(change) < _LARGE_SHARE and abs(change) < _SURE * error:
         return _USUAL
-    return f"{points:+.1f}{THIN}pts".replace("-", "\N{MINUS SIGN}")
+    return f"{wording.signed(points)}{THIN}pts"
 
 
 def draw_curve(

@@ -25,11 +25,14 @@ _ISOLATES: Final = re.compile("[\u2066-\u2069]")
 _POP: Final = "\u2069"
 THIN: Final = "\u202f"  # narrow no-break space before a unit
 MINUS: Final = "−"
-_SECOND_MS: Final = 1_000
-_MINUTE_MS: Final = 60_000
-_HOUR_MS: Final = 60 * _MINUTE_MS
-_DAY_MS: Final = 24 * _HOUR_MS
-_DAYS_FROM_MS: Final = 3 * _DAY_MS
+# Units of a time: from how many ms on, how many ms, name.
+_TIME_UNITS: Final = (
+    (3 * 86_400_000, 86_400_000, "d"),
+    (3_600_000, 3_600_000, "h"),
+    (60_000, 60_000, "min"),
+    (1_000, 1_000, "s"),
+)
+_WHOLE_FROM: Final = 10  # larger changes have no decimals
 # The smallest number with four digits before the point.
 FOUR_DIGITS: Final = 1_000
 # Relative error of estimated percentiles. `measures.sums` asks the store for it.
@@ -115,17 +118,24 @@ def percentile(value: float | None) -> float | None:
     return next((near for near in rounded if abs(near - value) <= _ERROR * abs(value)), value)
 
 
-def duration(value_ms: float) -> str:
-    """Write a time in prose, with its unit."""
-    if value_ms >= _DAYS_FROM_MS:
-        return f"{value_ms / _DAY_MS:.1f}{THIN}d"
-    if value_ms >= _HOUR_MS:
-        return f"{value_ms / _HOUR_MS:.1f}{THIN}h"
-    if value_ms >= _MINUTE_MS:
-        return f"{value_ms / _MINUTE_MS:.1f}{THIN}min"
-    if value_ms >= _SECOND_MS:
-        return f"{value_ms / _SECOND_MS:.2f}{THIN}s"
-    return f"{number(value_ms)}{THIN}ms"
+def signed(value: float) -> str:
+    """Write a change in per cent or points with its sign: `+21`, `−0.4`; `0` has none."""
+    digits = 0 if abs(round(value, 1)) >= _WHOLE_FROM or value == round(value) else 1
+    written = round(value, digits)
+    return f"{written:+.{digits}f}".replace("-", MINUS) if written else "0"
+
+
+def duration(value_ms: float, digits: int = 3) -> str:
+    """Write a time with its unit: `0.09 ms`, `3.4 s`, `12 min`.
+
+    Args:
+        value_ms: The time.
+        digits: How many significant digits.
+    """
+    for least_ms, unit_ms, unit in _TIME_UNITS:
+        if value_ms >= least_ms:
+            return f"{number(value_ms / unit_ms, digits)}{THIN}{unit}"
+    return f"{number(value_ms, digits)}{THIN}ms"
 
 
 def count(value: int) -> str:

@@ -458,9 +458,9 @@ def _show(kind: FigureKind, difference: float) -> str:
     """Write a difference in its unit: points, per cent, or the judge's own."""
     match kind:
         case "rate":
-            text = f"{100 * difference:+.1f}"
+            text = wording.signed(100 * difference)
         case "amount":
-            text = f"{100 * (difference - 1):+.0f}"
+            text = wording.signed(100 * (difference - 1))
         case "score" if abs(difference) < _TWO_DECIMALS:
             text = f"{difference:+.2f}"
         case "score":

@@ -30,9 +30,6 @@ MEASURES: Final[tuple[Measure, ...]] = (
 )
 # Changes by this factor or more are written as a factor.
 _FACTOR: Final = 3.0
-_SECOND_MS: Final = 1_000
-_MINUTE_MS: Final = 60_000
-_WHOLE_PERCENT: Final = 10
 _SMALL_SHARE: Final = 0.01
 _LEAST_COST: Final = 0.0001
 _FROM_CENTS: Final = 0.1
@@ -104,20 +101,9 @@ def write_shares(first: float, second: float) -> tuple[str, str]:
     return one, other
 
 
-def _digits(value: float, count: int) -> str:
-    """Write a positive number with `count` significant digits, and four of a large number."""
-    value = wording.four_digits(value)
-    places = max(count - 1 - math.floor(math.log10(value)), 0) if value > 0 else 0
-    return f"{value:,.{places}f}"
-
-
 def write_ms(value: float, digits: int = 2) -> str:
-    """Write a duration: `0.09 ms`, `3.4 s`, `12 min`."""
-    if value >= 2 * _MINUTE_MS:
-        return f"{_digits(value / _MINUTE_MS, digits)} min"
-    if value >= _SECOND_MS:
-        return f"{_digits(value / _SECOND_MS, digits)} s"
-    return f"{_digits(value, digits)} ms"
+    """Write a duration in a sentence that the command line prints too: with a plain space."""
+    return wording.duration(value, digits).replace(wording.THIN, " ")
 
 
 def write_cost(value: float, digits: int = 2) -> str:
@@ -132,7 +118,7 @@ def write_cost(value: float, digits: int = 2) -> str:
 def write_amounts(name: str, first: float, second: float) -> tuple[str, str]:
     """Write two latencies (ms), costs ($) or numbers of tokens so that they differ."""
     write: Callable[[float, int], str] = {"latency": write_ms, "cost": write_cost}.get(
-        name, _digits
+        name, wording.number
     )
     for digits in (2, 3, 4):
         pair = write(first, digits), write(second, digits)
@@ -143,17 +129,12 @@ def write_amounts(name: str, first: float, second: float) -> tuple[str, str]:
 
 def write_factor(ratio: float) -> str:
     """Write a ratio of 3 or more as `12×`. Else empty."""
-    return f"{_digits(ratio, 2)}×" if ratio >= _FACTOR else ""
+    return f"{wording.number(ratio, 2)}×" if ratio >= _FACTOR else ""
 
 
 def write_ratio(ratio: float) -> str:
     """Write a ratio as a change: `+53 %`, or `7.6×` from three times on."""
-    return write_factor(ratio) or _signed(100 * (ratio - 1), " %")
-
-
-def _signed(value: float, unit: str) -> str:
-    digits = 0 if abs(value) >= _WHOLE_PERCENT or abs(value) == round(abs(value)) else 1
-    return f"{value:+.{digits}f}{unit}".replace("-", "\N{MINUS SIGN}")
+    return write_factor(ratio) or f"{wording.signed(100 * (ratio - 1))} %"
 
 
 def write_change(difference: Interval | None, kind: Literal["rate", "score", "amount"]) -> str:
@@ -163,9 +144,10 @@ def write_change(difference: Interval | None, kind: Literal["rate", "score", "am
     if kind == "amount":
         return write_ratio(difference.value)
     if kind == "rate":
-        return _signed(100 * difference.value, " pts")
-    size = wording.number(abs(difference.value), 2)
-    return f"\N{MINUS SIGN}{size}" if difference.value < 0 else f"+{size}"
+        return f"{wording.signed(100 * difference.value)} pts"
+    value = round(difference.value, 9)  # equal scores can differ by 5.6e-15
+    size = wording.number(abs(value), 2)
+    return f"{'+' if value > 0 else wording.MINUS}{size}" if value else size
 
 
 def write_bounds(difference: Interval | None, kind: Literal["rate", "score", "amount"]) -> str:

@@ -9,7 +9,12 @@ from otel_ml.statistics.sentences import FigureText
 from otel_ml_collector import wording
 from otel_ml_collector.price import write_cost
 from otel_ml_collector.verdicts.claims import write_bounds as write_bounds_of
-from otel_ml_collector.verdicts.claims import write_note
+from otel_ml_collector.verdicts.claims import (
+    write_change,
+    write_difference,
+    write_factor,
+    write_note,
+)
 from otel_ml_collector.verdicts.verdicts import (
     ComparedFigure,
     Interval,
@@ -17,7 +22,6 @@ from otel_ml_collector.verdicts.verdicts import (
 )
 
 _SCALE_UP: Final = 1.15
-_TINY: Final = 1e-9  # rounding error when equal rates are subtracted
 _SAME_SHARE: Final = 0.005  # smaller changes of an amount are shown as 0
 _AMOUNT_TITLES: Final = {
     "latency": ("Latency", "Typical latency (geometric mean)"),
@@ -38,7 +42,7 @@ class IntervalBar:
         high: Position of the end of the interval.
         at: Position of the difference.
         style: worse, better or empty.
-        text: The difference and its interval as text, such as `+21.0 (+14.0 to +28.0)`.
+        text: The difference and its interval as text, such as `+21 pts (14 to 28)`.
     """
 
     band: tuple[float, float]
@@ -128,8 +132,8 @@ def _title_judge(judge: ComparedFigure) -> str:
 def _write_points(change: Interval | None) -> str:
     if change is None:
         return "–"
-    points = f"{100 * change.value:+.1f}"
-    return "0" if not float(points) else _add_unit(points.replace("-", "−"), "pts")
+    points = wording.signed(100 * change.value)
+    return points if points == "0" else _add_unit(points, "pts")
 
 
 def _write_amount(name: str, interval: Interval | None) -> str:
@@ -146,7 +150,7 @@ def _write_amount(name: str, interval: Interval | None) -> str:
 def _write_change(amount: ComparedFigure) -> str:
     if amount.baseline is None or amount.candidate is None:
         ratio = amount.difference.value if amount.difference else 1.0
-        return _add_unit(_signed(100 * (ratio - 1)), "%")
+        return write_factor(ratio) or _add_unit(wording.signed(100 * (ratio - 1)), "%")
     change = amount.candidate.value - amount.baseline.value
     if abs(change) < _SAME_SHARE * amount.baseline.value:
         return "0"
@@ -156,9 +160,7 @@ def _write_change(amount: ComparedFigure) -> str:
 
 def _write_ratios(amount: ComparedFigure) -> str:
     """Write the interval of a relative change, in per cent or as factors."""
-    bounds = write_bounds_of(amount.difference, "amount")
-    if not bounds:
-        return "–"
+    bounds = _span(amount.difference, "amount")
     return bounds if "×" in bounds else _add_unit(bounds, "%")
 
 
@@ -181,18 +183,18 @@ def judge_lines(
     lines = []
     for judge in judges:
         change, scale = judge.difference, widest if judge.is_rate else _reach(judge)
-        of = 100.0 if judge.is_rate else 1.0
+        kind: FigureKind = "rate" if judge.is_rate else "score"
         lines.append(
             VerdictLine(
                 name=judge.name,
                 version=judge.judge_number or (versions or {}).get(judge.name),
                 before=write_value(judge.baseline if change else None, is_rate=judge.is_rate),
                 now=write_value(judge.candidate if change else None, is_rate=judge.is_rate),
-                change=_signed(change.value * of) if change else "–",
-                interval=_span(change, of),
+                change=_signed(change, kind),
+                interval=_span(change, kind),
                 word=judge.word,
                 text=judge.text,
-                bar=_bar(change, judge.margin, scale, judge.word, of),
+                bar=_bar(change, judge.margin, scale, judge.word, kind),
                 reasons=judge.reasons,
                 note=write_note(judge),
                 on_request=judge.on_request,
@@ -212,11 +214,13 @@ def failure_lines(failures: ComparedFigure | None) -> list[VerdictLine]:
             version=None,
             before=write_value(failures.baseline, is_rate=True),
             now=write_value(failures.candidate, is_rate=True),
-            change=_signed(100 * change.value) if change else "–",
-            interval=_span(change, 100),
+            change=_signed(change, "rate"),
+            interval=_span(change, "rate"),
             word=failures.word,
             text=failures.text,
-            bar=_bar(change, failures.margin, _most(change, failures.margin), failures.word, 100),
+            bar=_bar(
+                change, failures.margin, _most(change, failures.margin), failures.word, "rate"
+            ),
             reasons=failures.reasons,
             note=write_note(failures),
         )
@@ -225,24 +229,23 @@ def failure_lines(failures: ComparedFigure | None) -> list[VerdictLine]:
 
 def amount_lines(amounts: Sequence[ComparedFigure]) -> list[VerdictLine]:
     """Write one line for latency, tokens and cost each, as changes in per cent."""
-    changes = {amount.name: _read_change(amount.difference) for amount in amounts}
-    widest = max((_most(of, 0.0) for of in changes.values()), default=1.0)
+    changes = [_read_change(amount.difference) for amount in amounts]
+    widest = max((_most(change, 0.0) for change in changes), default=1.0)
     return [
         VerdictLine(
             name=amount.name,
             version=None,
             before=_write_amount(amount.name, amount.baseline) if amount.baseline else "",
             now=_write_amount(amount.name, amount.candidate) if amount.candidate else "",
-            change=_signed(100 * change.value) if change else "–",
-            interval=_span(change, 100),
+            change=_signed(amount.difference, "amount"),
+            interval=_span(amount.difference, "amount"),
             word=amount.word,
             text=amount.text,
-            bar=_bar(change, amount.margin, widest, amount.word, 100),
+            bar=_bar(amount.difference, amount.margin, widest, amount.word, "amount"),
             reasons=amount.reasons,
             note=write_note(amount),
         )
         for amount in amounts
-        for change in (changes[amount.name],)
     ]
 
 
@@ -259,13 +262,16 @@ def draw_differences(
         kind: `rate` for a share, `score` for a mean score, `amount` for latency, tokens or cost,
             where the difference is a ratio: 1.2 is 20 % more.
     """
-    rows = [
-        (_read_change(difference) if kind == "amount" else difference, margin, word)
-        for difference, margin, word in differences
+    widest = max(
+        (
+            _most(_read_change(difference) if kind == "amount" else difference, margin)
+            for difference, margin, _ in differences
+        ),
+        default=1.0,
+    )
+    return [
+        _bar(difference, margin, widest, word, kind) for difference, margin, word in differences
     ]
-    widest = max((_most(change, margin) for change, margin, _ in rows), default=1.0)
-    of = 1.0 if kind == "score" else 100.0
-    return [_bar(change, margin, widest, word, of) for change, margin, word in rows]
 
 
 def _read_change(ratio: Interval | None) -> Interval | None:
@@ -296,8 +302,9 @@ def _most(change: Interval | None, margin: float) -> float:
 
 
 def _bar(
-    change: Interval | None, margin: float, scale: float, word: str, of: float
+    difference: Interval | None, margin: float, scale: float, word: str, kind: FigureKind
 ) -> IntervalBar | None:
+    change = _read_change(difference) if kind == "amount" else difference
     if change is None or change.low is None or change.high is None:
         return None
 
@@ -306,7 +313,7 @@ def _bar(
 
     band = at(-margin)
     style = word if word in (Word.WORSE, Word.BETTER) else ""
-    text = f"{_signed(change.value * of)} ({_span(change, of)})"
+    text = write_difference(difference, kind)
     return IntervalBar(
         (band, round(100 - 2 * band, 1)),
         at(change.low),
@@ -328,19 +335,13 @@ def write_value(interval: Interval | None, *, is_rate: bool) -> str:
     )
 
 
-def _signed(value: float) -> str:
-    if abs(value) < _TINY:
-        return "0"
-    if abs(value) >= wording.FOUR_DIGITS:
-        return f"{'−' if value < 0 else '+'}{wording.number(abs(value))}"
-    text = f"{value:+.1f}" if abs(value) >= 1 else f"{value:+.3g}"
-    return text.replace("-", "−") if float(text) else text[1:]
+def _signed(difference: Interval | None, kind: FigureKind) -> str:
+    """Write a difference as in a sentence, but without its unit, which the column has."""
+    return write_change(difference, kind).removesuffix(" pts").removesuffix(" %") or "–"
 
 
-def _span(interval: Interval | None, of: float) -> str:
-    if interval is None or interval.low is None or interval.high is None:
-        return "–"
-    return f"{_signed(interval.low * of)} to {_signed(interval.high * of)}"
+def _span(difference: Interval | None, kind: FigureKind) -> str:
+    return write_bounds_of(difference, kind) or "–"
 
 
 def write_bounds(interval: Interval | None, *, is_rate: bool) -> str:

@@ -173,6 +173,7 @@ TEMPLATES.filters.update(
     rfc3339=to_rfc3339,
     score=wording.score,
     setting=write_setting,
+    signed=wording.signed,
     short=short,
     size=view.size,
     slice_name=wording.slice_name,

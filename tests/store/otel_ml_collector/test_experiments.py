@@ -515,7 +515,7 @@ def test_another_project_has_none(service: Service) -> None:
                 '<strong class="worse-w">Worse than</strong>',
                 "Regressions 14",
                 "q-000",
-                "−35.0",
+                "−35",
                 "Baseline",
             ],
         ),

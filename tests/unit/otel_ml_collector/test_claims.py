@@ -135,7 +135,7 @@ def test_amounts_differ() -> None:
     assert write_amounts("cost", 297_138.35, 365_296.1) == ("$ 297,100", "$ 365,300")
 
 
-@pytest.mark.parametrize(("ratio", "written"), [(2.9, ""), (3.0, "3.0×"), (12.2, "12×"), (0.5, "")])
+@pytest.mark.parametrize(("ratio", "written"), [(2.9, ""), (3.0, "3×"), (12.2, "12×"), (0.5, "")])
 def test_factor(ratio: float, written: str) -> None:
     """A change is written as a factor from 3× on."""
     assert write_factor(ratio) == written

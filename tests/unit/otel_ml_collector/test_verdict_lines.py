@@ -103,7 +103,7 @@ def test_figures_have_one_order() -> None:
     )
     lines = versus_lines(sides, None)
     assert [(line.kind, line.before, line.now, line.change) for line in lines] == [
-        ("Quality", f"90.0{THIN}%", f"80.0{THIN}%", f"−10.0{THIN}pts"),
+        ("Quality", f"90.0{THIN}%", f"80.0{THIN}%", f"−10{THIN}pts"),
         ("Errors", f"1.0{THIN}%", f"1.0{THIN}%", "0"),
         ("Latency", f"6{THIN}ms", f"6.3{THIN}ms", f"+0.3{THIN}ms"),
     ]

@@ -92,7 +92,7 @@ def test_cost_of_a_run_rose(service: Service) -> None:
     """A function that costs more per run than before is a problem, without a new version."""
     [finding] = find_levels(service, "costly")
     assert finding.title == "answer costs $ 0.0080 per run"
-    assert finding.sentence.endswith(", $ 0.0020 in the 7 days before (4.0×)")
+    assert finding.sentence.endswith(", $ 0.0020 in the 7 days before (4×)")
     assert finding.measure == "cost"
 
 
@@ -100,7 +100,7 @@ def test_spending_rose(service: Service) -> None:
     """A function that costs more per hour is a problem, although each run costs the same."""
     [finding] = find_levels(service, "busy")
     assert finding.title.endswith(" per hour")
-    assert "(4.0×)" in finding.sentence
+    assert "(4×)" in finding.sentence
     assert finding.measured == "spending"
 
 

@@ -159,7 +159,7 @@ def test_sentence(service: Service, project: str) -> None:
     )
     service.store.take(project, root, call)
     page = get(service, f"/projects/{project}/runs/{id_of(root)}")
-    assert figures_of(page) == ["1.00\u202fs", "84\u202f%"]
+    assert figures_of(page) == ["1\u202fs", "84\u202f%"]
     failed = make_call(
         "lookup",
         {"otel_ml.kind": "tool"},
@@ -169,7 +169,7 @@ def test_sentence(service: Service, project: str) -> None:
     )
     service.store.take(project, failed)
     page = get(service, f"/projects/{project}/runs/{id_of(root)}")
-    assert figures_of(page) == ["1.00\u202fs", "84\u202f%", "1 error in lookup"]
+    assert figures_of(page) == ["1\u202fs", "84\u202f%", "1 error in lookup"]
 
 
 def figures_of(page: str) -> list[str]:

@@ -42,7 +42,7 @@ def test_value(when: str, value: float | None, written: str) -> None:
             "(only if the difference from 5\u202f% is statistically significant)",
         ),
         ('pass_rate("grounded") < 0.925', 'Pass rate by judge "grounded" below 92.5\u202f%'),
-        ("3000 < p50(latency_ms)", "p50 latency above 3.00\u202fs"),
+        ("3000 < p50(latency_ms)", "p50 latency above 3\u202fs"),
         ('cost > 2 * previous("7d")', ""),
         ('worse("grounded")', ""),
     ],

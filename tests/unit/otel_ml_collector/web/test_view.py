@@ -85,13 +85,13 @@ def test_number(value: float | str | None, text: str) -> None:
         (0.5, f"0.5{NBSP}ms"),
         (12.34, f"12.3{NBSP}ms"),
         (999, f"999{NBSP}ms"),
-        (1_000, f"1.00{NBSP}s"),
-        (59_990, f"59.99{NBSP}s"),
-        (60_000, f"1.0{NBSP}min"),
-        (3_599_000, f"60.0{NBSP}min"),
+        (1_000, f"1{NBSP}s"),
+        (59_900, f"59.9{NBSP}s"),
+        (60_000, f"1{NBSP}min"),
+        (3_599_000, f"60{NBSP}min"),
         (5_400_000, f"1.5{NBSP}h"),
         (160_686_000, f"44.6{NBSP}h"),
-        (604_800_000, f"7.0{NBSP}d"),
+        (604_800_000, f"7{NBSP}d"),
     ],
 )
 def test_duration(value_ms: float, text: str) -> None:
