@@ -1,7 +1,7 @@
 """Two pages: all fields of a model, and one field with its distributions, history and examples."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -36,6 +36,7 @@ from otel_ml_collector.monitor.fields import (
 )
 from otel_ml_collector.monitor.profiles import StoredProfile, find_profiles, list_profile_names
 from otel_ml_collector.monitor.slice_fields import DRIFT, find_field_slices, has_drift
+from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.store.field_values import MOST_FIELDS
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import DAY_NS, from_rfc3339
@@ -292,6 +293,22 @@ def show_field_slices(
     return show_page(request, "field_slices.html", context)
 
 
+def _find_inputs(question: FieldsQuestion, report: FieldReport) -> Mapping[str, str]:
+    """Find the inputs of the example runs, by run; none for a field that is the whole input."""
+    if not report.runs or report.field == "inputs":
+        return {}
+    ids = ", ".join(quoted(run.run_id) for run in report.runs)
+    query = RunsQuery(
+        project=question.project,
+        where=f"run_id in ({ids},)",
+        start_ns=question.window.start_ns,
+        end_ns=question.window.end_ns,
+    )
+    return {
+        run.run_id: run.inputs for run in find_runs(question.reader, query, time.time_ns()).runs
+    }
+
+
 @pages.get("/projects/{project:path}/fields/{field:path}", response_class=FramedPage)
 def show_field(
     request: Request,
@@ -323,6 +340,7 @@ def show_field(
         "histogram": histogram,
         "figure": draw_histogram(histogram) if histogram else None,
         "distances": draw_distances(report),
+        "inputs": _find_inputs(question, report),
         "may_annotate": access_of(request.scope).has(ANNOTATE),
         "may_delete": False,  # in the list of runs, which shows what is deleted with them
         "api": view.api_address("projects", project, "fields", field, **chosen),

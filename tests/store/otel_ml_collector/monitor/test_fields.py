@@ -283,12 +283,16 @@ def test_page_of_fields_without_values(service: Service) -> None:
 
 
 def test_page_of_a_field(service: Service) -> None:
-    """A field's page plots its distance over time, and lists runs with the new value."""
+    """A field's page plots its distance over time, and lists runs with the new value and inputs."""
     page = ask(service.app, "/projects/p/fields/inputs.card?model=broken").text
     assert "new value &#34;visa&#34;: " in page
     assert page.count('class="dot"') == DAYS - 2
     assert page.count('class="bad"') == 1
-    assert ">visa</a>" in page.partition('id="typical"')[2]
+    table = page.partition('id="typical"')[2].partition("</table>")[0]
+    assert ">visa</a>" in table
+    inputs = re.findall('<td class="opt">([^<]*)</td>', table)
+    assert len(inputs) == table.count("<tr>") - 1 > 0
+    assert all("visa" in text and "please pay order" in text for text in inputs)
 
 
 def test_finding_about_a_field_opens_its_page(service: Service) -> None:
