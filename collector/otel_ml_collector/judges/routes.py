@@ -1,8 +1,9 @@
 """The judges of a project, and a judge's page: versions, figures, and changes."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from typing import Annotated, Final
 
@@ -14,6 +15,7 @@ from otel_ml_collector import wording
 from otel_ml_collector.access import ADMIN, access_of
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.api.route import DeferredRoute
+from otel_ml_collector.figures import buckets_of, draw_curve, value_of
 from otel_ml_collector.judge_budget import RUBRIC_JUDGE
 from otel_ml_collector.judges import find as judges
 from otel_ml_collector.judges.find import (
@@ -22,13 +24,15 @@ from otel_ml_collector.judges.find import (
     Judges,
     JudgeVersion,
     JudgeVersions,
+    ListedJudge,
     ScoreBin,
 )
 from otel_ml_collector.judges.news import find_newest_error
 from otel_ml_collector.judges.rubric_routes import find_rubric_judges
 from otel_ml_collector.judges.strictness import JudgeStrictness, find_strictness
-from otel_ml_collector.stats import Past, cut_past
+from otel_ml_collector.stats import Past, StatsQuery, cut_past, find_stats
 from otel_ml_collector.store.documents import list_documents
+from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.verdicts.lines import write_bounds, write_value
 from otel_ml_collector.versions import diff
 from otel_ml_collector.web import view
@@ -163,12 +167,32 @@ def draw_buckets(
     return bars
 
 
+def _draw_curves(
+    reader: Reader, project: str, listed: Sequence[ListedJudge], now_ns: int
+) -> Mapping[str, str]:
+    """Draw the pass rate or mean score of each judge's newest version in the last 30 days.
+
+    Returns:
+        SVG points by judge; empty if no judge has scores at two times.
+    """
+    over = cut_past(reader, "30d", now_ns)
+    stats = find_stats(reader, StatsQuery(project, "", "", over.window, over.step_ns, 1))
+    newest = {(of.judge, of.digest): of for of in stats.total.judges}
+    curves = {
+        judge.judge: draw_curve(buckets_of(stats), partial(value_of, figures), over)
+        for judge in listed
+        if (figures := newest.get((judge.judge, judge.newest.digest)))
+    }
+    return curves if any(" " in points for points in curves.values()) else {}
+
+
 @pages.get("/projects/{project:path}/judges", response_class=FramedPage)
 def list_judges(request: Request, reader: FromReader, project: str) -> Response:
     """List the judges of a project."""
     listed = judges.find_judges(reader, project)
     context = {
         "judges": listed,
+        "curves": _draw_curves(reader, project, listed, time.time_ns()) if listed else {},
         "rubrics": find_rubric_judges(reader, project, time.time_ns()),
         "may_write": access_of(request.scope).has(ADMIN),
         "is_priced": any(judge.newest.cost is not None for judge in listed),

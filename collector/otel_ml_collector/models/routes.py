@@ -50,6 +50,7 @@ from otel_ml_collector.stats import (
     Past,
     RunFigures,
     StatsBucket,
+    StatsGroup,
     StatsQuery,
     cut_past,
     find_stats,
@@ -71,6 +72,7 @@ from otel_ml_collector.web import view
 from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import cut_slice, read_state
+from otel_ml_collector.windows import Buckets
 
 _CURVES: Final = 6
 _TILED_JUDGES: Final = 2
@@ -310,6 +312,14 @@ def find_curves(reader: Reader, project: str, model: str, last: Past, now_ns: in
     )
 
 
+def _draw_curves(
+    groups: Sequence[StatsGroup], value: Callable[[RunFigures], float | None], over: Buckets
+) -> Mapping[str, str]:
+    """Draw a figure of each group over time; none if no group has values at two times."""
+    curves = {group.group: draw_curve(group.buckets, value, over) for group in groups}
+    return curves if any(" " in points for points in curves.values()) else {}
+
+
 ListOrder = Literal["last", "model", "runs", "errors", "p95", "cost", "quality"]
 
 
@@ -322,10 +332,11 @@ def list_models(
 ) -> Response:
     """Show the models of a project, with their figures of the last 30 days."""
     found = models.find_models(reader, project)
-    window = cut_past(reader, "30d", time.time_ns()).window
-    query = StatsQuery(project, "", "model", window, None, max(len(found), 1))
+    over = cut_past(reader, "30d", time.time_ns())
+    query = StatsQuery(project, "", "model", over.window, over.step_ns, max(len(found), 1))
     stats = find_stats(reader, query) if found else None
-    figures = {group.group: group.total for group in stats.groups} if stats else {}
+    groups = stats.groups if stats else []
+    figures = {group.group: group.total for group in groups}
     judge = next(iter(choose_judges(stats.total, 1)), None) if stats else None
     context = {
         "models": _order_models(
@@ -336,8 +347,10 @@ def list_models(
             lower_is_better=order == "quality" and is_lower_better(reader, project, judge),
         ),
         "figures": figures,
+        "curves": _draw_curves(groups, lambda figures: figures.runs, over),
         "order": order,
         "judge": judge,
+        "quality_curves": _draw_curves(groups, partial(value_of, judge), over) if judge else {},
         "quality": {name: write_quality(judge, figure) for name, figure in figures.items()},
         "elsewhere": []
         if found

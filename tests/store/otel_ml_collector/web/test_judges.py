@@ -1,5 +1,6 @@
 """The judges' API calls and pages."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
@@ -61,3 +62,14 @@ def test_pages(service: Service, path: str, holds: Callable[[str], bool]) -> Non
     page = ask(service.app, f"/projects/a/b/{path}")
     assert page.status == 200, page.text
     assert holds(page.text)
+
+
+def test_curves(service: Service) -> None:
+    """The lists of judges and models draw the pass rate of the last days, and the runs."""
+    runs = calls(4)
+    said = [say(run, "a1", place / 4) for place, run in enumerate(runs)]
+    service.store.take("curves", tell("a1"), *runs, *said)
+    line = re.compile('aria-label="([^"]*) over time"><polyline points="[^"]* [^"]*"')
+    assert line.findall(ask(service.app, "/projects/curves/judges").text) == ["score"]
+    assert line.findall(ask(service.app, "/projects/curves/models").text) == ["runs", "score"]
+    assert not line.search(ask(service.app, "/projects/a/b/judges").text)
