@@ -16,6 +16,7 @@ from otel_ml_collector.traces.conversation import render_markdown
 from otel_ml_collector.traces.tree import TreeSpan
 from otel_ml_collector.web.passages import RetrievedPassage, find_passages
 from otel_ml_collector.web.payload import alone
+from otel_ml_collector.web.previews import write_preview
 from otel_ml_collector.wording import shorten
 
 # Steps on a page, and calls in one step and in one agent inside it.
@@ -298,8 +299,9 @@ def _read_answer(run: Run | None) -> tuple[str, list[tuple[str, str]]]:
             thoughts.append(text_of_part(part))
         elif part.get("type") == "text":
             texts.append(text_of_part(part))
-    if not messages and isinstance(text := alone(run.outputs), str):
-        texts.append(text)
+    if not messages:
+        text = alone(run.outputs)
+        texts.append(text if isinstance(text, str) else write_preview(_write_result(run.outputs)))
     return "\n".join(filter(None, texts)) or "\n".join(filter(None, thoughts)), requested
 
 
@@ -314,7 +316,8 @@ def _make_call(
     given, result, passages = "", "", list[RetrievedPassage]()
     if run is not None:
         given = _write_arguments(run.inputs)
-        passages = find_passages(run.outputs, is_retriever=node.span.kind == "retriever")
+        is_retriever = node.span.kind == "retriever" or _are_documents(run.outputs)
+        passages = find_passages(run.outputs, is_retriever=is_retriever)
         result = _write_result(run.outputs)
     is_shown = bool(result) and not passages and node.span.kind != "agent"
     return StepCall(
@@ -327,6 +330,16 @@ def _make_call(
         passages=passages,
         calls=calls,
         is_selected=node is selected,
+    )
+
+
+def _are_documents(value: JsonValue) -> bool:
+    """Return whether a tool returned several records that may be documents, and not messages."""
+    inner = unwrap(alone(value))
+    return (
+        isinstance(inner, list)
+        and len(inner) > 1
+        and all(isinstance(item, dict) and not {"role", "type"} & item.keys() for item in inner)
     )
 
 

@@ -102,3 +102,17 @@ def test_long_arguments(service: Service, project: str) -> None:
     assert "setting 7" not in shown
     assert "y" * 200 in shown
     assert "y" * 300 not in shown
+
+
+def test_documents_of_a_tool(service: Service, project: str) -> None:
+    """Documents without scores that a tool returns, and a model's output of several values."""
+    research = make_research(1, now_ns=NOW_NS)
+    passages = [{"topic": "in", "text": "The operator in"}, {"topic": "is", "text": "Identity"}]
+    research.add("rank", "tool", 100, {"otel_ml.outputs": json.dumps(passages)})
+    answer = {"answer": "It tests membership", "topic": "in"}
+    research.add("answer", "model", 100, {"otel_ml.outputs": json.dumps(answer)})
+    spans = research.finish()
+    service.store.take(project, *spans)
+    shown = words(steps_of(service, project, spans[0]))
+    assert "1 The operator in 2 Identity" in shown
+    assert "It tests membership · in" in shown
