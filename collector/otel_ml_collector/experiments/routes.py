@@ -198,9 +198,8 @@ def show_verdict_word(request: Request, project: str, run_id: str, reader: FromR
     worst = find_worst(experiment.verdict) if experiment.verdict else None
     claim = ""
     if worst:
-        # If there is a size, the verdict's word next to it says the same.
-        text = worst.text.figures if worst.text.size else worst.text.claim
-        claim = quote_judge(worst, text)
+        # The verdict's word is next to it.
+        claim = quote_judge(worst, worst.text.figures or worst.text.note)
     context = {"run_id": run_id, "verdict": experiment.verdict, "claim": claim}
     return show_page(request, "experiment_verdict.html", context)
 

@@ -552,6 +552,8 @@ def test_list_says_the_word(service: Service) -> None:
     words = {path: ask(service.app, path).text for path in asked}
     assert ">worse<" in words[f"/projects/p/experiments/{id_of(SECOND)}/verdict"]
     assert "–" in words[f"/projects/p/experiments/{id_of(ALONE)}/verdict"]  # it is not stored
+    for word in ("not enough data", "no difference"):
+        assert max(text.count(word) for text in words.values()) <= 1
 
 
 def test_more_runs_than_are_looked_at(service: Service) -> None:
