@@ -2,8 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from otel_ml.records import TOKENS
 from otel_ml_collector.mapping.chat import line_in, line_of_error, line_out
@@ -14,28 +13,7 @@ from otel_ml_collector.mapping.dialects.gen_ai_events import (
     read_error,
     read_names,
 )
-from otel_ml_collector.records import LateLog, Run
-
-_MOST_EVENTS: Final = 1_000  # per run
-
-
-@dataclass(frozen=True, slots=True)
-class CallContent:
-    """Content of a run from its log records. Missing parts are empty.
-
-    Attributes:
-        texts: Values of text fields of the run, by name.
-        amounts: Tokens and cost, by name.
-    """
-
-    texts: Mapping[str, str]
-    amounts: Sequence[tuple[str, Any]] = ()
-
-    def complete(self, run: Run) -> dict[str, Any]:
-        """Return the fields that a run lacks and that its log records contain."""
-        found = {name: text for name, text in self.texts.items() if not getattr(run, name)}
-        missing = ((name, value) for name, value in self.amounts if getattr(run, name) is None)
-        return found | dict(missing)
+from otel_ml_collector.records import LateLog
 
 
 def group_events(logs: Iterable[LateLog]) -> dict[str, list[CallEvent]]:
@@ -51,19 +29,33 @@ def group_events(logs: Iterable[LateLog]) -> dict[str, list[CallEvent]]:
     return dict(events)
 
 
-def read_contents(events: Sequence[CallEvent], run: Run) -> CallContent:
-    """Read content, session and user of a call from its log records, and its error if any."""
-    events = events[:_MOST_EVENTS]
+def complete_words(call: Mapping[str, Any], events: Sequence[CallEvent]) -> dict[str, str]:
+    """Return the texts that a call's own span lacks and that its log records contain.
+
+    Args:
+        call: Its kind, outcome, session and user, the previews of its input and output, and type
+            and message of its error.
+        events: Its log records, oldest first.
+    """
     content = read_content(events)
-    error_type, message = read_error(events) if run.outcome == "error" else ("", "")
-    outputs = line_out(content["outputs"][0], run.kind) if "outputs" in content else ""
-    amounts = tuple((name, content[name]) for name in (*TOKENS, "cost") if name in content)
-    failure = line_of_error(error_type, message) if error_type or message else ""
-    texts = {
-        "inputs_preview": line_in(content["inputs"][0], run.kind) if "inputs" in content else "",
-        "outputs_preview": failure or outputs,
-        "error_type": error_type,
-        "error_message": message,
-        **read_names(events),
-    }
-    return CallContent({name: text for name, text in texts.items() if text}, amounts)
+    texts = {name: text for name, text in read_names(events).items() if text and not call[name]}
+    if not call["inputs_preview"] and "inputs" in content:
+        texts["inputs_preview"] = line_in(content["inputs"][0], call["kind"])
+    failure = ""
+    if call["outcome"] == "error":
+        error_type, message = read_error(events)
+        if not call["error_message"]:
+            texts |= {"error_message": message, "error_type": call["error_type"] or error_type}
+        if not (call["error_message"] and call["outputs_preview"]):
+            failure = line_of_error(error_type, message)
+    if failure:
+        texts["outputs_preview"] = failure
+    elif not call["outputs_preview"] and "outputs" in content:
+        texts["outputs_preview"] = line_out(content["outputs"][0], call["kind"])
+    return texts
+
+
+def read_amounts(events: Sequence[CallEvent]) -> dict[str, Any]:
+    """Read the tokens and the cost of a call from its log records, by the name of the field."""
+    content = read_content(events)
+    return {name: content[name] for name in (*TOKENS, "cost") if name in content}

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 from otel_ml.attributes import JUDGE_KIND
 from otel_ml.records import TOKENS, Tokens
 from otel_ml.statistics import floats
-from otel_ml_collector.fold.contents import group_events, read_contents
+from otel_ml_collector.fold.contents import complete_words, group_events, read_amounts
 from otel_ml_collector.fold.facts import Facts, LastPoint, SpanFact
 from otel_ml_collector.fold.late import gather_late, leave_older_tags
 from otel_ml_collector.fold.rows import NO_AMOUNTS, Amounts, FoldedRun, RunRef
@@ -46,6 +46,13 @@ _OF_CALL: Final = (
     *("provider", "provider_model", "response_id", "inputs_preview", "outputs_preview"),
     *("first_token_ms", "stream_chunks"),
 )
+# Fields of a call that its log records complete, and its kind and outcome.
+_WITH_WORDS: Final = (
+    *("kind", "outcome", "session", "user", "inputs_preview", "outputs_preview"),
+    *("error_type", "error_message"),
+)
+# Maximum number of log records of a run.
+_MOST_EVENTS: Final = 1_000
 # `dataclasses.astuple` takes 30 times as long.
 _counts_of: Final = attrgetter(*[name.removesuffix("_tokens") for name in TOKENS])
 # Identity of a span in a trace: its ID, and its start if another span has the same ID.
@@ -278,11 +285,14 @@ def _start_row(
 
 def _complete(node: _Node, late: "_LateFacts") -> None:
     """Add content from log records that the call's own span does not have."""
-    events = late.events.get(node.run.run_id) if late.events else None
-    if events and node.run.kind != "span":
-        content = read_contents(events, node.run)
-        if found := content.complete(node.run):
-            node.fact = replace(node.fact, run=replace(node.run, **found))
+    run = node.run
+    events = late.events.get(run.run_id, ())[:_MOST_EVENTS]
+    if events and run.kind != "span":
+        call = {name: getattr(run, name) for name in _WITH_WORDS}
+        amounts = read_amounts(events).items()
+        found = {name: amount for name, amount in amounts if getattr(run, name) is None}
+        found |= complete_words(call, events)
+        node.fact = replace(node.fact, run=replace(run, **found))
 
 
 def _call_run(node: _Node) -> CallRun:

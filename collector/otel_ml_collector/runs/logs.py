@@ -15,15 +15,12 @@ from typing import Final
 
 from otel_ml import records
 from otel_ml.records import Infinite, MetricPoint, about, about_field
-from otel_ml_collector.mapping.chat import line_in, line_of_error, line_out
+from otel_ml_collector.fold.contents import complete_words
 from otel_ml_collector.mapping.dialects.gen_ai_events import (
     CONTENT_EVENTS,
     EXCEPTION,
     CallEvent,
     event_of,
-    read_content,
-    read_error,
-    read_names,
 )
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import (
@@ -197,31 +194,13 @@ def add_contents(reader: Reader, project: str, rows: Sequence[Row]) -> None:
     if not lacking or not find_record_kinds(reader, project).contents:
         return
     for run_id, events in find_call_events(reader, project, list(lacking)).items():
-        row, content = lacking[run_id], read_content(events)
-        for name, text in read_names(events).items():
-            row[name] = row[name] or text
-        failure = _add_error(row, events) if row["outcome"] == "error" else ""
-        if not row["inputs_preview"] and "inputs" in content:
-            row["inputs_preview"] = line_in(content["inputs"][0], row["kind"])
-        if failure:
-            row["outputs_preview"] = failure
-        elif row["outputs_preview"] == "" and "outputs" in content:
-            row["outputs_preview"] = line_out(content["outputs"][0], row["kind"])
+        lacking[run_id].update(complete_words(lacking[run_id], events))
 
 
 def _lacks_content(row: Row) -> bool:
     """Return whether a row lacks a preview, or the message of its error."""
     is_whole = row["inputs_preview"] and row["outputs_preview"]
     return not is_whole or (row["outcome"] == "error" and not row["error_message"])
-
-
-def _add_error(row: Row, events: Sequence[CallEvent]) -> str:
-    """Add the error of a failed run that its events state. Return its preview; empty if none."""
-    error_type, message = read_error(events)
-    if row["error_message"]:
-        return "" if row["outputs_preview"] else line_of_error(error_type, message)
-    row["error_message"], row["error_type"] = message, row["error_type"] or error_type
-    return line_of_error(error_type, message)
 
 
 def list_spans_with_lines(reader: Reader, project: str, trace_id: str) -> list[str]:
