@@ -429,16 +429,34 @@ def _find_conversation(
         if run.kind not in _SILENT:
             inside.append(run)
     inside.sort(key=_order)
-    asked = [run for run in inside if run.inputs_preview and not request.inputs_preview]
-    is_answered = bool(request.outputs_preview) or request.failed
-    answers = [run for run in inside if run.outputs_preview and not is_answered]
-    answers = [run for run in answers if run.kind not in _FINDERS] or answers
-    return InheritedContent(
-        asked[0].inputs_preview if asked else "",
-        answers[-1].outputs_preview if answers else "",
-        asked[0].span_id if asked else b"",
-        (answers[-1].span_id,) if answers else (),
+    asked, answered = choose_words(
+        inside,
+        is_asked=bool(request.inputs_preview),
+        is_answered=bool(request.outputs_preview) or request.failed,
     )
+    return InheritedContent(
+        asked.inputs_preview if asked else "",
+        answered.outputs_preview if answered else "",
+        asked.span_id if asked else b"",
+        (answered.span_id,) if answered else (),
+    )
+
+
+def choose_words(
+    inside: Sequence[CallRun], *, is_asked: bool, is_answered: bool
+) -> tuple[CallRun | None, CallRun | None]:
+    """Choose the runs whose input and output a request shows as its own; None for nothing.
+
+    Args:
+        inside: The runs inside the request, by start.
+        is_asked: Whether the request has an input.
+        is_answered: Whether it has an output, or failed.
+    """
+    asked = (run for run in inside if run.inputs_preview and not is_asked)
+    answers = [run for run in inside if run.outputs_preview and not is_answered]
+    # A tool may end last. Its result is an answer only if nothing else answered.
+    answers = [run for run in answers if run.kind not in _FINDERS] or answers
+    return next(asked, None), answers[-1] if answers else None
 
 
 def _order(run: CallRun) -> tuple[int, bytes]:

@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import Final
 
 from otel_ml.records import Inside, WorstScore
+from otel_ml_collector.resolution import choose_words
 from otel_ml_collector.runs.answers import (
     RunsPage,
     RunSummary,
@@ -19,6 +20,7 @@ from otel_ml_collector.runs.answers import (
 )
 from otel_ml_collector.runs.find import NO_CALLS, RunsQuery, add_open, find_runs
 from otel_ml_collector.runs.logs import add_contents
+from otel_ml_collector.same_calls import CallRun
 from otel_ml_collector.store.reader import IDS, Reader, Row, run_id_of, winners
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.runs import (
@@ -145,16 +147,13 @@ def _add_shown_words(
     inside: Mapping[str, Sequence[SpanOutline]],
 ) -> dict[str, Inside]:
     """Find the first question and last answer inside, for requests that recorded none."""
-    above, found = dict[str, str](), set[str]()
+    above = dict[str, str]()
     calls: list[SpanOutline] = []
     for root in roots:
         for span in inside[root.run_id]:
             if span.run_id != root.run_id and span.kind not in NO_CALLS:
                 above[span.run_id] = root.run_id
                 calls.append(span)
-                # The results of these kinds are not the answer of a request.
-                if span.kind in {"tool", "retriever"}:
-                    found.add(span.run_id)
     if not above:
         return {}
     traces = sorted({root.trace_id for root in roots})
@@ -163,27 +162,31 @@ def _add_shown_words(
     calls.sort(key=attrgetter("start_ns"))
     if find_record_kinds(reader, project).contents:
         words |= _read_logged_words(reader, project, calls, above, words)
-    words_of: defaultdict[str, list[Row]] = defaultdict(list)
+    words_of: defaultdict[str, list[CallRun]] = defaultdict(list)
     for span in calls:
-        if span.run_id in words:
-            words_of[above[span.run_id]].append(words[span.run_id])
+        if (row := words.get(span.run_id)) is not None:
+            call = CallRun(
+                bytes.fromhex(span.run_id.partition("-")[2]),
+                b"",
+                span.kind,
+                span.start_ns,
+                inputs_preview=row["asked"],
+                outputs_preview=row["answered"],
+            )
+            words_of[above[span.run_id]].append(call)
     complete: dict[str, Inside] = {}
     for root in roots:
-        rows = words_of[root.run_id]
-        asked = (
-            None if not is_empty(root.inputs) else next((row for row in rows if row["asked"]), None)
+        asked, answered = choose_words(
+            words_of[root.run_id],
+            is_asked=not is_empty(root.inputs),
+            is_answered=not is_empty(root.outputs) or root.outcome == "error",
         )
-        answers = [row for row in rows if row["answered"]]
-        # A tool may end last. Its result is an answer only if nothing else answered.
-        answers = [row for row in answers if run_id_of(row) not in found] or answers
-        is_answered = not is_empty(root.outputs) or root.outcome == "error"
-        answered = None if is_answered or not answers else answers[-1]
         complete[root.run_id] = replace(
             insides[root.run_id],
-            asked=asked["asked"] if asked else "",
-            asked_run_id=run_id_of(asked) if asked else "",
-            answered=answered["answered"] if answered else "",
-            answered_run_id=run_id_of(answered) if answered else "",
+            asked=asked.inputs_preview if asked else "",
+            asked_run_id=f"{root.trace_id}-{asked.span_id.hex()}" if asked else "",
+            answered=answered.outputs_preview if answered else "",
+            answered_run_id=f"{root.trace_id}-{answered.span_id.hex()}" if answered else "",
         )
     return complete
 
