@@ -33,7 +33,7 @@ Newest = dict[str, tuple[_Order, _Value]]
 
 
 @dataclass(frozen=True, slots=True)
-class JudgeScore:
+class ScoreResult:
     """What a judge or reviewer says: a number, pass or fail, or an error. All can be missing."""
 
     number: float | None = None
@@ -42,7 +42,7 @@ class JudgeScore:
 
 
 @dataclass(frozen=True, slots=True)
-class LateRecords(Generic[_Owner]):
+class NewestRecords(Generic[_Owner]):
     """The newest late-arriving records of each name, by owner.
 
     Attributes:
@@ -51,7 +51,7 @@ class LateRecords(Generic[_Owner]):
         tags: By tag: the value as JSON text, and when it was set.
     """
 
-    scores: dict[_Owner, Newest[JudgeScore]] = field(default_factory=dict)
+    scores: dict[_Owner, Newest[ScoreResult]] = field(default_factory=dict)
     labels: dict[_Owner, Newest[str]] = field(default_factory=dict)
     truths: dict[_Owner, Newest[str]] = field(default_factory=dict)
     tags: dict[_Owner, Newest[tuple[str, int]]] = field(default_factory=dict)
@@ -102,9 +102,9 @@ def _merge(records: Mapping[_Owner, Newest[_Value]], owners: Sequence[_Owner]) -
     return {name: value for name, (_, value) in sorted(newest.items())}
 
 
-def gather_late(metrics: Iterable[Metric], tags: Iterable[LateTag]) -> LateRecords[str]:
+def gather_late(metrics: Iterable[Metric], tags: Iterable[LateTag]) -> NewestRecords[str]:
     """Find the newest of each name among records of one project, in any order."""
-    late: LateRecords[str] = LateRecords()
+    late: NewestRecords[str] = NewestRecords()
     words: dict[tuple[str, str, str, str], tuple[int, str]] = {}
     for metric in metrics:
         if metric.source in METRIC_SOURCES_KNOWN or metric.source == "agent":
@@ -115,7 +115,7 @@ def gather_late(metrics: Iterable[Metric], tags: Iterable[LateTag]) -> LateRecor
             given = metric.time_ns, write_word(metric)
             words[of_record] = max(given, words.get(of_record, given))
         if not metric.actual:
-            score = JudgeScore(metric.value, metric.passed, metric.error != "")
+            score = ScoreResult(metric.value, metric.passed, metric.error != "")
             of_owner = late.scores.setdefault(metric.owner, {})
             put_newest(of_owner, metric.name, _score_order(metric), score)
     for (source, owner, name, record_id), (time_ns, word) in words.items():

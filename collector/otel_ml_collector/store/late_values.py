@@ -12,9 +12,9 @@ from typing import Any, Final, TypeVar
 from otel_ml.records import LateTag, Metric
 from otel_ml_collector.fold.late import (
     NAMED_ORDER,
-    JudgeScore,
-    LateRecords,
     Newest,
+    NewestRecords,
+    ScoreResult,
     gather_late,
     put_newest,
 )
@@ -272,7 +272,7 @@ _Value = TypeVar("_Value")
 
 def _read_late(
     client: StoreClient, memory: Memory, runs: Sequence[ResolvedRun]
-) -> LateRecords[_Owner]:
+) -> NewestRecords[_Owner]:
     """Read the newest scores, labels, ground truth and late tags of runs, keys and tags.
 
     Args:
@@ -283,7 +283,7 @@ def _read_late(
     owners = {owner for run in runs for owner in _owners_of(run)}
     keyed = {(run.project, owner) for run in runs for owner in run.resolution.owners}
     projects = {run.project for run in runs}
-    late: LateRecords[_Owner] = LateRecords()
+    late: NewestRecords[_Owner] = NewestRecords()
 
     def read(
         into: dict[_Owner, Newest[_Value]],
@@ -329,9 +329,9 @@ def _put_rows(
         put_newest(of_owner, row["name"], order, make(row))
 
 
-def _make_score(row: Row) -> JudgeScore:
+def _make_score(row: Row) -> ScoreResult:
     has_passed = None if row["has_passed"] is None else bool(row["has_passed"])
-    return JudgeScore(row["number"], has_passed, bool(row["has_failed"]))
+    return ScoreResult(row["number"], has_passed, bool(row["has_failed"]))
 
 
 def _read_newest(row: Row) -> str:
