@@ -13,10 +13,8 @@ docs/design/021-counted-once.md.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from itertools import chain
-from operator import attrgetter
 from typing import Final
 
 from otel_ml.attributes import JUDGE_KIND
@@ -32,7 +30,6 @@ from otel_ml_collector.same_calls import (
     CallRun,
     CallShare,
     call_run_of,
-    find_shares_of,
     gather_facts,
     has_facts,
     name_scope,
@@ -468,40 +465,6 @@ def _precedence(run: CallRun) -> tuple[bool, int, bytes]:
     return run.parent_span_id != b"", run.start_ns, run.span_id
 
 
-@dataclass(frozen=True, slots=True)
-class ResolvedGroup:
-    """The resolutions of runs that arrived together.
-
-    Attributes:
-        is_complete: Whether all traces of the batch are resolved. False if it has too many runs.
-    """
-
-    runs: Sequence[ResolvedRun]
-    is_complete: bool
-
-
-def resolve_together(runs: Sequence[Run], open_runs: Sequence[Run]) -> ResolvedGroup:
-    """Resolve runs that arrive together, using only these runs."""
-    of_group = find_shares_of(runs)
-    shares, is_complete = of_group or {}, of_group is not None
-    if is_complete:
-        shares = {**shares, **_complete_together(runs, shares)}
-    names = _inherit_together(runs, open_runs)
-    if not shares and not names:
-        return ResolvedGroup([], is_complete)
-    starts = {
-        (run.project, run.trace_id, run.span_id): run.start_ns for run in _in_order(runs, open_runs)
-    }
-    resolved = [
-        ResolvedRun(project, trace_id, span_id, starts[project, trace_id, span_id], resolution)
-        for project, trace_id in shares.keys() | names.keys()
-        for span_id, resolution in join_resolutions(
-            shares.get((project, trace_id), {}), names.get((project, trace_id), {})
-        )
-    ]
-    return ResolvedGroup(resolved, is_complete)
-
-
 def may_lack_words(run: Run) -> bool:
     """Do the same as `lacks_words` for a run that was not compared yet."""
     return (
@@ -510,51 +473,3 @@ def may_lack_words(run: Run) -> bool:
         and has_facts(run)
         and lacks_words(call_run_of(run))
     )
-
-
-def _complete_together(
-    runs: Sequence[Run], shares: Mapping[TraceId, dict[bytes, CallShare]]
-) -> dict[TraceId, dict[bytes, CallShare]]:
-    """Do the same as `complete_calls` for the traces of a batch in which a call lacks words."""
-    lacking = {(run.project, run.trace_id) for run in runs if may_lack_words(run)}
-    traces: dict[TraceId, dict[bytes, CallRun]] = {key: {} for key in lacking}
-    for run in sorted(runs, key=attrgetter("rank")) if lacking else ():  # highest rank wins
-        if (of_trace := traces.get((run.project, run.trace_id))) is not None:
-            of_trace[run.span_id] = call_run_of(run) if has_facts(run) else naming_run_of(run)
-    return {
-        key: complete_calls(of_trace.values(), shares.get(key, {}))
-        for key, of_trace in traces.items()
-    }
-
-
-def _in_order(runs: Sequence[Run], open_runs: Sequence[Run]) -> Iterator[Run]:
-    """Order records of runs so that the last one of each run counts: ended runs last, by rank."""
-    by_rank = attrgetter("rank")
-    yield from sorted(open_runs, key=by_rank)
-    yield from sorted(runs, key=by_rank)
-
-
-def join_resolutions(
-    shares: Mapping[bytes, CallShare], names: Mapping[bytes, TraceNames]
-) -> Iterator[tuple[bytes, Resolution]]:
-    """Make the resolutions of a trace's runs from their shares and inherited names, by span ID."""
-    for span_id in shares.keys() | names.keys():
-        yield span_id, Resolution(shares.get(span_id), names.get(span_id, NO_NAMES))
-
-
-def _inherit_together(
-    runs: Sequence[Run], open_runs: Sequence[Run]
-) -> dict[TraceId, dict[bytes, TraceNames]]:
-    """Find inherited names in the traces of a batch in which runs differ in names."""
-    if len({form_of(run) for run in chain(runs, open_runs)}) <= 1:
-        return {}
-    forms: defaultdict[TraceId, set[tuple[bool, bool, bool]]] = defaultdict(set)
-    for run in chain(runs, open_runs):
-        forms[run.project, run.trace_id].add(form_of(run))
-    traces: dict[TraceId, dict[bytes, CallRun]] = {
-        key: {} for key, form in forms.items() if len(form) > 1
-    }
-    for run in _in_order(runs, open_runs) if traces else ():
-        if (of_trace := traces.get((run.project, run.trace_id))) is not None:
-            of_trace[run.span_id] = naming_run_of(run)
-    return {key: find_inherited_names(of_trace.values()) for key, of_trace in traces.items()}

@@ -30,7 +30,7 @@ Reasons: docs/design/021-counted-once.md.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from itertools import islice
@@ -262,16 +262,15 @@ def call_run_of(run: Run) -> CallRun:
     )
 
 
-def find_shares_of(runs: Sequence[Run]) -> dict[tuple[str, bytes], dict[bytes, CallShare]] | None:
-    """Find runs that would be counted twice in totals, among runs that arrived together.
+def find_mixed(runs: Sequence[Run]) -> set[tuple[str, bytes]] | None:
+    """Find traces whose tokens may be counted twice in totals, among runs that arrived together.
 
     This happens if several runs record the same call of a model, or if a run, such as an agent,
-    reports the sum of the calls below it.
+    reports the sum of the calls below it. `find_shares` does not change other traces.
 
     Returns:
-        The tokens and cost that totals use for each of these runs, instead of the run's own values.
-        The first key is the project and the trace ID, the second is the span ID. None if more than
-        2,000 runs have to be checked. Then a background job checks them after they are stored.
+        Projects and trace IDs. None if more than 2,000 runs have to be checked. Then a background
+            job checks them after they are stored.
     """
     items = [run for run in runs if has_facts(run)]
     nested = _find_nested(items)
@@ -281,7 +280,7 @@ def find_shares_of(runs: Sequence[Run]) -> dict[tuple[str, bytes], dict[bytes, C
         and not nested
         and not _has_overlap(items)
     ):
-        return {}
+        return set()
     if len(items) > _AT_ONCE:
         return None
     traces: defaultdict[tuple[str, bytes], list[Run]] = defaultdict(list)
@@ -299,23 +298,25 @@ def find_shares_of(runs: Sequence[Run]) -> dict[tuple[str, bytes], dict[bytes, C
             or _do_overlap(run for run in with_facts if run.kind == "model")
         )
     }
-    shared = _find_shared_answers(items)
-    mixed |= shared
-    whole: defaultdict[tuple[str, bytes], dict[bytes, Run]] = defaultdict(dict)
-    for run in sorted(runs, key=attrgetter("rank")) if mixed else ():  # highest rank wins
-        if (run.project, run.trace_id) in mixed:
-            whole[run.project, run.trace_id][run.span_id] = run
-    facts = {key: [*map(_facts_of, of_trace.values())] for key, of_trace in whole.items()}
-    shares = {key: find_shares(of_trace) for key, of_trace in facts.items() if key not in shared}
-    return shares | join_projects({key: facts[key] for key in shared})
+    answers = {
+        key: {run.response_id for run in of if run.kind in CALLS} for key, of in traces.items()
+    }
+    return mixed | find_alike(answers)
 
 
-def _find_shared_answers(with_facts: Sequence[Run]) -> set[tuple[str, bytes]]:
-    """Find the traces that have a response ID in common with another one, by project and trace."""
+def find_alike(
+    answers: Mapping[tuple[str, bytes], Collection[str]],
+) -> set[tuple[str, bytes]]:
+    """Find the traces that have a response ID in common with another one of their project.
+
+    Args:
+        answers: The response IDs of each trace. Empty ones do not count.
+    """
     traces: defaultdict[tuple[str, str], set[bytes]] = defaultdict(set)
-    for run in with_facts:
-        if run.response_id and run.kind in CALLS:
-            traces[run.project, run.response_id].add(run.trace_id)
+    for (project, trace_id), response_ids in answers.items():
+        for response_id in response_ids:
+            if response_id:
+                traces[project, response_id].add(trace_id)
     return {
         (project, trace_id)
         for (project, _), ids in traces.items()
@@ -368,13 +369,6 @@ def may_be_nested(run: Run) -> bool:
 def may_be_inside(run: Run) -> bool:
     """Return whether a run may be a step of a call that another instrumentation than ours wrote."""
     return run.kind != "span" and name_scope(run.scope) != OWN_SCOPE
-
-
-def _facts_of(run: Run) -> CallRun:
-    """Return the facts of a run. Without facts of a call, return only its place in the trace."""
-    if has_facts(run):
-        return call_run_of(run)
-    return CallRun(run.span_id, run.parent_span_id, run.kind, run.start_ns)
 
 
 def has_facts(run: Run) -> bool:

@@ -18,26 +18,21 @@ from otel_ml_collector.fold.contents import complete_words, group_events, read_a
 from otel_ml_collector.fold.facts import Facts, LastPoint, SpanFact
 from otel_ml_collector.fold.late import gather_late, leave_older_tags
 from otel_ml_collector.fold.rows import NO_AMOUNTS, Amounts, FoldedRun, RunRef
-from otel_ml_collector.owners import own_key, own_response, own_tag, tag_texts
+from otel_ml_collector.fold.traces import TraceRuns, fold_traces
+from otel_ml_collector.owners import own_response, tag_texts
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.records import LateTag, Run, text_of
 from otel_ml_collector.resolution import (
     NO_CONTENT,
-    NO_NAMES,
+    NOTHING,
     InheritedContent,
+    Resolution,
     TraceNames,
     find_inherited_contents,
-    find_inherited_names,
+    name_owners,
     naming_run_of,
 )
-from otel_ml_collector.same_calls import (
-    CallRun,
-    CallShare,
-    call_run_of,
-    has_facts,
-    join_traces,
-    may_share,
-)
+from otel_ml_collector.same_calls import CallRun, CallShare, call_run_of, has_facts
 
 # A run inside such a span is not inside a call.
 _NOT_INSIDE: Final = frozenset({"span", JUDGE_KIND})
@@ -70,36 +65,18 @@ def fold(facts: Facts) -> list[FoldedRun]:
         One row for each run, including open ones, sorted by trace, start and span ID.
     """
     late = _LateFacts(facts)
-    spans = _divide(facts.spans)
-    shared = _find_shared_responses(spans)
-    rows: list[FoldedRun] = []
-    traces: dict[bytes, _Trace] = {}
-    for trace_id, of_trace in spans.items():
-        if len(of_trace) == 1 and trace_id not in shared:
-            rows.append(_fold_alone(of_trace[0], late))
-        else:
-            traces[trace_id] = _Trace(trace_id, of_trace, late)
-    joined = {
-        trace_id: trace.ended
-        for trace_id, trace in traces.items()
-        if trace_id in shared or may_share([call for call in trace.ended if call.has_facts])
+    traces = {
+        trace_id: _Trace(trace_id, of_trace, late)
+        for trace_id, of_trace in _divide(facts.spans).items()
     }
-    for trace_id, shares in join_traces(joined).items():
-        for key, share in shares.items():
-            traces[trace_id].nodes[key].share = share
-    for trace in traces.values():
-        rows += _fold_trace(trace, traces, late)
+    resolutions = fold_traces(
+        {(facts.project, trace_id): trace.list_runs(late) for trace_id, trace in traces.items()}
+    )
+    for (_, trace_id), of_trace in resolutions.items():
+        for key, resolution in of_trace.items():
+            traces[trace_id].nodes[key].resolution = resolution
+    rows = chain.from_iterable(_fold_trace(trace, traces, late) for trace in traces.values())
     return sorted(rows, key=lambda row: (row.run.trace_id, row.run.start_ns, row.run.span_id))
-
-
-def _find_shared_responses(spans: Mapping[bytes, Sequence[SpanFact]]) -> set[bytes]:
-    """Find the traces that have a response ID of another trace."""
-    traces: defaultdict[str, set[bytes]] = defaultdict(set)
-    for trace_id, of_trace in spans.items():
-        for fact in of_trace:
-            if fact.run.response_id:
-                traces[fact.run.response_id].add(trace_id)
-    return {trace_id for together in traces.values() if len(together) > 1 for trace_id in together}
 
 
 def _divide(spans: Iterable[SpanFact]) -> dict[bytes, list[SpanFact]]:
@@ -141,13 +118,17 @@ class _Node:
     key: _SpanKey
     above: "_Node | None" = None
     depth: int = -1
-    share: CallShare | None = None
+    resolution: Resolution = NOTHING
     counted: Amounts = NO_AMOUNTS
     inside: list[Amounts] = field(default_factory=list)
 
     @property
     def run(self) -> Run:
         return self.fact.run
+
+    @property
+    def share(self) -> CallShare | None:
+        return self.resolution.share
 
 
 class _Trace:
@@ -170,10 +151,18 @@ class _Trace:
             _complete(node, late)
         self.calls = {key: _call_run(node) for key, node in self.nodes.items()}
 
-    @property
-    def ended(self) -> list[CallRun]:
-        """Fields of the ended runs that the rules of `same_calls` compare."""
-        return [self.calls[key] for key, node in self.nodes.items() if not node.fact.is_open]
+    def list_runs(self, late: "_LateFacts") -> TraceRuns:
+        """List what the rules about runs of a trace compare."""
+        experiment = late.experiments.get(self.trace_id, "")
+        known = Resolution(names=TraceNames(experiment=experiment))
+        tags = {key: _write_tags(node.run, late) for key, node in self.nodes.items()}
+        keys = {self.trace_id.hex(), *late.keys.get(self.trace_id, ())}
+        return TraceRuns(
+            [self.calls[key] for key, node in self.nodes.items() if not node.fact.is_open],
+            self.calls.values(),
+            name_owners(self.calls.values(), tags, keys, late.owners),
+            {b"": known} if experiment else {},
+        )
 
     def _break_circles(self) -> None:
         """Set the depths. In a circle of parents, the span with the lowest ID is the top."""
@@ -219,62 +208,41 @@ def _fold_trace(
     for node in nodes:
         node.counted = _count(node)
     _add_up(nodes)
-    names = find_inherited_names(trace.calls.values())
-    contents = find_inherited_contents(
-        trace.calls.values(), {node.key: node.share for node in nodes if node.share is not None}
-    )
+    calls = {
+        node.key: node.share
+        for node in nodes
+        if node.share is not None and (node.share.record_of or node.share.others)
+    }
+    contents = find_inherited_contents(trace.calls.values(), calls)
     place = _find_places(nodes)
     keys = sorted({*late.keys.get(trace.trace_id, ())})
-    experiment = late.experiments.get(trace.trace_id, "")
     for node in nodes:
-        folded = _start_row(node, names.get(node.key, NO_NAMES), place[node.key], keys, experiment)
+        folded = _start_row(node, place[node.key], keys)
         records = _find_records(node, trace.trace_id, traces)
         _show_call(folded, node, records)
         _show_inherited(folded, contents.get(node.key, NO_CONTENT), trace)
         if node.share is not None and node.share.record_of:
             counts = traces[node.share.trace_id or trace.trace_id].nodes[node.share.record_of]
             folded.record_of = _ref(counts.run)
-        _add_late(folded, late, _name(node, records, late, keys))
+        _add_late(folded, late, _name(node, records, late))
         yield folded
 
 
-def _fold_alone(fact: SpanFact, late: "_LateFacts") -> FoldedRun:
-    """Compute the row of the only run of a trace, in a quarter of the time that a tree takes."""
-    node = _Node(fact, fact.run.span_id)
-    _complete(node, late)
-    node.counted = _count(node)
-    run = node.run
-    keys = sorted({*late.keys.get(run.trace_id, ())})
-    place = run.kind not in _NOT_INSIDE, True
-    folded = _start_row(node, NO_NAMES, place, keys, late.experiments.get(run.trace_id, ""))
-    _show_call(folded, node, ())
-    _add_late(folded, late, _name(node, (), late, keys))
-    return folded
-
-
-def _start_row(
-    node: _Node,
-    names: TraceNames,
-    place: tuple[bool, bool],
-    keys: Sequence[str],
-    experiment: str,
-) -> FoldedRun:
+def _start_row(node: _Node, place: tuple[bool, bool], keys: Sequence[str]) -> FoldedRun:
     """Return the row of a run, without late facts and without other records of its call.
 
     Args:
         node: The run.
-        names: Names that it inherits from its trace.
         place: Whether it is a request, and whether no recorded call is around it.
         keys: The keys of its trace.
-        experiment: The experiment that its trace is known to belong to; empty for none.
     """
-    run = node.run
+    run, names = node.run, node.resolution.names
     return FoldedRun(
         run=run,
         is_open=node.fact.is_open,
         session=run.session or names.session,
         user=run.user or names.user,
-        trace_experiment=run.experiment or names.experiment or experiment,
+        trace_experiment=run.experiment or names.experiment,
         counted=node.counted,
         inside=_sum(node.inside),
         is_request=place[0],
@@ -414,21 +382,18 @@ def _ref(run: Run, scope: str = "") -> RunRef:
     return RunRef(run.trace_id, run.span_id, run.start_ns, scope)
 
 
-def _name(
-    node: _Node, records: Sequence[SpanFact], late: "_LateFacts", keys: Sequence[str]
-) -> list[str]:
+def _write_tags(run: Run, late: "_LateFacts") -> list[str]:
+    """List the tags of a run as text, including those that arrived later."""
+    late_tags = (late_tag.tag for late_tag in late.tags.get(run.run_id, ()))
+    return [*tag_texts(run), *(f"{tag.name}={text_of(tag.value)}" for tag in late_tags)]
+
+
+def _name(node: _Node, records: Sequence[SpanFact], late: "_LateFacts") -> list[str]:
     """List the subjects that refer to this run: its keys and tags, and other records of its call.
 
-    A trace key refers to the calls whose parent is not a call.
+    Lists show what names another record of a call.
     """
-    if not late.owners and not records:
-        return []
-    run = node.run
-    late_tags = (late_tag.tag for late_tag in late.tags.get(run.run_id, ()))
-    late_texts = [f"{tag.name}={text_of(tag.value)}" for tag in late_tags]
-    names = {*map(own_tag, (*tag_texts(run), *late_texts))} & late.owners
-    if run.kind != "span" and (node.above is None or node.above.run.kind == "span"):
-        names |= {*map(own_key, (run.trace_id.hex(), *keys))} & late.owners
+    names = {*node.resolution.owners}
     for record in records:
         names.add(record.run.run_id)
         response_id = record.run.response_id

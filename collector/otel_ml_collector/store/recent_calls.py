@@ -18,8 +18,9 @@ from types import MappingProxyType
 from typing import Final
 
 from otel_ml.records import Run
+from otel_ml_collector.fold.traces import ResolvedGroup
 from otel_ml_collector.owners import tag_texts
-from otel_ml_collector.resolution import Resolution, ResolvedGroup, ResolvedRun, naming_run_of
+from otel_ml_collector.resolution import Resolution, ResolvedRun, naming_run_of
 from otel_ml_collector.same_calls import ACCOUNTED_NS, MOST_TRACES, CallRun, call_run_of, has_facts
 from otel_ml_collector.store.rows import RunKey, key_of_row
 

@@ -1,37 +1,21 @@
 """Computes the resolutions of the runs of traces, and stores the changed ones.
 
-The rules are in `same_calls` and `resolution`. The reasons are in docs/design/021-counted-once.md.
+`fold.traces` has the rules. The reasons are in docs/design/021-counted-once.md.
 """
 
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import accumulate, chain, groupby
 from operator import attrgetter, itemgetter
 from typing import Any, Final
 
 import pyarrow as pa
 
+from otel_ml_collector.fold.traces import TraceRuns, fold_traces
 from otel_ml_collector.owners import KEY
-from otel_ml_collector.resolution import (
-    NO_NAMES,
-    NOTHING,
-    Resolution,
-    ResolvedRun,
-    TraceNames,
-    complete_calls,
-    find_inherited_names,
-)
-from otel_ml_collector.same_calls import (
-    MOST_TRACES,
-    CallRun,
-    CallShare,
-    find_shares,
-    gather_facts,
-    join_projects,
-    may_share,
-)
+from otel_ml_collector.resolution import NOTHING, Resolution, ResolvedRun
+from otel_ml_collector.same_calls import CallRun, find_alike, may_share
 from otel_ml_collector.store.annotations import find_naming_owners, late_records, may_be_annotated
 from otel_ml_collector.store.call_runs import (
     NOT_KEPT,
@@ -429,13 +413,12 @@ def _find_changed(
     known = read_resolutions(client, values)
     outdated = _find_outdated(client, values, known, again=again, slack_ns=slack_ns)
     with_facts = read_calls(client, values)
-    shared = _find_shared(
-        {
-            trace: [row["response"] for row in rows]
-            for trace, rows in with_facts.items()
-            if trace in wanted
-        }
-    )
+    answers = {
+        (trace[0], bytes.fromhex(trace[1])): {row["response"] for row in rows}
+        for trace, rows in with_facts.items()
+        if trace in wanted
+    }
+    shared = {(project, trace_id.hex()) for project, trace_id in find_alike(answers)}
     several = {trace for trace, rows in with_facts.items() if trace in wanted and len(rows) > 1}
     several |= shared
     wordless = {
@@ -476,37 +459,27 @@ def _find_changed(
         for trace in several | wordless
         if not all(name_run(row) in scopes for row in with_facts[trace])
     }
-    # What was known of a call stays if a payload of any of its records has expired.
-    answers_of = {trace: {row["response"] for row in with_facts[trace]} - {""} for trace in shared}
-    lost = {id_ for trace in expired & shared for id_ in answers_of[trace]}
-    expired |= {trace for trace in shared if not answers_of[trace].isdisjoint(lost)}
-    joined = _join({trace: find_runs(trace) for trace in shared - expired})
     changed: list[ResolvedRun] = []
     touched = {*mixed, *wordless, *known, *naming, *owners, *outdated}
-    for trace in wanted.keys() & touched:
-        before = {
-            bytes.fromhex(row["span_id"]): make_resolution(row) for row in known.get(trace, ())
-        }
-        if trace in expired:
-            runs = calls[trace]  # some of their payloads have expired
-            shares = _gather_again(before, runs)
-        else:
-            runs = find_runs(trace)
-            shares = joined.get(trace) or (find_shares(runs) if trace in mixed else {})
-            shares = complete_calls(runs, shares)
-        names = find_inherited_names(naming.get(trace, ()), before)
+    traces = {
+        trace: TraceRuns(
+            # Some of the payloads have expired, or the others are not needed.
+            calls.get(trace, []) if trace in expired else find_runs(trace),
+            naming.get(trace, ()),
+            owners.get(trace, {}),
+            {bytes.fromhex(row["span_id"]): make_resolution(row) for row in known.get(trace, ())},
+            has_expired=trace in expired,
+        )
+        for trace in wanted.keys() & touched
+    }
+    for trace, resolutions in _fold(traces):
+        of_trace = traces[trace]
         named = tagged[trace].runs if trace in tagged else ()
-        every_run = chain(outdated.get(trace, ()), named, naming.get(trace, ()), runs)
+        every_run = chain(outdated.get(trace, ()), named, of_trace.named, of_trace.runs)
         everyone = {run.span_id: run for run in every_run}
         rank = _rank_after((row["rank"] for row in known.get(trace, ())), wanted[trace]["now_ns"])
-        for run, resolution in _find_news(
-            everyone.values(),
-            shares,
-            names,
-            owners.get(trace, {}),
-            before,
-            outdated={run.span_id for run in outdated.get(trace, ())},
-        ):
+        renewed = {run.span_id for run in outdated.get(trace, ())}
+        for run, resolution in _find_news(everyone.values(), resolutions, of_trace.known, renewed):
             key = (trace[0], bytes.fromhex(trace[1]), run.span_id, run.start_ns)
             changed.append(ResolvedRun(*key, resolution, rank))
     return changed
@@ -543,13 +516,21 @@ def _find_outdated(
     return dict(outdated)
 
 
+def _fold(
+    traces: Mapping[Trace, TraceRuns],
+) -> Iterator[tuple[Trace, Mapping[bytes, Resolution]]]:
+    """Fold traces whose IDs are in hex."""
+    folded = fold_traces(
+        {(project, bytes.fromhex(trace_id)): runs for (project, trace_id), runs in traces.items()}
+    )
+    for (project, trace_id), resolutions in folded.items():
+        yield (project, trace_id.hex()), resolutions
+
+
 def _find_news(
     runs: Iterable[CallRun],
-    shares: Mapping[bytes, CallShare],
-    names: Mapping[bytes, TraceNames],
-    owners: Mapping[bytes, Sequence[str]],
+    resolutions: Mapping[bytes, Resolution],
     before: Mapping[bytes, Resolution],
-    *,
     outdated: Collection[bytes],
 ) -> Iterator[tuple[CallRun, Resolution]]:
     """Find the runs of a trace whose resolution has changed, with the new resolution.
@@ -557,13 +538,9 @@ def _find_news(
     Also those of `outdated`, whose row in `runs` lacks their resolution.
     """
     for run in runs:
-        span_id = run.span_id
-        share, named = shares.get(span_id), names.get(span_id, NO_NAMES)
-        naming = owners.get(span_id, ())
-        known = before.get(span_id, NOTHING)
-        is_changed = share != known.share or named != known.names or naming != known.owners
-        if is_changed or span_id in outdated:
-            yield run, Resolution(share, named, naming)
+        resolution = resolutions.get(run.span_id, NOTHING)
+        if run.span_id in outdated or resolution != before.get(run.span_id, NOTHING):
+            yield run, resolution
 
 
 def _rank_after(ranks: Iterable[int], now_ns: int) -> int:
@@ -577,65 +554,17 @@ def resolve_recent(
     now_ns: int,
 ) -> Iterator[ResolvedRun]:
     """Find the runs of complete traces whose resolution has changed."""
-    shared = _find_shared(
-        {key: [run.response_id for run in trace.runs.values()] for key, trace in traces.items()}
+    everyone = {key: (trace.open_runs | trace.runs).values() for key, trace in traces.items()}
+    folded = _fold(
+        {
+            key: TraceRuns(trace.runs.values(), everyone[key], owners.get(key, {}), trace.resolved)
+            for key, trace in traces.items()
+        }
     )
-    joined = _join({key: [*traces[key].runs.values()] for key in shared})
-    for (project, trace_id), trace in traces.items():
-        runs = list(trace.runs.values())
-        calls = [run for run in runs if run.has_facts]
-        shares = joined.get((project, trace_id), {})
-        if not shares and len(calls) > 1 and may_share(calls):
-            shares = find_shares(runs)
-        shares = complete_calls(runs, shares)
-        everyone = (trace.open_runs | trace.runs).values()
-        names = find_inherited_names(everyone, trace.resolved)
+    for (project, trace_id), resolutions in folded:
+        trace = traces[project, trace_id]
         rank = _rank_after(trace.resolved_ranks.values(), now_ns)
-        for run, resolution in _find_news(
-            everyone,
-            shares,
-            names,
-            owners.get((project, trace_id), {}),
-            trace.resolved,
-            outdated=trace.find_outdated(),
-        ):
+        runs = everyone[project, trace_id]
+        for run, resolution in _find_news(runs, resolutions, trace.resolved, trace.find_outdated()):
             key = (project, bytes.fromhex(trace_id), run.span_id, run.start_ns)
             yield ResolvedRun(*key, resolution, rank)
-
-
-def _find_shared(responses: Mapping[Trace, Iterable[str]]) -> set[Trace]:
-    """Find the traces that have a response ID in common with another trace of their project."""
-    answered: defaultdict[tuple[str, str], set[Trace]] = defaultdict(set)
-    for trace, ids in responses.items():
-        for response_id in ids:
-            if response_id:
-                answered[trace[0], response_id].add(trace)
-    return {
-        trace for alike in answered.values() if 1 < len(alike) <= MOST_TRACES for trace in alike
-    }
-
-
-def _join(traces: Mapping[Trace, Sequence[CallRun]]) -> dict[Trace, dict[bytes, CallShare]]:
-    """Join the calls that are recorded in several of the traces."""
-    joined = join_projects(
-        {(project, bytes.fromhex(trace_id)): runs for (project, trace_id), runs in traces.items()}
-    )
-    return {(project, trace_id.hex()): shares for (project, trace_id), shares in joined.items()}
-
-
-def _gather_again(
-    before: Mapping[bytes, Resolution], runs: Sequence[CallRun]
-) -> dict[bytes, CallShare]:
-    """Keep the resolved amounts of runs, with the current facts of their calls."""
-    here = {run.span_id: run for run in runs}
-    shares = {
-        span_id: resolution.share
-        for span_id, resolution in before.items()
-        if resolution.share is not None
-    }
-    for span_id, share in shares.items():
-        ids = (span_id, *(other.span_id for other in share.others))
-        records = [here[other] for other in ids if other in here]
-        if share.others and span_id in here:
-            shares[span_id] = replace(share, facts=gather_facts(records))
-    return shares

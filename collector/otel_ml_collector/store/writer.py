@@ -14,8 +14,9 @@ import pyarrow as pa
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from otel_ml_collector.errors import Rejected, Unavailable
+from otel_ml_collector.fold.traces import resolve_together
 from otel_ml_collector.records import Arrivals, ModelVersion, ProcessSign, Records, Run
-from otel_ml_collector.resolution import NO_LATE_VALUES, NOTHING, ResolvedRun, resolve_together
+from otel_ml_collector.resolution import NO_LATE_VALUES, NOTHING, ResolvedRun
 from otel_ml_collector.store import tables
 from otel_ml_collector.store.connection import (
     EVERY_NAME,

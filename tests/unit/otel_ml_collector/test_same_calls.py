@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from otel_ml.records import Tokens
 from otel_ml_collector.decode.json import decode_json_traces
+from otel_ml_collector.fold.traces import resolve_together
 from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.same_calls import (
     CallFacts,
@@ -19,7 +20,6 @@ from otel_ml_collector.same_calls import (
     OtherRecord,
     call_run_of,
     find_shares,
-    find_shares_of,
     join_traces,
     may_share,
     name_model,
@@ -1091,7 +1091,7 @@ def test_recorded_usage_beside_calls() -> None:
     request = read("ag2.json")["request"]
     spans = decode_json_traces(json.dumps(request).encode())
     runs = map_spans(spans, filing_of(request)).runs
-    [stored] = (find_shares_of(runs) or {}).values()
+    stored = {run.span_id: run.share for run in resolve_together(runs, ()).runs}
     accounts = {one.span_id for one in runs if one.name.startswith("record_usage")}
     assert len(accounts) == 2
     assert {span_id for span_id, share in stored.items() if share.record_of} == accounts

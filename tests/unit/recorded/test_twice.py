@@ -6,12 +6,12 @@ from typing import Final
 import pytest
 
 from otel_ml.records import Tokens
+from otel_ml_collector.fold.traces import resolve_together
 from otel_ml_collector.resolution import InheritedContent, find_inherited_contents, naming_run_of
 from otel_ml_collector.same_calls import (
     CALLS,
     call_run_of,
     find_shares,
-    find_shares_of,
     join_traces,
 )
 from otel_ml_collector.span import Scope, Span, Value
@@ -144,8 +144,10 @@ def test_once(case: str) -> None:
     repeat = shares[other.trace_id][other.span_id]
     assert (repeat.record_of, repeat.tokens) == (counting.span_id, Tokens())
     assert (repeat.trace_id or other.trace_id) == counting.trace_id
-    together = find_shares_of(map_all(*spans).runs) or {}
-    assert {trace: shares_of for (_, trace), shares_of in together.items()} == shares
+    together = resolve_together(map_all(*spans).runs, ()).runs
+    for run in together:
+        assert run.resolution.share == shares[run.trace_id].pop(run.span_id)
+    assert not any(shares.values())
 
 
 def test_question_of_mastra() -> None:

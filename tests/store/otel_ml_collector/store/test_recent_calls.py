@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from otel_ml_collector.fold.traces import ResolvedGroup
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
-from otel_ml_collector.resolution import ResolvedGroup
 from otel_ml_collector.span import Span
 from otel_ml_collector.store.calls import CallResolver
 from otel_ml_collector.store.deletion import Deleter
