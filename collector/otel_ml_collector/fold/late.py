@@ -9,8 +9,8 @@ import math
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from operator import attrgetter
-from typing import Final, Generic, TypeVar
+from operator import attrgetter, itemgetter
+from typing import Any, Final, Generic, TypeVar
 
 import orjson
 
@@ -24,6 +24,7 @@ SCORE_ORDER: Final = ("time_ns", "judge_version", "record_id")
 NAMED_ORDER: Final = ("time_ns", "record_id")
 _score_order: Final = attrgetter(*SCORE_ORDER)
 _named_order: Final = attrgetter(*NAMED_ORDER)
+_order_of_row: Final = itemgetter(*NAMED_ORDER)
 
 _Order = tuple[object, ...]
 _Owner = TypeVar("_Owner", bound=Hashable)
@@ -102,6 +103,17 @@ def _merge(records: Mapping[_Owner, Newest[_Value]], owners: Sequence[_Owner]) -
     return {name: value for name, (_, value) in sorted(newest.items())}
 
 
+def find_newest_rows(rows: Iterable[Mapping[str, Any]], name: str) -> dict[str, Any]:
+    """Find the newest row of each tag, label or ground truth, by the column with its name.
+
+    The names are in the order of their oldest rows.
+    """
+    newest: Newest[Mapping[str, Any]] = {}
+    for row in sorted(rows, key=_order_of_row):
+        put_newest(newest, row[name], _order_of_row(row), row)
+    return {key: row for key, (_, row) in newest.items()}
+
+
 def gather_late(metrics: Iterable[Metric], tags: Iterable[LateTag]) -> NewestRecords[str]:
     """Find the newest of each name among records of one project, in any order."""
     late: NewestRecords[str] = NewestRecords()
@@ -112,7 +124,8 @@ def gather_late(metrics: Iterable[Metric], tags: Iterable[LateTag]) -> NewestRec
         if metric.source in {"human", "actual"}:
             # A later record with the same ID replaces an earlier one.
             of_record = metric.source, metric.owner, metric.name, metric.record_id
-            given = metric.time_ns, write_word(metric)
+            word = write_word(metric.actual, metric.label, metric.value, metric.passed)
+            given = metric.time_ns, word
             words[of_record] = max(given, words.get(of_record, given))
         if not metric.actual:
             score = ScoreResult(metric.value, metric.passed, metric.error != "")
@@ -129,13 +142,13 @@ def gather_late(metrics: Iterable[Metric], tags: Iterable[LateTag]) -> NewestRec
     return late
 
 
-def write_word(metric: Metric) -> str:
+def write_word(actual: str, label: str, value: float | None, passed: bool | None) -> str:
     """Return ground truth or a label as JSON text, like `store.tables.WORD`; empty if withdrawn."""
-    if metric.actual or metric.label:
-        return metric.actual or orjson.dumps(metric.label).decode()
-    if metric.value is not None and math.isfinite(metric.value):
-        return _write_number(metric.value)
-    return "" if metric.passed is None else orjson.dumps(metric.passed).decode()
+    if actual or label:
+        return actual or orjson.dumps(label).decode()
+    if value is not None and math.isfinite(value):
+        return _write_number(value)
+    return "" if passed is None else orjson.dumps(passed).decode()
 
 
 def _write_number(number: float) -> str:
@@ -147,15 +160,21 @@ def _write_number(number: float) -> str:
     return f"{digits}e{int(exponent)}"
 
 
-def leave_older_tags(late: LateValues, own: Collection[str], tagged_ns: int) -> LateValues:
-    """Leave out the tags of which the run's own span has a newer value.
+def is_tag_newer(name: str, time_ns: int, own: Collection[str], tagged_ns: int) -> bool:
+    """Return whether a late tag replaces a tag of the run's own span.
 
     Args:
-        late: Values of the run.
-        own: The names of the tags on its span.
+        name: The name of the late tag.
+        time_ns: When it was set.
+        own: The names of the tags on the span.
         tagged_ns: When these were set: at the end of the run, or at the start of an open one.
     """
+    return name not in own or time_ns >= tagged_ns
+
+
+def leave_older_tags(late: LateValues, own: Collection[str], tagged_ns: int) -> LateValues:
+    """Leave out the tags of which the run's own span has a newer value; see `is_tag_newer`."""
     newest = {
-        name: tag for name, tag in late.tags.items() if name not in own or tag[1] >= tagged_ns
+        name: tag for name, tag in late.tags.items() if is_tag_newer(name, tag[1], own, tagged_ns)
     }
     return late if len(newest) == len(late.tags) else replace(late, tags=newest)

@@ -25,6 +25,7 @@ from otel_ml.records import (
 )
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.artifacts.find import LinkedArtifact, find_artifacts
+from otel_ml_collector.fold.late import find_newest_rows, is_tag_newer
 from otel_ml_collector.mapping.spans import name_without_id
 from otel_ml_collector.owners import is_run, own_tag
 from otel_ml_collector.price import round_cost
@@ -594,11 +595,12 @@ def _by_owner(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 def _newest(row: Row, tags: Iterable[Row]) -> dict[str, Row]:
     """Return the newest late tag of each name, unless the tag of the run's span is newer."""
-    newest: dict[str, Row] = {}
-    for tag in sorted(tags, key=lambda tag: (tag["time_ns"], tag["record_id"])):
-        if tag["name"] not in row["tags"] or tag["time_ns"] >= tagged_ns(row):
-            newest[tag["name"]] = tag
-    return newest
+    own, tagged = row["tags"], tagged_ns(row)
+    return {
+        name: tag
+        for name, tag in find_newest_rows(tags, "name").items()
+        if is_tag_newer(name, tag["time_ns"], own, tagged)
+    }
 
 
 def _evaluations(rows: Sequence[Row], numbers: Numbers) -> list[Evaluation]:
@@ -630,11 +632,12 @@ def is_score(evaluation: Evaluation) -> bool:
 
 def _words(rows: Sequence[Row]) -> dict[str, dict[str, JsonValue]]:
     """Return the newest ground truth, label and program's report of each name, as filters do."""
-    json_values: dict[str, dict[str, JsonValue]] = {"actual": {}, "human": {}, "agent": {}}
-    for row in sorted(rows, key=lambda row: (row["time_ns"], row["record_id"])):
-        if row["word"]:
-            json_values[row["source"]][row["judge"]] = load_json(row["word"])
-    return {source: dict(sorted(value.items())) for source, value in json_values.items()}
+    json_values: dict[str, dict[str, JsonValue]] = {}
+    for source in ("actual", "human", "agent"):
+        words = (row for row in rows if row["word"] and row["source"] == source)
+        newest = sorted(find_newest_rows(words, "judge").items())
+        json_values[source] = {name: load_json(row["word"]) for name, row in newest}
+    return json_values
 
 
 def _order(row: Row) -> tuple[int, str, str, str]:

@@ -6,14 +6,12 @@ If a span was delivered twice, the store may have two rows. Lists use the row wi
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
 from operator import itemgetter
 from struct import pack, unpack
 from typing import Any, Final
 
-import orjson
-
 from otel_ml.records import TOKENS
+from otel_ml_collector.fold.late import write_word
 from otel_ml_collector.owners import RESPONSE, TRACE_KEY_CHARS
 from otel_ml_collector.store.amounts import RunAmounts
 from otel_ml_collector.store.counted import DELIVERIES, ONCE, CountedRuns, repeats, shares
@@ -675,15 +673,10 @@ def read_evaluations(reader: Reader, project: str, owners: Sequence[str]) -> lis
 
 
 def _word_of(row: Row) -> str:
-    """Write the value of a ground truth or label, as the SQL `WORD` does."""
-    score = row["score"]
+    """Write the value of a ground truth or label; empty for a score."""
     if row["source"] not in {"human", "actual", "agent"}:
         return ""
-    if row["actual"] or row["label"]:
-        return row["actual"] or orjson.dumps(row["label"]).decode()
-    if score is not None and isfinite(score):
-        return f"{score:.17g}"
-    return "" if row["passed"] is None else orjson.dumps(row["passed"]).decode()
+    return write_word(row["actual"], row["label"], row["score"], row["passed"])
 
 
 def _last_sent(rows: Iterable[Row]) -> list[Row]:

@@ -8,7 +8,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from otel_ml_collector.fold.late import write_word
-from otel_ml_collector.records import Metric
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tables import WORD
 from tests.support.otel_ml_collector.stores import Store
@@ -17,25 +16,13 @@ _WRITTEN = Sql("""
     SELECT {word} AS word FROM (
       SELECT 'human' AS source, {actual:String} AS actual, {label:String} AS label,
         {value:Nullable(Float64)} AS value, {passed:Nullable(Bool)} AS passed)""").fill(word=WORD)
+_NOTHING: dict[str, Any] = {"actual": "", "label": "", "value": None, "passed": None}
 
 
-def write_in_sql(store: Store, metric: Metric) -> str:
+def write_in_sql(store: Store, **fields: Any) -> str:
     """Write the word of a record with the SQL of the store."""
-    fields = {name: getattr(metric, name) for name in ("actual", "label", "value", "passed")}
-    [row] = store.reader.rows(_WRITTEN, fields)
+    [row] = store.reader.rows(_WRITTEN, _NOTHING | fields)
     return str(row["word"])
-
-
-def label(value: float | None = None, **fields: Any) -> Metric:
-    """Make a label by a reviewer."""
-    made: dict[str, Any] = {
-        "project": "p",
-        "owner": "",
-        "owner_start_ns": 0,
-        "name": "tone",
-        "source": "human",
-    }
-    return Metric(**made | {"step": -1, "mode": "single", "time_ns": 1, "value": value} | fields)
 
 
 @example(1e16)
@@ -46,7 +33,7 @@ def label(value: float | None = None, **fields: Any) -> Metric:
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_numbers(store: Store, value: float) -> None:
     """A number has the same text."""
-    assert write_word(label(value)) == write_in_sql(store, label(value))
+    assert write_word("", "", value, None) == write_in_sql(store, value=value)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +50,6 @@ def test_numbers(store: Store, value: float) -> None:
 )
 def test_words(store: Store, fields: dict[str, Any]) -> None:
     """A label has the same JSON value."""
-    texts = write_word(label(**fields)), write_in_sql(store, label(**fields))
+    texts = write_word(**_NOTHING | fields), write_in_sql(store, **fields)
     first, second = (json.loads(text) if text else None for text in texts)
     assert first == second
