@@ -593,8 +593,10 @@ def _by_owner(rows: Iterable[Row]) -> dict[str, list[Row]]:
     return dict(entries)
 
 
-def _newest(row: Row, tags: Iterable[Row]) -> dict[str, Row]:
+def _newest(row: Row, tags: Sequence[Row]) -> dict[str, Row]:
     """Return the newest late tag of each name, unless the tag of the run's span is newer."""
+    if not tags:
+        return {}
     own, tagged = row["tags"], tagged_ns(row)
     return {
         name: tag
@@ -632,11 +634,11 @@ def is_score(evaluation: Evaluation) -> bool:
 
 def _words(rows: Sequence[Row]) -> dict[str, dict[str, JsonValue]]:
     """Return the newest ground truth, label and program's report of each name, as filters do."""
-    json_values: dict[str, dict[str, JsonValue]] = {}
-    for source in ("actual", "human", "agent"):
-        words = (row for row in rows if row["word"] and row["source"] == source)
-        newest = sorted(find_newest_rows(words, "judge").items())
-        json_values[source] = {name: load_json(row["word"]) for name, row in newest}
+    json_values: dict[str, dict[str, JsonValue]] = {"actual": {}, "human": {}, "agent": {}}
+    for source, of_source in json_values.items():
+        if words := [row for row in rows if row["word"] and row["source"] == source]:
+            for name, row in sorted(find_newest_rows(words, "judge").items()):
+                of_source[name] = load_json(row["word"])
     return json_values
 
 
