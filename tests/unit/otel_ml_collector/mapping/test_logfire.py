@@ -32,19 +32,6 @@ def test_request() -> None:
     assert "response_data" not in run.attributes
 
 
-def test_messages() -> None:
-    """The messages of the GenAI conventions take precedence over the raw request."""
-    told: dict[str, Value] = {
-        "logfire.msg": "Chat with gpt-5",
-        "gen_ai.request.model": "gpt-5",
-        "request_data": '{"messages": [{"role": "user", "content": "Where?"}]}',
-        "gen_ai.input.messages": '[{"role": "user", "parts": []}]',
-    }
-    run = map_call("Chat", told)
-    assert run.inputs == '[{"role":"user","parts":[]}]'
-    assert '"request_data"' in run.attributes
-
-
 def test_agent() -> None:
     """An agent's span has the agent's name, and its own tokens and cost."""
     told: dict[str, Value] = {
