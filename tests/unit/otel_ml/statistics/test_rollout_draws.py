@@ -21,7 +21,7 @@ from tests.support.sampling import harder, sampled
 Draw = np.random.Generator
 Numbers = np.ndarray[Any, np.dtype[Any]]
 DRAWS: Final = draws(at_night=200, on_commit=25)
-FALLS: Final = examples(at_night=60, on_commit=15)
+FALLS: Final = examples(at_night=200, on_commit=15)
 HOURS: Final = 48
 # Looks per hour.
 LOOKS: Final = 4
