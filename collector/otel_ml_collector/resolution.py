@@ -445,9 +445,9 @@ def choose_words(
     """Choose the runs whose input and output a request shows as its own; None for nothing.
 
     Args:
-        inside: The runs inside the request, by start.
+        inside: The runs inside the request, in the order of their start.
         is_asked: Whether the request has an input.
-        is_answered: Whether it has an output, or failed.
+        is_answered: Whether the request has an output, or failed.
     """
     asked = (run for run in inside if run.inputs_preview and not is_asked)
     answers = [run for run in inside if run.outputs_preview and not is_answered]

@@ -25,7 +25,7 @@ _ISOLATES: Final = re.compile("[\u2066-\u2069]")
 _POP: Final = "\u2069"
 THIN: Final = "\u202f"  # narrow no-break space before a unit
 MINUS: Final = "−"
-# Units of a time: from how many ms on, how many ms, name.
+# Units of a duration: the shortest duration in ms that is written with it, its ms, its name.
 _TIME_UNITS: Final = (
     (3 * 86_400_000, 86_400_000, "d"),
     (3_600_000, 3_600_000, "h"),
@@ -126,10 +126,10 @@ def signed(value: float) -> str:
 
 
 def duration(value_ms: float, digits: int = 3) -> str:
-    """Write a time with its unit: `0.09 ms`, `3.4 s`, `12 min`.
+    """Write a duration with its unit: `0.09 ms`, `3.4 s`, `12 min`.
 
     Args:
-        value_ms: The time.
+        value_ms: The duration in milliseconds.
         digits: How many significant digits.
     """
     for least_ms, unit_ms, unit in _TIME_UNITS:

@@ -1,4 +1,4 @@
-"""Tests of which cases the nightly run chooses."""
+"""Tests how the nightly run chooses its cases."""
 
 import os
 import subprocess

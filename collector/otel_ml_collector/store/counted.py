@@ -40,7 +40,7 @@ _IS_REPEAT: Final = Sql("record_of != toFixedString('', 8)")
 MAIN_RECORD: Final = Sql("""concat(lower(hex(if(record_trace = toFixedString('', 16), trace_id,
   record_trace))), '-', lower(hex(record_of)))""")
 _IS_OF_ITEM: Final = Sql("experiment != ''")
-# The same tests of rows of `runs`, which have the values of their resolutions.
+# The same tests for queries that read resolutions from the columns of `runs`.
 _IN_ROWS: Final = {_IS_REPEAT: _IS_REPEAT, _IS_OF_ITEM: Sql("trace_experiment != ''")}
 # The same tests as columns of the `shares` join.
 _JOINED_AS: Final = {_IS_REPEAT: Sql("is_repeat"), _IS_OF_ITEM: Sql("is_of_item")}

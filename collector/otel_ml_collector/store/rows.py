@@ -161,7 +161,7 @@ def _empty_of(kind: pa.DataType) -> object:
 
 
 def _leave_older_tags(rows: pa.Table, resolved: Mapping[int, ResolvedRun]) -> list[ResolvedRun]:
-    """Leave out late tags of which the spans of runs have newer values."""
+    """Leave out each late tag that is older than the same tag on the run's own span."""
     runs = dict(resolved)
     tagged = [place for place, run in resolved.items() if run.late.tags]
     if tagged:
@@ -388,7 +388,7 @@ class RowUpdates:
         self._late: dict[RunName, float] = {}
         # Keys and tags with new values, by project.
         self._owners: dict[str, set[str]] = {}
-        # Keys and tags with rows still to be written, by project.
+        # Keys and tags whose runs have rows that are still to be written, by project.
         self._keyed: dict[str, KeyedRuns] = {}
         # Projects with rows that have values of deleted records: the value that the store has for
         # it, and whether the deletion is over.
