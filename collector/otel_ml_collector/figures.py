@@ -5,7 +5,7 @@ same time a week before.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from re import fullmatch
@@ -737,6 +737,20 @@ def _write_points(now: tuple[float, int], before: tuple[float, int]) -> str:
     if abs(change) < _LARGE_SHARE and abs(change) < _SURE * error:
         return _USUAL
     return f"{wording.signed(points)}{THIN}pts"
+
+
+def draw_curves(
+    groups: Mapping[str, tuple[Iterable[StatsBucket], Callable[[RunFigures], float | None]]],
+    over: Buckets,
+) -> Mapping[str, str]:
+    """Draw how a figure changes over time, for each group: its buckets, and the figure.
+
+    Returns:
+        SVG points by group. Empty if no group has values at two times, because a list then needs
+        no column for curves.
+    """
+    curves = {name: draw_curve(*group, over) for name, group in groups.items()}
+    return curves if any(" " in points for points in curves.values()) else {}
 
 
 def draw_curve(

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from otel_ml.records import TOKENS
 from otel_ml_collector.mapping.chat import line_in, line_of_error, line_out
@@ -14,6 +14,8 @@ from otel_ml_collector.mapping.dialects.gen_ai_events import (
     read_names,
 )
 from otel_ml_collector.records import LateLog
+
+MOST_EVENTS: Final = 1_000  # log records per run, the oldest
 
 
 def group_events(logs: Iterable[LateLog]) -> dict[str, list[CallEvent]]:

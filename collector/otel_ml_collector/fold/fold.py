@@ -14,7 +14,12 @@ from typing import Final, TypeVar
 from otel_ml.attributes import JUDGE_KIND
 from otel_ml.records import TOKENS, Tokens
 from otel_ml.statistics import floats
-from otel_ml_collector.fold.contents import complete_words, group_events, read_amounts
+from otel_ml_collector.fold.contents import (
+    MOST_EVENTS,
+    complete_words,
+    group_events,
+    read_amounts,
+)
 from otel_ml_collector.fold.facts import Facts, LastPoint, SpanFact
 from otel_ml_collector.fold.late import gather_late, leave_older_tags
 from otel_ml_collector.fold.rows import NO_AMOUNTS, Amounts, FoldedRun, RunRef
@@ -41,13 +46,11 @@ _OF_CALL: Final = (
     *("provider", "provider_model", "response_id", "inputs_preview", "outputs_preview"),
     *("first_token_ms", "stream_chunks"),
 )
-# Fields of a call that its log records complete, and its kind and outcome.
+# What `complete_words` needs of a call.
 _WITH_WORDS: Final = (
     *("kind", "outcome", "session", "user", "inputs_preview", "outputs_preview"),
     *("error_type", "error_message"),
 )
-# Maximum number of log records of a run.
-_MOST_EVENTS: Final = 1_000
 # `dataclasses.astuple` takes 30 times as long.
 _counts_of: Final = attrgetter(*[name.removesuffix("_tokens") for name in TOKENS])
 # Identity of a span in a trace: its ID, and its start if another span has the same ID.
@@ -254,7 +257,7 @@ def _start_row(node: _Node, place: tuple[bool, bool], keys: Sequence[str]) -> Fo
 def _complete(node: _Node, late: "_LateFacts") -> None:
     """Add content from log records that the call's own span does not have."""
     run = node.run
-    events = late.events.get(run.run_id, ())[:_MOST_EVENTS]
+    events = late.events.get(run.run_id, ())[:MOST_EVENTS]
     if events and run.kind != "span":
         call = {name: getattr(run, name) for name in _WITH_WORDS}
         amounts = read_amounts(events).items()

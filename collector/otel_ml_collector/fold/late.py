@@ -24,7 +24,6 @@ SCORE_ORDER: Final = ("time_ns", "judge_version", "record_id")
 NAMED_ORDER: Final = ("time_ns", "record_id")
 _score_order: Final = attrgetter(*SCORE_ORDER)
 _named_order: Final = attrgetter(*NAMED_ORDER)
-_order_of_row: Final = itemgetter(*NAMED_ORDER)
 
 _Order = tuple[object, ...]
 _Owner = TypeVar("_Owner", bound=Hashable)
@@ -90,7 +89,7 @@ def put_newest(newest: Newest[_Value], name: str, order: _Order, value: _Value) 
 
 
 def _merge(records: Mapping[_Owner, Newest[_Value]], owners: Sequence[_Owner]) -> dict[str, _Value]:
-    """Find the newest value of each name among several owners, sorted by name."""
+    """Find the newest value of each name among several owners. The names are sorted."""
     if not records:
         return {}
     of_owners = [found for owner in owners if (found := records.get(owner))]
@@ -108,10 +107,7 @@ def find_newest_rows(rows: Iterable[Mapping[str, Any]], name: str) -> dict[str, 
 
     The names are in the order of their oldest rows.
     """
-    newest: Newest[Mapping[str, Any]] = {}
-    for row in sorted(rows, key=_order_of_row):
-        put_newest(newest, row[name], _order_of_row(row), row)
-    return {key: row for key, (_, row) in newest.items()}
+    return {row[name]: row for row in sorted(rows, key=itemgetter(*NAMED_ORDER))}
 
 
 def gather_late(metrics: Iterable[Metric], tags: Iterable[LateTag]) -> NewestRecords[str]:
@@ -173,7 +169,7 @@ def is_tag_newer(name: str, time_ns: int, own: Collection[str], tagged_ns: int) 
 
 
 def leave_older_tags(late: LateValues, own: Collection[str], tagged_ns: int) -> LateValues:
-    """Leave out the tags of which the run's own span has a newer value; see `is_tag_newer`."""
+    """Leave out each tag that is older than the same tag on the span; see `is_tag_newer`."""
     newest = {
         name: tag for name, tag in late.tags.items() if is_tag_newer(name, tag[1], own, tagged_ns)
     }

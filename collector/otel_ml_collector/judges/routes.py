@@ -15,7 +15,7 @@ from otel_ml_collector import wording
 from otel_ml_collector.access import ADMIN, access_of
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.api.route import DeferredRoute
-from otel_ml_collector.figures import buckets_of, draw_curve, value_of
+from otel_ml_collector.figures import buckets_of, draw_curves, value_of
 from otel_ml_collector.judge_budget import RUBRIC_JUDGE
 from otel_ml_collector.judges import find as judges
 from otel_ml_collector.judges.find import (
@@ -170,20 +170,16 @@ def draw_buckets(
 def _draw_curves(
     reader: Reader, project: str, listed: Sequence[ListedJudge], now_ns: int
 ) -> Mapping[str, str]:
-    """Draw the pass rate or mean score of each judge's newest version in the last 30 days.
-
-    Returns:
-        SVG points by judge; empty if no judge has scores at two times.
-    """
+    """Draw the pass rate or mean score of each judge's newest version in the last 30 days."""
     over = cut_past(reader, "30d", now_ns)
     stats = find_stats(reader, StatsQuery(project, "", "", over.window, over.step_ns, 1))
     newest = {(of.judge, of.digest): of for of in stats.total.judges}
-    curves = {
-        judge.judge: draw_curve(buckets_of(stats), partial(value_of, figures), over)
+    drawn = {
+        judge.judge: (buckets_of(stats), partial(value_of, figures))
         for judge in listed
         if (figures := newest.get((judge.judge, judge.newest.digest)))
     }
-    return curves if any(" " in points for points in curves.values()) else {}
+    return draw_curves(drawn, over)
 
 
 @pages.get("/projects/{project:path}/judges", response_class=FramedPage)

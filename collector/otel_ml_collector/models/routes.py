@@ -30,6 +30,7 @@ from otel_ml_collector.figures import (
     choose_judges,
     choose_user_group,
     draw_curve,
+    draw_curves,
     find_figures_at,
     is_lower_better,
     list_choices,
@@ -50,7 +51,6 @@ from otel_ml_collector.stats import (
     Past,
     RunFigures,
     StatsBucket,
-    StatsGroup,
     StatsQuery,
     cut_past,
     find_stats,
@@ -72,7 +72,6 @@ from otel_ml_collector.web import view
 from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import cut_slice, read_state
-from otel_ml_collector.windows import Buckets
 
 _CURVES: Final = 6
 _TILED_JUDGES: Final = 2
@@ -312,14 +311,6 @@ def find_curves(reader: Reader, project: str, model: str, last: Past, now_ns: in
     )
 
 
-def _draw_curves(
-    groups: Sequence[StatsGroup], value: Callable[[RunFigures], float | None], over: Buckets
-) -> Mapping[str, str]:
-    """Draw a figure of each group over time; none if no group has values at two times."""
-    curves = {group.group: draw_curve(group.buckets, value, over) for group in groups}
-    return curves if any(" " in points for points in curves.values()) else {}
-
-
 ListOrder = Literal["last", "model", "runs", "errors", "p95", "cost", "quality"]
 
 
@@ -347,10 +338,16 @@ def list_models(
             lower_is_better=order == "quality" and is_lower_better(reader, project, judge),
         ),
         "figures": figures,
-        "curves": _draw_curves(groups, lambda figures: figures.runs, over),
+        "curves": draw_curves(
+            {group.group: (group.buckets, lambda figures: figures.runs) for group in groups}, over
+        ),
         "order": order,
         "judge": judge,
-        "quality_curves": _draw_curves(groups, partial(value_of, judge), over) if judge else {},
+        "quality_curves": draw_curves(
+            {group.group: (group.buckets, partial(value_of, judge)) for group in groups}, over
+        )
+        if judge
+        else {},
         "quality": {name: write_quality(judge, figure) for name, figure in figures.items()},
         "elsewhere": []
         if found

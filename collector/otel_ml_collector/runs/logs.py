@@ -15,7 +15,7 @@ from typing import Final
 
 from otel_ml import records
 from otel_ml.records import Infinite, MetricPoint, about, about_field
-from otel_ml_collector.fold.contents import complete_words
+from otel_ml_collector.fold.contents import MOST_EVENTS, complete_words
 from otel_ml_collector.mapping.dialects.gen_ai_events import (
     CONTENT_EVENTS,
     EXCEPTION,
@@ -162,13 +162,13 @@ def _first_lines(rows: Iterable[Row]) -> list[Row]:
 def read_events_of(
     reader: Reader, project: str, owners: Sequence[str], events: Sequence[str]
 ) -> dict[str, list[Row]]:
-    """Read the events with these names of each owner, oldest first, at most 1,000 per owner."""
+    """Read the events with these names: the oldest `MOST_EVENTS` of each owner."""
     sql = Sql("""
         SELECT owner, time_ns, message, event, attributes FROM late_logs FINAL
         WHERE project = {project:String} AND owner IN {owners:Array(String)}
           AND event IN {events:Array(String)}
         ORDER BY time_ns, record_id, position LIMIT {most} BY owner
-        """).fill(most=1_000)
+        """).fill(most=MOST_EVENTS)
     parameters = {"project": project, "owners": list(owners), "events": list(events)}
     rows = reader.rows(sql, parameters, ACROSS_PARTITIONS) if owners else []
     return group_rows(rows, "owner")

@@ -134,20 +134,32 @@ def write_factor(ratio: float) -> str:
 
 def write_ratio(ratio: float) -> str:
     """Write a ratio as a change: `+53 %`, or `7.6×` from three times on."""
-    return write_factor(ratio) or f"{wording.signed(100 * (ratio - 1))} %"
+    return "".join(_split_ratio(ratio))
+
+
+def _split_ratio(ratio: float) -> tuple[str, str]:
+    factor = write_factor(ratio)
+    return (factor, "") if factor else (wording.signed(100 * (ratio - 1)), " %")
 
 
 def write_change(difference: Interval | None, kind: Literal["rate", "score", "amount"]) -> str:
     """Write a difference without its interval: `+21 pts`, `+53 %`, `12×`. Empty without one."""
+    return "".join(split_change(difference, kind))
+
+
+def split_change(
+    difference: Interval | None, kind: Literal["rate", "score", "amount"]
+) -> tuple[str, str]:
+    """Write a difference as a number, and its unit after a space: `+21` and ` pts`."""
     if difference is None:
-        return ""
+        return "", ""
     if kind == "amount":
-        return write_ratio(difference.value)
+        return _split_ratio(difference.value)
     if kind == "rate":
-        return f"{wording.signed(100 * difference.value)} pts"
+        return wording.signed(100 * difference.value), " pts"
     value = round(difference.value, 9)  # equal scores can differ by 5.6e-15
     size = wording.number(abs(value), 2)
-    return f"{'+' if value > 0 else wording.MINUS}{size}" if value else size
+    return f"{'+' if value > 0 else wording.MINUS}{size}" if value else size, ""
 
 
 def write_bounds(difference: Interval | None, kind: Literal["rate", "score", "amount"]) -> str:

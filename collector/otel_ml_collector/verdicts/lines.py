@@ -8,13 +8,13 @@ from otel_ml.statistics.comparison import FAILED_CALLS, FigureKind, Word
 from otel_ml.statistics.sentences import FigureText
 from otel_ml_collector import wording
 from otel_ml_collector.price import write_cost
-from otel_ml_collector.verdicts.claims import write_bounds as write_bounds_of
 from otel_ml_collector.verdicts.claims import (
-    write_change,
+    split_change,
     write_difference,
     write_factor,
     write_note,
 )
+from otel_ml_collector.verdicts.claims import write_bounds as write_bounds_of
 from otel_ml_collector.verdicts.verdicts import (
     ComparedFigure,
     Interval,
@@ -337,7 +337,8 @@ def write_value(interval: Interval | None, *, is_rate: bool) -> str:
 
 def _signed(difference: Interval | None, kind: FigureKind) -> str:
     """Write a difference as in a sentence, but without its unit, which the column has."""
-    return write_change(difference, kind).removesuffix(" pts").removesuffix(" %") or "–"
+    number, _ = split_change(difference, kind)
+    return number or "–"
 
 
 def _span(difference: Interval | None, kind: FigureKind) -> str:
