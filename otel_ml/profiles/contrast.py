@@ -67,9 +67,8 @@ class Contrast(dict[str, Any]):
             path: The file, or a directory to create it in. Default: a new temporary directory.
             show: Whether to open the file in the browser.
         """
-        before, after = (self[side] for side in ("reference", "alternativeA"))
-        stem = f"{page.stem_of(before)}-{page.stem_of(after)}"
-        return page.write(page.contrast_page(self), path, stem, show=show)
+        names = (page.stem_of(page.tag_of(self[side])) for side in ("reference", "alternativeA"))
+        return page.write(page.contrast_page(self), path, "-".join(names), show=show)
 
 
 def contrast(

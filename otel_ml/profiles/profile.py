@@ -322,8 +322,8 @@ class ModelProfile:
 
         Args:
             path: The file, or a directory for it. Default: a new temporary directory.
-            tags: Tags of one run, as `validate_all` returns them. The page marks the values of this
-                run in the charts.
+            tags: Tags of one run, as `validate_all` returns them. The page shows the values of
+                this run, and their errors.
             show: Whether to open the file in the browser.
 
         Raises:
@@ -332,10 +332,8 @@ class ModelProfile:
         """
         checked = _check_each("tags", tags, _is_tag, "tags from validate_all")
         marks = {tag.name: tag.value for tag in checked}
-        document = self.to_dict()
-        return page.write(
-            page.profile_page(document, marks), path, page.stem_of(document), show=show
-        )
+        text = page.profile_page(self.tag, self.components.values(), self.scores.values(), marks)
+        return page.write(text, path, page.stem_of(self.tag), show=show)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the profile as a dictionary for a JSON file, without extractor functions."""
@@ -354,9 +352,8 @@ class ModelProfile:
             OSError: The file cannot be written.
             ValueError: The directory is invalid.
         """
-        document = self.to_dict()
-        path = check_path("directory", directory) / f"{page.stem_of(document)}.json"
-        path.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2))
+        path = check_path("directory", directory) / f"{page.stem_of(self.tag)}.json"
+        path.write_bytes(orjson.dumps(self.to_dict(), option=orjson.OPT_INDENT_2))
         return path
 
     @classmethod

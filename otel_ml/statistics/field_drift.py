@@ -484,6 +484,20 @@ def write_share(share: float) -> str:
     return f"{percent:.{digits}f} %"
 
 
+def write_typical(sketch: Sketch) -> str:
+    """Summarize values in a few characters: their median, or the most frequent value."""
+    if not sketch.n:
+        return "–"
+    if sketch.kind == "number":
+        return write_number(quantile(sketch, 0.5))
+    if sketch.kind == "embedding":
+        return f"length {write_number(quantile(sketch.parts[NORM], 0.5))}"
+    if sketch.kind == "text":
+        return f"{write_number(quantile(sketch.parts['words'], 0.5))} words"
+    value = max(sketch.values, key=lambda value: (sketch.values[value], value), default="")
+    return f"{value} {write_share(sketch.values.get(value, 0) / sketch.n)}"
+
+
 def _describe_missing(before: Sketch, after: Sketch) -> str:
     shares = [sketch.values.get("missing", 0) / max(sketch.n, 1) for sketch in (before, after)]
     return f"missing {_between(*shares)}"

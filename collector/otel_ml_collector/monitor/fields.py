@@ -8,7 +8,6 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from otel_ml.counts import write_number
 from otel_ml.statistics.distances import (
     FEWEST_VALUES,
     MARGIN,
@@ -16,7 +15,6 @@ from otel_ml.statistics.distances import (
     distances_of_projections,
     kolmogorov_smirnov,
     population_stability,
-    quantile,
     unseen,
     usual_distance,
 )
@@ -27,6 +25,7 @@ from otel_ml.statistics.field_drift import (
     gained_value,
     own_distances,
     write_share,
+    write_typical,
 )
 from otel_ml.statistics.fields import (
     MISSING,
@@ -37,8 +36,7 @@ from otel_ml.statistics.fields import (
     merge_fields,
     subtract_sketch,
 )
-from otel_ml.statistics.histograms import make_cells
-from otel_ml.statistics.projections import NORM, PROJECTED, Projected
+from otel_ml.statistics.projections import PROJECTED, Projected
 from otel_ml.statistics.sketches import (
     Sketch,
     bin_of,
@@ -62,6 +60,7 @@ from otel_ml_collector.findings.drift import (
     name_started,
 )
 from otel_ml_collector.findings.releases import Change, find_changes
+from otel_ml_collector.monitor.histograms import make_cells
 from otel_ml_collector.monitor.unusual_texts import weigh_texts
 from otel_ml_collector.store.counted import Bounds
 from otel_ml_collector.store.field_values import (
@@ -385,10 +384,8 @@ def _write_side(part: PartDrift, sketch: Sketch) -> str:
         return write_share(unseen(part.reference, sketch)) if sketch is part.window else "–"
     if part.name in ("digits", "capitals"):
         return write_share(sketch.mean)
-    if sketch.kind == "number":
-        return write_number(quantile(sketch, 0.5))
-    if sketch.kind == "embedding":
-        return f"length {write_number(quantile(sketch.parts[NORM], 0.5))}"
+    if sketch.kind in {"number", "embedding"}:
+        return write_typical(sketch)
     if part.name == MISSING:
         return write_share(sketch.values.get(MISSING, 0) / sketch.n)
     # The example is the value whose share grew most, or else the most frequent one.

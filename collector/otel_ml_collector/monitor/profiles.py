@@ -7,9 +7,7 @@ import orjson
 from fastapi import APIRouter
 from pydantic import Field, ValidationError
 
-from otel_ml.counts import write_number
-from otel_ml.statistics.distances import quantile
-from otel_ml.statistics.field_drift import write_share
+from otel_ml.statistics.field_drift import write_typical
 from otel_ml.statistics.fields import FieldSketch
 from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import FromReader
@@ -101,20 +99,10 @@ def _read_component(component: Mapping[str, Any]) -> ProfileComponent:
         kind=field.kind if field else "",
         n=field.n if field else 0,
         missing=field.missing / field.runs if field and field.runs else None,
-        typical=_write_typical(field) if field and field.n else "",
+        typical=write_typical(field.of_kind(field.kind)) if field and field.n else "",
         low=component.get("low"),
         high=component.get("high"),
     )
-
-
-def _write_typical(field: FieldSketch) -> str:
-    if field.kind == "number":
-        return write_number(quantile(field.number, 0.5))
-    if field.kind == "text":
-        return f"{write_number(quantile(field.text.parts['words'], 0.5))} words"
-    values = field.category.values
-    value = max(values, key=lambda value: (values[value], value), default="")
-    return f"{value} {write_share(values.get(value, 0) / field.n)}"
 
 
 @api.get("/projects/{project:path}/profiles")

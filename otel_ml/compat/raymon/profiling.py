@@ -523,8 +523,8 @@ class ModelProfile(profiles.ModelProfile):
         """Write an HTML file that shows the profile, and return its path.
 
         Args:
-            poi: Tags of one run, from a method such as `validate_input`. The distributions in the
-                file then show where this run's values are.
+            poi: Tags of one run, from a method such as `validate_input`. The file then shows the
+                values of this run, and their errors.
             mode: ``external`` also opens the file in the browser.
             outdir: Folder in which a new folder for the file is created. Default: the system's
                 folder for temporary files.

@@ -1,6 +1,7 @@
 """Model profiles: built from tables, validating runs, saved, and compared with each other."""
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -375,6 +376,57 @@ def test_a_page_is_escaped_and_needs_nothing_else(tmp_path: Path) -> None:
         assert "<img" not in text
         assert "http:" not in text.replace("http-equiv", "")
         assert "https:" not in text
+
+
+def read_cells(page: Path) -> dict[str, list[str]]:
+    """Return the texts of the cells of each row of a page's tables, by its first cell."""
+    rows = re.findall("<tr>(<td>.*?)</tr>", page.read_text())
+    cells = [re.findall("<td>(.*?)</td>", row) for row in rows]
+    return {row[0]: row[1:] for row in cells}
+
+
+def test_page_of_a_profile(tmp_path: Path) -> None:
+    """The page has typical and valid values, the share of invalid ones, and those of a run."""
+    profile = make_profile(low=18)
+    build(profile, INPUTS.assign(age=[*range(101), *[50] * (ROWS - 101)]))
+    tags = profile.validate_input({"age": 12, "city": "Rome"})
+    cells = read_cells(profile.view(tmp_path, tags=tags))
+    share = f"{(CITIES == 'Ghent').mean():.0%}".replace("%", " %")
+    assert cells["age"] == [
+        "input",
+        "FLOAT",
+        "inputs.age",
+        "50",
+        "18 to 100",
+        "0.9 %",
+        "12",
+        "LowerBoundError",
+    ]
+    assert cells["city"][3:] == [
+        f"Ghent {share}",
+        "Ghent, Lund, Oslo",
+        "0 %",
+        "Rome",
+        "Domain Error",
+    ]
+    assert cells["error"][2] == "kind_of_error"
+    assert cells["mean age"] == ["MeanScore", "age", "50"]
+    without = read_cells(profile.view(tmp_path))
+    assert [len(without[name]) for name in ("age", "city")] == [6, 6]
+
+
+def test_page_of_a_comparison(built: ModelProfile, tmp_path: Path) -> None:
+    """The page has both typical values, and distance, sentence and alerts of the report."""
+    moved = build(make_profile(), INPUTS.assign(age=AGES + 30))
+    report = built.contrast(moved)
+    cells = read_cells(report.view(tmp_path))
+    drift = report["health_reports"]["age"]["drift"]
+    before, after = (round(float(np.median(AGES)) + gap) for gap in (0, 30))
+    assert [round(float(text)) for text in cells["age"][:2]] == [before, after]
+    assert cells["age"][2:4] == [f"{drift['drift']:.3f}", drift["sentence"]]
+    assert cells["age"][5] == "drift"
+    assert cells["city"][5] == ""
+    assert [cells[name][2] for name in ("mean age", "precision")] == ["worse", ""]
 
 
 def test_sketches_by_field_are_plain(built: ModelProfile) -> None:
