@@ -83,14 +83,11 @@ class InheritedContent:
         inputs_preview, outputs_preview: One line of text. Empty if nothing is inherited, for
             example because the run has its own input or output.
         inputs_of: Span ID of the run from which the input is copied.
-        outputs_of: Span IDs of the runs from which the output is copied. For a model that answered
-            with tool calls, these are the runs of the tools: their inputs show the tool calls.
     """
 
     inputs_preview: str = ""
     outputs_preview: str = ""
     inputs_of: bytes = b""
-    outputs_of: Sequence[bytes] = ()
 
 
 NOTHING: Final = Resolution()
@@ -405,13 +402,13 @@ def _find_question(
 
 def _find_tools(below: Iterable[CallRun]) -> InheritedContent:
     """Return the tool runs directly below a call as its answer."""
-    tools = [run for run in below if run.kind == "tool"]
     parts = (
         {"type": "tool_call", "name": run.tool, "arguments": run.inputs_preview or None}
-        for run in tools
+        for run in below
+        if run.kind == "tool"
     )
     text = ", ".join(map(text_of_part, parts))
-    return InheritedContent(outputs_preview=text, outputs_of=tuple(run.span_id for run in tools))
+    return InheritedContent(outputs_preview=text)
 
 
 def _find_conversation(
@@ -435,7 +432,6 @@ def _find_conversation(
         asked.inputs_preview if asked else "",
         answered.outputs_preview if answered else "",
         asked.span_id if asked else b"",
-        (answered.span_id,) if answered else (),
     )
 
 

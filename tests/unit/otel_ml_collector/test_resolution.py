@@ -45,14 +45,9 @@ def asked(*more: CallRun) -> list[CallRun]:
     ]
 
 
-def lent(asked_in: str = "", answered_in: str = "") -> InheritedContent:
-    """Make the usual inherited question and answer, each from one run."""
-    return InheritedContent(
-        ASKED if asked_in else "",
-        ANSWERED if answered_in else "",
-        asked_in.encode(),
-        (answered_in.encode(),) if answered_in else (),
-    )
+def lent(asked_in: str = "", answer: str = "") -> InheritedContent:
+    """Make the usual inherited question, from one run, and an inherited answer."""
+    return InheritedContent(ASKED if asked_in else "", answer, asked_in.encode())
 
 
 # Runs of a trace, and the contents that some of them inherit, by name.
@@ -99,7 +94,7 @@ CASES: Final[dict[str, tuple[list[CallRun], dict[str, InheritedContent]]]] = {
             span("t", "c", "tool", 1, tool="fare", inputs_preview=ARGUMENTS),
             span("u", "c", "tool", 2, tool="clock", outputs_preview="10:05"),
         ],
-        {"c": InheritedContent("", 'fare(line="M7", zones=3), clock()', b"", (b"t", b"u"))},
+        {"c": InheritedContent("", 'fare(line="M7", zones=3), clock()')},
     ),
     "a call that failed": (
         [
@@ -125,7 +120,7 @@ CASES: Final[dict[str, tuple[list[CallRun], dict[str, InheritedContent]]]] = {
             span("e", "a", "tool", 5, outputs_preview="saved"),
             span("j", "r", "judge", 6, inputs_preview="rate", outputs_preview="1"),
         ],
-        {"r": lent("c", "d")},
+        {"r": lent("c", ANSWERED)},
     ),
     "a request whose parent is elsewhere": (
         [span("r", "x", "span"), span("c", "r", "model", 2, inputs_preview=ASKED)],
@@ -147,7 +142,7 @@ CASES: Final[dict[str, tuple[list[CallRun], dict[str, InheritedContent]]]] = {
     ),
     "a request that only a tool answered": (
         [span("r"), span("t", "r", "tool", 1, outputs_preview=ANSWERED)],
-        {"r": lent("", "t")},
+        {"r": lent("", ANSWERED)},
     ),
     "spans above each other": (
         [

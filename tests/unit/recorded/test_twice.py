@@ -193,5 +193,5 @@ def test_tool_call_of_agentops() -> None:
     call, tool = map_all(*spans).runs
     runs = [call_run_of(call), naming_run_of(tool)]
     assert find_inherited_contents(runs, find_shares(runs))[call.span_id] == InheritedContent(
-        outputs_preview='fare(line="M7", zones=3)', outputs_of=(tool.span_id,)
+        outputs_preview='fare(line="M7", zones=3)'
     )
