@@ -575,11 +575,15 @@ def _square_and_add(
     first: Estimate, second: Estimate, phi: float, n: int, clusters: int
 ) -> Estimate:
     value = second.value - first.value
-    down, up = second.value - second.low, first.high - first.value
-    low = value - math.sqrt(max(down * down - 2 * phi * down * up + up * up, 0.0))
-    up, down = second.high - second.value, first.value - first.low
-    high = value + math.sqrt(max(up * up - 2 * phi * up * down + down * down, 0.0))
+    low = value - _add_halves(second.value - second.low, first.high - first.value, phi)
+    high = value + _add_halves(second.high - second.value, first.value - first.low, phi)
     return Estimate(value, low, high, n, clusters)
+
+
+def _add_halves(one: float, other: float, phi: float) -> float:
+    if math.isinf(one) or math.isinf(other):
+        return math.inf
+    return math.sqrt(max(one * one - 2 * phi * one * other + other * other, 0.0))
 
 
 def score_bounds(rate: float, n: float, z: float) -> tuple[float, float]:

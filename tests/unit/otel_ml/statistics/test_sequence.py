@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -38,6 +38,7 @@ def compare(*pairs: tuple[Moments, Moments], error: float = 0.001) -> ComparedMe
 
 
 @given(st.lists(st.tuples(SESSIONS, SESSIONS), min_size=1, max_size=4), st.booleans())
+@example([([(0, 1)], [(0, 1), (1, 1)])], False)  # intervals without bounds
 def test_mirror(cells: list[tuple[list[tuple[int, int]], ...]], is_rate: bool) -> None:
     """If the sides are swapped, the difference and its interval change their sign exactly."""
     pairs = [
