@@ -159,7 +159,7 @@ class _Mean(NamedTuple):
 
 def _find_half(means: Sequence[_Mean]) -> float:
     """Return half the width of the 95 % interval of a sum or difference of independent means."""
-    variance = math.fsum(mean.variance for mean in means)
+    variance = floats.add(mean.variance for mean in means)
     return find_quantile(_find_degrees(means)) * math.sqrt(variance)
 
 
@@ -169,11 +169,13 @@ def _find_degrees(means: Sequence[_Mean]) -> float:
     Source: Welch, Biometrika 34 (1947), with the number of sessions as Carter, Schnepel and
     Steigerwald (2017) count them, see `intervals`.
     """
-    variance = math.fsum(mean.variance for mean in means)
+    variance = floats.add(mean.variance for mean in means)
+    if not 0 < variance < math.inf:
+        return 1.0
     below = math.fsum(
-        floats.square(mean.variance) / max(mean.size - 1, 1.0) for mean in means if mean.variance
+        floats.square(mean.variance / variance) / max(mean.size - 1, 1.0) for mean in means
     )
-    return max(floats.square(variance) / below, 1.0) if below else 1.0
+    return max(1 / below, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
