@@ -321,7 +321,7 @@ class Reader(HasCard):
             path: tuple[str, ...] = ("releases",)
         else:
             path = ("models", check_text("model", model), "release")
-        asked = {"where": where} if where else {}
+        asked = {"where": check_text("where", where, may_be_empty=True) or None}
         releases: list[dict[str, Any]] = self._get(*path, **asked)["releases"]
         return releases
 
@@ -710,9 +710,10 @@ class Reader(HasCard):
         asked = {
             "last": check_text("last", last, may_be_empty=True) or None,
             "kind": check_text("kind", kind, may_be_empty=True) or None,
+            "limit": check_integer("limit", limit, 1, _INT64_MAX),
             "cursor": check_text("cursor", cursor, may_be_empty=True) or None,
         }
-        activity: dict[str, Any] = self._get("activity", limit=limit, **asked)
+        activity: dict[str, Any] = self._get("activity", **asked)
         return activity
 
     def settings(self) -> dict[str, Any]:
@@ -1244,8 +1245,8 @@ class Reader(HasCard):
             "metric": check_optional_text("metric", metric, _MOST_CHARS),
             "lower": _names("lower", lower),
             "higher": _names("higher", higher),
-            "where": where or None,
-            "by": by or None,
+            "where": check_text("where", where, may_be_empty=True) or None,
+            "by": check_text("by", by, may_be_empty=True) or None,
             "pairs": check_integer("pairs", pairs, 0, _MOST_PAIRS),
         }
         answer = self._get("compare", **asked)
