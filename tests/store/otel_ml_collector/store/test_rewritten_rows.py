@@ -102,20 +102,21 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A collector with runs of two weeks, late records, and experiments."""
-    with open_service(tmp_path_factory.mktemp("full")) as service:
-        store = service.store
-        watch = CallResolver(store.connections)
-        now_ns = time.time_ns()
-        for body, _ in FullDataset(Plan(250, now_ns)).requests(128):
-            records = map_spans(decode_traces(body), Filing("default", now_ns))
-            store.writer.write(records)
-            watch.note(records, store.writer.stamped_ns or 0)
-        finish(store, watch)
-        store.connections.open().command(Sql("OPTIMIZE TABLE runs FINAL"))
-        with unmerged(store):
-            yield service
+def full(service: Service) -> Service:
+    """The same collector, with runs of two weeks, late records, and experiments."""
+    store = service.store
+    watch = CallResolver(store.connections)
+    now_ns = time.time_ns()
+    for body, _ in FullDataset(Plan(250, now_ns)).requests(128):
+        records = map_spans(decode_traces(body), Filing("default", now_ns))
+        store.writer.write(records)
+        watch.note(records, store.writer.stamped_ns or 0)
+    finish(store, watch)
+    client = store.connections.open()
+    client.command(Sql("SYSTEM START MERGES runs"))
+    client.command(Sql("OPTIMIZE TABLE runs FINAL"))
+    client.command(Sql("SYSTEM STOP MERGES runs"))
+    return service
 
 
 def read_answers(service: Service) -> dict[str, Any]:
