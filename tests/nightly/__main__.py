@@ -15,6 +15,7 @@ _USAGE = (
 # Exit statuses of pytest.
 _SOME_FAILED = 1
 _NONE_COLLECTED = 5
+_UNITS = "tests/unit"
 _RUNNABLE = "not image and not booted"
 
 
@@ -47,22 +48,28 @@ def run(part: Part, name: str) -> int:
     """
     if part.targets:
         subprocess.run(["make", "--no-print-directory", *part.targets], cwd=ROOT, check=True)
-    chosen = [
+    options = [
         *("-p", "tests.support.durations", "-p", "tests.support.progress", "--forbid-skips"),
         *("-o", "console_output_style=classic", "-o", "faulthandler_timeout=300"),
         *(f"--ignore={path}" for path in find_ignored(part)),
-        *(path for path in part.paths if path not in part.run_by_targets),
     ]
-    beside = ["--numprocesses", "3", "--dist", "worksteal", "--cache-clear", *chosen]
-    status = _pytest(
-        "-m", f"{_RUNNABLE} and not measures", "--keep-durations", f"{name}-beside", *beside
-    )
-    if status == _SOME_FAILED:
-        status = _python("tests.alone")
-    measured = _pytest(
-        "-m", f"{_RUNNABLE} and measures", "--keep-durations", f"{name}-alone", *chosen
-    )
-    return status or (0 if measured == _NONE_COLLECTED else measured)
+    paths = [path for path in part.paths if path not in part.run_by_targets]
+    # Threads of other tests may go on in their process, but unit tests must start nothing.
+    units = [path for path in paths if path.startswith(_UNITS)]
+    others = [path for path in paths if path not in units]
+    statuses = []
+    for kind, chosen in (("units", units), ("beside", others)):
+        if chosen:
+            status = _pytest(
+                *("-m", f"{_RUNNABLE} and not measures", "--keep-durations", f"{name}-{kind}"),
+                *("--numprocesses", "3", "--dist", "worksteal", "--cache-clear"),
+                *options,
+                *chosen,
+            )
+            statuses.append(_python("tests.alone") if status == _SOME_FAILED else status)
+    measures = ("-m", f"{_RUNNABLE} and measures", "--keep-durations", f"{name}-alone")
+    statuses.append(_pytest(*measures, *options, *paths))
+    return max(0 if status == _NONE_COLLECTED else status for status in statuses)
 
 
 def _pytest(*arguments: str) -> int:
