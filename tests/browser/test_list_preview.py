@@ -128,6 +128,23 @@ def test_facets(tab: Tab, demo: CollectorProcess) -> None:
 
 
 @at_night
+def test_bar_on_a_phone(phone: Tab) -> None:
+    """On a phone, no button of the bar is cut off; *Add to data set* is in the menu *More*."""
+    page = phone.open(REQUESTS)
+    bar = page.locator("#actions").bounding_box()
+    alert = page.get_by_role("link", name="Alert on this filter")
+    last = alert.bounding_box()
+    assert bar is not None
+    assert last is not None
+    assert last["x"] + last["width"] <= bar["x"] + bar["width"]
+    add = page.get_by_role("button", name="Add to data set")
+    expect(add).to_be_hidden()
+    page.get_by_text("More", exact=True).click()
+    add.click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+
+
+@at_night
 def test_list_on_a_phone(phone: Tab) -> None:
     """On a phone the preview covers the list until Back, and the facets are a drawer."""
     page = phone.open(REQUESTS)

@@ -105,6 +105,19 @@ def test_curves_lie_over_each_other(
     assert found["points"] == [[0, 1, 2, 4], [4, 2, 1, None], [3, None, 0.5, -0.25]]
 
 
+def test_matrix_on_a_phone(tab: Tab, trainings: tuple[CollectorProcess, list[str]]) -> None:
+    """On a phone, each side has a line for its name, and a line of figures with their names."""
+    page = tab.open(address(trainings[1]))
+    page.set_viewport_size({"width": 390, "height": 844})
+    cells = page.locator("#sides tbody td:visible")
+    expect(cells).to_have_text([re.compile("^A train"), "1", re.compile("^B train"), "−0.25"])
+    names = "(cells) => cells.map((cell) => getComputedStyle(cell, '::before').content)"
+    assert cells.evaluate_all(names) == ["none", '"loss "'] * 2
+    cut = "(cells) => cells.filter((cell) => cell.scrollWidth > cell.clientWidth).length"
+    assert cells.evaluate_all(cut) == 0
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
 def test_by_time(tab: Tab, trainings: tuple[CollectorProcess, list[str]]) -> None:
     """By time, each curve starts at 0, although one training began a minute later."""
     page = tab.open(address(trainings[1]))

@@ -1,4 +1,4 @@
-"""The table on the page of a judge breaks lines between words only, on a phone."""
+"""On the page of a judge, words of tables and names of constants are not broken."""
 
 from typing import Final, Literal
 
@@ -14,9 +14,9 @@ from tests.support.otel_ml_collector.wire import encode
 
 PROJECT: Final = "judge-page"
 # Words that are split over two lines, and cells whose content is cut off.
-BROKEN: Final = r"""() => {
+BROKEN: Final = r"""(cells) => {
   const broken = [];
-  for (const cell of document.querySelectorAll("#versions :is(th, td)")) {
+  for (const cell of document.querySelectorAll(cells)) {
     const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
     for (let text; (text = texts.nextNode()); )
       for (const word of text.data.matchAll(/\S+/g)) {
@@ -37,8 +37,9 @@ BROKEN: Final = r"""() => {
 def test_words_of_the_table_stay_whole(
     chromium: Browser, collector: CollectorProcess, theme: Literal["light", "dark"], width: int
 ) -> None:
-    """On a phone, no word in the table of versions is broken, including "experiments"."""
-    spans: list[Span] = [tell("a1")]
+    """On a phone, no word in the table of versions is broken, nor the name of a constant."""
+    constants = {"ENGLISH_STOP_WORDS": "a, the", "LONGEST_ANSWER_IN_WORDS": 60}
+    spans: list[Span] = [tell("a1", constants=constants)]
     for place in range(12):
         item = {"otel_ml.experiment": f"{'1' * 32}-{'1' * 16}", "otel_ml.item.id": f"{place}"}
         call = make_call("answer", item if place % 2 else {})
@@ -48,4 +49,6 @@ def test_words_of_the_table_stay_whole(
     with open_tab(chromium, collector.endpoint, theme, width, 844) as tab:
         page = tab.open(f"/projects/{PROJECT}/judges/grounded")
         expect(page.locator("#versions")).to_contain_text("runs of experiments")
-        assert page.evaluate(BROKEN) == []
+        assert page.evaluate(BROKEN, "#versions :is(th, td)") == []
+        expect(page.locator(".names dt")).to_have_text(list(constants))
+        assert page.evaluate(BROKEN, ".names dt") == []

@@ -298,7 +298,9 @@ def test_named_by_its_condition(service: Service) -> None:
 
 def test_rule_from_a_list(service: Service) -> None:
     """A list offers an alert on its filter: on the number of runs if it selects failed ones."""
-    address = re.compile(r'href="/projects/shop/alert-rule\?([^"]*)">Alert on this filter<')
+    address = re.compile(
+        r'href="/projects/shop/alert-rule\?([^"]*)" aria-label="Alert on this filter"'
+    )
     for where, when in (('model == "answer"', None), ('outcome == "error"', ["runs > 0"])):
         page = read(service, "shop/runs", {"where": where, "all": "true"})
         [query] = address.findall(unescape(page))

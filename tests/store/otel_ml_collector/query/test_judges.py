@@ -46,7 +46,7 @@ RUBRIC: Final = {
 }
 
 
-def tell(version: str, judge: str = "grounded", **definition: str | bool) -> Span:
+def tell(version: str, judge: str = "grounded", **definition: object) -> Span:
     """Make the record that defines a version of a judge."""
     attributes: dict[str, Value] = {
         "otel_ml.record": "update",
