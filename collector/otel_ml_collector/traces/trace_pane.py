@@ -49,10 +49,18 @@ from otel_ml_collector.wording import count, duration
 _MINIMAP_SPANS: Final = 12
 _TOKENS_IN_THOUSANDS: Final = 10_000
 _TOKENS_IN_MILLIONS: Final = 1_000_000
-_SECONDS_FROM_MS: Final = 10_000.0
-_TENTHS_OF_SECONDS_FROM_MS: Final = 100_000.0
-_WHOLE_MS_FROM: Final = 1_000.0
-_TENTHS_FROM_MS: Final = 10.0
+# From a length in ms on: how many ms the unit of the times has, the unit, and its decimals.
+_TIME_UNITS: Final = (
+    (0.0, 1.0, "ms", 3),
+    (10.0, 1.0, "ms", 1),
+    (1_000.0, 1.0, "ms", 0),
+    (10_000.0, 1_000.0, "s", 2),
+    (100_000.0, 1_000.0, "s", 1),
+    (1_000_000.0, 1_000.0, "s", 0),
+    (10_000_000.0, 60_000.0, "min", 1),
+    (60_000_000.0, 3_600_000.0, "h", 2),
+    (360_000_000.0, 3_600_000.0, "h", 1),
+)
 _CENTS: Final = 0.1
 # Larger trees, and trees that still grow, are not kept in memory.
 _MOST_KEPT: Final = 10_000
@@ -128,17 +136,11 @@ def choose_amounts(tree: SpanTree) -> TraceAmounts:
         per_token, token_unit = 1e-6, "M tok"
     elif tokens >= _TOKENS_IN_THOUSANDS:
         per_token, token_unit = 1e-3, "k tok"
-    per_ms, unit, digits = 1.0, "ms", 3
-    if length_ms >= _SECONDS_FROM_MS:
-        per_ms, unit, digits = 1e-3, "s", 2 if length_ms < _TENTHS_OF_SECONDS_FROM_MS else 1
-    elif length_ms >= _WHOLE_MS_FROM:
-        digits = 0
-    elif length_ms >= _TENTHS_FROM_MS:
-        digits = 1
+    _, unit_ms, unit, digits = next(row for row in _TIME_UNITS[::-1] if length_ms >= row[0])
     return TraceAmounts(
         per_token=per_token,
         token_unit=token_unit,
-        per_ms=per_ms,
+        per_ms=1 / unit_ms,
         time_unit=unit,
         time_digits=digits,
         cost_digits=2 if cost >= _LARGE_COST else 3 if cost >= _CENTS else 4,

@@ -27,6 +27,7 @@ NAN = float("nan")
 WATCH = """
 let real;
 window.drawn = {};
+window.plots = {};
 Object.defineProperty(window, "uPlot", {
   configurable: true,
   get: () => real,
@@ -35,7 +36,9 @@ Object.defineProperty(window, "uPlot", {
       construct(target, [options, data, box]) {
         const { label } = options.axes[0];
         window.drawn[options.series[1].label] = { label, x: data[0], y: data[1] };
-        return new target(options, data, box);
+        const plot = new target(options, data, box);
+        window.plots[options.series[1].label] = plot;
+        return plot;
       },
     });
   },
@@ -58,6 +61,7 @@ class Story:
         self._log("some steps", [1, 2, 3], [7, -1, 9])
         self._log("alone", [0.25], [40])
         self._log("nothing", [NAN, float("inf")], [0, 1])
+        self._log("close", [0.12341, 0.12342, 0.1238], [0, 50_000, 123_456])
         self._log("long", [n % 97 for n in range(5_000)], range(5_000))
         self._send(self.run)
         self._send(
@@ -211,6 +215,18 @@ def test_long_series(tab: Tab, story: Story) -> None:
     figure = page.locator("figure", has=page.locator(".plot[data-name=long]"))
     expect(figure).to_contain_text("5,000 logged values")
     expect(figure).to_contain_text(f"{len(found['x']):,} points are drawn")
+
+
+def test_numbers_of_an_axis(tab: Tab, story: Story) -> None:
+    """Ticks have at most four significant digits, steps all; so has the value at the pointer."""
+    page = tab.open(story.address)
+    drawn(page, "close")
+    steps, values = page.evaluate("() => window.plots.close.axes.map((axis) => axis._values)")
+    assert "100,000" in steps
+    assert [text for text in values if text] == ["0.1234", "0.1235", "0.1236", "0.1237", "0.1238"]
+    page.evaluate("() => window.plots.close.setLegend({ idx: 1 })")
+    legend = page.locator(".plot[data-name=close] .u-legend .u-value")
+    expect(legend).to_have_text(["50,000", "0.1234"])
 
 
 def test_on_the_run_page(tab: Tab, story: Story) -> None:

@@ -6,12 +6,24 @@ const INCREMENTS = WHOLE.sort((one, other) => one - other);
 const DAY_S = 86400;
 export const ZONE = document.documentElement.dataset.zone;
 
-/** Format a number of an axis in few characters. */
+/** Write a whole number exactly, and others with at most four significant digits. */
 export function short(number) {
-  if (number === null) return "";
-  const size = Math.abs(number);
-  if (size !== 0 && (size >= 1e6 || size < 1e-3)) return number.toExponential(2).replace(/\.?0+e/, "e");
-  return String(Number(number.toPrecision(6)));
+  if (number === null || number === undefined) return "–";
+  const near = Number(number.toPrecision(4));
+  if (near !== number && Number.isInteger(number)) return number.toLocaleString("en");
+  const size = Math.abs(near);
+  if (size && (size >= 1e6 || size < 1e-3)) return near.toExponential();
+  return near.toLocaleString("en", { maximumSignificantDigits: 4 });
+}
+
+/** Write the ticks of an axis. Ticks that need more than four digits are left out if others do not. */
+export function labels(_, ticks) {
+  const isShort = (tick) => Number(tick.toPrecision(4)) === tick;
+  const hasShort = ticks.some((tick) => tick !== null && isShort(tick));
+  return ticks.map((tick) => {
+    if (tick === null) return "";
+    return isShort(tick) || Number.isInteger(tick) ? short(tick) : hasShort ? "" : String(tick);
+  });
 }
 
 /** Return the indexes of points between two gaps. No line is drawn to them, so they need a dot. */
@@ -42,8 +54,8 @@ export function byStep(points) {
     y: ordered.map(height),
     label: hasSteps ? "step" : "point number, because some points have no step",
     scale: { time: false, ...room(x, 1) },
-    axis: { incrs: INCREMENTS, values: (_, ticks) => ticks.map(short) },
-    value: (_, step) => (step === null ? "–" : step.toLocaleString("en")),
+    axis: { incrs: INCREMENTS, values: labels },
+    value: (_, step) => short(step),
   };
 }
 
@@ -71,7 +83,7 @@ export function byElapsed(points, startNs) {
     y: points.map(height),
     label: "time since the start, s",
     scale: { time: false },
-    axis: { values: (_, ticks) => ticks.map(short) },
+    axis: { values: labels },
     value: (_, seconds) => (seconds === null ? "–" : `${short(seconds)} s`),
   };
 }

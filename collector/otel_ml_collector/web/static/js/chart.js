@@ -1,6 +1,6 @@
 // Metric curves. A series is fetched when its box scrolls into view.
 
-import { above0, byElapsed, byStep, byTime, isolated, short, smoothed, ZONE } from "./axes.js";
+import { above0, byElapsed, byStep, byTime, isolated, labels, short, smoothed, ZONE } from "./axes.js";
 
 const HEIGHT = 312; // 240 of them for the curves, the rest for the axis
 const FEW = 60;
@@ -147,6 +147,7 @@ async function draw(box) {
           const alone = x.length < FEW ? null : isolated(y).map((at) => data[0].indexOf(x[at]));
           return {
             label: curve.letter,
+            value: (_, point) => short(point),
             stroke: () => colour(curve.token),
             width: 1.5,
             dash: curve.dash,
@@ -156,7 +157,7 @@ async function draw(box) {
       ],
       axes: [
         { ...common, ...axis, label, labelSize: 18, size: 34 },
-        { ...common, size: 64, values: (_, ticks) => ticks.map(short) },
+        { ...common, size: 64, values: labels },
       ],
     },
     data,

@@ -268,9 +268,9 @@ function restoreZoom() {
 
 /** Write a time with its unit, as the pages do. */
 function write(ms) {
-  if (ms >= 60000) return `${(ms / 60000).toFixed(1)}\u202fmin`;
-  if (ms >= 1000) return `${(ms / 1000).toFixed(2)}\u202fs`;
-  return `${Number(ms.toPrecision(3))}\u202fms`;
+  const units = [[36e5, "h"], [6e4, "min"], [1e3, "s"]];
+  const [least, unit] = units.find(([from]) => ms >= from) ?? [1, "ms"];
+  return `${Number((ms / least).toPrecision(3))}\u202f${unit}`;
 }
 
 function zoomToSpan() {
