@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field, ValidationError
 from starlette.responses import RedirectResponse, Response
 
-from otel_ml_collector.access import ANNOTATE, READ, Access
+from otel_ml_collector.access import ANNOTATE, READ, Access, access_of
 from otel_ml_collector.api.parameters import DocumentName, FromReader
 from otel_ml_collector.errors import BadInput, Conflict
 from otel_ml_collector.keyring import Keyring
@@ -226,4 +226,8 @@ def show_judge_people(
 ) -> Response:
     """Show how far reviewers agree with a judge, as a part of its page."""
     judge_agreement = find_judge_agreement(reader, project, judge, time.time_ns())
-    return show_page(request, "judge_people.html", {"found": judge_agreement})
+    context = {
+        "found": judge_agreement,
+        "may_annotate": access_of(request.scope).has(ANNOTATE),
+    }
+    return show_page(request, "judge_people.html", context)

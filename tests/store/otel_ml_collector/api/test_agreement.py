@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from html import unescape
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -300,6 +301,17 @@ def test_not_corrected(service: Service, project: str) -> None:
     ask_json(service, chosen, "evaluations", "POST", {"evaluations": words})
     found = ask_json(service, chosen, "queues/q/agreement")
     assert (found["versions"][0]["runs"], found["corrected"]) == (3, None)
+
+
+def test_page_without_labels(service: Service, project: str) -> None:
+    """The page of a judge whose runs have no labels offers to create a labelling queue."""
+    take(service, project, [True] * 3)
+    page = ask(service.app, f"/projects/{quote(project)}/judge-people?judge=grounded").text
+    assert "No reviewer has labelled a run" in page
+    [link] = re.findall('href="([^"]+queue-form[^"]*)"', page)
+    form = ask(service.app, unescape(link)).text
+    assert 'name="judge" value="grounded"' in form
+    assert 'name="where" value="scores[&#34;grounded&#34;] &gt;= 0"' in form
 
 
 @at_night
