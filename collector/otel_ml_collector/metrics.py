@@ -45,6 +45,7 @@ from otel_ml_collector.store.runs import Key, read_params, read_runs
 from otel_ml_collector.store.versions import read_versions
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.web import view
+from otel_ml_collector.web.amounts import column_writer
 from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 
@@ -578,6 +579,10 @@ def show_metrics(
     context = {
         "is_lower": is_lower,
         "sweep": sweep,
+        "writers": {
+            name: column_writer(run.plots[name].last for run in sweep.runs if name in run.plots)
+            for name in sweep.metrics
+        },
         "owners": owners,
         "alert": _suggest_alert(sweep),
         "elsewhere": [] if owners or asked.version else list_metric_projects(reader),

@@ -69,6 +69,7 @@ from otel_ml_collector.versions.variability import (
     find_variability,
 )
 from otel_ml_collector.web import view
+from otel_ml_collector.web.amounts import column_writer
 from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.view import cut_slice, read_state
@@ -435,6 +436,10 @@ def show_model(
         },
         "moves": models.find_moves(reader, project, model, versions),
         "metrics": metrics[:_SHOWN_METRICS],
+        "writers": {
+            name: column_writer(version.last_metrics.get(name) for version in shown.items)
+            for name in metrics[:_SHOWN_METRICS]
+        },
         "more_metrics": len(metrics[_SHOWN_METRICS:]),
         "judges": [newest for newest, _ in scoring[:_SHOWN_JUDGES]],
         "last": asked.last,

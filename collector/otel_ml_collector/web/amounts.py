@@ -1,12 +1,14 @@
 """Numbers in values: at most four significant digits, and one style in a column."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeGuard
 
-from otel_ml_collector.wording import MINUS, with_minus
+from otel_ml_collector.wording import MINUS, four_digits, number, with_minus
 
 _SIGNIFICANT: Final = 4
+# How much of a number its rounding may hide.
+_HIDDEN: Final = 0.05
 # Larger and smaller numbers have an exponent.
 _LARGEST_PLAIN: Final = 1e15
 _SMALLEST_PLAIN: Final = 1e-5
@@ -76,3 +78,27 @@ def write_range(values: Sequence[float]) -> str:
     """Write the lowest and the highest number."""
     low, high = write_column([min(values), max(values)])
     return low if low == high else f"{low} to {high}"
+
+
+def column_writer(values: Iterable[object]) -> Callable[[float | str | None], str]:
+    """Return a function that writes measured numbers of a column with the same decimals.
+
+    The largest number has at most four significant digits. If that hid small numbers of the column,
+    each number has three significant digits instead.
+    """
+    sizes = [abs(value) for value in values if is_amount(value)]
+    texts = [number(size) for size in sizes]
+    largest = max(sizes, default=0)
+    decimals = max((len(text.partition(".")[2]) for text in texts), default=0)
+    decimals = min(decimals, max(_digits_of(largest), 0)) if largest else 0
+    if any("e" in text for text in texts) or any(
+        abs(round(size, decimals) - size) > _HIDDEN * size for size in sizes
+    ):
+        return number
+
+    def write(value: float | str | None) -> str:
+        if not is_amount(value):
+            return number(value)
+        return with_minus(f"{four_digits(value):,.{decimals}f}")
+
+    return write

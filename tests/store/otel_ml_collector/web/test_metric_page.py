@@ -139,13 +139,13 @@ def test_sweep(service: Service, project: str) -> None:
     head, *rows = cells(page)
     assert head == ["rate", "loss", "Curve", "best"]
     assert sorted([row[0].split()[-1], row[1], row[3]] for row in rows) == [
-        ["0.1", "0.5", "0.75"],
-        ["0.2", "0.25", "0.5"],
+        ["0.1", "0.50", "0.75"],
+        ["0.2", "0.25", "0.50"],
     ]
     assert "Equal in all 2 runs</dt><dd>seed 7</dd>" in page
     for order, wanted in {
-        "highest:loss": ["0.5", "0.25"],
-        "lowest:loss": ["0.25", "0.5"],
+        "highest:loss": ["0.50", "0.25"],
+        "lowest:loss": ["0.25", "0.50"],
     }.items():
         ordered = ask(service.app, f"/projects/{project}/metrics?order={order}").text
         assert [row[1] for row in cells(ordered)[1:]] == wanted

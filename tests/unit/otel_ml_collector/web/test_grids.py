@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from otel_ml_collector.web.amounts import write_amount, write_column, write_range
+from otel_ml_collector.web.amounts import column_writer, write_amount, write_column, write_range
 from otel_ml_collector.web.grids import ShownTable, find_table
 from otel_ml_collector.web.number_arrays import find_numbers
 
@@ -181,3 +181,20 @@ def test_one_style_in_a_column() -> None:
     assert write_column([0.089, 4.0, 11.5]) == ["0.09", "4.00", "11.50"]
     assert write_column([5, 7.0, 12_000]) == ["5", "7", "12,000"]
     assert write_range([0.05, 0.2]) == "0.05 to 0.20"
+
+
+@pytest.mark.parametrize(
+    ("values", "texts"),
+    [
+        ([0.985, 0.98, None, -0.5], ["0.985", "0.980", "–", "−0.500"]),
+        ([40.0, 604.23, 93.44], ["40.0", "604.2", "93.4"]),
+        ([1_234.5, 987.6], ["1,234", "988"]),
+        # With one style, the first would be 0.
+        ([0.089, 1.5, 11_523.0], ["0.089", "1.5", "11,520"]),
+        ([1e-9, 0.5], ["1e-09", "0.5"]),
+        ([0.0, "Infinity", None], ["0", "∞", "–"]),
+    ],
+)
+def test_column_writer(values: list[float | str | None], texts: list[str]) -> None:
+    """All numbers of a column have the same decimals, unless that hid small ones."""
+    assert [*map(column_writer(values), values)] == texts
