@@ -12,6 +12,8 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
 
+from otel_ml_collector.wording import FOUR_DIGITS, four_digits
+
 _MOST_PRICES: Final = 10_000
 _FIELDS: Final = (
     *("input", "output", "cached", "reasoning", "cache_creation"),
@@ -218,7 +220,8 @@ def round_cost(cost: float | None) -> float | None:
 def write_dollars(cost: float | None, column: Iterable[float | None] = ()) -> str:
     """Write a cost for a column of dollars, with the same number of decimals in each row.
 
-    Costs have two decimals if the largest cost of the column is $ 0.10 or more, else four.
+    Costs have two decimals if the largest cost of the column is $ 0.10 or more, else four. From
+    $ 1,000 on, they have none.
 
     Args:
         cost: The cost of this row; None is written as a dash.
@@ -227,6 +230,8 @@ def write_dollars(cost: float | None, column: Iterable[float | None] = ()) -> st
     if cost is None:
         return "\u2013"
     largest = max((entry for entry in column if entry is not None), default=0.0)
+    if largest >= FOUR_DIGITS:
+        return f"{four_digits(cost):,.0f}" if not 0 < cost < 1 else "< 1"
     digits = 2 if largest >= _FROM_CENTS else 4
     least = 10**-digits
     return (
@@ -235,9 +240,11 @@ def write_dollars(cost: float | None, column: Iterable[float | None] = ()) -> st
 
 
 def write_cost(cost: float | None) -> str:
-    """Write a cost for a sentence: ``$ 0.00032``, ``$ 0.27``, ``$ 1,204.50``; a dash for None."""
+    """Write a cost for a sentence: ``$ 0.00032``, ``$ 0.27``, ``$ 1,204``; a dash for None."""
     if cost is None:
         return "\u2013"
+    if abs(cost) >= FOUR_DIGITS:
+        return f"$ {four_digits(cost):,.0f}"
     if not cost or not 0 < abs(cost) < _FROM_CENTS:
         return f"$ {cost:,.2f}" if cost else "$ 0"
     return f"$ {Decimal(f'{cost:.{_DIGITS}g}').normalize():f}"

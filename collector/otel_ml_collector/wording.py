@@ -33,6 +33,7 @@ _TIME_UNITS: Final = (
     (1_000, 1_000, "s"),
 )
 _WHOLE_FROM: Final = 10  # larger changes have no decimals
+_LARGE_SCORE: Final = 100
 # The smallest number with four digits before the point.
 FOUR_DIGITS: Final = 1_000
 # Relative error of estimated percentiles. `measures.sums` asks the store for it.
@@ -174,8 +175,8 @@ def write_error(error_type: str, message: str) -> str:
 
 
 def score(value: float) -> str:
-    """Write a score: two decimals."""
-    return f"{value:.2f}"
+    """Write a score: two decimals, or from 100 on at most four significant digits."""
+    return number(value, 4) if abs(value) >= _LARGE_SCORE else with_minus(f"{value:.2f}")
 
 
 def tag_value(value: object) -> str:

@@ -555,7 +555,7 @@ def test_long_names() -> None:
         (0.5, "$ 0.50", 0.5),
         (0.2734, "$ 0.27", 0.2734),
         (1.0, "$ 1.00", 1.0),
-        (1204.5, "$ 1,204.50", 1204.5),
+        (1204.56, "$ 1,205", 1204.56),
     ],
 )
 def test_money(cost: float | None, text: str, stored: float | None) -> None:
