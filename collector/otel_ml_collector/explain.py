@@ -17,15 +17,14 @@ import click
 
 from otel_ml_collector.cli.failure import USAGE, point_at_error
 from otel_ml_collector.errors import BadInput
-from otel_ml_collector.filter.grammar import parse
-from otel_ml_collector.filter.sql import compile_where, tag_names_of
+from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.measures.statistics import read_scored_runs
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.stats import StatsQuery, find_stats
 from otel_ml_collector.store.experiments import count_alike, item_parameters
 from otel_ml_collector.store.migrations import connect
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.record_kinds import RecordKinds, tag_sign
+from otel_ml_collector.store.record_kinds import RecordKinds
 from otel_ml_collector.store.runs import Key, read_runs
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.times import DAY_NS
@@ -104,7 +103,6 @@ def explain(reader: ListeningReader, question: str, where: str) -> str:
         BadInput: The filter is wrong.
     """
     reader.asked.clear()
-    reader.memory.note(_PROJECT, map(tag_sign, tag_names_of(parse(where))))
     QUESTIONS[question](reader, where, time.time_ns())
     return "\n\n".join(
         f"-- {question}, {number} of {len(reader.asked)}\n"

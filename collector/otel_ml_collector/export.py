@@ -556,9 +556,7 @@ def _read_until(
     reader: Reader, query: ExportQuery, times: tuple[int, int], limit: int
 ) -> Iterator[pa.Table]:
     """Read the runs of an interval: in one batch, unless there are more than expected."""
-    condition, _ = compile_where(
-        reader, query.project, query.where, is_bounded=True, reads_rows=True
-    )
+    condition, _ = compile_where(reader, query.project, query.where, is_bounded=True)
     after: Key | None = None
     while True:
         interval = ExportInterval(query.project, condition, *times, after, limit + 1)

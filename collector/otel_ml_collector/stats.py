@@ -37,19 +37,15 @@ from otel_ml_collector.price import round_cost
 from otel_ml_collector.store.counted import (
     NAMED,
     CountedRuns,
-    name_in_row,
     named,
 )
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.record_kinds import (
     RecordKinds,
     find_record_kinds,
-    late_tags,
-    with_rows,
 )
 from otel_ml_collector.store.sql import (
     ALWAYS,
-    EMPTY,
     Condition,
     Sql,
     all_of,
@@ -233,9 +229,7 @@ def make_grouping(reader: Reader, project: str, group: str, kinds: RecordKinds) 
     if group == "version":
         return _by_version(all_version_numbers(reader, project, "model"))
     if kinds.named and group in NAMED:  # else their trace's name
-        if kinds.names_in_rows:
-            return Grouping(name_in_row(group))
-        return Grouping(named(identifier(group, _GROUP_COLUMNS)), is_resolved=True)
+        return Grouping(named(identifier(group, _GROUP_COLUMNS)))
     if group in _GROUP_COLUMNS:
         column = identifier(group, _GROUP_COLUMNS)
         return Grouping(Sql("toString({column})").fill(column=column), is_daily=group in _DAILY)
@@ -245,12 +239,6 @@ def make_grouping(reader: Reader, project: str, group: str, kinds: RecordKinds) 
             f"Invalid group {group[:80]!r}: expected one of {', '.join(GROUPS)}", "group"
         )
     return _by_tag(match[1] or match[2], kinds)
-
-
-def _find_kinds(reader: Reader, project: str, groups: Sequence[str]) -> RecordKinds:
-    """Find which kinds of records a project has, for runs that are grouped by these fields."""
-    tags = [match[1] or match[2] for group in groups if (match := _TAG.fullmatch(group))]
-    return with_rows(reader, project, find_record_kinds(reader, project), judges=(), tags=tags)
 
 
 def _by_version(numbers: Numbers) -> Grouping:
@@ -272,26 +260,12 @@ def _by_version(numbers: Numbers) -> Grouping:
 
 def _by_tag(name: str, kinds: RecordKinds) -> Grouping:
     """Group by the newest value of a tag, including late-arriving ones."""
-    value, join = Sql("tags[{label}]").fill(label=_LABEL), EMPTY
-    if kinds.tags_in_rows:
+    value = Sql("tags[{label}]").fill(label=_LABEL)
+    if kinds.tags:
         value = Sql("if(mapContains(late_tags, {label}), late_tags[{label}], {value})").fill(
             label=_LABEL, value=value
         )
-    elif kinds.tags:
-        join = Sql("""
-          LEFT JOIN (
-            SELECT trace_id AS late_trace, span_id AS late_span, newest, newest_ns
-            FROM ({late_tags})
-          ) AS late ON late_trace = trace_id AND late_span = span_id""").fill(
-            late_tags=late_tags(_LABEL, kinds)
-        )
-        is_newer = Sql("NOT mapContains(tags, {label}) OR newest_ns >= start_ns + latency_ns").fill(
-            label=_LABEL
-        )
-        value = Sql("if(newest != '' AND ({is_newer}), newest, {value})").fill(
-            is_newer=is_newer, value=value
-        )
-    return Grouping(TAG_TEXT.fill(value=value), join=join, parameters={"group": name})
+    return Grouping(TAG_TEXT.fill(value=value), parameters={"group": name})
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,7 +327,7 @@ def find_at_once(reader: Reader, query: StatsQuery, groups: Sequence[str]) -> li
     Raises:
         BadInput: The filter or a group is invalid, or there would be too many buckets.
     """
-    kinds = _find_kinds(reader, query.project, groups)
+    kinds = find_record_kinds(reader, query.project)
     groupings = [make_grouping(reader, query.project, group, kinds) for group in groups]
     question = _ask(reader, query, groupings, is_by_bucket=False)
     chosen = choose_groups(reader, question, query.groups)
@@ -529,7 +503,7 @@ def make_question(reader: Reader, query: StatsQuery) -> StatsQuestion:
     """
     groupings = []
     if query.group:
-        kinds = _find_kinds(reader, query.project, [query.group])
+        kinds = find_record_kinds(reader, query.project)
         groupings = [query.by or make_grouping(reader, query.project, query.group, kinds)]
     return _ask(reader, query, groupings)
 
@@ -562,7 +536,6 @@ def _ask(
         is_bounded=True,
         kinds=kinds,
         hides=False,
-        reads_rows=True,
     )
     fields = fields_of(parse(query.where))
     has_items = not fields.isdisjoint(OF_ITEMS)
@@ -584,7 +557,6 @@ def _ask(
             repeats=kinds.same_calls and RECORD_OF not in fields,
             items=kinds.experiments and not has_items,
             kinds=True,  # the condition says which
-            in_rows=with_rows(reader, query.project, kinds, judges=(), tags=()).names_in_rows,
         ),
         shares_calls=kinds.same_calls,
         rollup=rollup,

@@ -59,12 +59,11 @@ from otel_ml_collector.measures.measures import (
 from otel_ml_collector.measures.sums import exact_sum, read_exact
 from otel_ml_collector.measures.units import UNIT_SUMS
 from otel_ml_collector.store.amounts import RunAmounts
-from otel_ml_collector.store.counted import DELIVERIES, RECORDED, Bounds, shares, unit_of
+from otel_ml_collector.store.counted import DELIVERIES, RECORDED, UNIT, Bounds
 from otel_ml_collector.store.open_runs import SILENT_AFTER_NS, find_open_runs
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.record_kinds import (
     RecordKinds,
-    all_late_tags,
     find_record_kinds,
     points,
 )
@@ -90,6 +89,7 @@ from otel_ml_collector.store.tables import (
     TOKENS_PER_SECOND,
     fill_payloads,
 )
+from otel_ml_collector.store.targets import TAG_TEXT
 from otel_ml_collector.store.versions import all_version_numbers, read_version_starts
 from otel_ml_collector.times import DAY_NS, MINUTE_NS
 from otel_ml_collector.verdicts.sides import make_figure
@@ -615,17 +615,7 @@ class _Question:
             ] or [""]
             values["version_numbers"] = [str(number) for number in numbers.values()] or [""]
         joins = [columns.joins]
-        if kinds.tags and any(dimension.is_tag for dimension in asked.by):
-            joins.append(
-                Sql("""
-                  LEFT JOIN ({late}) AS late_tag
-                  ON late_trace = runs.trace_id AND late_span = runs.span_id""").fill(
-                    late=all_late_tags(kinds)
-                )
-            )
         has_inside = not _USED.isdisjoint(column.value for column in made)
-        if kinds.resolved:
-            joins.append(shares(_IN_TIME))
         if has_inside:
             runs = Sql("{bounds} AND ({condition})").fill(bounds=_IN_TIME, condition=condition.sql)
             joins.append(RunAmounts(kinds.resolved).sum_inside(runs))
@@ -661,7 +651,7 @@ class _Question:
             imports=_NOT_IMPORTED if self.leaves_out_imports else EMPTY,
             slices=self.slices,
             waits=self.waits,
-            unit=unit_of(is_joined=self.kinds.named),
+            unit=UNIT,
             amounts=with_amounts(RunAmounts(self.kinds.resolved), inside=self.has_inside),
             xs=join_sql("", xs),
             recorded=RECORDED,
@@ -915,11 +905,12 @@ def _write_slice(dimension: Dimension, place: int, kinds: RecordKinds) -> Sql:
       length({mark}) + 1)""").fill(mark=mark)
     if not kinds.tags:
         return own
-    # The newest value counts, even if it arrived late. Values of the run itself have the time of
-    # its end.
-    newest = Sql("arrayFirst(tag -> concat(tag.1, '=') = {mark}, late)").fill(mark=mark)
-    return Sql("""if({newest}.1 != '' AND ({newest}.3 >= start_ns + latency_ns OR {own} = ''),
-      {newest}.2, {own})""").fill(newest=newest, own=own)
+    # The newest value counts, even if it arrived late.
+    label = Sql("substring({mark}, 1, length({mark}) - 1)").fill(mark=mark)
+    newest = TAG_TEXT.fill(value=Sql("late_tags[{label}]").fill(label=label))
+    return Sql("if(mapContains(late_tags, {label}), {newest}, {own})").fill(
+        label=label, newest=newest, own=own
+    )
 
 
 def _add_truth(

@@ -43,9 +43,7 @@ from otel_ml_collector.store.counted import (
     MAIN_RECORD,
     NAMED,
     Bounds,
-    CountedRuns,
-    name_in_row,
-    named_where,
+    named,
 )
 from otel_ml_collector.store.digests import WORDS_CHARS, digest, is_whole, words_digest
 from otel_ml_collector.store.reader import Reader
@@ -56,11 +54,9 @@ from otel_ml_collector.store.record_kinds import (
     find_counted,
     find_record_kinds,
     late_tags,
-    of_tag_names,
     own_tags,
     points,
     scores,
-    with_rows,
     words,
 )
 from otel_ml_collector.store.scores import ANYTHING, newest_of, pass_newest
@@ -273,13 +269,15 @@ def compile_filter(
     return tree, _compile(tree, kinds, zone)
 
 
-def _compile(tree: Tree | None, kinds: RecordKinds, zone: ZoneInfo) -> Condition:
+def _compile(
+    tree: Tree | None, kinds: RecordKinds, zone: ZoneInfo, *, in_rows: bool = False
+) -> Condition:
     if tree is None:
         return ALWAYS
     comparisons = list(comparisons_of(tree))
     for comparison in comparisons:
         _check(comparison)
-    compiler = _Compiler(kinds, zone)
+    compiler = _Compiler(kinds, zone, in_rows=in_rows)
     sql = compiler.write(tree)
     if len(sql) > _MAX_SQL and len(sql := compact(sql)) > _MAX_SQL:
         raise bad("The filter has too many parts", 0)
@@ -295,7 +293,7 @@ def compile_where(
     is_bounded: bool = False,
     kinds: RecordKinds | None = None,
     hides: bool = True,
-    reads_rows: bool = False,
+    of_open: bool = False,
 ) -> tuple[Condition, bool]:
     """Compile the text of a filter, like `compile_tree`.
 
@@ -309,7 +307,7 @@ def compile_where(
         is_bounded=is_bounded,
         kinds=kinds,
         hides=hides,
-        reads_rows=reads_rows,
+        of_open=of_open,
     )
 
 
@@ -322,7 +320,7 @@ def compile_tree(
     kinds: RecordKinds | None = None,
     hides: bool = True,
     also: Tree | None = None,
-    reads_rows: bool = False,
+    of_open: bool = False,
 ) -> tuple[Condition, bool]:
     """Compile a filter to the SQL condition on the recorded calls that match it.
 
@@ -342,56 +340,12 @@ def compile_tree(
             if your query leaves them out itself.
         also: A second filter that must hold too. If it is given, plain spans and calls of judges
             are included.
-        reads_rows: Whether to read scores from the columns of `runs` if possible; `with_rows` says
-            what your query must do then.
+        of_open: Whether the condition is on unfinished runs, as `read_open_runs` reads them. Their
+            rows lack scores, labels and late-arriving tags.
 
     Returns:
         The condition, and whether there is any filter (`tree` or `also`). With a filter, expect
         that most runs do not match, and choose a query plan for that.
-
-    Raises:
-        BadInput: The filter is invalid.
-    """
-    condition, counted, is_filtered = compile_own(
-        reader,
-        project,
-        tree,
-        is_bounded=is_bounded,
-        kinds=kinds,
-        hides=hides,
-        also=also,
-        reads_rows=reads_rows,
-    )
-    return counted.with_resolved(condition), is_filtered
-
-
-def compile_own(
-    reader: Reader,
-    project: str,
-    tree: Tree | None,
-    *,
-    is_bounded: bool = False,
-    kinds: RecordKinds | None = None,
-    hides: bool = True,
-    also: Tree | None = None,
-    reads_rows: bool = False,
-) -> tuple[Condition, CountedRuns, bool]:
-    """Compile a filter to an SQL condition that also selects some runs that you must leave out.
-
-    The function does the same as `compile_tree` and takes the same arguments, but its condition
-    reads one table less. That table stores two facts that can arrive after the run itself: whether
-    the run repeats another record of the same call, and whether it belongs to an experiment. In
-    both cases, the run should usually not be counted.
-
-    To leave out such runs, use the returned `CountedRuns` object. Either add its
-    `resolved_conditions` to your SQL, or call its method `leaves_out` for each run that you have
-    read.
-
-    With `reads_rows`, scores are read from the columns of `runs` if possible; `with_rows` says what
-    your query must do then.
-
-    Returns:
-        The condition; the `CountedRuns` object; and whether there is any filter (`tree` or `also`).
 
     Raises:
         BadInput: The filter is invalid.
@@ -402,12 +356,7 @@ def compile_own(
     if parts:
         whole = parts[0] if len(parts) == 1 else Both(parts)
         kinds = kinds or find_record_kinds(reader, project)
-        tags = tag_names_of(whole)
-        if reads_rows:
-            judges = _judge_names_of(whole)
-            kinds = with_rows(reader, project, kinds, judges=judges, tags=tags)
-        kinds = of_tag_names(reader, project, kinds, tags)
-        conditions.append(_compile(whole, kinds, reader.zone))
+        conditions.append(_compile(whole, kinds, reader.zone, in_rows=not of_open))
         check_patterns(reader, project, tree, is_bounded=is_bounded)
     counted = find_counted(
         reader,
@@ -416,10 +365,9 @@ def compile_own(
         repeats=not hides or RECORD_OF in fields,
         items=not hides or not fields.isdisjoint(OF_ITEMS),
         kinds="kind" in fields or also is not None,
-        reads_rows=reads_rows,
     )
-    own = [*map(Condition, counted.own_conditions), *conditions]
-    return all_of(own) if own else ALWAYS, counted, bool(parts)
+    conditions = [*map(Condition, counted.conditions), *conditions]
+    return all_of(conditions) if conditions else ALWAYS, bool(parts)
 
 
 def compile_tests(
@@ -427,9 +375,7 @@ def compile_tests(
 ) -> tuple[Condition, list[Sql]]:
     """Compile a filter that selects runs, and further filters to test on each selected run.
 
-    For example, select all runs of a model, and test for each whether it was slow. Scores, labels
-    and tags are read from the columns of `runs` if possible; `with_rows` says what your query must
-    do then.
+    For example, select all runs of a model, and test for each whether it was slow.
 
     Args:
         reader: The store.
@@ -451,10 +397,9 @@ def compile_tests(
     for part in (tree, *trees):
         check_patterns(reader, project, part, is_bounded=True)
     parts = [part for part in (tree, *trees) if part is not None]
-    tags = set[str]().union(*map(tag_names_of, parts))
-    judges = set[str]().union(*map(_judge_names_of, parts))
-    kinds = with_rows(reader, project, kinds, judges=judges, tags=tags)
-    compiler = _Compiler(of_tag_names(reader, project, kinds, tags), reader.zone)
+    for comparison in (item for part in parts for item in comparisons_of(part)):
+        _check(comparison)
+    compiler = _Compiler(kinds, reader.zone, in_rows=True)
     written = [compiler.write(part) if part is not None else Sql("1") for part in (tree, *trees)]
     fields = fields_of(tree)
     counted = find_counted(
@@ -467,29 +412,6 @@ def compile_tests(
     )
     conditions = all_of([*map(Condition, counted.conditions), Condition(written[0])])
     return replace(conditions, parameters=compiler.values), written[1:]
-
-
-def tag_names_of(tree: Tree | None) -> set[str]:
-    """Return the names of the tags that a filter uses.
-
-    Raises:
-        BadInput: The filter has an unknown field, or a text with half of a surrogate pair.
-    """
-    names = set[str]()
-    for comparison in comparisons_of(tree):
-        _check(comparison)
-        if _kind(comparison) is Kind.TAG:
-            names.add(comparison.field.key or str(comparison.value))
-    return names
-
-
-def _judge_names_of(tree: Tree) -> set[str]:
-    """Return the judges, reviewers, labels and ground truth that a filter uses."""
-    return {
-        str(comparison.field.path[0] if comparison.field.path else comparison.value)
-        for comparison in comparisons_of(tree)
-        if comparison.field.name in _SCORE_COLUMNS or comparison.field.name in _WORD_COLUMNS
-    }
 
 
 def check_patterns(reader: Reader, project: str, tree: Tree | None, *, is_bounded: bool) -> None:
@@ -538,8 +460,9 @@ class _Compiler:
         values: The parameters, by name.
     """
 
-    def __init__(self, kinds: RecordKinds, zone: ZoneInfo) -> None:
+    def __init__(self, kinds: RecordKinds, zone: ZoneInfo, *, in_rows: bool) -> None:
         self._kinds = kinds
+        self._in_rows = in_rows
         self._zone = zone
         self._written: dict[int, Sql] = {}
         self._tests: dict[int, Sql] = {}
@@ -727,7 +650,7 @@ class _Compiler:
         if column is None:
             column = Sql("`{name}`").fill(name=identifier(tree.field.name, FIELD_NAMES))
             if self._kinds.named and tree.field.name in NAMED:
-                return self._named(tree, column)
+                column = named(identifier(tree.field.name, NAMED))
             return self._test_text(tree, column)
         sql = self._test_text(tree, column)
         ids = [value for value in _values_of(tree) if isinstance(value, str)]
@@ -737,24 +660,6 @@ class _Compiler:
         traces = self._value("Array(String)", sorted({value[:_TRACE_ID_CHARS] for value in ids}))
         times = Sql("FROM trace_index WHERE project = {project:String} AND key IN ") + traces
         return _ID_TIMES.fill(times=times, found=sql)
-
-    def _named(self, tree: FieldComparison, column: Sql) -> Sql:
-        """Write a condition on the session or user of a run, or on that of its trace."""
-        if self._kinds.names_in_rows:
-            return self._test_text(tree, name_in_row(tree.field.name))
-        affirmed = _affirm(tree)
-        own = Sql("{column} != '' AND {test}").fill(
-            column=column, test=self._test_text(affirmed, column)
-        )
-        sql = named_where(column, own, own, _WINDOW)
-        if tree.operator == "matches" or "" in _values_of(tree):
-            is_named = Sql("{column} != ''").fill(column=column)
-            sql = Sql("({found} OR ({none} AND NOT {named}))").fill(
-                found=sql,
-                none=self._test_text(affirmed, Sql("''")),
-                named=named_where(column, is_named, is_named, _WINDOW),
-            )
-        return _negate(tree, sql)
 
     def _record_of(self, tree: FieldComparison) -> Sql:
         """Write a condition on `record_of`: the run that counts instead of a repeated record.
@@ -842,14 +747,14 @@ class _Compiler:
             late = Sql("NOT ({late})").fill(late=late)
         if not self._kinds.tags:
             return own
-        if self._kinds.tags_in_rows:
+        if self._in_rows:
             return Sql("if(mapContains(late_tags, {label}), {late}, {own})").fill(
                 label=label, late=late, own=own
             )
         # One set holds the late tags that change the result, instead of one set for each result.
         return Sql("""{own} != ((trace_id, span_id, {own}) IN (
             SELECT trace_id, span_id, NOT ({late}) FROM ({newest}))
-          AND NOT (trace_id, span_id, rank) IN ({newer}))""").fill(
+          AND NOT (trace_id, span_id) IN ({newer}))""").fill(
             own=own,
             late=late,
             newest=late_tags(label, self._kinds),
@@ -859,7 +764,7 @@ class _Compiler:
     def _test_tag(self, tree: FieldComparison, key: str, label: Sql) -> tuple[Sql, Sql]:
         """Write two tests: one for a run's own tag, and one for the newest late tag."""
         stored, newest = Sql("tags[{label}]").fill(label=label), Sql("newest")
-        if self._kinds.tags_in_rows:
+        if self._in_rows:
             newest = Sql("late_tags[{label}]").fill(label=label)
         if tree.operator in _EQUALITY:
             wanted = _values_of(tree)
@@ -884,7 +789,7 @@ class _Compiler:
         """Write a condition that a run has a tag of some name: ``"client" in tags``."""
         label = self._value("String", _key_of(tree))
         sql = Sql("mapContains(tags, {label})").fill(label=label)
-        if self._kinds.tags_in_rows:
+        if self._in_rows:
             sql = Sql("({found} OR mapContains(late_tags, {label}))").fill(found=sql, label=label)
         elif self._kinds.tags:
             sql = Sql("""({found} OR (trace_id, span_id) IN (SELECT trace_id, span_id
@@ -893,7 +798,7 @@ class _Compiler:
 
     def _write_score(self, tree: FieldComparison) -> Sql:
         """Write a condition on the newest score of a judge, of a judge version or of a reviewer."""
-        if self._kinds.in_rows and (sql := self._write_row_score(tree)):
+        if self._in_rows and (sql := self._write_row_score(tree)):
             return sql
         kind, path = _kind(tree), tree.field.path
         score_column = _SCORE_COLUMNS[tree.field.name]
@@ -978,7 +883,7 @@ class _Compiler:
     def _word(self, tree: FieldComparison) -> Sql:
         """Write a condition on the newest ground truth or the newest label of some name."""
         key, *path = tree.field.path or (None,)
-        if self._kinds.in_rows and (column := _WORD_COLUMNS.get(tree.field.name)) is not None:
+        if self._in_rows and (column := _WORD_COLUMNS.get(tree.field.name)) is not None:
             name = key if isinstance(key, str) else _key_of(tree)
             label = self._value("String", name)
             if not isinstance(key, str):

@@ -429,9 +429,7 @@ def _read_unsketched(
     reader, project, bucket_ns = question.reader, question.project, question.bucket_ns
     wanted = of_models
     if question.where:
-        condition, _ = compile_where(
-            reader, project, question.where, is_bounded=True, reads_rows=True
-        )
+        condition, _ = compile_where(reader, project, question.where, is_bounded=True)
         wanted = all_of([of_models, condition])
     bounds = Bounds(start=Sql("{first:Int64}"), end=Sql("{until:Int64}"))
     runs = find_counted(reader, project, bounds)

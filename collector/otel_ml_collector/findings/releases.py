@@ -1132,7 +1132,7 @@ def _find_sides(reader: Reader, project: str, change: Change, where: str) -> Sid
     choice = change.choice
     if not all(choice.runs):
         return None
-    condition, _ = compile_where(reader, project, where, is_bounded=True, reads_rows=True)
+    condition, _ = compile_where(reader, project, where, is_bounded=True)
     older, newer = change.before, change.labels
     if change.is_reversed:
         older, newer = newer, older

@@ -32,9 +32,9 @@ from otel_ml_collector.measures.measures import (
 from otel_ml_collector.measures.units import find_request_ms
 from otel_ml_collector.owners import RESPONSE
 from otel_ml_collector.store.amounts import RunAmounts
-from otel_ml_collector.store.counted import Bounds, recorded_runs, unit_of
+from otel_ml_collector.store.counted import UNIT, Bounds, recorded_runs
 from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.record_kinds import RecordKinds, all_late_tags, find_record_kinds
+from otel_ml_collector.store.record_kinds import RecordKinds, find_record_kinds
 from otel_ml_collector.store.scores import (
     IN_WINDOW,
     NEAR_REQUESTS,
@@ -43,6 +43,7 @@ from otel_ml_collector.store.scores import (
     version_scores,
 )
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, join_sql, parameter
+from otel_ml_collector.store.targets import TAG_TEXT
 from otel_ml_collector.store.versions import all_version_numbers, version_numbers
 from otel_ml_collector.times import DAY_NS
 from otel_ml_collector.windows import Window
@@ -272,29 +273,24 @@ class AskedRuns:
         tags = Sql("tag_kv")
         if self.kinds.tags:
             tags = Sql("""arrayConcat(
-              arrayFilter(kv -> NOT arrayExists(tag -> startsWith(kv, concat(tag.1, '='))
-                AND tag.3 >= start_ns + latency_ns, late), tag_kv),
-              arrayMap(tag -> concat(tag.1, '=', tag.2), arrayFilter(tag ->
-                tag.3 >= start_ns + latency_ns OR NOT mapContains(tags, tag.1), late)))""")
+              arrayFilter(kv -> NOT arrayExists(tag -> startsWith(kv, concat(tag, '=')),
+                mapKeys(late_tags)), tag_kv),
+              arrayMap((tag, value) -> concat(tag, '=', {text}),
+                mapKeys(late_tags), mapValues(late_tags)))""").fill(
+                text=TAG_TEXT.fill(value=Sql("value"))
+            )
         return Sql("arrayConcat({tags}, [{fields}])").fill(tags=tags, fields=_FIELD_TOKENS)
 
     @property
     def source(self) -> Sql:
-        """The runs, with the columns that `tokens` needs."""
+        """The runs."""
         return self.with_joins(EMPTY)
 
     def with_joins(self, joins: Sql) -> Sql:
         """Write the source of the runs with further joins."""
-        late = EMPTY
-        if self.kinds.tags:
-            late = Sql("""LEFT JOIN ({late}) AS late_tag
-              ON late_trace = trace_id AND late_span = span_id""").fill(
-                late=all_late_tags(self.kinds)
-            )
-        return Sql("{recorded} {late} {joins} {chosen}").fill(
-            recorded=recorded_runs(_IN_TIME.sql, is_resolved=self.kinds.resolved),
+        return Sql("{recorded} {joins} {chosen}").fill(
+            recorded=recorded_runs(),
             joins=joins,
-            late=late,
             # The sample is taken before tags are read, because tags are most of the data.
             chosen=Sql("PREWHERE {sample}").fill(sample=_SAMPLE) if self.every > 1 else EMPTY,
         )
@@ -677,7 +673,7 @@ def read_counted(
     # The values of this figure are filled in after the query.
     sql = _COUNTED.fill(
         amounts=with_amounts(amounts, inside=has_cost),
-        unit=unit_of(is_joined=asked.kinds.named),
+        unit=UNIT,
         tokens=asked.tokens,
         run=RUN_NUMBER if truths else Sql("0"),
         figures=join_sql(

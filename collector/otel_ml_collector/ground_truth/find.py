@@ -499,9 +499,7 @@ def write_predictions(reader: Reader, question: QualityQuestion) -> Predictions:
         "ages": [*_AGES_NS],
     }
     if question.where:
-        condition, _ = compile_where(
-            reader, project, question.where, is_bounded=True, kinds=kinds, reads_rows=True
-        )
+        condition, _ = compile_where(reader, project, question.where, is_bounded=True, kinds=kinds)
         sql = Sql("""
             SELECT {columns} FROM ({rows}) WHERE (start_ns, trace_id, span_id) IN (
               SELECT start_ns, trace_id, span_id FROM {recorded}

@@ -59,7 +59,7 @@ _JUDGED: Final = Sql("""
       SELECT trace_id, span_id, start_ns FROM {recorded} WHERE kind != 'span' AND {counted}
       UNION ALL
       SELECT trace_id, span_id, start_ns FROM open_runs FINAL
-      WHERE kind != 'span' AND {counted}
+      WHERE kind != 'span' AND {open}
         AND (trace_id, span_id) NOT IN (
         SELECT trace_id, span_id FROM {deliveries} WHERE project = {project:String}
           AND start_ns IN (SELECT start_ns FROM open_runs WHERE project = {project:String}))
@@ -314,13 +314,14 @@ def _count_scores(reader: Reader, project: str, *, tried: bool = False) -> Sql:
     Reviewers' labels under the name of a judge are not scores of the judge.
     """
     kinds = find_record_kinds(reader, project)
-    counted = find_counted(reader, project, kinds=True, reads_rows=False)
+    counted = find_counted(reader, project, kinds=True)
     calls = find_counted(reader, project, kinds=True, items=True)
     scores = all_scores(judges=OF_JUDGES, has_keyed=kinds.keyed_scores, columns=_JUDGEMENT_COLUMNS)
     return _JUDGED.fill(
         recorded=RECORDED,
         deliveries=DELIVERIES,
         counted=counted.tried if tried else counted.sql,
+        open=counted.tried_of_open if tried else counted.of_open,
         newest=newest_scores(scores, columns=_JUDGEMENT_COLUMNS, where=OF_JUDGE),
         calls=_CALLS.fill(
             judging=Sql(JUDGING),

@@ -145,7 +145,7 @@ def try_judge(
         ONE_TRIAL.release()
     window = Window(now_ns - DAY_NS, now_ns + AHEAD_NS)
     query = RunsQuery(project, wanted.where, start_ns=window.start_ns)
-    condition, _ = compile_query(reader, query, reads_rows=True)
+    condition, _ = compile_query(reader, query)
     per_day = round(count_runs(reader, project, condition, window) * wanted.sample)
     return _summarize(asking, [*zip(runs, judgements, strict=True)], per_day)
 

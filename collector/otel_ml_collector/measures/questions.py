@@ -22,7 +22,7 @@ from otel_ml_collector.measures.sums import (
     figures_of_runs,
 )
 from otel_ml_collector.store.amounts import RunAmounts
-from otel_ml_collector.store.counted import Bounds, CountedRuns, recorded_runs, shares
+from otel_ml_collector.store.counted import Bounds, CountedRuns, recorded_runs
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.record_kinds import find_counted_of_all
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS
@@ -62,8 +62,6 @@ class Grouping:
             not, only the runs are read.
         join: SQL JOIN with the tables that `label` uses besides `runs`.
         parameters: Parameters of `label` and `join`.
-        is_resolved: Whether a run can inherit its group from other runs of its trace. For example,
-            a run without a session belongs to the session of its trace.
         is_of_versions: Whether a group is a model version. A score of a request then counts for the
             versions inside it.
         labels: Names of groups that are known without a query. There can be more groups. Empty if
@@ -74,7 +72,6 @@ class Grouping:
     is_daily: bool = False
     join: Sql = EMPTY
     parameters: Mapping[str, Any] | None = None
-    is_resolved: bool = False
     is_of_versions: bool = False
     labels: Sequence[str] = ()
 
@@ -192,16 +189,6 @@ class StatsQuestion:
     rollup: RollupPart
 
     @property
-    def is_resolved(self) -> bool:
-        """Whether a label can be inherited from other runs of the trace."""
-        return any(grouping.is_resolved for grouping in self.groupings)
-
-    @property
-    def needs_shares(self) -> bool:
-        """Whether the query must read what other runs of the trace change about a run."""
-        return self.shares_calls or self.is_resolved
-
-    @property
     def of_scores(self) -> "StatsQuestion":
         """The query to read scores with. Daily totals have no scores of trace keys and tags."""
         rollup = RollupPart.nothing(self.buckets.window)
@@ -242,7 +229,7 @@ def choose_groups(reader: Reader, question: StatsQuestion, most: int) -> list[Ro
             groups with this `place`, including those without a row.
     """
     sources = [
-        (Sql("count()"), _from_runs(question, is_joined=question.needs_shares)),
+        (Sql("count()"), _from_runs(question)),
         *((Sql("sum(runs)"), source) for _, source in _from_totals(question, _RUN_TABLES)),
     ]
     cells = [
@@ -284,7 +271,7 @@ def read_runs(
             of runs with a cost.
     """
     sums = COUNTED_SUMS if question.shares_calls else SUMS
-    runs = _from_runs(question, is_joined=question.needs_shares)
+    runs = _from_runs(question)
     parts = [
         _write_parts(question, _columns(question, START), sums, runs),
         *(
@@ -337,7 +324,7 @@ def _read_scores(
       INNER JOIN ({newest}) AS evaluation
         ON evaluation.trace_id = run.trace_id AND evaluation.span_id = run.span_id""").fill(
         columns=_columns(question, START),
-        source=_from_runs(question, is_joined=question.is_resolved),
+        source=_from_runs(question),
         newest=newest,
     )
     parts = [
@@ -419,18 +406,12 @@ def _write_parts(
     )
 
 
-def _from_runs(question: StatsQuestion, *, is_joined: bool) -> Sql:
-    """Write the FROM and WHERE of a query's runs, with the joins that its labels need.
-
-    Args:
-        question: The query.
-        is_joined: Whether to join what other runs of the trace change about a run (`shares`).
-    """
-    joins = [grouping.join for grouping in question.groupings]
+def _from_runs(question: StatsQuestion) -> Sql:
+    """Write the FROM and WHERE of a query's runs, with the joins that its labels need."""
     return Sql("FROM {recorded} {joins} WHERE {of_runs}").fill(
         recorded=recorded_runs(),
-        joins=join_sql("", [*joins, shares(IN_PIECES.sql) if is_joined else EMPTY]),
-        of_runs=_of_runs(question, is_joined=is_joined),
+        joins=join_sql("", [grouping.join for grouping in question.groupings]),
+        of_runs=_of_runs(question),
     )
 
 
@@ -452,21 +433,15 @@ def _from_totals(question: StatsQuestion, tables: tuple[Sql, Sql]) -> list[tuple
     ]
 
 
-def _of_runs(question: StatsQuestion, *, is_joined: bool) -> Sql:
-    """Write the condition on the runs of a query.
-
-    Args:
-        question: The query.
-        is_joined: Whether `shares` is joined.
-    """
+def _of_runs(question: StatsQuestion) -> Sql:
+    """Write the condition on the runs of a query."""
     pieces = [
         Sql("(start_ns >= {from{place}:Int64} AND start_ns < {until{place}:Int64})").fill(
             place=place
         )
         for place in range(len(question.rollup.pieces))
     ]
-    counted_runs = replace(question.counted, is_joined=is_joined)
-    wanted = [counted_runs.sql, Sql("({condition})").fill(condition=question.condition.sql)]
+    wanted = [question.counted.sql, Sql("({condition})").fill(condition=question.condition.sql)]
     if len(pieces) != 1:  # one piece is the whole window
         wanted.append(Sql("({pieces})").fill(pieces=join_sql(" OR ", pieces) or Sql("0")))
     return join_sql(" AND ", wanted)
@@ -482,7 +457,6 @@ def count_projects(reader: Reader, buckets: Buckets) -> list[Row]:
     """
     bounds = Bounds(READABLE, Sql("{start:Int64}"), Sql("{end:Int64}"))
     runs = find_counted_of_all(reader, bounds)
-    runs = replace(runs, is_joined=runs.repeats)
     sql = Sql("""
         SELECT project, {bucket}, grouping(bucket) AS is_total,
           uniqExactIf(trace_id, {failed}) AS failed_traces, {figures}
@@ -494,7 +468,7 @@ def count_projects(reader: Reader, buckets: Buckets) -> list[Row]:
         figures=figures_of_runs(RunAmounts(runs.repeats)),
         bucket=bucket_of(buckets),
         failed=HAS_FAILED,
-        recorded=recorded_runs(bounds.sql, is_resolved=runs.repeats),
+        recorded=recorded_runs(),
         counted=runs.sql,
     )
     window = buckets.window

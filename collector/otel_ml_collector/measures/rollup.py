@@ -6,7 +6,7 @@ computations are harmless. Design record with measurements: docs/design/017-quer
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from otel_ml_collector.background import BackgroundJob, StoreChanges
@@ -33,14 +33,6 @@ _COUNTED: Final = CountedRuns(
 _COUNTED_IN_DAYS: Final = Sql("""
   FROM {recorded} WHERE {counted} AND {day_of} IN {days:Array(Int64)}""").fill(
     recorded=recorded_runs(), counted=_COUNTED.sql, day_of=DAY_OF
-)
-# The same runs, joined with the amounts that count for them.
-_COUNTED_RUNS: Final = Sql("""
-  FROM {recorded}
-  WHERE {counted} AND {day_of} IN {days:Array(Int64)}""").fill(
-    recorded=recorded_runs(_COUNTED.bounds.sql, is_resolved=True),
-    counted=replace(_COUNTED, is_joined=True).sql,
-    day_of=DAY_OF,
 )
 
 
@@ -88,7 +80,7 @@ def _roll_runs(table: Sql, cell: Sql, hour: Sql = EMPTY) -> Rollup:
             cell=cell, tokens=OF_TOKENS
         ),
         Sql("SELECT {day_of} AS day_ns, {hour}{cell}, {sums} {runs} GROUP BY day_ns, {by}").fill(
-            cell=_CELL, day_of=DAY_OF, hour=hour, sums=COUNTED_SUMS, runs=_COUNTED_RUNS, by=cell
+            cell=_CELL, day_of=DAY_OF, hour=hour, sums=COUNTED_SUMS, runs=_COUNTED_IN_DAYS, by=cell
         ),
     )
 

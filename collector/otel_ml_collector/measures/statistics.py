@@ -14,16 +14,14 @@ from otel_ml_collector.store.counted import (
     IS_CALL,
     OF_PROJECT,
     RECORDED,
+    UNIT,
     Bounds,
     repeats,
-    shares,
-    unit_of,
 )
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.record_kinds import (
     find_counted,
     find_counted_of_all,
-    find_record_kinds,
 )
 from otel_ml_collector.store.rollup import STATES, computed, uncomputed
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, IS_TOP, first_calls
@@ -290,11 +288,11 @@ def bound_runs(reader: Reader, project: str, *, plain: bool = False) -> Window |
 
     If `plain` is true, spans that are not runs count, too.
     """
+    runs = find_counted(reader, project, repeats=True, kinds=plain)
     sql = Sql("""
         SELECT min(start_ns) AS first_ns, max(start_ns) AS last_ns, count() AS runs
-        FROM {deliveries} WHERE {counted}""").fill(
-        deliveries=DELIVERIES,
-        counted=find_counted(reader, project, repeats=True, kinds=plain, reads_rows=False).sql,
+        FROM {runs} WHERE {counted}""").fill(
+        runs=RECORDED if runs.items else DELIVERIES, counted=runs.sql
     )
     row = reader.rows(sql, {"project": project})[0]
     return Window(row["first_ns"], row["last_ns"] + 1) if row["runs"] else None
@@ -520,17 +518,15 @@ def read_scored_runs(
             `passed` and `failed`. Some scores may be of runs that are not in the first list.
     """
     bounds = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}")).sql
-    is_named = find_record_kinds(reader, project).named
     sql = Sql("""
         SELECT trace_id, span_id, reinterpretAsUInt64(span_id) AS span, start_ns,
           {unit} AS unit
-        FROM {recorded} {shares}
+        FROM {recorded}
         WHERE {bounds} AND ({condition})
         ORDER BY start_ns DESC, trace_id, span_id LIMIT {most:UInt32}
         """).fill(
-        unit=unit_of(is_joined=is_named),
+        unit=UNIT,
         recorded=RECORDED,
-        shares=shares(bounds) if is_named else EMPTY,
         bounds=bounds,
         condition=condition.sql,
     )

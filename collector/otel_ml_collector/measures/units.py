@@ -16,7 +16,7 @@ from otel_ml_collector.measures.measures import (
     with_amounts,
 )
 from otel_ml_collector.store.amounts import RunAmounts
-from otel_ml_collector.store.counted import Bounds, recorded_runs, unit_of
+from otel_ml_collector.store.counted import UNIT, Bounds, recorded_runs
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.record_kinds import RecordKinds, find_record_kinds
 from otel_ml_collector.store.runs import IS_TOP
@@ -181,19 +181,18 @@ def read_units(
     amounts = RunAmounts(kinds.resolved)
     columns = _write_columns(sides, kinds, is_split)
     sampled = _SAMPLED.fill(sides=sides.runs)
-    recorded = recorded_runs(BOUNDS.sql, is_resolved=kinds.resolved)
     amount_rows = _AMOUNT_ROWS.fill(
         columns=columns,
         sampled=sampled,
         amounts=with_amounts(amounts),
         pairs=_PAIRS,
-        recorded=recorded,
+        recorded=recorded_runs(),
         inside=amounts.sum_inside(sides.runs),
     )
     sql = _UNITS.fill(
         columns=columns,
         sampled=sampled,
-        recorded=recorded,
+        recorded=recorded_runs(),
         amount_rows=amount_rows if has_amounts else Sql(""),
         sums=UNIT_SUMS,
         first=_STRATUM_OF_UNIT,
@@ -210,7 +209,7 @@ def read_units(
 
 
 def _write_columns(sides: Sides, kinds: RecordKinds, is_split: bool) -> Sql:
-    unit = unit_of(is_joined=kinds.resolved)
+    unit = UNIT
     return _UNIT_COLUMNS.fill(
         is_before=sides.is_before,
         hour=sides.hour,
@@ -274,7 +273,7 @@ def read_outcomes(
     sql = _OUTCOMES.fill(
         columns=_write_columns(sides, kinds, is_split),
         sampled=_SAMPLED.fill(sides=sides.runs),
-        recorded=recorded_runs(BOUNDS.sql, is_resolved=kinds.resolved),
+        recorded=recorded_runs(),
         rows=outcome.rows,
         value=whole(Sql("ifNull(value, 0)")),
         first=_STRATUM_OF_UNIT,

@@ -472,9 +472,7 @@ def find_typical(question: FieldsQuestion, own: FieldDrift, part: PartDrift) -> 
     reader, project, window = question.reader, question.project, question.window
     condition: Condition = ALWAYS
     if question.where:
-        condition, _ = compile_where(
-            reader, project, question.where, is_bounded=True, reads_rows=True
-        )
+        condition, _ = compile_where(reader, project, question.where, is_bounded=True)
     bounds = Bounds(start=Sql("{first:Int64}"), end=Sql("{until:Int64}"))
     rows = read_sample(
         reader.rows,

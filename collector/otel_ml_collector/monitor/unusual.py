@@ -304,9 +304,7 @@ def _find_own(reader: Reader, run: Run) -> list[RunSlice]:
     worse = [item for item in slices if item.word == Word.WORSE][: 4 * _MOST_SLICES]
     own: list[RunSlice] = []
     for item in worse:
-        condition, _ = compile_where(
-            reader, run.project, item.condition, is_bounded=True, reads_rows=True
-        )
+        condition, _ = compile_where(reader, run.project, item.condition, is_bounded=True)
         sql = _IS_IN.fill(
             recorded=RECORDED,
             bounds=Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}")).sql,

@@ -466,7 +466,7 @@ def _count_traces(reader: Reader, project: str, sign: Sign, window: Window) -> S
     if sign.kind == "crash":  # they have no end, so they are not among recorded runs
         return replace(sign, runs=int(sign.size))
     try:
-        condition, _ = compile_where(reader, project, sign.where, is_bounded=True, reads_rows=True)
+        condition, _ = compile_where(reader, project, sign.where, is_bounded=True)
     except BadInput:  # such as a field that is no longer sent
         return sign
     return replace(sign, **sample_traces(reader, project, condition, sign.window, window))

@@ -554,7 +554,7 @@ def _correct(
     if not drawn:
         return None
     query = RunsQuery(project, queue.where)
-    condition, _ = compile_query(reader, query, reads_rows=True)
+    condition, _ = compile_query(reader, query)
     matching = MATCHING.fill(condition=condition.sql)
     asked = {
         **query.values(condition, question.now_ns),

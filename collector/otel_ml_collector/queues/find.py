@@ -239,7 +239,7 @@ def write_draw(
             0. `drawn` is a random number per run. It is the same in each query.
     """
     query = RunsQuery(project, queue.where)
-    condition, _ = compile_query(reader, query, reads_rows=True)
+    condition, _ = compile_query(reader, query)
     if queue.run_ids:
         matching = condition.sql if queue.where.strip() else Sql("0")
         added = Sql("({matching}) OR ({added})").fill(matching=matching, added=_ADDED)

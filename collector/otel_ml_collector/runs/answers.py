@@ -40,7 +40,7 @@ from otel_ml_collector.runs.logs import (
     sources_of,
     values_of,
 )
-from otel_ml_collector.store.counted import NAMED, CountedRuns
+from otel_ml_collector.store.counted import NAMED
 from otel_ml_collector.store.reader import (
     JsonValue,
     Reader,
@@ -262,7 +262,7 @@ def make_span_outline(row: Row, trace_id: str, project: str) -> SpanOutline:
         end_ns=row["end_ns"],
         tokens=tokens_of(row),
         cost=row["cost"],
-        is_resolved=bool(row["has_share"]),
+        is_resolved=bool(row["has_amounts"]),
         kind=row["kind"],
         names_provider=bool(row["names_provider"]),
     )
@@ -404,21 +404,8 @@ class AskedRecords:
     def ask(self, reader: Reader, project: str, keys: Sequence[Key]) -> None:
         """Request the late-arriving records of some stored runs, if the project has any."""
         kinds = find_record_kinds(reader, project)
-        if keys and (
-            kinds.resolved or kinds.experiments or kinds.scores or kinds.tags or kinds.keys
-        ):
-            self._asked.append(reader.ahead(_read_late, project, [*keys], is_listed=True))
-
-    def leave_out(self, counted: CountedRuns, rows: Sequence[Row]) -> list[Row]:
-        """Leave out the rows of runs that do not count, by the records requested so far."""
-        resolved = {
-            key: row for asked in self._asked for key, row in asked.result().resolved.items()
-        }
-        return [
-            row
-            for row in rows
-            if (known := resolved.get(span_of(row))) is None or not counted.leaves_out(known)
-        ]
+        if keys and (kinds.resolved or kinds.scores or kinds.tags or kinds.keys):
+            self._asked.append(reader.ahead(_read_late, project, [*keys]))
 
     def take(self, reader: Reader, project: str, rows: Sequence[Row]) -> LateRows:
         """Return the late-arriving records of some runs, and read those not requested before."""
@@ -443,19 +430,15 @@ def _key_of(row: Row) -> Key:
     return Key(row["start_ns"], row["trace_id"], row["span_id"])
 
 
-def _read_late(
-    reader: Reader, project: str, keys: Sequence[Key], *, is_listed: bool = False
-) -> LateRows:
+def _read_late(reader: Reader, project: str, keys: Sequence[Key]) -> LateRows:
     """Read the late-arriving records of some runs.
 
-    Resolutions are read first, because they have the trace keys and tags of the runs. A list also
-    uses them to find the runs of experiments.
+    Resolutions are read first, because they have the trace keys and tags of the runs.
     """
     kinds = find_record_kinds(reader, project)
     traces = sorted({key.trace_id for key in keys})
     keyed = reader.ahead(_keys_of, project, traces) if kinds.keys else None
-    has_resolved = kinds.resolved or (is_listed and kinds.experiments)
-    resolved = read_resolved(reader, project, keys) if has_resolved else {}
+    resolved = read_resolved(reader, project, keys) if kinds.resolved else {}
     recorded = {key: others for key, row in resolved.items() if (others := _others(row))}
     responses: Mapping[str, str] = {}
     if kinds.responses and recorded:

@@ -73,9 +73,7 @@ def find_error_groups(reader: Reader, query: RunsQuery, now_ns: int, limit: int)
     Raises:
         BadInput: The filter is wrong.
     """
-    condition, _ = compile_where(
-        reader, query.project, query.where, is_bounded=True, reads_rows=True
-    )
+    condition, _ = compile_where(reader, query.project, query.where, is_bounded=True)
     clause = Sql("{recorded} WHERE outcome = 'error' AND {matching}").fill(
         recorded=RECORDED, matching=MATCHING.fill(condition=condition.sql)
     )

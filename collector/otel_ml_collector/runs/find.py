@@ -17,7 +17,7 @@ from otel_ml_collector.errors import BadInput, Missing
 from otel_ml_collector.filter.fields import OF_ITEMS
 from otel_ml_collector.filter.grammar import fields_of
 from otel_ml_collector.filter.grammar import parse as parse_filter
-from otel_ml_collector.filter.sql import REASONS, compile_own
+from otel_ml_collector.filter.sql import REASONS, compile_tree
 from otel_ml_collector.mapping.dialects.gen_ai_events import (
     CallEvent,
     read_content,
@@ -57,7 +57,7 @@ from otel_ml_collector.runs.logs import (
 )
 from otel_ml_collector.same_calls import CALLS
 from otel_ml_collector.span import OTLP
-from otel_ml_collector.store.counted import DELIVERIES, CountedRuns
+from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.open_runs import (
     OpenKey,
     find_open_keys,
@@ -109,9 +109,6 @@ _SEARCHED_NS: Final = (AHEAD_NS + HOUR_NS, *_WINDOWS_NS)
 # Lists in other orders than by time cover this much if no time is requested.
 _ORDERED_NS: Final = 30 * DAY_NS
 _FEWEST_PAYLOADS: Final = 100
-# A list first reads a fifth more runs, because about one in five can be left out after its
-# resolution is read.
-_LEFT_OUT: Final = 5
 _MOST_PAYLOADS: Final = 5_000
 # A row can replace another one between the two queries of a list: the list is then read again.
 _TRIES: Final = 3
@@ -288,15 +285,14 @@ def find_neighbour(
 
 
 def compile_query(
-    reader: Reader, query: RunsQuery, *, reads_rows: bool = False
+    reader: Reader, query: RunsQuery, *, of_open: bool = False
 ) -> tuple[Condition, bool]:
     """Compile the conditions of a list of runs to SQL.
 
     For a query with `roots` or `traces`, the SQL also selects some runs that do not belong in the
     list. Whether a run is inside another run is checked only after the rows are read.
 
-    With `reads_rows`, scores, tags and names are read from the columns of `runs` if possible;
-    `with_rows` says what your query must do then.
+    With `of_open`, the SQL is for unfinished runs, as `read_open_runs` reads them.
 
     Returns:
         The condition, and whether it contains a filter that may leave out most of the runs.
@@ -304,25 +300,17 @@ def compile_query(
     Raises:
         BadInput: The filter is wrong.
     """
-    condition, counted, is_filtered = _compile_own(reader, query, reads_rows=reads_rows)
-    return counted.with_resolved(condition), is_filtered
-
-
-def _compile_own(
-    reader: Reader, query: RunsQuery, *, reads_rows: bool = False
-) -> tuple[Condition, CountedRuns, bool]:
-    """Compile the conditions of a list, except for those on resolutions (`CountedRuns`)."""
     tree = parse_filter(query.where)
     also = None
     if query.traces:
         also = _PRODUCTION_TOPS if fields_of(tree).isdisjoint(OF_ITEMS) else _TOPS
-    return compile_own(
+    return compile_tree(
         reader,
         query.project,
         tree,
         is_bounded=query.start_ns > 0,
         also=also,
-        reads_rows=reads_rows,
+        of_open=of_open,
     )
 
 
@@ -335,7 +323,7 @@ def _list_rows(
     columns: Sql = LIGHT,
 ) -> list[Row]:
     """List the rows of a page, and the first row of the next page."""
-    listing = _make_listing(reader, query, columns, reads_rows=True)
+    listing = make_listing(reader, query, columns)
     whole = query.window(now_ns)
     want = query.limit + 1
     if listing.ordering is not None:
@@ -345,8 +333,7 @@ def _list_rows(
     keys = list_open_keys(reader, listing, whole)
     ended = _fill(reader, listing, whole, want, now_ns, query=query, asked=asked)
     near = _near(keys, ended, listing, want)
-    # Scores of open runs are not in their rows.
-    condition = compile_query(reader, query)[0] if near else ALWAYS
+    condition = compile_query(reader, query, of_open=True)[0] if near else ALWAYS
     still_open = read_open_runs(reader, query.project, near, now_ns, condition)
     still_open = _keep(reader, query, still_open)
     rows = [*ended, *still_open]
@@ -360,22 +347,13 @@ def make_listing(reader: Reader, query: RunsQuery, columns: Sql = LIGHT) -> List
     Raises:
         BadInput: Filter, order or cursor is wrong.
     """
-    return _make_listing(reader, query, columns)
-
-
-def _make_listing(
-    reader: Reader, query: RunsQuery, columns: Sql, *, reads_rows: bool = False
-) -> Listing:
-    """Do the same; with `reads_rows`, for `_fill`, which leaves out replaced rows of runs."""
-    own, counted, is_filtered = _compile_own(reader, query, reads_rows=reads_rows)
-    ordering = make_ordering(
-        reader, query.project, query.order, is_of_tops=query.is_of_tops, reads_rows=reads_rows
-    )
+    condition, is_filtered = compile_query(reader, query)
+    ordering = make_ordering(reader, query.project, query.order, is_of_tops=query.is_of_tops)
     if ordering is not None and query.is_of_tops:
-        own = all_of([own, OUTERMOST])
+        condition = all_of([condition, OUTERMOST])
     after = None if query.cursor is None else read_cursor(query.cursor, query.order)
     return Listing(
-        query.project, own, is_filtered, after, query.newest_first, columns, ordering, counted
+        query.project, condition, is_filtered, after, query.newest_first, columns, ordering
     )
 
 
@@ -619,21 +597,14 @@ def _fill(
     """Read matching runs in a window until there are enough.
 
     A run can be stored several times. Copies that a newer copy has replaced are dropped, and so are
-    runs that `_keep` leaves out. More runs are read in their place. The resolutions of a page are
-    read together with it, to leave out runs that do not count.
+    runs that `_keep` leaves out. More runs are read in their place.
     """
     rows: list[Row] = []
     missing = want + want // 16 + 1  # some may drop out; a second read costs as much
     rest = listing
-    counted = listing.counted if asked is not None else None
-    if counted is not None and counted.resolved_conditions:
-        missing += want // _LEFT_OUT
-        rest = replace(listing, counted=None)
     while len(rows) < want:
         keys, page = _read_page(reader, rest, whole, missing, now_ns, asked=asked)
         if keys:
-            if asked is not None and counted is not None:
-                page = asked.leave_out(counted, page)
             rows += _keep(reader, query, page)
             rest = replace(listing, after=keys[-1])
         if len(keys) < missing:

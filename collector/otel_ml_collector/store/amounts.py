@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from otel_ml.records import TOKENS
-from otel_ml_collector.store.counted import RECORDED, counted, shares
-from otel_ml_collector.store.sql import EMPTY, Sql, identifier
+from otel_ml_collector.store.counted import RECORDED, counted
+from otel_ml_collector.store.sql import Sql, identifier
 from otel_ml_collector.times import DAY_NS
 
 # Maximum number of levels between a call and the runs that it is added to.
@@ -35,9 +35,9 @@ _SUMS: Final = Sql("""
           groupArray(if(kind = 'judge', {no_span}, parent_span_id))) AS parents,
         groupArrayIf((parent_span_id, {tokens}, {cost}),
           kind != 'judge' AND ({tokens} > 0 OR {cost} > 0)) AS calls
-      FROM {recorded} {shares}
+      FROM {recorded}
       WHERE {near} AND trace_id IN (
-        SELECT trace_id FROM {recorded} {shares} WHERE {runs} AND NOT ({tokens} > 0 AND {cost} > 0))
+        SELECT trace_id FROM {recorded} WHERE {runs} AND NOT ({tokens} > 0 AND {cost} > 0))
       GROUP BY trace_id
     )
     ARRAY JOIN calls AS call
@@ -51,7 +51,7 @@ _SUMS: Final = Sql("""
 
 _OF_TRACES: Final = Sql("""
     LEFT JOIN (
-      SELECT trace_id AS summed_trace, sum({amount}) AS summed FROM {recorded} {shares}
+      SELECT trace_id AS summed_trace, sum({amount}) AS summed FROM {recorded}
       WHERE {near} AND kind != 'judge' GROUP BY trace_id
     ) AS inside ON summed_trace = runs.trace_id""")
 
@@ -70,8 +70,8 @@ class RunAmounts:
       tokens.
 
     Attributes:
-        is_resolved: Whether the query contains the JOIN that `store.counted.shares` returns, which
-            has the counted values. If not, own and counted values are the same.
+        is_resolved: Whether any run of the project has values of other runs. If not, own and
+            counted values are the same, and fewer columns are read.
     """
 
     is_resolved: bool
@@ -81,7 +81,7 @@ class RunAmounts:
         own = identifier(name, (*TOKENS, "cost"))
         if not self.is_resolved:
             return own
-        shared = Sql("shared_{n}").fill(n=own)
+        shared = Sql("other_{n}").fill(n=own)
         first, second = (shared, own) if name == "cost" else (own, shared)
         return Sql("coalesce({first}, {second})").fill(first=first, second=second)
 
@@ -127,7 +127,6 @@ class RunAmounts:
             tokens=self.tokens,
             cost=self._paid,
             recorded=RECORDED,
-            shares=shares(near) if self.is_resolved else EMPTY,
             near=near,
             runs=runs,
             no_span=_NO_SPAN,
@@ -139,7 +138,6 @@ class RunAmounts:
         return _OF_TRACES.fill(
             amount=amount,
             recorded=RECORDED,
-            shares=shares(NEAR_WINDOW) if self.is_resolved else EMPTY,
             near=NEAR_WINDOW,
         )
 

@@ -370,8 +370,6 @@ class CallResolver:
             write_rows(self._client, self._memory, self._tombstones, waits=True)
             note_written(self._client, self._memory)
             self._past_ns = past_ns
-            if past_ns >= (self._began_ns or 0):
-                self._memory.updates.note_caught_up()
             if not self._memory.updates.has_pending:
                 self._taken_s = None
             if is_behind or time.monotonic() - self._marked[0] > _MARK_EVERY_S:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from otel_ml.attributes import RECORDED as RECORDED_RUNS
 from otel_ml.statistics.scored_runs import DEFAULT_CLUSTER
 from otel_ml_collector.store.amounts import RunAmounts
-from otel_ml_collector.store.counted import DELIVERIES, RECORDED, shares
+from otel_ml_collector.store.counted import DELIVERIES, RECORDED
 from otel_ml_collector.store.reader import IDS, Reader, Row, run_id_of
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.scores import BY_JUDGE, SCORES, all_scores, newest_scores
@@ -571,8 +571,7 @@ def _choose_amounts(reader: Reader, asked: Mapping[str, Any]) -> _ItemAmounts:
     amounts = RunAmounts(is_resolved)
 
     def join(runs: Sql, near: Sql) -> Sql:
-        joined = shares(near) if is_resolved else EMPTY
-        return joined + Sql(" ") + amounts.sum_inside(runs, near)
+        return amounts.sum_inside(runs, near)
 
     return _ItemAmounts(
         amounts.tokens_with_inside,

@@ -2,13 +2,11 @@
 
 from typing import Any, Final
 
-from otel_ml_collector.store.counted import NAMED, RECORDED, Bounds, named, shares
+from otel_ml_collector.store.counted import NAMED, RECORDED, named
 from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.record_kinds import find_record_kinds
-from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier
+from otel_ml_collector.store.sql import Condition, Sql, identifier
 from otel_ml_collector.store.targets import TAG_TEXT
 
-_FACET_WINDOW: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}")).sql
 # The values of at most so many runs are counted: of the newest ones.
 _COUNTED_RUNS: Final = 500_000
 _COUNT_VALUES: Final = Sql("""
@@ -23,7 +21,7 @@ _COUNT_VALUES: Final = Sql("""
             ('user', toString({user})), ('session', toString({session}))
           ], arrayMap((name, text) -> (concat('tag:', name), {tag}), mapKeys(tags),
             mapValues(tags))) AS pairs
-        FROM {recorded} {join}
+        FROM {recorded}
         WHERE project = {project:String} AND start_ns >= {start:Int64}
           AND start_ns < {end:Int64} AND ({condition})
         ORDER BY start_ns DESC LIMIT {most:UInt32}
@@ -52,12 +50,9 @@ def count_facet_values(
         (`of_facet`) and of different values (`different`). The facet of a tag is its name after
         ``tag:``, a version is its digest, structure and model.
     """
-    is_shared = find_record_kinds(reader, project).named
-    columns = {name: identifier(name, NAMED) for name in NAMED}
-    names = {name: named(own) if is_shared else own for name, own in columns.items()}
+    names = {name: named(identifier(name, NAMED)) for name in NAMED}
     sql = _COUNT_VALUES.fill(
         recorded=RECORDED,
-        join=shares(_FACET_WINDOW) if is_shared else EMPTY,
         condition=condition.sql,
         tag=TAG_TEXT.fill(value=Sql("text")),
         **names,

@@ -24,7 +24,7 @@ _HASHES: Final = 2**64
 _LONGEST_NS: Final = DAY_NS
 _NO_END_NS: Final = 2**63 - 1
 _ARRIVED: Final = Sql("""
-  SELECT {ids}, start_ns, arrived_ns, session FROM {deliveries}
+  SELECT {ids}, start_ns, arrived_ns, session FROM {recorded}
   WHERE project = {project:String} AND start_ns >= {start:Int64}
     AND start_ns < {end:Int64} AND arrived_ns > {after:Int64} AND arrived_ns <= {until:Int64}
     AND ({condition})
@@ -64,7 +64,7 @@ _SPENT_BY_SECOND: Final = (
 # Successful runs in a sample that a version of a judge has not scored. The sample is drawn from
 # sessions; for runs without a session, from traces. `is_sampled` draws the same sample.
 _UNJUDGED: Final = Sql("""
-  FROM {deliveries}
+  FROM {recorded}
   WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
     AND outcome = 'ok' AND ({condition})
     AND ({is_whole:Bool} OR reinterpretAsUInt64(reverse(substring(
@@ -91,7 +91,7 @@ _EARLIER: Final = Sql("""
 
 
 _COUNT_UNJUDGED: Final = Sql("""
-  SELECT uniqExact(trace_id, span_id) AS runs FROM {deliveries}
+  SELECT uniqExact(trace_id, span_id) AS runs FROM {recorded}
   WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
     AND ({condition})""")
 
@@ -196,7 +196,7 @@ def find_arrived(
         "limit": limit,
         **condition.parameters,
     }
-    sql = _ARRIVED.fill(ids=IDS, deliveries=DELIVERIES, condition=condition.sql)
+    sql = _ARRIVED.fill(ids=IDS, recorded=RECORDED, condition=condition.sql)
     return [
         ArrivedRun(
             run_id_of(row), row["trace_id"], row["start_ns"], row["arrived_ns"], row["session"]
@@ -294,7 +294,7 @@ def _ask_calls(
 
 def count_unjudged(reader: Reader, runs: UnjudgedRuns) -> int:
     """Count runs that a version of a judge has not scored."""
-    sql = _COUNT_OPEN.fill(deliveries=DELIVERIES, condition=runs.condition.sql)
+    sql = _COUNT_OPEN.fill(recorded=RECORDED, condition=runs.condition.sql)
     [row] = reader.rows(sql, runs.values)
     return int(row["runs"])
 
@@ -303,7 +303,7 @@ def list_unjudged(
     reader: Reader, runs: UnjudgedRuns, limit: int, offset: int = 0
 ) -> list[tuple[str, int]]:
     """List runs that a version of a judge has not scored, newest first, each with its start."""
-    sql = _LIST_OPEN.fill(ids=IDS, deliveries=DELIVERIES, condition=runs.condition.sql)
+    sql = _LIST_OPEN.fill(ids=IDS, recorded=RECORDED, condition=runs.condition.sql)
     rows = reader.rows(sql, {**runs.values, "limit": limit, "offset": offset})
     return [(run_id_of(row), row["start_ns"]) for row in rows]
 
@@ -332,7 +332,5 @@ def count_runs(reader: Reader, project: str, condition: Condition, window: Windo
         "end": window.end_ns,
         **condition.parameters,
     }
-    [row] = reader.rows(
-        _COUNT_UNJUDGED.fill(deliveries=DELIVERIES, condition=condition.sql), values
-    )
+    [row] = reader.rows(_COUNT_UNJUDGED.fill(recorded=RECORDED, condition=condition.sql), values)
     return int(row["runs"])

@@ -11,6 +11,7 @@ from typing import Final
 import pyarrow as pa
 
 from otel_ml.records import RunFields
+from otel_ml_collector.resolution import NAMES
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import ID16, IDS, READABLE, Reader, Row, run_id_of, winners
 from otel_ml_collector.store.record_kinds import find_record_kinds
@@ -62,8 +63,19 @@ _AS_RUNS: Final = Sql("""
 SELECT * REPLACE (bitShiftLeft(toUInt128(rank), 64) AS rank), {lacking},
   concat(lower(hex(trace_id)), '-', lower(hex(span_id))) AS run_id,
   if(has({crashed:Array(String)}, run_id), 'crashed', 'running') AS outcome
-FROM open_runs FINAL WHERE project = {project:String} AND {by_ids}
-""").fill(lacking=_LACKING, by_ids=_BY_IDS)
+FROM (SELECT * FROM open_runs FINAL WHERE project = {project:String} AND {by_ids}) AS own
+LEFT JOIN (
+  SELECT start_ns AS of_start, trace_id AS of_trace, span_id AS of_span, record_of, record_trace,
+    {names}
+  FROM settled FINAL WHERE project = {project:String} AND {by_ids}
+) AS resolved ON of_start = start_ns AND of_trace = trace_id AND of_span = span_id
+""").fill(
+    lacking=_LACKING,
+    by_ids=_BY_IDS,
+    names=join_sql(
+        ", ", [Sql("{n} AS trace_{n}").fill(n=identifier(name, NAMES)) for name in NAMES]
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

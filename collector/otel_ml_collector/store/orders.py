@@ -4,18 +4,14 @@ from typing import Final
 
 from otel_ml.orders import BY_TIME, BY_WORTH, LOWEST, resolve_order
 from otel_ml_collector.store.amounts import NEAR_WINDOW, RunAmounts, sum_tokens
-from otel_ml_collector.store.counted import DELIVERIES, IS_CALL, repeats, shares
+from otel_ml_collector.store.counted import DELIVERIES, IS_CALL, repeats
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.record_kinds import find_record_kinds, scores, with_rows
+from otel_ml_collector.store.record_kinds import find_record_kinds, scores
 from otel_ml_collector.store.runs import Ordering
 from otel_ml_collector.store.scores import BY_RUN, find_lower_judges, newest_scores
-from otel_ml_collector.store.sql import EMPTY, Condition, Sql
+from otel_ml_collector.store.sql import Condition, Sql
 
 _JUDGE: Final = Sql("{order_judge:String}")
-_JOIN_SCORE: Final = Sql("""
-    INNER JOIN (
-      SELECT trace_id AS scored_trace, span_id AS scored_span, score AS newest_score FROM ({newest})
-    ) AS evaluation ON scored_trace = runs.trace_id AND scored_span = runs.span_id""")
 _SCORE_INSIDE: Final = Sql("""
     INNER JOIN (
       SELECT trace_id AS scored_trace, {worst}(score) AS newest_score FROM ({newest})
@@ -41,7 +37,6 @@ def make_ordering(
     order: str,
     *,
     is_of_tops: bool = False,
-    reads_rows: bool = False,
 ) -> Ordering | None:
     """Return the SQL that sorts a list of runs; None if the list is sorted by time.
 
@@ -53,8 +48,6 @@ def make_ordering(
         is_of_tops: Whether each row of the list represents a request, with all runs inside it. Then
             the list is sorted by the tokens or cost of the whole trace, or by the worst score of
             any run in the trace.
-        reads_rows: Whether to read scores from the rows of runs if possible; `with_rows` says what
-            your query must do then.
     """
     if order in BY_TIME:
         return None
@@ -64,17 +57,13 @@ def make_ordering(
         return _order_by_use(reader, project, order, is_of_tops=is_of_tops)
     order = resolve_worth(reader, project, order)
     way, _, judge = order.partition(":")
-    kinds = find_record_kinds(reader, project)
-    if reads_rows and not is_of_tops and with_rows(reader, project, kinds, judges=[judge]).in_rows:
+    if not is_of_tops:
         value = _ROW_SCORE if way != LOWEST else Sql("-") + _ROW_SCORE
         return Ordering(order, value, parameters={"order_judge": judge})
+    kinds = find_record_kinds(reader, project)
     newest = newest_scores(scores(_JUDGE, kinds, "score"), by=BY_RUN, columns=("score",))
-    join = _JOIN_SCORE.fill(newest=newest)
-    if is_of_tops:
-        is_lower = bool(find_lower_judges(reader, project, [judge]))
-        join = _SCORE_INSIDE.fill(
-            newest=newest, worst=_HIGHEST_SCORE if is_lower else _LOWEST_SCORE
-        )
+    is_lower = bool(find_lower_judges(reader, project, [judge]))
+    join = _SCORE_INSIDE.fill(newest=newest, worst=_HIGHEST_SCORE if is_lower else _LOWEST_SCORE)
     value = Sql("-newest_score") if way == LOWEST else Sql("newest_score")
     return Ordering(order, value, join, {"order_judge": judge})
 
@@ -99,5 +88,4 @@ def _order_by_use(reader: Reader, project: str, order: str, *, is_of_tops: bool)
         amount = amounts.cost if order == "costliest" else sum_tokens(amounts.read)
         return Ordering(order, Sql("toFloat64(summed)"), amounts.sum_traces(amount))
     own = amounts.own("cost") if order == "costliest" else sum_tokens(amounts.own)
-    join = shares(NEAR_WINDOW) if amounts.is_resolved else EMPTY
-    return Ordering(order, Sql("toFloat64({v})").fill(v=own), join)
+    return Ordering(order, Sql("toFloat64({v})").fill(v=own))

@@ -14,14 +14,7 @@ from typing import Any, Final, Literal
 import orjson
 
 from otel_ml_collector.background import BackgroundJob, StoreChanges
-from otel_ml_collector.store.counted import (
-    DELIVERIES,
-    RECORDED,
-    Bounds,
-    CountedRuns,
-    shares,
-    unit_of,
-)
+from otel_ml_collector.store.counted import DELIVERIES, RECORDED, UNIT, Bounds, CountedRuns
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.record_kinds import RecordKinds, words
 from otel_ml_collector.store.rollup import STATES
@@ -85,7 +78,7 @@ _PREDICTIONS: Final = Sql("""
     SELECT start_ns, trace_id, span_id, {copy} AS copy, toString(model) AS model,
       toString(digest) AS digest, toString(structure) AS structure,
       cityHash64({unit}) AS unit
-    FROM {recorded} {shares} WHERE {counted} AND {of_model}
+    FROM {recorded} WHERE {counted} AND {of_model}
   ) AS run
   INNER JOIN (
     SELECT start_ns, trace_id, span_id, rank, {raw} AS raw, {chance} AS chance
@@ -327,7 +320,6 @@ def write_rows(
     predictions = _write_predictions(
         rule,
         replace(counted, bounds=_REST if has_kept else _WINDOW),
-        resolved=kinds.resolved,
         inherits=kinds.same_calls,
     )
     if has_kept:
@@ -351,15 +343,12 @@ def write_rows(
     return _OF_ONE_TYPE.fill(bits=_BITS, group=group, rows=rows)
 
 
-def _write_predictions(
-    rule: PredictionRule, counted: CountedRuns, *, resolved: bool = True, inherits: bool = True
-) -> Sql:
+def _write_predictions(rule: PredictionRule, counted: CountedRuns, *, inherits: bool = True) -> Sql:
     """Write the SQL that computes the predictions of runs from their payloads.
 
     Args:
         rule: The definition of the prediction target.
         counted: Which runs to include.
-        resolved: Whether a run may get its session from its trace.
         inherits: Whether a run may get its payload from another record of the call.
 
     Returns:
@@ -376,10 +365,9 @@ def _write_predictions(
         amount=amount,
         items=items,
         copy=COPY,
-        unit=unit_of(is_joined=resolved),
+        unit=UNIT,
         recorded=RECORDED,
-        shares=shares(bounds) if resolved else EMPTY,
-        counted=replace(counted, is_joined=resolved).sql,
+        counted=counted.sql,
         of_model=of_model,
         raw=_at("path", rule.path) if rule.version else _NAMED,
         chance=Sql("NULL")

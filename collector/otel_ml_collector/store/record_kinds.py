@@ -4,14 +4,12 @@ A late-arriving record, such as a score or a tag, was sent separately from the s
 owner is a run ID, or a trace key or tag that several runs may have.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from otel_ml.attributes import JUDGE_KIND
-from otel_ml.records import LateTag
 from otel_ml_collector.owners import FIRST, KEY, RESPONSE, TAG, is_run
 from otel_ml_collector.records import Records
 from otel_ml_collector.store.connection import EVERY_PROJECT, Memory
@@ -36,15 +34,10 @@ from otel_ml_collector.store.tables import (
     Table,
     is_point,
 )
-from otel_ml_collector.store.targets import RUN, TAG_TEXT, join_keyed
+from otel_ml_collector.store.targets import RUN, join_keyed
 
 # Number of cached SQL texts per function. The texts differ only in the number of a parameter.
 _TEXTS: Final = 128
-# Maximum number of remembered signs of all projects, including names of late-arriving tags. If the
-# names of a project do not fit, `_MANY_TAGS` is noted instead.
-_KNOWN_SIGNS: Final = 500
-_MANY_TAGS: Final = "tags of many names"
-_MANY_KEYED: Final = "records of many names by key"
 # Owners that are trace keys or tags, not model versions.
 _IS_KEYED: Final = Sql("(startsWith(owner, '{key}') OR startsWith(owner, '{tag}'))").fill(
     key=Sql(KEY), tag=Sql(TAG)
@@ -87,8 +80,6 @@ class RecordKinds:
         experiments: Runs on items of data sets.
         made_items: Items of data sets that were made from runs.
         judge_calls: Model calls of judges.
-        in_rows, tags_in_rows, names_in_rows: Whether conditions on scores, on tags, or on sessions
-            and users read the columns of `runs`, because these have all of them; see `with_rows`.
     """
 
     tags: bool
@@ -113,9 +104,6 @@ class RecordKinds:
     experiments: bool
     made_items: bool
     judge_calls: bool
-    in_rows: bool = False
-    tags_in_rows: bool = False
-    names_in_rows: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -248,16 +236,6 @@ _SIGNS: Final[Mapping[str, _Sign]] = {
         lambda run: run.kind == JUDGE_KIND,
     ),
 }
-# Names of scores and of tags that were sent for a trace key, a tag or a model version.
-_KEYED_NAMES: Final = {
-    "score": Sql("""SELECT DISTINCT toString(name) AS name FROM metrics
-      WHERE project = {project:String} AND name IN {names:Array(String)} AND {under}
-        AND {score}""").fill(under=_UNDER, score=_IS_SCORE),
-    "tag": Sql("""SELECT DISTINCT toString(name) AS name FROM late_tags
-      WHERE project = {project:String} AND name IN {names:Array(String)} AND {under}""").fill(
-        under=_UNDER
-    ),
-}
 EVERYTHING: Final = RecordKinds(**dict.fromkeys(_SIGNS, True))
 
 
@@ -271,144 +249,6 @@ def find_record_kinds(reader: Reader, project: str) -> RecordKinds:
     return RecordKinds(**{name: name in stored_kinds for name in _SIGNS})
 
 
-def with_rows(
-    reader: Reader,
-    project: str,
-    kinds: RecordKinds,
-    *,
-    judges: Collection[str] | None = None,
-    tags: Collection[str] | None = None,
-) -> RecordKinds:
-    """Use the rows of runs for scores, tags, sessions and users, if the rows have all of them.
-
-    Otherwise, the conditions look for these records in their own table. This is the case while
-    this collector has rows to write again. If scores (or tags) of one of these names were sent for
-    a trace key or a tag, no row may be waiting: the runs that a key or tag means depend on other
-    runs. Rows that another collector has to write again are used as they are: it writes them within
-    a second, or this one does within a minute after the other was killed.
-
-    Your query must not read open runs. If it reads several rows of a run, it must leave out those
-    whose rank is not the highest.
-
-    Args:
-        reader: The store.
-        project: The project.
-        kinds: Which kinds of records the project has.
-        judges: The judges, reviewers and labels in your query; None if it may use any.
-        tags: The names of tags in your query; None if it may use any.
-    """
-    memory = reader.memory
-    is_complete = memory.updates.has_every_value(project)
-    is_resolved = memory.updates.has_every_name(project)
-
-    def has_all(kind: Literal["score", "tag"], names: Collection[str] | None) -> bool:
-        is_keyed = kinds.keyed_scores if kind == "score" else kinds.keyed_tags
-        if not is_complete or is_resolved or not is_keyed:
-            return is_complete
-        return not _has_keyed(reader, project, kind, names)
-
-    return replace(
-        kinds,
-        in_rows=has_all("score", judges),
-        tags_in_rows=has_all("tag", tags),
-        names_in_rows=is_resolved,
-    )
-
-
-def _has_keyed(
-    reader: Reader, project: str, kind: Literal["score", "tag"], names: Collection[str] | None
-) -> bool:
-    """Return whether a score or tag of one of these names was sent for a trace key or a tag.
-
-    The answer is cached for each name. The cached answer "no" is used only while no other collector
-    writes to the store.
-    """
-    if not names:
-        return names is None
-    memory = reader.memory
-    known, _ = memory.recall(project)
-    if not known.isdisjoint({_MANY_KEYED, *(_keyed_sign(kind, name) for name in names)}):
-        return True
-    absent = [f"no {_keyed_sign(kind, name)}" for name in names]
-    if memory.is_alone and known.issuperset(absent):
-        return False
-    rows = reader.rows(_KEYED_NAMES[kind], {"project": project, "names": sorted(names)})
-    if len(memory.recall(EVERY_PROJECT)[0]) < _KNOWN_SIGNS:
-        memory.note(project, [_keyed_sign(kind, row["name"]) for row in rows] or absent)
-    return bool(rows)
-
-
-def _keyed_sign(kind: str, name: str) -> str:
-    """Return the text in memory that means: such records of this name were sent for a key."""
-    return f"keyed {kind} {name}"
-
-
-def of_tag_names(
-    reader: Reader, project: str, kinds: RecordKinds, names: Collection[str]
-) -> RecordKinds:
-    """Find out whether a filter on tags needs the table of late-arriving tags.
-
-    A late-arriving tag was sent separately from the span of its run. Most filters use only tags
-    that were sent with the spans, and their queries are faster without this table. The answer is
-    cached for each tag name. The cached answer "no such tag" is used only while no other collector
-    writes to the store. When this collector stores such a tag, the answer changes.
-
-    Args:
-        reader: The store.
-        project: The project.
-        kinds: Which kinds of records the project has.
-        names: The tag names in the filter.
-
-    Returns:
-        `kinds`, with `tags` set to False if no late-arriving tag has one of the names.
-    """
-    memory = reader.memory
-    known, _ = memory.recall(project)
-    if not kinds.tags or not names or not known.isdisjoint({_MANY_TAGS, *map(tag_sign, names)}):
-        return kinds
-    absent = [f"no {tag_sign(name)}" for name in names]
-    if memory.is_alone and known.issuperset(absent):
-        return replace(kinds, tags=False)
-    sql = Sql("""SELECT DISTINCT name FROM late_tags
-      WHERE project = {project:String} AND name IN {names:Array(String)}""")
-    rows = reader.rows(sql, {"project": project, "names": sorted(names)})
-    if len(memory.recall(EVERY_PROJECT)[0]) < _KNOWN_SIGNS:
-        memory.note(project, [tag_sign(row["name"]) for row in rows] or absent)
-    return kinds if rows else replace(kinds, tags=False)
-
-
-def tag_sign(name: str) -> str:
-    """Return the text in memory that means: the project has late-arriving tags with this name."""
-    return f"tags {name}"
-
-
-def _note_tag_names(memory: Memory, tags: Sequence[LateTag]) -> None:
-    """Remember the names of late-arriving tags before they are stored, up to a limit."""
-    for project in {tag.project for tag in tags}:
-        signs = {tag_sign(tag.tag.name) for tag in tags if tag.project == project}
-        _note_signs(memory, project, signs, _MANY_TAGS)
-
-
-def _note_keyed_names(memory: Memory, records: Records) -> None:
-    """Remember the names of scores and tags that do not name a run, before they are stored."""
-    signs: defaultdict[str, set[str]] = defaultdict(set)
-    for metric in records.metrics:
-        if not is_point(metric) and not is_run(metric.owner):
-            signs[metric.project].add(_keyed_sign("score", metric.name))
-    for tag in records.tags:
-        if not is_run(tag.owner):
-            signs[tag.project].add(_keyed_sign("tag", tag.tag.name))
-    for project, of_project in signs.items():
-        _note_signs(memory, project, of_project, _MANY_KEYED)
-
-
-def _note_signs(memory: Memory, project: str, signs: set[str], many: str) -> None:
-    """Remember signs of a project; only `many` if there is no room for them."""
-    news = signs - memory.recall(project)[0]
-    is_room = len(memory.recall(EVERY_PROJECT)[0]) + len(news) <= _KNOWN_SIGNS
-    memory.note(project, news if is_room else [many])
-
-
 def find_counted(
     reader: Reader,
     project: str,
@@ -417,7 +257,6 @@ def find_counted(
     repeats: bool = False,
     items: bool = False,
     kinds: bool = False,
-    reads_rows: bool = True,
 ) -> CountedRuns:
     """Return the condition on the runs of a project that statistics count.
 
@@ -432,18 +271,13 @@ def find_counted(
         repeats: Whether to count every record of a call, not only one.
         items: Whether to count runs on items of data sets too.
         kinds: Whether to count plain spans and calls of judges too.
-        reads_rows: Whether to read resolutions from the columns of `runs`, if these have all of
-            them. Pass False if your query reads open runs, or several rows of a run.
     """
-    counted = CountedRuns(
+    return CountedRuns(
         bounds,
         repeats=not repeats and _may_have(reader, project, "same_calls"),
         items=not items and _may_have(reader, project, "experiments"),
         kinds=kinds,
     )
-    if reads_rows and counted.needs_resolutions:
-        return replace(counted, in_rows=reader.memory.updates.has_every_name(project))
-    return counted
 
 
 def find_counted_of_all(reader: Reader, bounds: Bounds, *, kinds: bool = False) -> CountedRuns:
@@ -459,7 +293,7 @@ def find_counted_of_all(reader: Reader, bounds: Bounds, *, kinds: bool = False) 
         probes = [_SIGNS[name].probe(name, READABLE) for name in ("same_calls", "experiments")]
         names = [row["name"] for row in reader.rows(join_sql(" UNION ALL ", probes), {})]
         reader.memory.note(EVERY_PROJECT, names, is_complete=True)
-    return find_counted(reader, EVERY_PROJECT, bounds, kinds=kinds, reads_rows=False)
+    return find_counted(reader, EVERY_PROJECT, bounds, kinds=kinds)
 
 
 def _may_have(reader: Reader, project: str, name: str) -> bool:
@@ -477,9 +311,6 @@ def note_record_kinds(memory: Memory, records: Records) -> None:
             memory.note(project, [name])
     for project in {run.project for run in records.open_runs if run.experiment}:
         memory.note(project, ["experiments"])
-    if memory.is_alone:
-        _note_tag_names(memory, records.tags)
-        _note_keyed_names(memory, records)
 
 
 # Owners that are runs of a trace: "-" and "." are neighbours in ASCII.
@@ -557,62 +388,30 @@ def late_tags(label: Sql, kinds: RecordKinds) -> Sql:
         """).fill(tags=tags)
 
 
-def all_late_tags(kinds: RecordKinds) -> Sql:
-    """Write the SQL for all late-arriving tags of each run, with the newest value of each tag.
-
-    A late-arriving tag was sent separately from the span of its run.
-
-    Returns:
-        SQL that selects one row per run: `late_trace`, `late_span` and `late`, a list with (name,
-        text, time) of each tag.
-    """
-    columns = Sql("name, value, time_ns, record_id")
-    tags = Sql("""SELECT {run}, {columns} FROM late_tags
-          WHERE project = {project:String} AND owner < '{first}'""").fill(
-        run=RUN, columns=columns, first=Sql(FIRST)
-    )
-    if kinds.keyed_tags:
-        sql = Sql("FROM late_tags WHERE project = {project:String} AND {under}").fill(under=_UNDER)
-        tags += Sql(" UNION ALL ") + join_keyed(columns, sql)
-    return Sql("""
-        SELECT trace_id AS late_trace, span_id AS late_span,
-          groupArray((name, {text}, newest_ns)) AS late
-        FROM (
-          SELECT trace_id, span_id, toString(name) AS name,
-            argMax(value, (time_ns, record_id)) AS newest, max(time_ns) AS newest_ns
-          FROM ({tags}) GROUP BY trace_id, span_id, name
-        ) GROUP BY trace_id, span_id""").fill(text=TAG_TEXT.fill(value=Sql("newest")), tags=tags)
-
-
 @lru_cache(_TEXTS)
 def own_tags(label: Sql, kinds: RecordKinds) -> Sql:
-    """Write the SQL for runs whose span has a newer value of a tag than the late-arriving records.
+    """Write the SQL for open runs whose span has a newer value of a tag than later records.
 
-    A tag can be sent with the span of its run, and again in a separate record. The newer value
-    applies. For the value on the span, the end of the run counts as its time. For an open run, it
-    is the start.
+    A tag can be sent with the start record of its run, and again in a separate record. The newer
+    value applies. For the value on the span, the start of the run counts as its time.
 
     Args:
         label: Query parameter with the name of the tag.
         kinds: Which kinds of records the project has, such as scores for a trace key.
 
     Returns:
-        SQL that selects `trace_id`, `span_id` and `rank`. If a sender repeated a span, the span has
-            several rows with different ranks, and the highest rank is valid.
+        SQL that selects `trace_id` and `span_id`.
     """
-    sql = Sql("project = {project:String} AND mapContains(tags, {label})").fill(label=label)
     return Sql("""
-        SELECT own.trace_id, own.span_id, own.rank
+        SELECT own.trace_id, own.span_id
         FROM (
-          SELECT trace_id, span_id, rank, start_ns + latency_ns AS end_ns FROM {deliveries}
-          WHERE {ours}
-          UNION ALL
-          SELECT trace_id, span_id, rank, start_ns FROM open_runs WHERE {ours}
+          SELECT trace_id, span_id, start_ns FROM open_runs
+          WHERE project = {project:String} AND mapContains(tags, {label})
         ) AS own
         INNER JOIN ({late_tags}) AS late
           ON late.trace_id = own.trace_id AND late.span_id = own.span_id
-        WHERE late.newest_ns < own.end_ns
-        """).fill(deliveries=DELIVERIES, ours=sql, late_tags=late_tags(label, kinds))
+        WHERE late.newest_ns < own.start_ns
+        """).fill(label=label, late_tags=late_tags(label, kinds))
 
 
 @lru_cache(_TEXTS)

@@ -43,7 +43,7 @@ from otel_ml_collector.store.counted import OF_PROJECT
 from otel_ml_collector.store.late_values import add_late_values, find_next_runs
 from otel_ml_collector.store.reader import Row, winners
 from otel_ml_collector.store.recent_calls import RecentTrace
-from otel_ml_collector.store.rollup import mark_days
+from otel_ml_collector.store.rollup import QUIET_NS, mark_days
 from otel_ml_collector.store.rows import (
     ROWS_AT_ONCE,
     RowUpdates,
@@ -212,6 +212,24 @@ def write_resolutions(
         memory.updates.put(resolved)
 
 
+def mark_delayed(
+    client: StoreClient, memory: Memory, runs: Iterable[ResolvedRun], now_ns: int
+) -> None:
+    """Mark the days of runs whose rows had to wait, for example until a deletion was finished.
+
+    The totals of these days may have been computed since their runs were resolved.
+    """
+    mark_days(
+        client,
+        memory,
+        [
+            (run.project, run.start_ns // DAY_NS * DAY_NS)
+            for run in runs
+            if run.rank < now_ns - QUIET_NS // 2
+        ],
+    )
+
+
 def write_rows(
     client: StoreClient, memory: Memory, tombstones: Tombstones, *, waits: bool = False
 ) -> set[str]:
@@ -281,6 +299,7 @@ def write_held_rows(
         runs, copies, missing = _find_scored(client, unknown, rank)
         kept = TakenRuns((), (), updates.find_recent(tombstones.generation, copies))
         near = {key for _, keys in kept.rows for key in keys}
+        mark_delayed(client, memory, taken, now_ns)
         parts = recent.stamped, known.stamped, others.stamped, runs
         final = add_late_values(client, memory, [*chain(*parts)])
         first_known, first_other, first_scored = accumulate(map(len, parts[:3]))
@@ -293,11 +312,9 @@ def write_held_rows(
             client.insert_portions(RUNS.name, iter(portions), settings=dict(SINGLE_THREAD))
     except BaseException:
         updates.put(taken)
-        updates.finish(taken)
         updates.put_late(named)
         updates.finish_late(named)
         raise
-    updates.finish(taken)
     if not memory.is_alone:
         # Another collector may store these runs at this moment, without these scores.
         again = [run for run in missing if named.get(run) == 0]

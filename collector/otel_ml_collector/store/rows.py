@@ -332,7 +332,6 @@ class TakenRuns:
 
     Attributes:
         runs: The runs as they were pending. If they cannot be stored, give them back with `put`.
-            In any case, call `finish` then.
         stamped: The same runs, each with the rank of its new row.
         rows: Rows of `runs` without the columns of `FOLDED`, with the keys of the runs.
     """
@@ -395,10 +394,6 @@ class RowUpdates:
         self._stale: dict[str, tuple[int, bool]] = {}
         # Number of runs, and of groups of keys, whose values may not be in rows yet, by project.
         self._unwritten: Counter[str] = Counter()
-        # Number of runs that are pending, or were taken and may not be stored yet, by project.
-        self._unfinished: Counter[str] = Counter()
-        # Whether the rows of all runs that were stored earlier have their late values.
-        self._is_caught_up = False
         self._recent = RecentRows()
         self._generation = -1
         self._inserted_s = 0.0
@@ -438,7 +433,6 @@ class RowUpdates:
             for run in resolved:
                 key = key_of_row(run)
                 known = self._pending.get(key)
-                self._unfinished[run.project] += known is None
                 if known is None or known.rank <= run.rank:
                     self._pending[key] = run
                 self._recent.resolve(run)
@@ -676,27 +670,6 @@ class RowUpdates:
         self._unwritten[project] -= 1
         if not self._unwritten[project]:
             del self._unwritten[project]
-
-    def note_caught_up(self) -> None:
-        """Note that all records from before the start of this collector are in their rows."""
-        self._is_caught_up = True
-
-    def has_every_value(self, project: str) -> bool:
-        """Return whether all runs of a project have their newest scores and tags in their rows.
-
-        This includes those of their keys and tags. If another collector writes to the store, its
-        newest records may not be in the rows.
-        """
-        return self._is_caught_up and not self._unwritten[project]
-
-    def has_every_name(self, project: str) -> bool:
-        """Return whether each row of a project has the session and user of its trace."""
-        return self._is_caught_up and not self._unfinished[project]
-
-    def finish(self, runs: Iterable[ResolvedRun]) -> None:
-        """Note that taken runs are stored, or that `put` got them again."""
-        with self._guard:
-            self._unfinished.subtract(run.project for run in runs)
 
     def add(
         self,

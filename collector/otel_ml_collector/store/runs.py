@@ -14,7 +14,7 @@ from otel_ml.records import TOKENS
 from otel_ml_collector.fold.late import write_word
 from otel_ml_collector.owners import RESPONSE, TRACE_KEY_CHARS
 from otel_ml_collector.store.amounts import RunAmounts
-from otel_ml_collector.store.counted import DELIVERIES, ONCE, CountedRuns, repeats, shares
+from otel_ml_collector.store.counted import DELIVERIES, IS_REPEAT, ONCE, repeats
 from otel_ml_collector.store.reader import (
     ID8,
     ID16,
@@ -168,30 +168,22 @@ class Listing:
     """The runs that a list contains, and their order.
 
     Attributes:
-        own: A condition on the columns of `runs`.
+        condition: A condition on the columns of `runs`.
         is_filtered: Whether the condition leaves out most runs.
         after: Last run of the previous page. If None, the list begins with its first page.
         newest_first: Whether the list begins with the run that started last.
         columns: Columns to read for each ended run.
         ordering: Sorts the list by a number, such as cost. Runs with equal numbers are sorted by
             time. If None, all runs are sorted by time.
-        counted: Leaves out runs because of other runs in their trace, for example a second record
-            of the same call. If None, all runs stay.
     """
 
     project: str
-    own: Condition
+    condition: Condition
     is_filtered: bool
     after: Key | None
     newest_first: bool
     columns: Sql = LIGHT
     ordering: Ordering | None = None
-    counted: CountedRuns | None = None
-
-    @property
-    def condition(self) -> Condition:
-        """The condition on the runs."""
-        return self.own if self.counted is None else self.counted.with_resolved(self.own)
 
     @property
     def direction(self) -> Sql:
@@ -842,16 +834,16 @@ def outlines(ids: Sql, condition: Sql, more: Sql = EMPTY) -> Sql:
     return Sql("""
         SELECT {ids}, lower(hex(parent_span_id)) AS parent_span_id,
           toString(name) AS name, toString(kind) AS kind, start_ns, start_ns + latency_ns AS end_ns,
-            {tokens}, {cost} AS cost, has_share, is_repeat,
+            {tokens}, {cost} AS cost, has_amounts, {is_repeat} AS is_repeat,
           provider != '' OR provider_model != '' AS names_provider{more}
-        FROM {deliveries} {shares} WHERE {ours}
+        FROM {deliveries} WHERE {ours}
         ORDER BY rank DESC LIMIT 1 BY runs.trace_id, runs.span_id LIMIT {limit:UInt32}
         """).fill(
         deliveries=DELIVERIES,
         ids=ids,
         tokens=join_sql(", ", counts),
         cost=amounts.cost,
-        shares=shares(condition),
+        is_repeat=IS_REPEAT,
         ours=condition,
         more=more,
     )

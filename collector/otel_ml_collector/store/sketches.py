@@ -20,13 +20,7 @@ from otel_ml_collector.background import BackgroundJob, StoreChanges
 from otel_ml_collector.log import going_on
 from otel_ml_collector.store.amounts import RunAmounts
 from otel_ml_collector.store.connection import Memory
-from otel_ml_collector.store.counted import (
-    RECORDED,
-    Bounds,
-    CountedRuns,
-    shares,
-    unit_of,
-)
+from otel_ml_collector.store.counted import RECORDED, UNIT, Bounds, CountedRuns
 from otel_ml_collector.store.field_values import (
     VersionFields,
     merge_versions,
@@ -91,7 +85,7 @@ SELECT {bucket} AS bucket_ns, count() AS payloads,
   sum(length(inputs) + length(outputs) + length(params)) AS bytes
 FROM payloads FINAL WHERE {among} GROUP BY bucket_ns""").fill(bucket=_BUCKET, among=_BOUNDS.sql)
 _CHOSEN: Final = Sql("""
-  FROM {recorded} {shares}
+  FROM {recorded}
   WHERE {counted} AND model IN {models:Array(String)} AND ({wanted})
   ORDER BY {bucket}, model, {place}, start_ns, trace_id
   LIMIT {most:UInt32} BY {bucket}, model""")
@@ -425,7 +419,6 @@ def _write_runs(runs: CountedRuns, condition: Condition) -> Sql:
     amounts = RunAmounts(is_resolved=True)
     chosen = _CHOSEN.fill(
         recorded=RECORDED,
-        shares=shares(_BOUNDS.sql),
         counted=runs.sql,
         wanted=condition.sql,
         place=_PLACE,
@@ -434,7 +427,7 @@ def _write_runs(runs: CountedRuns, condition: Condition) -> Sql:
     return _RUNS.fill(
         bucket=_BUCKET,
         place=_PLACE,
-        unit=unit_of(is_joined=True),
+        unit=UNIT,
         input_tokens=amounts.read("input_tokens"),
         output_tokens=amounts.read("output_tokens"),
         cost=amounts.cost,

@@ -38,7 +38,7 @@ from otel_ml_collector.store.late_values import (
 )
 from otel_ml_collector.store.mutations import Mutator
 from otel_ml_collector.store.record_kinds import note_record_kinds
-from otel_ml_collector.store.resolutions import write_held_rows, write_resolutions
+from otel_ml_collector.store.resolutions import mark_delayed, write_held_rows, write_resolutions
 from otel_ml_collector.store.rollup import Marks
 from otel_ml_collector.store.rows import (
     RunKey,
@@ -244,11 +244,9 @@ class Writer:
             self._client.confirm()
         except BaseException as error:
             self._memory.updates.put(again)
-            self._memory.updates.finish(again)
             if isinstance(error, Unavailable):
                 self._doubt()
             raise
-        self._memory.updates.finish(again)
         # First the rows: a pass that finds these runs by their trace writes their rows again.
         self._memory.updates.add(
             [(rows if self._is_followed(runs) else None, runs) for rows, runs in groups],
@@ -372,6 +370,7 @@ class Writer:
                     self._tombstones.generation, time.time_ns(), near
                 )
                 again += others.runs
+                mark_delayed(self._client, self._memory, others.runs, time.time_ns())
                 more += others.fold(add_late_values(self._client, self._memory, others.stamped))
             portions = self._make_rows(rows, stamps, folded if folded or more else None, kept)
             self._client.insert_portions(

@@ -617,7 +617,7 @@ def show_facets(request: Request, reader: FromReader, query: ListQuery) -> Respo
     window = _find_window(reader, query, time.time_ns(), plain=query.traces)
     facets: Sequence[Facet] = ()
     if window is not None:
-        condition, _ = runs.compile_query(reader, query, reads_rows=True)
+        condition, _ = runs.compile_query(reader, query)
         if query.is_of_tops:
             condition = all_of([condition, OUTERMOST])
         with suppress(Unavailable):
@@ -833,7 +833,7 @@ def _chart(reader: Reader, query: runs.RunsQuery, now_ns: int) -> Histogram | No
     window = _find_window(reader, query, now_ns, plain=query.traces)
     if window is None:
         return None
-    condition, _ = runs.compile_query(reader, query, reads_rows=True)
+    condition, _ = runs.compile_query(reader, query)
     if query.start_ns:  # the chart covers exactly the requested time
         end_ns = now_ns if query.end_ns is None else query.end_ns
         window = replace(window, start_ns=query.start_ns, end_ns=max(end_ns, window.end_ns))
@@ -887,8 +887,8 @@ def _count_choices(reader: Reader, query: runs.RunsQuery, now_ns: int) -> Switch
         return None
     buckets, project = window.cut(None), query.project
     calls_query = replace(query, roots=False, traces=False)
-    of_calls, _ = runs.compile_query(reader, calls_query, reads_rows=True)
-    of_traces, _ = runs.compile_query(reader, replace(calls_query, traces=True), reads_rows=True)
+    of_calls, _ = runs.compile_query(reader, calls_query)
+    of_traces, _ = runs.compile_query(reader, replace(calls_query, traces=True))
     traces = reader.ahead(count_traces, project, of_traces, buckets)
     plain = reader.ahead(count_plain_traces, project, of_traces, buckets)
     requests = count_roots(reader, project, of_calls, buckets)

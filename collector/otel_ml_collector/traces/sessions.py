@@ -46,19 +46,11 @@ from otel_ml_collector.stats import (
     StatsQuery,
     find_stats,
 )
-from otel_ml_collector.store.counted import (
-    DELIVERIES,
-    IS_CALL,
-    OF_PROJECT,
-    Bounds,
-    named,
-    named_where,
-    shares,
-)
+from otel_ml_collector.store.counted import DELIVERIES, IS_CALL, OF_PROJECT, RECORDED, named
 from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.record_kinds import RecordKinds, find_counted, find_record_kinds
+from otel_ml_collector.store.record_kinds import find_counted, find_record_kinds
 from otel_ml_collector.store.runs import OF_TRACES
-from otel_ml_collector.store.sql import EMPTY, Condition, Sql
+from otel_ml_collector.store.sql import Condition, Sql
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, to_rfc3339
 from otel_ml_collector.traces.conversation import find_answers, find_sent
 from otel_ml_collector.web import view
@@ -72,14 +64,13 @@ _LISTED_SESSIONS: Final = 50
 _WHOLE_ANSWERS: Final = 50
 _AGENT: Final = "agent"
 _CALLED_KINDS: Final = frozenset({"tool", "retriever"})
-_SESSION: Final = Sql("session")
-_BELONGS: Final = named(_SESSION)
+_BELONGS: Final = named(Sql("session"))
 # The sessions of one page. They can be many and long, so they are not part of a filter's text.
 _WANTED: Final = Sql("session IN {wanted:Array(String)}")
 _LATEST: Final = Sql("""
     SELECT belongs AS session, max(start_ns) AS last_ns FROM (
       SELECT start_ns, {belongs} AS belongs
-      FROM {deliveries} {join}
+      FROM {recorded}
       WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
         AND ({condition})
     ) WHERE belongs != '' GROUP BY belongs
@@ -93,14 +84,14 @@ _FACTS: Final = Sql("""
       argMinIf(inputs_preview,
         (inputs_preview = '', parent_span_id != toFixedString('', 8), start_ns), is_call) AS asked
     FROM (
-      SELECT *, {belongs} AS belongs, {is_call} AS is_call FROM {deliveries} {join}
+      SELECT *, {belongs} AS belongs, {is_call} AS is_call FROM {recorded}
       WHERE {counted} AND {these}
     ) GROUP BY belongs HAVING countIf(is_call) > 0""")
 
 _NEIGHBOURS: Final = Sql("""
     WITH all_of AS (
       SELECT belongs AS session, max(start_ns) AS last_ns FROM (
-        SELECT start_ns, {belongs} AS belongs FROM {deliveries} {join}
+        SELECT start_ns, {belongs} AS belongs FROM {recorded}
         WHERE project = {project:String} AND start_ns < {end:Int64} AND ({condition})
       ) WHERE belongs != '' GROUP BY belongs),
     (SELECT max(last_ns) FROM all_of WHERE session = {session:String}) AS mine
@@ -121,9 +112,8 @@ _TRACES: Final = Sql("""
     ) AS naming LIMIT {limit:UInt32}""").fill(
     deliveries=DELIVERIES, ours=OF_PROJECT, wanted=_WANTED
 )
-_THESE: Final = Sql("{of_traces} AND {belongs} IN {wanted:Array(String)}").fill(
-    of_traces=OF_TRACES, belongs=_BELONGS
-)
+_BELONGING: Final = Sql("{belongs} IN {wanted:Array(String)}").fill(belongs=_BELONGS)
+_THESE: Final = OF_TRACES + Sql(" AND ") + _BELONGING
 
 
 class SessionFigures(AnswerBody):
@@ -235,7 +225,11 @@ def find_sessions(reader: Reader, query: SessionsQuery, now_ns: int) -> Sessions
     if "session" not in kinds.names:
         return SessionsPage(sessions=[], next_cursor=None)
     condition, is_filtered = compile_where(
-        reader, query.project, query.where, is_bounded=query.start_ns > 0, kinds=kinds
+        reader,
+        query.project,
+        query.where,
+        is_bounded=query.start_ns > 0,
+        kinds=kinds,
     )
     after_ns, after = 0, ""
     if query.cursor:
@@ -254,9 +248,8 @@ def find_sessions(reader: Reader, query: SessionsQuery, now_ns: int) -> Sessions
     # For a filter with few matches, reading part of the time takes as long as reading all of it.
     for start_ns in [query.start_ns] if is_filtered else _find_starts(query, from_ns):
         sql = _LATEST.fill(
-            deliveries=DELIVERIES,
-            belongs=_belongs(kinds),
-            join=_join(kinds, Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}")).sql),
+            recorded=RECORDED,
+            belongs=_BELONGS,
             condition=condition.sql,
         )
         rows = reader.rows(sql, {**parameters, "start": start_ns})
@@ -327,9 +320,8 @@ def find_neighbours(reader: Reader, project: str, session: str, now_ns: int) -> 
         return "", ""
     condition, _ = compile_where(reader, project, "", kinds=kinds)
     sql = _NEIGHBOURS.fill(
-        deliveries=DELIVERIES,
-        belongs=_belongs(kinds),
-        join=_join(kinds, OF_PROJECT),
+        recorded=RECORDED,
+        belongs=_BELONGS,
         condition=condition.sql,
     )
     parameters = {
@@ -365,7 +357,7 @@ def _find_figures(
             step_ns=None,
             groups=len(wanted),
             also=these,
-            by=Grouping(_BELONGS, is_resolved=True),
+            by=Grouping(_BELONGS),
             only=wanted,
         )
         totals = {group.group: group.total for group in find_stats(reader, query).groups}
@@ -376,38 +368,23 @@ def _find_figures(
 
 
 def _find_runs(reader: Reader, project: str, wanted: Sequence[str]) -> Condition:
-    """Write the condition on the runs of some sessions: by their traces, unless these are too many.
-
-    The condition needs the join of `shares`.
-    """
+    """Write the condition on the runs of some sessions: by their traces, if these are not many."""
     parameters = {"project": project, "wanted": list(wanted), "limit": _MOST_TRACES + 1}
     traces = [row["trace_id"] for row in reader.rows(_TRACES, parameters)]
     if len(traces) > _MOST_TRACES:
-        these = named_where(_SESSION, _WANTED, _WANTED, OF_PROJECT)
-        return Condition(these, {"wanted": list(wanted)})
+        return Condition(_BELONGING, {"wanted": list(wanted)})
     return Condition(_THESE, {"wanted": list(wanted), "traces": traces})
 
 
 def _read_facts(reader: Reader, project: str, these: Condition) -> list[Row]:
-    of_traces = "traces" in these.parameters
     sql = _FACTS.fill(
-        deliveries=DELIVERIES,
+        recorded=RECORDED,
         belongs=_BELONGS,
-        join=shares(OF_TRACES if of_traces else OF_PROJECT),
         these=these.sql,
         is_call=IS_CALL,
-        counted=find_counted(reader, project, repeats=True, kinds=True, reads_rows=False).sql,
+        counted=find_counted(reader, project, repeats=True, kinds=True).sql,
     )
     return reader.rows(sql, {"project": project, **these.parameters})
-
-
-def _belongs(kinds: RecordKinds) -> Sql:
-    return _BELONGS if kinds.named else _SESSION
-
-
-def _join(kinds: RecordKinds, among: Sql) -> Sql:
-    """Write the join that `_belongs` needs."""
-    return shares(among) if kinds.named else EMPTY
 
 
 def _make_figures(row: Row, total: RunFigures) -> SessionFigures:

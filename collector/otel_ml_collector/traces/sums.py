@@ -15,7 +15,7 @@ from otel_ml_collector.stats import (
     find_stats,
     make_grouping,
 )
-from otel_ml_collector.store.counted import DELIVERIES, Bounds, shares
+from otel_ml_collector.store.counted import RECORDED
 from otel_ml_collector.store.orders import OUTERMOST
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.record_kinds import find_record_kinds
@@ -26,7 +26,7 @@ from otel_ml_collector.windows import Window
 GROUPS: Final = 20
 # The traces of a list of requests or traces, and the value of each.
 _TOPS: Final = Sql("""
-    FROM {deliveries} {join} WHERE project = {project:String} AND start_ns >= {start:Int64}
+    FROM {recorded} {join} WHERE project = {project:String} AND start_ns >= {start:Int64}
       AND start_ns < {end:Int64} AND ({condition})""")
 _LABELLED: Final = Sql("""
     LEFT JOIN (
@@ -99,7 +99,7 @@ def find_sums(
     where, also, by = query.where, ALWAYS, None
     if query.is_of_tops:
         condition = all_of([compile_query(reader, query)[0], OUTERMOST])
-        tops = _TOPS.fill(deliveries=DELIVERIES, join=Sql(""), condition=condition.sql)
+        tops = _TOPS.fill(recorded=RECORDED, join=Sql(""), condition=condition.sql)
         inside = Sql("trace_id IN (SELECT trace_id {tops})").fill(tops=tops)
         where, also = "", Condition(inside, condition.parameters)
         by = _label_tops(reader, query.project, group, condition) if group else None
@@ -129,12 +129,7 @@ def find_sums(
 def _label_tops(reader: Reader, project: str, group: str, condition: Condition) -> Grouping:
     """Group the runs inside requests and traces by the value of the top run."""
     own = make_grouping(reader, project, group, find_record_kinds(reader, project))
-    join = (
-        own.join + shares(Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}")).sql)
-        if own.is_resolved
-        else own.join
-    )
-    tops = _TOPS.fill(deliveries=DELIVERIES, join=join, condition=condition.sql)
+    tops = _TOPS.fill(recorded=RECORDED, join=own.join, condition=condition.sql)
     return Grouping(
         Sql("top_label"),
         join=_LABELLED.fill(label=own.label, tops=tops),

@@ -792,7 +792,7 @@ def _find_last_covered(rows: Sequence[Row], least: float) -> int:
 
 def read_judged(reader: Reader, project: str, where: str) -> tuple[list[Row], list[Row], str]:
     """Read the newest runs of a filter, their scores, and the filter of just these runs."""
-    condition, _ = compile_where(reader, project, where, is_bounded=True, reads_rows=True)
+    condition, _ = compile_where(reader, project, where, is_bounded=True)
     rows, scored_runs = read_scored_runs(
         reader, project, condition, Window(0, _FOR_EVER_NS), JUDGED_RUNS
     )

@@ -24,7 +24,7 @@ from otel_ml_collector.store.writer import Writer
 from tests.bench.dataset import Plan
 from tests.bench.dataset_full import FullDataset
 from tests.store.otel_ml_collector.query.test_judges import say
-from tests.store.otel_ml_collector.store.test_scored_lists import compare_list, in_rows, of_table
+from tests.store.otel_ml_collector.store.test_scored_lists import list_runs
 from tests.support.clickhouse import Server
 from tests.support.examples import examples
 from tests.support.otel_ml_collector.folded import count_rows, find_differing
@@ -207,8 +207,7 @@ def test_lists_read_rows(places: Sequence[Place]) -> None:
     other.finish()
     for place in places:
         place.finish()
-        assert in_rows(place.store, "p")
-        readers = place.store.reader, of_table(place.store.reader)
-        assert len(compare_list(readers, "p", 'scores["grounded"] < 0.6')) == 2
-        assert len(compare_list(readers, "p", 'session == "s"')) == 1
+        reader = place.store.reader
+        assert len(list_runs(reader, "p", 'scores["grounded"] < 0.6')) == 2
+        assert len(list_runs(reader, "p", 'session == "s"')) == 1
     assert find_wrong(one.store) == []

@@ -22,7 +22,9 @@ from otel_ml_collector.store.calls import CallResolver
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.migrations import connect
 from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.store.resolutions import write_rows
 from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.tombstones import Tombstones
 from otel_ml_collector.store.writer import Writer
 from tests.support.new_store import lay
 from tests.support.otel_ml_collector.spans import NOW_NS
@@ -41,8 +43,12 @@ class Store:
         """The job that resolves the stored runs."""
         return CallResolver(self.connections)
 
+    @cached_property
+    def _tombstones(self) -> Tombstones:
+        return Tombstones(self.connections)
+
     def take(self, project: str, *spans: Span, now_ns: int = NOW_NS) -> Records:
-        """Map spans at a time, store their records as one group, and resolve them.
+        """Map spans at a time, store their records as one group, and write all changed rows.
 
         A collector resolves after its response, so errors while resolving are ignored.
         """
@@ -51,6 +57,8 @@ class Store:
         self.watch.note(records, self.writer.stamped_ns or 0)
         with suppress(Unavailable):
             self.watch.run_pass()
+            # A pass leaves rows to the next insert of a busy writer.
+            write_rows(self.connections.open(), self.connections.memory, self._tombstones)
         return records
 
     def compute(self, project: str, days: Sequence[int]) -> None:

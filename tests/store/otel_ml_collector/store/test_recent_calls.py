@@ -130,7 +130,7 @@ def test_two_pairs_of_one_call(service: Service, project: str) -> None:
     _, own, traceloop, anthropic = make_answer(next(NUMBERS), time.time_ns())
     take(watch, service.store, project, [own, traceloop])
     take(watch, service.store, project, [traceloop, anthropic])
-    watch.run_pass()
+    finish(service.store, watch)
     assert count(service, project) == (2, 100, 14, 0.5)
 
 

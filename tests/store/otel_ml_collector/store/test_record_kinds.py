@@ -9,7 +9,6 @@ from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.records import Records, TraceKey
 from otel_ml_collector.store.connection import Memory
 from otel_ml_collector.store.record_kinds import RecordKinds, find_record_kinds
-from otel_ml_collector.store.sql import Sql
 from tests.support.otel_ml_collector.spans import NOW_NS, span_id, trace_id
 from tests.support.otel_ml_collector.stores import Store
 from tests.support.sampling import sampled
@@ -80,66 +79,17 @@ def test_found(
     assert found(store, project) == expected
 
 
-def test_names_of_late_tags(store: Store, project: str) -> None:
-    """Only filters on a late tag's name read late tags, including tags stored afterwards."""
+def test_late_tags_of_open_runs(store: Store, project: str) -> None:
+    """Only conditions on unfinished runs join the table of late tags."""
 
-    def looks(where: str) -> bool:
-        return "late_tags" in compile_where(store.reader, project, where)[0].sql
+    def looks(*, of_open: bool) -> bool:
+        where = 'tags["client"] == "bigshot" or "reviewed" in tags'
+        condition, _ = compile_where(store.reader, project, where, of_open=of_open)
+        return "FROM late_tags" in condition.sql
 
-    wheres = ('tags["client"] == "bigshot"', 'tags["reviewed"] == "yes"', '"reviewed" in tags')
-    assert [looks(where) for where in wheres] == [False, False, False]
+    assert (looks(of_open=False), looks(of_open=True)) == (False, False)
     store.writer.write(make_tag(project))
-    assert [looks(where) for where in wheres] == [True, False, False]
-    assert looks('tags["reviewed"] == "yes" or not tags["client"] == "bigshot"')
-    store.writer.write(
-        Records(tags=[LateTag(project, RUN_ID, Tag("reviewed", "yes"), NOW_NS, "later")])
-    )
-    assert [looks(where) for where in wheres] == [True, True, True]
-
-
-def count_questions(store: Store) -> int:
-    """Return the number of queries that the engine has run so far."""
-    (row,) = store.reader.rows(
-        Sql("SELECT sum(value) AS number FROM system.events WHERE event = 'Query'"), {}
-    )
-    return int(row["number"])
-
-
-def test_absent_names_of_late_tags(store: Store, project: str) -> None:
-    """The absence of late tags with a name is queried once, until such a tag arrives."""
-    store.writer.write(make_tag(project))
-    where = 'tags["reviewed"] == "yes"'
-
-    def look() -> tuple[bool, int]:
-        before = count_questions(store)
-        looks = "late_tags" in compile_where(store.reader, project, where)[0].sql
-        return looks, count_questions(store) - before - 1
-
-    look()
-    assert look() == (False, 0)
-    store.writer.write(
-        Records(tags=[LateTag(project, RUN_ID, Tag("reviewed", "yes"), NOW_NS, "later")])
-    )
-    assert look() == (True, 0)
-
-
-def test_many_names_of_late_tags(store: Store, project: str) -> None:
-    """If late tags have more names than fit in memory, filters on any of them read late tags."""
-    wheres = [f'tags["name {number}"] == 1' for number in (1, 699, 700)]
-    assert not any(
-        "late_tags" in compile_where(store.reader, project, where)[0].sql for where in wheres
-    )
-    store.writer.write(
-        Records(
-            tags=[
-                LateTag(project, RUN_ID, Tag(f"name {number}", 1), NOW_NS, f"record {number}")
-                for number in range(700)
-            ]
-        )
-    )
-    looks = ["late_tags" in compile_where(store.reader, project, where)[0].sql for where in wheres]
-    assert looks[:2] == [True, True]
-    assert len(store.reader.memory.recall(project)[0]) < 500
+    assert (looks(of_open=False), looks(of_open=True)) == (False, True)
 
 
 def test_memory_is_bounded() -> None:

@@ -1,7 +1,6 @@
 """Tests that runs and scores are queried through relations, and of the relations' contents."""
 
 import re
-from dataclasses import replace
 from itertools import permutations, product
 from pathlib import Path
 from typing import Final
@@ -14,15 +13,13 @@ from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.span import Value
 from otel_ml_collector.store.counted import (
     ANY_TIME,
-    DELIVERIES,
-    OF_PROJECT,
     RECORDED,
     CountedRuns,
-    shares,
 )
+from otel_ml_collector.store.reader import Row, run_id_of
 from otel_ml_collector.store.runs import KEY, Key, read_resolved
 from otel_ml_collector.store.scores import BY_RUN, all_scores, newest_scores
-from otel_ml_collector.store.sql import EMPTY, Sql, join_sql
+from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.versions.find import find_models
 from tests.store.otel_ml_collector.query.test_judges import say
 from tests.store.otel_ml_collector.store.test_calls import make_answer
@@ -105,36 +102,29 @@ def test_models_and_judges_of_experiments(store: Store, project: str) -> None:
 
 
 def test_left_out_alike(store: Store, project: str) -> None:
-    """The lookup, the join and the stored resolutions exclude the same runs."""
+    """Statistics leave out the runs that are resolved as repeated or as those of an experiment."""
     experiment = make_experiment(1)
-    store.take(project, experiment, *make_runs(experiment, "pf"))
-    store.take(project, *make_answer(81))
-    every = Sql("SELECT {key} FROM {deliveries} WHERE {own}")
-    rows = store.reader.rows(
-        every.fill(key=KEY, deliveries=DELIVERIES, own=OF_PROJECT), {"project": project}
+    first, *others = make_runs(experiment, "pf")
+    inner = make_call(
+        "inner", trace_id=first.trace_id, parent_span_id=first.span_id, span_id=span_id(82)
     )
-    keys = [Key(**row) for row in rows]
+    store.take(project, experiment, first, inner, *others)
+    store.take(project, *make_answer(81))
+    sql = Sql("SELECT {key}, experiment FROM {recorded} WHERE {counted}")
+
+    def read(counted: CountedRuns) -> list[Row]:
+        asked = sql.fill(key=KEY, recorded=RECORDED, counted=counted.sql)
+        return store.reader.rows(asked, {"project": project})
+
+    every = read(CountedRuns(ANY_TIME, repeats=False, items=False, kinds=True))
+    keys = [Key(row["start_ns"], row["trace_id"], row["span_id"]) for row in every]
     resolved = read_resolved(store.reader, project, keys)
-    assert resolved
+    repeated = {run_id for (run_id, _), row in resolved.items() if row["record_of"].strip("0")}
+    inside = {run_id for (run_id, _), row in resolved.items() if row["experiment"]}
+    named = {run_id_of(row) for row in every if row["experiment"]}
+    assert repeated
+    assert inside - named
     for repeats, items in product((True, False), repeat=2):
-        counted = CountedRuns(ANY_TIME, repeats=repeats, items=items, kinds=True)
-        left: list[set[str]] = []
-        for beside, runs in (
-            (EMPTY, counted),
-            (shares(OF_PROJECT), replace(counted, is_joined=True)),
-            (EMPTY, CountedRuns(ANY_TIME, repeats=False, items=False, kinds=True)),
-        ):
-            own = join_sql(
-                " AND ", [OF_PROJECT, *counted.own_conditions, *runs.resolved_conditions]
-            )
-            sql = Sql("SELECT {key} FROM {recorded} {beside} WHERE {own}").fill(
-                key=KEY, recorded=RECORDED, beside=beside, own=own
-            )
-            kept = [Key(**row) for row in store.reader.rows(sql, {"project": project})]
-            left.append({key.run_id for key in kept})
-        by_row = {
-            key.run_id
-            for key in keys
-            if (row := resolved.get((key.run_id, key.start_ns))) and counted.leaves_out(row)
-        }
-        assert left[0] == left[1] == left[2] - by_row
+        rows = read(CountedRuns(ANY_TIME, repeats=repeats, items=items, kinds=True))
+        left_out = (repeated if repeats else set()) | (inside | named if items else set())
+        assert {*map(run_id_of, rows)} == {*map(run_id_of, every)} - left_out

@@ -10,17 +10,20 @@ from typing import Final
 from otel_ml_collector.decode.protobuf import decode_traces
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
+from otel_ml_collector.resolution import NOTHING, ResolvedRun
 from otel_ml_collector.runs.answers import Run
 from otel_ml_collector.runs.find import find_run
 from otel_ml_collector.span import Span
 from otel_ml_collector.store.calls import CallResolver
-from otel_ml_collector.store.counted import MAIN_RECORD
+from otel_ml_collector.store.counted import MAIN_RECORD, OF_PROJECT
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.reader import Row
+from otel_ml_collector.store.rollup import STATES
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tables import RESPONSE_ID
 from otel_ml_collector.store.tombstones import SESSION, Tombstones
 from otel_ml_collector.store.writer import Writer
+from otel_ml_collector.times import MINUTE_NS
 from tests.bench.dataset import Plan
 from tests.bench.dataset_full import FullDataset
 from tests.store.otel_ml_collector.store.test_calls import make_answer
@@ -184,6 +187,29 @@ def test_lost_update(service: Service) -> None:
     store.connections.memory.calls.doubt(store.writer.stamped_ns or 0)
     finish(store, CallResolver(store.connections))
     assert find_differing(store) == []
+
+
+def test_totals_of_a_delayed_row(service: Service) -> None:
+    """The totals of a day do not count if they may lack a row that was written after them."""
+    store, project = service.store, f"waited {next(NUMBERS)}"
+    watch = CallResolver(store.connections)
+    root, _ = make_trace(next(NUMBERS))
+    root.start_ns -= 3 * DAY_NS
+    root.end_ns -= 3 * DAY_NS
+    take(store, watch, project, root)
+    finish(store, watch)
+    day_ns = root.start_ns // DAY_NS * DAY_NS
+    store.compute(project, [day_ns])
+    sql = Sql("SELECT day_ns FROM ({states}) WHERE computed_ns > marked_ns").fill(
+        states=STATES.fill(ours=OF_PROJECT)
+    )
+    assert store.reader.rows(sql, {"project": project}) == [{"day_ns": day_ns}]
+    ids = root.trace_id, root.span_id
+    resolved_ns = time.time_ns() - MINUTE_NS
+    run = ResolvedRun(project, *ids, root.start_ns, NOTHING, resolved_ns)
+    store.connections.memory.updates.put([run])
+    finish(store, watch)
+    assert store.reader.rows(sql, {"project": project}) == []
 
 
 def test_deleted_run_stays_deleted(service: Service) -> None:
