@@ -130,13 +130,13 @@ def test_sentence(page: Page, spans: list[Span]) -> None:
     sentence = page.locator("#trace-sentence")
     errors = sum(span.status_code == 2 for span in spans)
     expect(sentence).to_contain_text(
-        re.compile(rf"^1\.0\smin: \d\d\s% in tools; slowest fetch_page 5\.30\ss; {errors} errors, ")
+        re.compile(rf"^1\.03\smin: \d\d\s% in tools; slowest fetch_page 5\.3\ss; {errors} errors, ")
     )
     expect(sentence).to_contain_text(re.compile(r"the first in step 4\. Cost \$\s\d"))
     sentence.get_by_role("link", name=f"{errors} errors").click()
     expect(page.locator("#span .note.error")).to_contain_text(MESSAGE)
     page.locator("#trace-sentence").get_by_role("link", name=re.compile("fetch_page")).click()
-    expect(page.locator("#span")).to_contain_text("5.30")
+    expect(page.locator("#span")).to_contain_text("5.3")
 
 
 def test_steps(page: Page) -> None:
@@ -354,7 +354,7 @@ def test_sentence_of_one_call(window: Tab, collector: CollectorProcess) -> None:
     collector.deliver(encode([root, call]), headers)
     page = window.open(f"/projects/one-call/runs/{id_of(root)}")
     expect(page.locator("#trace-sentence")).to_have_text(
-        re.compile(r"3\.10\ss: 84\s% in one model call\.")
+        re.compile(r"3\.1\ss: 84\s% in one model call\.")
     )
 
 

@@ -70,7 +70,7 @@ def test_page_of_a_model(page: Tab, shots: Path) -> None:
     first, second, _ = rows.all_inner_texts()
     assert first.split()[:2] == ["v3", "candidate"]
     assert second.split()[:2] == ["v2", "champion"]
-    assert second.split()[-2:] == ["0.84", "0.25"]
+    assert second.split()[-2:] == ["0.84", "0.250"]
     shown.locator("#aliases summary").click()
     moves = shown.locator("#aliases tbody tr")
     assert [row.split("\t")[1:4] for row in moves.all_inner_texts()] == [
