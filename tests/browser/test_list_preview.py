@@ -176,6 +176,7 @@ def test_inputs_are_no_json(tab: Tab) -> None:
 @at_night
 def test_questions_after_the_same_history(tab: Tab, demo: CollectorProcess) -> None:
     """Inputs that begin with the same conversation show their own questions."""
+    project = f"same-history-{time.time_ns()}"  # one for each theme
     history = [
         {"role": "system", "content": "You answer questions about the tides."},
         {"role": "user", "content": "Good morning"},
@@ -194,8 +195,8 @@ def test_questions_after_the_same_history(tab: Tab, demo: CollectorProcess) -> N
         )
         for question in asked
     ]
-    headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": "same-history"}
+    headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": project}
     demo.deliver(encode(calls), headers)
-    page = tab.open("/projects/same-history/runs")
+    page = tab.open(f"/projects/{project}/runs")
     expect(page.locator("td.asked").first).to_be_visible()
     assert set(page.locator("td.asked").all_inner_texts()) == set(asked)
