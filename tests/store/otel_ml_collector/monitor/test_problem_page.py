@@ -252,5 +252,5 @@ def test_scores_of_a_slice(service: Service) -> None:
     )
     [table] = re.findall("<table.*?</table>", page, re.DOTALL)[:1]
     assert '<td class="n">4.5</td>' in table
-    assert "−2 (−2.1 to −1.9)" in table
+    assert "−2 (−2.07 to −1.92)" in table
     assert "%)" not in table
