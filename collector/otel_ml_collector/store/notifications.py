@@ -7,13 +7,53 @@ from typing import Any, Final, Literal
 
 from otel_ml_collector.store.connection import Connections, store_trouble
 from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.sql import Sql, identifier, join_sql
 
 # `withdrawn`: muted or deleted before delivery, or between two attempts.
 DeliveryState = Literal["waiting", "sent", "failed", "withdrawn"]
 
-_ALL: Final = Sql("""project, target, id, rule, status, changed_ns, announced_ns, state, tries,
-  tried_ns, trouble, body, version""")
+
+@dataclass(frozen=True, slots=True)
+class StoredNotification:
+    """A message to one receiver: an alert rule began to fire, or stopped.
+
+    Attributes:
+        project: Project of the rule.
+        target: Name of the receiver.
+        id: Identifies the change of the rule's status. It is the same for all receivers.
+        rule: Name of the rule.
+        status: The new status of the rule, ``firing`` or ``resolved``.
+        changed_ns: When the status changed.
+        announced_ns: When the notification was first stored.
+        state: Whether it is waiting, was sent, failed for good, or was withdrawn because the rule
+            was muted or deleted.
+        tries: Number of attempts.
+        tried_ns: Time of the last attempt; 0 before the first.
+        trouble: Why the last attempt failed, or that the receiver does not exist; empty after
+            success.
+        body: The notification as JSON.
+        version: Increases by one with every change of this row.
+    """
+
+    project: str
+    target: str
+    id: str
+    rule: str
+    status: str
+    changed_ns: int
+    announced_ns: int
+    state: DeliveryState
+    tries: int
+    tried_ns: int
+    trouble: str
+    body: str
+    version: int = 1
+
+
+_NOTIFICATION_COLUMNS: Final = tuple(field.name for field in fields(StoredNotification))
+_ALL: Final = join_sql(
+    ", ", [identifier(name, _NOTIFICATION_COLUMNS) for name in _NOTIFICATION_COLUMNS]
+)
 _CHANGE: Final = Sql("""
 SELECT {all} FROM notifications FINAL
 WHERE project = {project:String} AND id = {id:String} ORDER BY target""").fill(all=_ALL)
@@ -57,46 +97,6 @@ WHERE project = {project:String}{of_rule}
 ORDER BY announced_ns DESC, target LIMIT {limit:UInt32} BY target""")
 _OF_RULE: Final = Sql(" AND rule = {rule:String}")
 _MOST_OPEN: Final = 100
-
-
-@dataclass(frozen=True, slots=True)
-class StoredNotification:
-    """A message to one receiver: an alert rule began to fire, or stopped.
-
-    Attributes:
-        project: Project of the rule.
-        target: Name of the receiver.
-        id: Identifies the change of the rule's status. It is the same for all receivers.
-        rule: Name of the rule.
-        status: The new status of the rule, ``firing`` or ``resolved``.
-        changed_ns: When the status changed.
-        announced_ns: When the notification was first stored.
-        state: Whether it is waiting, was sent, failed for good, or was withdrawn because the rule
-            was muted or deleted.
-        tries: Number of attempts.
-        tried_ns: Time of the last attempt; 0 before the first.
-        trouble: Why the last attempt failed, or that the receiver does not exist; empty after
-            success.
-        body: The notification as JSON.
-        version: Increases by one with every change of this row.
-    """
-
-    project: str
-    target: str
-    id: str
-    rule: str
-    status: str
-    changed_ns: int
-    announced_ns: int
-    state: DeliveryState
-    tries: int
-    tried_ns: int
-    trouble: str
-    body: str
-    version: int = 1
-
-
-_NOTIFICATION_COLUMNS: Final = tuple(field.name for field in fields(StoredNotification))
 
 
 class NotificationBox:
