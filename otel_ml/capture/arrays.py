@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from otel_ml.capture.cells import (
     HEAD,
     MOST_COLUMNS,
+    NUMBER_KINDS,
     copy_in_pieces,
     keep_cell,
     number_step,
@@ -33,7 +34,6 @@ _SMALL: Final = 64  # arrays up to this number of elements are shown completely
 _SMALL_BYTES: Final = 512
 _GRID_BYTES: Final = 8 * 1024  # weight of a sampled tensor
 _FLOAT_BYTES: Final = 8  # longer floats do not fit into Python's float
-_NUMBER_KINDS: Final = "fiub"
 _PICTURE_SIDE: Final = 48  # most sampled pixels per side of an array that looks like an image
 _LEAST_SIDE: Final = 8
 _PICTURE_MODES: Final = {1: "L", 3: "RGB", 4: "RGBA"}  # by number of channels
@@ -60,7 +60,7 @@ def take_array(array: Any, taker: Taker, depth: int) -> object:
     """Take a snapshot of a NumPy array of any dtype."""
     if array.dtype.names and taker.taking.columns is not None:
         array = array[[name for name in array.dtype.names if taker.taking.shows(name)]]
-    if array.size <= _SMALL and array.dtype.kind in _NUMBER_KINDS and array.ndim:
+    if array.size <= _SMALL and array.dtype.kind in NUMBER_KINDS and array.ndim:
         # fast path: most arrays in a service are small and numeric
         return Snapshot(type(array), _describe_small, (array.copy(),), _SMALL_BYTES)
     return _take_elements(array, taker, depth, type(array), _describe_numpy)
@@ -92,10 +92,10 @@ def _take_elements(
         ):
             vector = copy_in_pieces(array)
             weight += vector.nbytes
-        elif array.ndim == 1 and dtype.kind in _NUMBER_KINDS:
+        elif array.ndim == 1 and dtype.kind in NUMBER_KINDS:
             rows = array[:: _line_step(size)].copy()
             weight += rows.nbytes
-        elif array.ndim == 2 and rows is None and dtype.kind in _NUMBER_KINDS:  # noqa: PLR2004
+        elif array.ndim == 2 and rows is None and dtype.kind in NUMBER_KINDS:  # noqa: PLR2004
             rows = _take_grid(array)
             weight += rows.cells.nbytes
         elif array.ndim > 2 and rows is None:  # noqa: PLR2004 - height, width and channels
@@ -110,7 +110,7 @@ def _take_rows(array: Any, taker: Taker) -> Any:
     if names:
         rows = array.flat[:: row_step(array.size, len(names))]
     elif array.ndim == 2 and array.dtype.kind in "biufUS" and array.shape[1] <= MOST_COLUMNS:  # noqa: PLR2004 - rows and columns
-        is_number = array.dtype.kind in _NUMBER_KINDS
+        is_number = array.dtype.kind in NUMBER_KINDS
         height, width = array.shape
         step = number_step(height, width, taker)[0] if is_number else row_step(height, width)
         rows = array[::step]
@@ -174,7 +174,7 @@ def _take_objects(
 
 def first_elements(array: Any, count: int) -> list[Any]:
     """Return the first `count` elements of a NumPy array as Python values, row by row (C order)."""
-    if array.ndim == 1 and array.dtype.kind in _NUMBER_KINDS:
+    if array.ndim == 1 and array.dtype.kind in NUMBER_KINDS:
         listed: list[Any] = array[:count].tolist()
         return listed
     head = islice(array.flat, count)
@@ -313,7 +313,7 @@ def _sample_tensor(array: Any) -> Any:
     """
     while array.ndim > 1 and array.shape[0] == 1:
         array = array[0]
-    if array.dtype.kind not in _NUMBER_KINDS or array.ndim > 2:  # noqa: PLR2004
+    if array.dtype.kind not in NUMBER_KINDS or array.ndim > 2:  # noqa: PLR2004
         return None
     return array[:: _line_step(array.size)].copy() if array.ndim == 1 else _take_grid(array)
 

@@ -12,6 +12,7 @@ from otel_ml.capture.snapshot import Snapshot, Taker
 
 HEAD: Final = 8  # elements of a large array, or rows of a table, that are shown
 MOST_COLUMNS: Final = 50  # columns of a table that are described one by one
+NUMBER_KINDS: Final = "fiub"  # kinds of NumPy types: floats, integers and booleans
 
 _SHOWN_CELLS: Final = 400  # total of all columns, from evenly spaced rows
 _NUMBER_BYTES: Final = 8

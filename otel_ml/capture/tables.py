@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from otel_ml.capture.cells import (
     HEAD,
     MOST_COLUMNS,
+    NUMBER_KINDS,
     copy_in_pieces,
     is_immutable,
     keep_cell,
@@ -36,7 +37,6 @@ _MOST_NAMES: Final = 22_000  # more column names do not fit into a payload
 _LONGEST_TEXT: Final = 1_000  # characters kept of a cell; at most 50 are shown
 _CELL_BYTES: Final = 16  # estimated size of a sampled cell
 _POLARS_BYTES: Final = 16_384
-_NUMBER_KINDS: Final = "fiub"
 _TEXT_DTYPES: Final = frozenset({"str", "string", "object"})
 
 
@@ -141,7 +141,7 @@ def _take_columns(
     if array.shape[1] <= HEAD:
         return _Part(places, head, head[:MOST_COLUMNS], dtype)
     array = array[:MOST_COLUMNS]
-    if dtype.kind in _NUMBER_KINDS:
+    if dtype.kind in NUMBER_KINDS:
         return _Part(places, head, sample_columns(array, of_numbers), dtype)
     return _Part(places, head, array[:, ::step].copy(), dtype)
 
@@ -173,7 +173,7 @@ def _take_index(index: Any) -> Any:
     if (
         kind == "Index"
         and type(values) is sys.modules["numpy"].ndarray
-        and values.dtype.kind in _NUMBER_KINDS
+        and values.dtype.kind in NUMBER_KINDS
     ):
         return _IndexLabels(values[:HEAD].copy(), index.name)
     head = index[:HEAD]
@@ -307,7 +307,7 @@ def _series(values: Any, dtype: Any, index: Any) -> Any:
 def _listed(values: Any, dtype: Any) -> list[Any]:
     if type(values) is list:
         return values
-    if type(values) is not sys.modules["numpy"].ndarray or values.dtype.kind not in _NUMBER_KINDS:
+    if type(values) is not sys.modules["numpy"].ndarray or values.dtype.kind not in NUMBER_KINDS:
         values = sys.modules["pandas"].Series(values, copy=False)
     listed: list[Any] = values.tolist()
     return listed
