@@ -19,7 +19,6 @@ from otel_ml.statistics.field_drift import (
 from otel_ml.statistics.intervals import difference, wilson
 
 INVALIDS: Final = 0.01
-_NOT_VALID: Final = {"drift": -1, "drift_idx": -1, "alert": False, "valid": False}
 _THRESHOLDS: Final = "a mapping with components and scores"
 
 
@@ -101,7 +100,9 @@ def contrast(
     )
     health = {
         name: {
-            "drift": _report_drift(drifts[name]) if name in drifts else dict(_NOT_VALID),
+            "drift": _report_drift(drifts[name])
+            if name in drifts
+            else {"drift": -1, "drift_idx": -1, "alert": False, "valid": False},
             "invalids": _report_invalids(
                 *pair, by_component.get(name, {}).get("invalids", INVALIDS)
             ),

@@ -13,7 +13,6 @@ from otel_ml.statistics.intervals import Estimate, difference, normal_quantile, 
 # Values by component name. Equal indexes belong to the same run.
 Values = Mapping[str, Sequence[object]]
 
-PREFERENCES: Final = frozenset({"high", "low"})
 THRESHOLD: Final = 0.01
 _TWO_SIDED: Final = 0.975
 
@@ -44,7 +43,7 @@ class ProfileScore:
         if "@" in self.name:
             raise invalid("name", name, "a text without @")
         self.inputs = _check_inputs(inputs, self.takes)
-        self.preference = check_one_of("preference", preference, PREFERENCES)
+        self.preference = check_one_of("preference", preference, ("high", "low"))
         self.result: float | None = None
         self.n = 0
         self.deviation = 0.0

@@ -63,13 +63,12 @@ MAX_ROWS: Final = 500
 _FORM: Final = 20
 _PLOTS: Final = 8
 _VALUES: Final = 40
-# A conversation shows its provider elsewhere.
-_CONVERSATION_LABELS: Final = {"provider": "", "provider_model": "Model"}
 
 
 def _list_facts(run: Run, *, is_conversation: bool) -> list[tuple[str, str]]:
     """List the labelled fields of a run, except those that its conversation shows."""
-    labels = LABELS | (_CONVERSATION_LABELS if is_conversation else {})
+    # A conversation shows its provider elsewhere.
+    labels = LABELS | ({"provider": "", "provider_model": "Model"} if is_conversation else {})
     facts = [
         (label, value) for name, label in labels.items() if label and (value := getattr(run, name))
     ]
