@@ -137,11 +137,7 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    with running(
-        tmp_path_factory.mktemp("run-page"),
-        "--trace-url",
-        "https://jaeger.example:16686/trace/{trace_id}?from=otel-ml",
-    ) as collector:
+    with running(tmp_path_factory.mktemp("run-page")) as collector:
         yield Story(collector)
 
 
@@ -344,17 +340,6 @@ def test_copied_code(tab: Tab, story: Story) -> None:
     page.get_by_role("button", name="Copy run id").click()
     expect(page.get_by_role("status")).to_have_text("Copied")
     assert page.evaluate("navigator.clipboard.readText()") == id_of(story.tagged)
-
-
-@at_night
-def test_link_to_jaeger(tab: Tab, story: Story) -> None:
-    """The page links to the same trace in the viewer of the settings, named by its host."""
-    page = tab.open(story.address(story.ask))
-    link = page.get_by_role("link", name="open at jaeger.example:16686")
-    trace = story.ask.trace_id.hex()
-    address = f"https://jaeger.example:16686/trace/{trace}?from=otel-ml"
-    expect(link).to_have_attribute("href", address)
-    expect(link).to_have_attribute("rel", "noopener noreferrer")
 
 
 @at_night

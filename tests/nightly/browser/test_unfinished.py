@@ -79,13 +79,6 @@ def test_unfinished_list(tab: Tab, story: Story) -> None:
     expect(rows.nth(2).locator(".open")).to_have_text("digits")
 
 
-def test_unfinished_filter(tab: Tab) -> None:
-    """A filter on the state finds the runs in that state."""
-    page = tab.open(f'/projects/{PROJECT}/runs?where=outcome+%3D%3D+"running"')
-    expect(page.locator(".runs tbody tr")).to_have_count(1)
-    expect(page.locator(".runs tbody .run")).to_have_text("running")
-
-
 def test_running_run(tab: Tab, story: Story) -> None:
     """The page of a running run shows its duration so far and draws it until now."""
     page = tab.open(story.address(story.running))
@@ -96,13 +89,6 @@ def test_running_run(tab: Tab, story: Story) -> None:
     assert bars[1] is not None
     running_s = (time.time_ns() - story.running.start_ns) / SECOND_NS
     assert bars[1]["width"] / bars[0]["width"] == pytest.approx(30 / running_s, rel=0.1)
-
-
-def test_crashed_run(tab: Tab, story: Story) -> None:
-    """The page of a crashed run shows since when its process has been silent."""
-    page = tab.open(story.address(story.crashed))
-    expect(page.locator(".facts")).to_contain_text("Crashed: its process has been silent since 20")
-    expect(page.locator("h1 ~ .crash")).to_have_text("crashed")
 
 
 def test_unfinished_home(tab: Tab, story: Story) -> None:

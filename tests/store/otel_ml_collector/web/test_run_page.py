@@ -3,6 +3,7 @@
 import json
 import re
 from html import unescape
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -12,8 +13,8 @@ from otel_ml_collector.span import Scope, Span
 from tests.store.otel_ml_collector.query.test_judges import say
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.spans import MS_NS, NOW_NS, id_of, make_call, make_span
-from tests.support.otel_ml_collector.stores import Service
-from tests.support.sampling import sampled
+from tests.support.otel_ml_collector.stores import Service, open_service
+from tests.support.sampling import at_night, sampled
 
 SHOP = Scope({"service.name": "shop"}, "tests", "1", {})
 HOST = Scope({"service.name": "host"}, "tests", "1", {})
@@ -51,6 +52,19 @@ def test_no_link(service: Service, project: str) -> None:
     root = make_root()
     service.store.take(project, root)
     assert "open at" not in get(service, f"/projects/{project}/runs/{id_of(root)}")
+
+
+@at_night
+def test_link_to_jaeger(tmp_path: Path) -> None:
+    """The page links to the same trace in the viewer of the settings, named by its host."""
+    root = make_root()
+    viewer = "https://jaeger.example:16686/trace/{trace_id}?from=otel-ml"
+    with open_service(tmp_path / "data", trace_url=viewer) as service:
+        service.store.take("linked", root)
+        page = get(service, f"/projects/linked/runs/{id_of(root)}")
+    [link] = re.findall("<a [^>]*>open at jaeger.example:16686</a>", page)
+    assert f'href="{viewer.format(trace_id=root.trace_id.hex())}"' in link
+    assert 'rel="noopener noreferrer"' in link
 
 
 def test_experiment_without_an_id(service: Service, project: str) -> None:
