@@ -76,7 +76,7 @@ def test_pairs_of_versions(service: Service) -> None:
     baseline, side = answer["sides"]
     pairs = side["pairs"]
     assert baseline["pairs"] is None
-    assert pairs["sentence"] == "v2 returned something else than v1 for 40 of 161 equal inputs"
+    assert re.findall(r"\bv?\d+\b", pairs["sentence"]) == ["v2", "v1", "40", "161"]
     assert (pairs["inputs"], pairs["changed"], pairs["is_cut"]) == (161, 40, False)
     shown = [(one["before"]["outputs"], one["after"]["outputs"]) for one in pairs["pairs"]]
     assert shown == [("high", "low")] * 5
@@ -94,7 +94,8 @@ def test_chosen_runs(service: Service) -> None:
         {"of": ["rate:v1", "rate:v2"], "where": 'tags["country"] == "DE"'}, doseq=True
     )
     side = ask(service.app, f"/api/v1/projects/orders/compare?{asked}").json["sides"][1]
-    assert side["pairs"]["sentence"] == "v1 and v2 returned the same for 121 equal inputs"
+    assert (side["pairs"]["inputs"], side["pairs"]["changed"]) == (121, 0)
+    assert re.findall(r"\bv?\d+\b", side["pairs"]["sentence"]) == ["v1", "v2", "121"]
 
 
 def test_part_of_pages(service: Service) -> None:
@@ -124,7 +125,7 @@ def test_pairs_of_experiments(service: Service) -> None:
     assert {
         one["after"]["passed"]["exact"] for one in pairs["pairs"][:14] if one["after"]["passed"]
     } == {False}
-    assert pairs["sentence"] == "try 1 returned something else than try 0 for 14 of 40 shared items"
+    assert re.findall(r"(?:try )?\d+", pairs["sentence"]) == ["try 1", "try 0", "14", "40"]
 
 
 @at_night
@@ -134,8 +135,9 @@ def test_pairs_in_a_file(service: Service) -> None:
     text = ask(service.app, f"/api/v1/projects/orders/compare/file?{of}").text
     shown = re.findall(r">v1</span>.*?<p>(\w+)</p>.*?>v2</span>.*?<p>(\w+)</p>", text, re.DOTALL)
     assert shown == [("high", "low")] * 20
-    assert "v2 returned something else than v1 for 40 of 161 equal inputs" in text
-    assert re.search(r'id="cuts">.*pairs of B after the first 20', text)
+    answer = ask(service.app, f"/api/v1/projects/orders/compare?{of}").json
+    assert answer["sides"][1]["pairs"]["sentence"] in text
+    assert re.search(r'id="cuts">.* B .* 20\b', text)
     assert "<button" not in text
     assert "Compare both" not in text  # it would lead nowhere
     of = "&".join(f"of={id_of(trial)}" for trial in TRIALS)

@@ -137,7 +137,7 @@ def test_rule(service: Service) -> None:
 def test_past(service: Service) -> None:
     """The form shows when the rule would have fired: both times acme failed."""
     past = read(service, "shop/alert-past", RULE)
-    assert "The rule would have fired 2 times " in past
+    assert " fired 2 times " in past
     fired = past.partition('id="fired"')[2]
     assert fired.count("client = acme") == 2
     assert "still firing" in fired
@@ -148,7 +148,8 @@ def test_past(service: Service) -> None:
     assert {*labels} <= {to_rfc3339(first + days * DAY_NS)[:10] for days in (-1, 0, 1)}
     assert labels
     never = read(service, "shop/alert-past", {**RULE, "when": "error_share > 0.5"})
-    assert "The rule would not have fired in the last" in never
+    assert "would not have fired" in never
+    assert 'id="fired"' not in never
     few = read(service, "shop/alert-past", {**RULE, "min_runs": "1000000"})
     assert "1,000,000 runs" in few
     assert "would have fired" not in few
@@ -248,7 +249,7 @@ def test_alert_on_slice(service: Service) -> None:
     link = unescape(page.partition('href="/projects/shop/alert-rule?')[2].partition('"')[0])
     fields = {name: values[0] for name, values in parse_qs(link).items()}
     assert fields["when"].startswith('surely(pass_rate("grounded") <')
-    assert "The rule would have fired" in read(service, "shop/alert-past", fields)
+    assert 'id="fired"' in read(service, "shop/alert-past", fields)
 
 
 def test_new_form(service: Service) -> None:
@@ -291,7 +292,6 @@ def test_named_by_its_condition(service: Service) -> None:
         service, "shop/alerts/answer%3A%20pass%20rate%20by%20judge%20grounded%20by%20client"
     )
     assert "Not evaluated yet." in page
-    assert "did not fire" not in page.lower()
     assert "oncall" in page.partition('id="sent"')[2]
     assert call(service, f"{location[10:]}/delete", "POST").status == 303
 

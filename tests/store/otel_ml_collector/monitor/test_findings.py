@@ -84,7 +84,7 @@ def test_known_weak_spot(store: Store) -> None:
     assert known.weak_since_ns == min(
         call.start_ns for call in calls if call.attributes["otel_ml.tag.client"] == "a"
     )
-    assert known.sentence.startswith("ask fails for client a in ")
+    assert (known.model, known.measure) == ("ask", "errors")
     assert "; known weak spot since " in known.sentence
     assert known.evidence.startswith("A known weak spot: ")
     assert known.evidence.endswith(". No new version explains it.")
@@ -227,7 +227,7 @@ def test_fields_are_judged_again_when_their_days_change(store: Store) -> None:
     assert count_statements(store, contribute) > 2
     assert count_statements(store, contribute) == 1  # the query for days with sketches
     [broken] = [finding for finding in answers[0] if finding.kind == "broken"]
-    assert broken.title == "pay: input amount is missing"
+    assert (broken.model, broken.field) == ("pay", "inputs.amount")
     assert answers[1] == answers[0]
     store.take("days", *make_day("pay", 1, 260, pay)[130:], now_ns=time.time_ns())
     # A day is marked at most once in ten seconds, and its sketches are made a minute later.

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
@@ -202,16 +202,17 @@ def test_no_pairs(service: Service) -> None:
 def test_figures_of_the_chart(service: Service) -> None:
     """The chart shows the problem's figure, or errors, latency, cost or the number of runs."""
     for figure, caption, tick in (
-        ("", "Pass rate", "\u202f%</text>"),
+        ("", 'Pass rate by judge "brief".', "\u202f%</text>"),
         ("errors", "Share of failed runs.", "\u202f%</text>"),
         ("latency", "Typical latency.", "s</text>"),
         ("runs", "Number of runs.", "0</text>"),
     ):
         page = html.unescape(ask(service.app, f"{PROBLEM}?figure={figure}").text)
         chart = page.partition('id="since"')[2].partition("</section>")[0]
-        assert caption in chart
+        assert f"<small>{caption} " in chart
         assert tick in chart
-        assert chart.count('aria-current="true"') == 1
+        [current] = re.findall(r'href="([^"]*)#since" aria-current="true"', chart)
+        assert parse_qs(urlsplit(current).query).get("figure", [""]) == [figure]
         assert "v2, " in chart
         assert re.search(r'class="hotline" d="M[\d. ]+"', chart)
     assert "figure=latency#since" in page

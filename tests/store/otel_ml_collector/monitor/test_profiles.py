@@ -84,4 +84,3 @@ def test_reference_of_fields(service: Service, profiles: list[dict[str, Any]]) -
     assert "Profile churn@1.0.0 is version 2" in page
     answer = ask(service.app, "/projects/profiles/profiles")
     assert (answer.status, answer.headers["location"]) == (307, "/projects/profiles/fields")
-    assert "compare them with churn" not in ask(service.app, "/projects/none/fields").text

@@ -7,12 +7,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
-from urllib.parse import unquote_plus, urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import wasserstein_distance
 
+from otel_ml.statistics.distances import FEWEST_VALUES
 from otel_ml_collector.span import Span, Value
 from otel_ml_collector.times import DAY_NS
 from tests.support.otel_ml_collector.asgi import ask
@@ -235,14 +236,28 @@ def get_part(service: Service, field: str) -> str:
 def test_page_of_a_field(service: Service) -> None:
     """A field's page lists the slices in which the field differs, with links to their runs."""
     text = get_part(service, "inputs.language")
-    assert ">client Remax</a>" in text
-    [link] = re.findall(r'href="([^"]*/runs[^"]*Remax[^"]*)"', text)
-    assert unquote_plus(link).count("model ==") == 1
-    assert ask(service.app, html.unescape(link)).status == 200
+    rows = re.findall(r'<tr><td class="wrap"><a href="([^"]*)">([^<]*)</a>(.*?)</tr>', text)
+    asked = [dict(parse_qsl(urlsplit(html.unescape(link)).query)) for link, _, _ in rows]
+    answer = get(
+        service, "drift inputs.language", "yesterday", start=asked[0]["start"], end=asked[0]["end"]
+    )
+    expected = [item for item in answer["slices"] if item["word"] == "other"]
+    assert rows[0][1] == "client Remax"
+    assert [one["where"] for one in asked] == [item["where"] for item in expected]
+    shown = [
+        re.findall("<td[^>]*>([^<]*)</td>", html.unescape(cells).replace("\u202f", " "))
+        for _, _, cells in rows
+    ]
+    assert shown == [
+        [item["cells"][0]["shown"], item["sentence"].partition(": ")[2]] for item in expected
+    ]
+    opened = ask(service.app, html.unescape(rows[0][0]).replace("/projects", "/api/v1/projects"))
+    assert opened.json["runs"]
 
 
 def test_page_of_a_field_that_is_alike(service: Service) -> None:
     """If no slice differs, the page reports that, with the number of slices compared."""
     text = get_part(service, "inputs.size")
-    assert {"3", "100"} <= {*re.findall(r"\b\d+\b", text)}
+    shown = re.sub("<[^>]+>", " ", text)
+    assert re.findall(r"\d+", shown) == [str(len(CLIENTS)), str(FEWEST_VALUES)]
     assert "/runs?" not in text

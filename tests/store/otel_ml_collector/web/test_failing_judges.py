@@ -50,10 +50,8 @@ def test_problem(service: Service) -> None:
     judge_runs(service, RUNS)
     [news] = find(service)
     assert (news.word, news.by, news.is_wrong, news.runs) == ("judge fails", "judge", True, RUNS)
-    assert (
-        f"{news.title}{news.text}"
-        == f'Judge "grounded" v1 fails on all 12 runs of the last 24 h: {ERROR}'
-    )
+    assert f"{news.title}{news.text}".endswith(f" all {RUNS} runs of the last 24 h: {ERROR}")
+    assert '"grounded" v1' in news.title
     query = urlencode({"where": news.where})
     listed = ask(service.app, f"/api/v1/projects/shop/runs?{query}").json["runs"]
     assert len(listed) == RUNS
@@ -64,7 +62,7 @@ def test_home(service: Service) -> None:
     judge_runs(service, RUNS)
     home = ask(service.app, "/status?project=shop&of=1").text
     assert "1 problem</td>" in home
-    assert 'Judge "grounded" v1 fails on all 12 runs' in html.unescape(home)
+    assert find(service)[0].title in html.unescape(home)
     page = ask(service.app, "/projects/shop/problems/judge-grounded?last=24h")
     assert (page.status, "Show judge" in page.text) == (200, True)
 
@@ -74,10 +72,8 @@ def test_some_runs(service: Service) -> None:
     """A judge that fails on most runs is a problem too."""
     judge_runs(service, 12, runs=20)
     [news] = find(service)
-    assert (
-        f"{news.title}{news.text}"
-        == f'Judge "grounded" v1 fails on 12 of 20 runs of the last 24 h: {ERROR}'
-    )
+    assert (news.word, news.is_wrong, news.runs) == ("judge fails", True, 12)
+    assert f"{news.title}{news.text}".endswith(f" 12 of 20 runs of the last 24 h: {ERROR}")
 
 
 @sampled(1)
