@@ -53,6 +53,7 @@ from otel_ml_collector.store.versions import (
 from otel_ml_collector.times import DAY_NS, HOUR_NS, to_rfc3339
 from otel_ml_collector.verdicts.claims import join_evidence, write_moment, write_shares
 from otel_ml_collector.windows import Window
+from otel_ml_collector.wording import score
 
 FieldsPast = Literal["1h", "24h", "7d"]
 ChangeWord = Literal["broken", "model", "traffic", ""]
@@ -879,6 +880,7 @@ def _make_finding(
             f"{write_count(drift.runs, 'run was', 'runs were')} compared with "
             f"{write_count(drift.reference_runs, 'run')} of "
             f"{drift.reference.name}",
+            f"Drift score of {name}: {score(first.distance)}",
             began if kind != "traffic" else "",
         ),
         measure="data" if kind == "broken" else "quality" if kind == "model" else "traffic",

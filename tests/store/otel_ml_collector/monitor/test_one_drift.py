@@ -200,9 +200,13 @@ def test_choice_of_references(world: World) -> None:
 
 
 def test_findings(world: World) -> None:
-    """Findings have the words of the field that changed most."""
+    """Findings have the drift score and the words of the field that changed most."""
     findings = ask(world.service.app, "/api/v1/projects/p/findings").json["findings"]
-    sentences = {found["field"]: found["sentence"] for found in findings if found["field"]}
+    of_fields = {found["field"]: found for found in findings if found["field"]}
+    for path, found in of_fields.items():
+        distance = of_api(world, path.partition(".")[2]).distance
+        assert f": {distance}." in f"{found['evidence']}."
+    sentences = {path: found["sentence"] for path, found in of_fields.items()}
     broken = sentences.pop("inputs.amount")
     share = of_api(world, "amount").sentence.partition(" → ")[2].partition(" %")[0]
     assert f"is missing in {share}" in broken
