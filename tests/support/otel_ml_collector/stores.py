@@ -68,10 +68,11 @@ class Store:
         recompute(client, self.connections.memory, project, days, now_ns)
 
     def resolve(self) -> None:
-        """Resolve all unresolved records, as a collector does at startup."""
+        """Resolve all unresolved records, as a collector does at startup, and write all rows."""
         watch = CallResolver(self.connections)
         while watch.run_pass():
             pass
+        write_rows(self.connections.open(), self.connections.memory, self._tombstones)
 
 
 @contextmanager
