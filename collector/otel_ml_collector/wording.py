@@ -175,7 +175,7 @@ def write_error(error_type: str, message: str) -> str:
 
 
 def score(value: float) -> str:
-    """Write a score: two decimals, or from 100 on at most four significant digits."""
+    """Write a score with two decimals. Scores from 100 on have at most four significant digits."""
     return number(value, 4) if abs(value) >= _LARGE_SCORE else with_minus(f"{value:.2f}")
 
 

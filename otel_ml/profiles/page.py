@@ -20,7 +20,7 @@ _CELLS: Final = "th,td{text-align:left;padding:.3rem .8rem;border-bottom:1px sol
 
 
 def tag_of(document: Mapping[str, Any]) -> str:
-    """Return ``name@version`` of a profile that was written as a dictionary."""
+    """Return the name of a profile, ``name@version``, from its dictionary."""
     return f"{document['name']}@{document['version']}"
 
 
@@ -57,7 +57,7 @@ def profile_page(
         title: The name of the profile.
         components: Its components.
         scores: Its scores.
-        marks: Values and errors of one run, by name of the tag. Empty if there is no run to show.
+        marks: Values and errors of one run, by tag name. If empty, no run is shown.
     """
     columns = ("component", "part", "type", "read from", "typical", "valid", "invalid")
     rows = [

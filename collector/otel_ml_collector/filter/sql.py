@@ -395,10 +395,9 @@ def compile_tests(
     """
     tree, trees = parse(where), [parse(test) for test in tests]
     for part in (tree, *trees):
+        for comparison in comparisons_of(part):
+            _check(comparison)
         check_patterns(reader, project, part, is_bounded=True)
-    parts = [part for part in (tree, *trees) if part is not None]
-    for comparison in (item for part in parts for item in comparisons_of(part)):
-        _check(comparison)
     compiler = _Compiler(kinds, reader.zone, in_rows=True)
     written = [compiler.write(part) if part is not None else Sql("1") for part in (tree, *trees)]
     fields = fields_of(tree)

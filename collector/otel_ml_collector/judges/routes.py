@@ -170,7 +170,7 @@ def draw_buckets(
 def _draw_curves(
     reader: Reader, project: str, listed: Sequence[ListedJudge], now_ns: int
 ) -> Mapping[str, str]:
-    """Draw the pass rate or mean score of each judge's newest version in the last 30 days."""
+    """Draw the pass rate or mean score of each judge's newest version over the last 30 days."""
     over = cut_past(reader, "30d", now_ns)
     stats = find_stats(reader, StatsQuery(project, "", "", over.window, over.step_ns, 1))
     newest = {(of.judge, of.digest): of for of in stats.total.judges}

@@ -18,7 +18,7 @@ from otel_ml_collector.measures.measures import (
 from otel_ml_collector.store.amounts import RunAmounts
 from otel_ml_collector.store.counted import UNIT, Bounds, recorded_runs
 from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.record_kinds import RecordKinds, find_record_kinds
+from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.runs import IS_TOP
 from otel_ml_collector.store.scores import IN_WINDOW, NEAR_REQUESTS, all_scores, version_scores
 from otel_ml_collector.store.sql import Condition, Sql, join_sql, substitute
@@ -179,7 +179,7 @@ def read_units(
     """
     kinds = find_record_kinds(reader, project)
     amounts = RunAmounts(kinds.resolved)
-    columns = _write_columns(sides, kinds, is_split)
+    columns = _write_columns(sides, is_split)
     sampled = _SAMPLED.fill(sides=sides.runs)
     amount_rows = _AMOUNT_ROWS.fill(
         columns=columns,
@@ -208,12 +208,11 @@ def read_units(
     return reader.rows(sql, {**sides.values, **_sample(strata, every)})
 
 
-def _write_columns(sides: Sides, kinds: RecordKinds, is_split: bool) -> Sql:
-    unit = UNIT
+def _write_columns(sides: Sides, is_split: bool) -> Sql:
     return _UNIT_COLUMNS.fill(
         is_before=sides.is_before,
         hour=sides.hour,
-        unit=_PART_OF_UNIT.fill(unit=unit) if is_split else unit,
+        unit=_PART_OF_UNIT.fill(unit=UNIT) if is_split else UNIT,
     )
 
 
@@ -241,7 +240,6 @@ _KNOWN_MOMENTS: Final = substitute(_MOMENTS, Sql("count()"), Sql("countIf(n > 0)
 
 def read_outcomes(
     reader: Reader,
-    project: str,
     sides: Sides,
     outcome: Outcome,
     *,
@@ -255,7 +253,6 @@ def read_outcomes(
 
     Args:
         reader: The store.
-        project: The project.
         sides: The baseline and the candidate.
         outcome: The predictions, each with a value such as 1 for right and 0 for wrong.
         strata: Tag values to split the sessions by, as text such as `client=Kessler`.
@@ -269,9 +266,8 @@ def read_outcomes(
             `missing` is the number of predictions without ground truth. The other columns are those
             of `Moments`, over the predictions with ground truth.
     """
-    kinds = find_record_kinds(reader, project)
     sql = _OUTCOMES.fill(
-        columns=_write_columns(sides, kinds, is_split),
+        columns=_write_columns(sides, is_split),
         sampled=_SAMPLED.fill(sides=sides.runs),
         recorded=recorded_runs(),
         rows=outcome.rows,

@@ -569,15 +569,11 @@ def _choose_amounts(reader: Reader, asked: Mapping[str, Any]) -> _ItemAmounts:
         return _OWN_AMOUNTS
     is_resolved = find_record_kinds(reader, asked["project"]).resolved
     amounts = RunAmounts(is_resolved)
-
-    def join(runs: Sql, near: Sql) -> Sql:
-        return amounts.sum_inside(runs, near)
-
     return _ItemAmounts(
         amounts.tokens_with_inside,
         amounts.cost_with_inside,
-        join(FINISHED_CALLS, _SINCE),
-        join(_of_items(EMPTY), _NEAR_RECORDED) if has_recorded else EMPTY,
+        amounts.sum_inside(FINISHED_CALLS, _SINCE),
+        amounts.sum_inside(_of_items(EMPTY), _NEAR_RECORDED) if has_recorded else EMPTY,
     )
 
 

@@ -403,14 +403,11 @@ def own_tags(label: Sql, kinds: RecordKinds) -> Sql:
         SQL that selects `trace_id` and `span_id`.
     """
     return Sql("""
-        SELECT own.trace_id, own.span_id
-        FROM (
-          SELECT trace_id, span_id, start_ns FROM open_runs
-          WHERE project = {project:String} AND mapContains(tags, {label})
-        ) AS own
+        SELECT own.trace_id, own.span_id FROM open_runs AS own
         INNER JOIN ({late_tags}) AS late
           ON late.trace_id = own.trace_id AND late.span_id = own.span_id
-        WHERE late.newest_ns < own.start_ns
+        WHERE own.project = {project:String} AND mapContains(own.tags, {label})
+          AND late.newest_ns < own.start_ns
         """).fill(label=label, late_tags=late_tags(label, kinds))
 
 

@@ -225,11 +225,7 @@ def find_sessions(reader: Reader, query: SessionsQuery, now_ns: int) -> Sessions
     if "session" not in kinds.names:
         return SessionsPage(sessions=[], next_cursor=None)
     condition, is_filtered = compile_where(
-        reader,
-        query.project,
-        query.where,
-        is_bounded=query.start_ns > 0,
-        kinds=kinds,
+        reader, query.project, query.where, is_bounded=query.start_ns > 0, kinds=kinds
     )
     after_ns, after = 0, ""
     if query.cursor:

@@ -49,7 +49,7 @@ from otel_ml_collector.wording import count, duration
 _MINIMAP_SPANS: Final = 12
 _TOKENS_IN_THOUSANDS: Final = 10_000
 _TOKENS_IN_MILLIONS: Final = 1_000_000
-# From a length in ms on: how many ms the unit of the times has, the unit, and its decimals.
+# How a trace of at least this length in ms shows its times: ms in a unit, the unit, decimals.
 _TIME_UNITS: Final = (
     (0.0, 1.0, "ms", 3),
     (10.0, 1.0, "ms", 1),

@@ -209,10 +209,7 @@ def _read_sides(
         share=1 / max(every),
         request_ms=request_ms.result() if request_ms else 0.0,
         outcomes=[
-            (
-                outcome,
-                read_outcomes(reader, project, sides, outcome, strata=strata, every=every),
-            )
+            (outcome, read_outcomes(reader, sides, outcome, strata=strata, every=every))
             for outcome in sides.outcomes
         ],
     )
@@ -496,9 +493,7 @@ def compare_tag_values(
     outcomes = [
         (
             outcome,
-            read_outcomes(
-                reader, project, sides, outcome, strata=tokens, every=every, is_split=True
-            ),
+            read_outcomes(reader, sides, outcome, strata=tokens, every=every, is_split=True),
         )
         for outcome in sides.outcomes
     ]

@@ -57,7 +57,7 @@ class Store:
         self.watch.note(records, self.writer.stamped_ns or 0)
         with suppress(Unavailable):
             self.watch.run_pass()
-            # A pass leaves rows to the next insert of a busy writer.
+            # If the writer has just stored runs, a pass leaves the rows to its next insert.
             write_rows(self.connections.open(), self.connections.memory, self._tombstones)
         return records
 

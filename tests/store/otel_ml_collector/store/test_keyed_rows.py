@@ -67,7 +67,7 @@ def check(store: Store, project: str) -> int:
     """Check that rows have what the tables say, and that filters find what lists show.
 
     Returns:
-        How many runs the filters found.
+        The number of runs that the filters find, added up.
     """
     assert find_wrong_scores(store, project) == []
     assert find_wrong_tags(store, project) == []

@@ -190,7 +190,7 @@ def test_lost_update(service: Service) -> None:
 
 
 def test_totals_of_a_delayed_row(service: Service) -> None:
-    """The totals of a day do not count if they may lack a row that was written after them."""
+    """The totals of a day are no longer used after a delayed row was written."""
     store, project = service.store, f"waited {next(NUMBERS)}"
     watch = CallResolver(store.connections)
     root, _ = make_trace(next(NUMBERS))

@@ -56,7 +56,7 @@ def test_no_link(service: Service, project: str) -> None:
 
 @at_night
 def test_link_to_jaeger(tmp_path: Path) -> None:
-    """The page links to the same trace in the viewer of the settings, named by its host."""
+    """The page links to the trace in the viewer from the settings. The link shows its host."""
     root = make_root()
     viewer = "https://jaeger.example:16686/trace/{trace_id}?from=otel-ml"
     with open_service(tmp_path / "data", trace_url=viewer) as service:

@@ -379,7 +379,7 @@ def test_a_page_is_escaped_and_needs_nothing_else(tmp_path: Path) -> None:
 
 
 def read_cells(page: Path) -> dict[str, list[str]]:
-    """Return the texts of the cells of each row of a page's tables, by its first cell."""
+    """Read the tables of a page: the texts of each row, by the text of its first cell."""
     rows = re.findall("<tr>(<td>.*?)</tr>", page.read_text())
     cells = [re.findall("<td>(.*?)</td>", row) for row in rows]
     return {row[0]: row[1:] for row in cells}
