@@ -476,6 +476,7 @@ def test_deleted_trace_of_two(service: Service, project: str, *, is_ours: bool) 
     deleted, left = (ours, theirs) if is_ours else (theirs, ours)
     connections = service.store.connections
     Deleter(connections, Tombstones(connections)).delete(project, RUN, id_of(deleted))
+    service.store.resolve()
     assert count(service, project) == ONCE
     [run] = api(service, project, "runs")["runs"]
     assert (run["run_id"], run["record_of"], run["also_recorded"]) == (id_of(left), None, [])
@@ -971,6 +972,7 @@ def test_deleted_run_counts_no_more(service: Service, project: str) -> None:
     connections = service.store.connections
     deleter = Deleter(connections, Tombstones(connections))
     deleter.delete(project, RUN, id_of(spans[1]))
+    service.store.resolve()
     assert names(service, project) == ["anthropic.chat", "work"]
     assert count(service, project) == ONCE
     rows = service.store.reader.rows(
