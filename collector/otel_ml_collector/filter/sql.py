@@ -609,7 +609,7 @@ class _Compiler:
             return Sql("(start_ns >= {start} AND start_ns < {end})").fill(start=start, end=end)
         if tree.operator not in {"<", "<=", ">", ">="}:
             raise bad("Expected < <= > or >=: this is a time", tree.column)
-        test = Sql("ifNull(start_ns + latency_ns {sign} {moment}, 0)")
+        test = Sql("ifNull(start_ns + nullIf(latency_ns, 0) {sign} {moment}, 0)")
         if tree.field.name == "start":
             test = Sql("start_ns {sign} {moment}")
         return test.fill(sign=_SIGNS[tree.operator], moment=self._moment(tree))
