@@ -432,7 +432,9 @@ def _choose_deciding(
 
 def _may_have_risen(share: FigureComparison, is_reversed: bool) -> bool:
     """Whether the newer side has more errors or missing outputs, with an open verdict."""
-    rise = 1.0 if share.difference is None else share.difference.value
+    rise = share.candidate.value - share.baseline.value
+    if share.difference is not None:
+        rise = share.difference.value
     return share.word == Word.NOT_ENOUGH_DATA and (-rise if is_reversed else rise) > 0
 
 
@@ -444,10 +446,17 @@ def _mirror(word: Word, is_reversed: bool) -> Word:
     return mirrored.get(word, word)
 
 
-def _order(verdict: FigureComparison, is_reversed: bool) -> tuple[int, bool, float, str]:
-    """Order figures by word; quality and errors come before latency, tokens and cost."""
+def _order(verdict: FigureComparison, is_reversed: bool) -> tuple[int, bool, float, float, str]:
+    """Order figures by word; quality and errors come before latency, tokens and cost.
+
+    With equal words, the more certain difference comes first. Without intervals, it is the rate
+    that differs most.
+    """
     place = WORST_FIRST.index(_mirror(verdict.word, is_reversed))
-    return place, verdict.kind == "amount", -verdict.strength, verdict.subject
+    differs = 0.0
+    if verdict.difference is None:
+        differs = abs(verdict.candidate.value - verdict.baseline.value)
+    return place, verdict.kind == "amount", -verdict.strength, -differs, verdict.subject
 
 
 def compare_filters(
