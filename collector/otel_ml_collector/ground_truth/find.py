@@ -4,7 +4,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from pydantic import Field
@@ -622,10 +622,25 @@ def _read(row: Row, place: int) -> RatioSums:
 
 def _estimate(figures: Mapping[str, TruthFigure], row: Row, first: int = 1) -> list[QualityFigure]:
     """Make the figures of a group, which come after its coverage."""
-    return [
-        QualityFigure(name=name, value=_interval(_ESTIMATES[item.form](_read(row, place))))
-        for place, (name, item) in enumerate(figures.items(), first)
+    estimates = [
+        _ESTIMATES[item.form](_read(row, place))
+        for place, item in enumerate(figures.values(), first)
     ]
+    return [
+        QualityFigure(name=name, value=None if found is None else _show(item, found))
+        for (name, item), found in zip(figures.items(), estimates, strict=True)
+    ]
+
+
+def _show(figure: TruthFigure, estimate: Estimate) -> Interval:
+    """Make the interval to show, which ends where the figure ends: errors are never below 0.
+
+    Differences are computed from the whole interval, because its width says how sure it is.
+    """
+    if math.isinf(estimate.low):
+        return Interval.model_validate(estimate)
+    low, high = max(estimate.low, figure.least), min(estimate.high, figure.most)
+    return Interval.model_validate(replace(estimate, low=low, high=high))
 
 
 def _interval(estimate: Estimate | None) -> Interval | None:
@@ -690,11 +705,11 @@ def _find_slices(rows: Predictions, first: tuple[str, TruthFigure]) -> list[Qual
         sides = estimate(own), estimate(rest)
         if rest.n >= _LEAST_IN_SLICE and sides[0] is not None and sides[1] is not None:
             compared.append((token, covered, sides[0], sides[1]))
-    return _judge_slices(compared, name, is_rate=figure.form == "rate")
+    return _judge_slices(compared, name, figure)
 
 
 def _judge_slices(
-    compared: Sequence[tuple[str, RatioSums, Estimate, Estimate]], name: str, *, is_rate: bool
+    compared: Sequence[tuple[str, RatioSums, Estimate, Estimate]], name: str, figure: TruthFigure
 ) -> list[QualitySlice]:
     """Return slices with a verdict, the worst first.
 
@@ -702,6 +717,7 @@ def _judge_slices(
     """
     chances = benjamini_hochberg([differ_by_chance(own, rest) for *_, own, rest in compared])
     sign = -1 if name in _LESS_IS_BETTER else 1
+    is_rate = figure.form == "rate"
     slices = []
     for (token, covered, own, rest), chance in zip(compared, chances, strict=True):
         low, high = difference_of(own, rest)
@@ -719,8 +735,8 @@ def _judge_slices(
                 condition=f"tags[{quoted(tag)}] == {quoted(text)}",
                 here=int(covered.first),
                 coverage=covered.first / covered.second,
-                value=Interval.model_validate(own),
-                rest=Interval.model_validate(rest),
+                value=_show(figure, own),
+                rest=_show(figure, rest),
                 difference=value,
                 low=low,
                 high=high,

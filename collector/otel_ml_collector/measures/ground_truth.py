@@ -4,6 +4,7 @@ Each figure is a ratio of two sums over runs. Its SQL reads the columns of
 `store.predictions.write_rows`, and the parameters `positive` and `least`.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -23,11 +24,15 @@ class TruthFigure:
     Attributes:
         first, second: SQL of what a run adds to the numerator and to the denominator.
         form: A share of runs, a mean, or the root of a mean.
+        least, most: The lowest and the highest value of a run: an error of a number is never
+            below 0.
     """
 
     first: Sql
     second: Sql
     form: Form = "rate"
+    least: float = -math.inf
+    most: float = math.inf
 
 
 HAS_TRUTH: Final = Sql("actual != ''")
@@ -53,6 +58,8 @@ _OF_CHANCE: Final = {
         Sql("if({has}, pow(amount - {positive}, 2), 0)").fill(has=HAS_CHANCE, positive=IS_POSITIVE),
         HAS_CHANCE,
         "mean",
+        least=0,
+        most=1,
     ),
     "log_loss": TruthFigure(
         Sql("if({has}, -log(if({positive}, {chance}, 1 - {chance})), 0)").fill(
@@ -60,23 +67,25 @@ _OF_CHANCE: Final = {
         ),
         HAS_CHANCE,
         "mean",
+        least=0,
     ),
 }
 
 
-def _mean_of(value: Sql, form: Form = "mean") -> TruthFigure:
+def _mean_of(
+    value: Sql, form: Form = "mean", *, least: float = -math.inf, most: float = math.inf
+) -> TruthFigure:
     """Make the mean of a value over all runs with ground truth."""
-    return TruthFigure(
-        Sql("if({has}, {value}, 0)").fill(has=HAS_TRUTH, value=value), HAS_TRUTH, form
-    )
+    first = Sql("if({has}, {value}, 0)").fill(has=HAS_TRUTH, value=value)
+    return TruthFigure(first, HAS_TRUTH, form, least, most)
 
 
 _OF_NUMBER: Final = {
-    "mae": _mean_of(Sql("abs({error})").fill(error=ERROR_OF_NUMBER)),
+    "mae": _mean_of(Sql("abs({error})").fill(error=ERROR_OF_NUMBER), least=0),
     "rmse": _mean_of(Sql("pow({error}, 2)").fill(error=ERROR_OF_NUMBER), "root"),
     "bias": _mean_of(ERROR_OF_NUMBER),
 }
-_OF_RANKING: Final = {"precision_at_k": _mean_of(Sql("amount"))}
+_OF_RANKING: Final = {"precision_at_k": _mean_of(Sql("amount"), least=0, most=1)}
 
 
 def figures_of(

@@ -668,8 +668,11 @@ def test_newest_truth_holds(service: Service) -> None:
 
 
 def test_numbers(service: Service) -> None:
-    """Number figures equal scikit-learn's, and ignore runs without a number."""
-    said, came = [3.0, 5.5, 7.0, 1.0], [2.5, 5.0, 8.0, 1.5]
+    """Number figures equal scikit-learn's, and ignore runs without a number.
+
+    Intervals of errors end at 0, that of the bias does not.
+    """
+    said, came = [3.0, 5.5, 7.0, 1.0], [2.5, 5.0, 11.0, 1.5]
     runs = [
         make_run(TODAY_NS - place * HOUR_NS, {"minutes": value}) for place, value in enumerate(said)
     ]
@@ -694,10 +697,12 @@ def test_numbers(service: Service) -> None:
         {
             "mae": metrics.mean_absolute_error(came, said),
             "rmse": metrics.root_mean_squared_error(came, said),
-            "bias": 0.125 - 0.25,
+            "bias": -3.5 / 4,
             "r2": metrics.r2_score(came, said),
         }
     )
+    lows = {figure["name"]: figure["value"]["low"] for figure in answer["figures"]}
+    assert (lows["mae"], lows["bias"] < 0) == (0, True)
 
 
 def test_rankings(service: Service) -> None:
