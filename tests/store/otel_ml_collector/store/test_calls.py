@@ -58,7 +58,7 @@ USED: Final[dict[str, Value]] = {
 }
 KEPT: Final = "gen_ai.provider.name"
 ONCE: Final = (1, 50, 7, 0.25)
-WINDOW: Final = "start=2026-11-01T00:00:00Z&end=2026-12-01T00:00:00Z&bucket=1d"
+WINDOW: Final = "start=2026-11-01T00:00:00Z&end=2036-12-01T00:00:00Z&bucket=30d"
 
 
 @pytest.fixture(scope="module")

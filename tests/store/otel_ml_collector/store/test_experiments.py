@@ -46,7 +46,7 @@ USED: Final[dict[str, Value]] = {
     "gen_ai.usage.output_tokens": 7,
     "session.id": "morning",
 }
-WINDOW: Final = "start=2026-11-01T00:00:00Z&end=2026-12-01T00:00:00Z&bucket=1d"
+WINDOW: Final = "start=2026-11-01T00:00:00Z&end=2036-12-01T00:00:00Z&bucket=30d"
 
 
 @pytest.fixture(scope="module")
