@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from playwright.sync_api import Browser, Page, expect
 
-from otel_ml_collector.wording import slice_name
+from otel_ml_collector.wording import number, slice_name
 from tests.support.browser.fixtures import Tab
 from tests.support.collector import CollectorProcess
 from tests.support.examples import AT_NIGHT
@@ -214,7 +214,7 @@ def test_metrics_page_draws_the_loss(tab: Tab, demo: CollectorProcess, shots: Pa
     for figure, one in zip(figures.all(), series, strict=True):
         expect(figure).to_contain_text(one["name"])
         expect(figure).to_contain_text(f"{len(one['points'])} logged values")
-        expect(figure.locator(".last")).to_have_text(f"{one['points'][-1]['value']:.2f}")
+        expect(figure.locator(".last")).to_have_text(number(one["points"][-1]["value"]))
     shoot(page, shots, "metrics")
 
 
