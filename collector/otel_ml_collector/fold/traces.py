@@ -10,8 +10,10 @@ from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from operator import attrgetter
+from typing import Final
 
 from otel_ml.records import Run
+from otel_ml_collector.owners import RESPONSE, own_tag
 from otel_ml_collector.resolution import (
     NO_NAMES,
     Resolution,
@@ -35,6 +37,8 @@ from otel_ml_collector.same_calls import (
     join_projects,
     may_share,
 )
+
+_OF_RESPONSE: Final = own_tag(RESPONSE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +93,30 @@ def fold_traces(traces: Mapping[TraceId, TraceRuns]) -> dict[TraceId, dict[bytes
         names = find_inherited_names(trace.named, trace.known)
         folded[key] = {
             span_id: Resolution(
-                shares.get(span_id), names.get(span_id, NO_NAMES), trace.owners.get(span_id, ())
+                (share := shares.get(span_id)),
+                names.get(span_id, NO_NAMES),
+                _find_owners(traces, key, span_id, share),
             )
             for span_id in shares.keys() | names.keys() | trace.owners.keys()
         }
     return folded
+
+
+def _find_owners(
+    traces: Mapping[TraceId, TraceRuns], key: TraceId, span_id: bytes, share: CallShare | None
+) -> Sequence[str]:
+    """Find the keys and tags of a run, and the response IDs of other records of its call."""
+    owners = traces[key].owners.get(span_id, ())
+    if share is None or not share.others:
+        return owners
+    project, trace_id = key
+    others = chain.from_iterable(
+        traces[project, other.trace_id or trace_id].owners.get(other.span_id, ())
+        for other in share.others
+        if (project, other.trace_id or trace_id) in traces
+    )
+    answers = {owner for owner in others if owner.startswith(_OF_RESPONSE)}
+    return tuple(sorted(answers.union(owners))) if answers else owners
 
 
 def _keep_shares(trace: TraceRuns) -> dict[bytes, CallShare]:

@@ -27,7 +27,7 @@ from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.artifacts.find import LinkedArtifact, find_artifacts
 from otel_ml_collector.fold.late import find_newest_rows, is_tag_newer
 from otel_ml_collector.mapping.spans import name_without_id
-from otel_ml_collector.owners import is_run, own_tag
+from otel_ml_collector.owners import is_run
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.runs.logs import (
     MetricValue,
@@ -58,7 +58,6 @@ from otel_ml_collector.store.runs import (
     read_evaluations,
     read_late_tags,
     read_resolved,
-    read_responses,
     read_trace_keys,
 )
 from otel_ml_collector.store.tables import SHOWN
@@ -439,19 +438,12 @@ def _read_late(reader: Reader, project: str, keys: Sequence[Key]) -> LateRows:
     traces = sorted({key.trace_id for key in keys})
     keyed = reader.ahead(_keys_of, project, traces) if kinds.keys else None
     resolved = read_resolved(reader, project, keys) if kinds.resolved else {}
-    recorded = {key: others for key, row in resolved.items() if (others := _others(row))}
-    responses: Mapping[str, str] = {}
-    if kinds.responses and recorded:
-        of_others = [Key.of(item.start_ns, item.run_id) for of in recorded.values() for item in of]
-        responses = read_responses(reader, project, of_others)
     owners: dict[tuple[str, int], list[str]] = {}
     for key in keys:
         place = key.run_id, key.start_ns
-        names = [key.run_id, *(resolved[place]["owners"] if place in resolved else ())]
-        others_of = [item.run_id for item in recorded.get(place, ())]
-        names += others_of
-        names += {own_tag(responses[item]) for item in others_of if item in responses} - {*names}
-        owners[place] = names
+        owners[place] = [key.run_id]
+        if (row := resolved.get(place)) is not None:
+            owners[place] += [*row["owners"], *(other.run_id for other in _others(row))]
     named = sorted({name for names in owners.values() for name in names})
     scored = named if kinds.scores else [name for name in named if not is_run(name)]
     tags = reader.ahead(read_late_tags, project, named) if kinds.tags else None

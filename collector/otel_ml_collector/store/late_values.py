@@ -1,11 +1,12 @@
 """Reads what late-arriving records say about runs, for their rows in `runs`.
 
-Records count that name the run itself, a trace key of its trace or one of its tags.
+Records count that name the run itself, another record of its call, a trace key of its trace or one
+of its tags.
 Design record: docs/design/074-scores-in-rows.md.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
@@ -298,14 +299,13 @@ def _read_late(
 
     read(late.scores, _SCORES_OF_KEYS, ({project for project, _ in keyed}, keyed), _make_score)
     if scored := _find_scored(client, memory, projects):
+        records = [record for run in runs if run.project in scored for record in _records_of(run)]
         # Scores have a rounded start of their run.
         values = {
             "projects": sorted(scored),
-            "first": runs[0].start_ns - SECOND_NS,
-            "last": runs[-1].start_ns + SECOND_NS,
-            "spans": [
-                int.from_bytes(run.span_id, "little") for run in runs if run.project in scored
-            ],
+            "first": min(start_ns for start_ns, *_ in records) - SECOND_NS,
+            "last": max(start_ns for start_ns, *_ in records) + SECOND_NS,
+            "spans": [int.from_bytes(span_id, "little") for *_, span_id in records],
         }
         sql = _LAST_OF_RUNS if late.scores else _SCORES_OF_RUNS
         _put_rows(late.scores, read_rows(client, sql, values), _make_score)
@@ -340,11 +340,32 @@ def _read_newest(row: Row) -> str:
 
 
 def _owners_of(run: ResolvedRun) -> list[_Owner]:
-    return [(run.project, owner) for owner in (_run_id(run), *run.resolution.owners)]
+    """List what names a run: its ID, keys and tags, and other records of its call."""
+    records = (f"{trace_id}-{span_id}" for _, trace_id, span_id in name_records(run))
+    return [(run.project, owner) for owner in (*records, *run.resolution.owners)]
 
 
-def _run_id(run: ResolvedRun) -> str:
-    return f"{run.trace_id.hex()}-{run.span_id.hex()}"
+def name_records(run: ResolvedRun) -> list[RunName]:
+    """List the names of a run and of the runs that repeat it."""
+    return [
+        (run.project, trace_id.hex(), span_id.hex()) for _, trace_id, span_id in _records_of(run)
+    ]
+
+
+def _records_of(run: ResolvedRun) -> Iterator[tuple[int, bytes, bytes]]:
+    """Yield the start, trace ID and span ID of a run and of the runs that repeat it."""
+    yield run.start_ns, run.trace_id, run.span_id
+    for other in run.share.others:
+        yield other.start_ns, other.trace_id or run.trace_id, other.span_id
+
+
+def find_mains(runs: Iterable[ResolvedRun]) -> set[RunName]:
+    """Find the runs that some runs repeat. Their rows have the late values of all records."""
+    return {
+        (run.project, (run.share.trace_id or run.trace_id).hex(), run.share.record_of.hex())
+        for run in runs
+        if run.share.record_of
+    }
 
 
 def note_keyed(memory: Memory, records: Records) -> set[tuple[str, str]]:

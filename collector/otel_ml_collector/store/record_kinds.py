@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from otel_ml.attributes import JUDGE_KIND
-from otel_ml_collector.owners import FIRST, KEY, RESPONSE, TAG, is_run
+from otel_ml_collector.owners import FIRST, KEY, TAG, is_run
 from otel_ml_collector.records import Records
 from otel_ml_collector.store.connection import EVERY_PROJECT, Memory
 from otel_ml_collector.store.counted import ANY_TIME, DELIVERIES, Bounds, CountedRuns
@@ -74,7 +74,6 @@ class RecordKinds:
         keyed_runs: Runs with late-arriving records by trace key or tag.
         keyed_tags, keyed_scores, keyed_metrics: Late-arriving records by trace key, tag or model
             version. Ground truth is among the scores.
-        responses: Records with a provider's response ID.
         same_calls: Runs whose resolved amounts differ from their own.
         lacking: Runs that may inherit an input or output from a different record of their call.
         experiments: Runs on items of data sets.
@@ -98,7 +97,6 @@ class RecordKinds:
     keyed_tags: bool
     keyed_scores: bool
     keyed_metrics: bool
-    responses: bool
     same_calls: bool
     lacking: bool
     experiments: bool
@@ -168,7 +166,6 @@ _ALL: Final = Sql("1")
 _IN_PROJECT: Final = Sql("project = {project:String}")
 _UNDER: Final = Sql("owner >= '{first}'").fill(first=Sql(FIRST))
 _IS_SCORE: Final = Sql("NOT ({point})").fill(point=IS_POINT)
-_RESPONSES: Final = TAG + RESPONSE
 _SIGNS: Final[Mapping[str, _Sign]] = {
     "tags": _Sign(LATE_TAGS, _ALL, "tags"),
     "scores": _Sign(
@@ -210,12 +207,6 @@ _SIGNS: Final[Mapping[str, _Sign]] = {
         Sql("{keyed} AND NOT ({score})").fill(keyed=_IS_KEYED, score=_IS_SCORE),
         "metrics",
         lambda metric: is_point(metric) and metric.owner.startswith((KEY, TAG)),
-    ),
-    "responses": _Sign(
-        METRICS,
-        Sql("startsWith(owner, '{responses}')").fill(responses=Sql(TAG) + Sql(RESPONSE)),
-        "metrics",
-        lambda metric: metric.owner.startswith(_RESPONSES),
     ),
     "same_calls": _Sign(RESOLVED_RUNS, Sql("counts")),
     "lacking": _Sign(RESOLVED_RUNS, Sql("others NOT IN ('', '[]') AND NOT is_whole")),

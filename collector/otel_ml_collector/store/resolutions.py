@@ -40,7 +40,7 @@ from otel_ml_collector.store.call_runs import (
 )
 from otel_ml_collector.store.connection import SINGLE_THREAD, Memory
 from otel_ml_collector.store.counted import OF_PROJECT
-from otel_ml_collector.store.late_values import add_late_values, find_next_runs
+from otel_ml_collector.store.late_values import add_late_values, find_mains, find_next_runs
 from otel_ml_collector.store.reader import Row, winners
 from otel_ml_collector.store.recent_calls import RecentTrace
 from otel_ml_collector.store.rollup import QUIET_NS, mark_days
@@ -293,10 +293,9 @@ def write_held_rows(
         if scored is None:
             _put_keyed(client, updates, unfinished, {key_of_row(run) for run in taken})
         named, rank = updates.take_late(unfinished, now_ns, scored)
-        known, unknown = TakenRuns((), ()), changed.union(named)
-        if memory.is_alone:
-            known, unknown = updates.take_named(tombstones.generation, now_ns, unknown)
-        runs, copies, missing = _find_scored(client, unknown, rank)
+        known, runs, copies, missing = _take_named(
+            client, memory, tombstones.generation, changed.union(named), (now_ns, rank)
+        )
         kept = TakenRuns((), (), updates.find_recent(tombstones.generation, copies))
         near = {key for _, keys in kept.rows for key in keys}
         mark_delayed(client, memory, taken, now_ns)
@@ -355,6 +354,45 @@ def _put_keyed(
         for keyed in waiting:
             updates.finish_keyed(keyed, keyed)
         raise
+
+
+def _take_named(
+    client: StoreClient,
+    memory: Memory,
+    generation: int,
+    names: Collection[RunName],
+    times: tuple[int, int],
+) -> tuple[TakenRuns, list[ResolvedRun], dict[RunKey, int], set[RunName]]:
+    """Take the runs that late-arriving records name, and the runs that these repeat.
+
+    Args:
+        client: Client of this thread.
+        memory: Has most of the rows.
+        generation: That of the tombstones.
+        names: The runs.
+        times: The current time, by the store's clock, and the rank of the new rows.
+
+    Returns:
+        The runs with a row in memory, and what `_find_scored` returns for all others.
+    """
+    now_ns, rank = times
+    known, runs = TakenRuns((), ()), list[ResolvedRun]()
+    copies: dict[RunKey, int] = {}
+    missing: set[RunName] = set()
+    looked_up: set[RunName] = set()
+    unknown = {*names}
+    while unknown:
+        looked_up |= unknown
+        taken = TakenRuns((), ())
+        if memory.is_alone:
+            taken, unknown = memory.updates.take_named(generation, now_ns, unknown)
+        found, copies_found, lacking = _find_scored(client, unknown, rank)
+        known = TakenRuns((), [*known.stamped, *taken.stamped], [*known.rows, *taken.rows])
+        runs += found
+        copies |= copies_found
+        missing |= lacking
+        unknown = find_mains(chain(taken.stamped, found)) - looked_up
+    return known, runs, copies, missing
 
 
 def _find_scored(

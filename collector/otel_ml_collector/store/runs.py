@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from otel_ml.records import TOKENS
 from otel_ml_collector.fold.late import write_word
-from otel_ml_collector.owners import RESPONSE, TRACE_KEY_CHARS
+from otel_ml_collector.owners import TRACE_KEY_CHARS
 from otel_ml_collector.store.amounts import RunAmounts
 from otel_ml_collector.store.counted import DELIVERIES, IS_REPEAT, ONCE, repeats
 from otel_ml_collector.store.reader import (
@@ -35,7 +35,6 @@ from otel_ml_collector.store.tables import (
     PAYLOAD,
     RESOLVED_RUNS,
 )
-from otel_ml_collector.store.targets import BY_IDS
 from otel_ml_collector.windows import Window
 
 # Settings for selective filters. At 10 M rows, reading in key order takes 134 ms instead of 31 ms.
@@ -716,25 +715,6 @@ def read_trace_keys(reader: Reader, project: str, trace_ids: Sequence[str]) -> l
     rows = reader.rows(sql, {"project": project, "traces": list(trace_ids)}, BY_KEY)
     keys = {(row["key"], row["trace_id"]) for row in rows}
     return [{"trace_id": trace_id, "key": key} for key, trace_id in sorted(keys)]
-
-
-def read_responses(reader: Reader, project: str, keys: Sequence[Key]) -> dict[str, str]:
-    """Read the provider's response ID of runs, as ``gen_ai.response.id=ID``, by run ID.
-
-    Runs without a response ID are left out.
-    """
-    sql = Sql("""
-        SELECT {ids}, arrayFirst(text -> startsWith(text, '{response}'), tag_kv) AS response
-        FROM {deliveries}
-        WHERE project = {project:String} AND start_ns IN {starts:Array(Int64)} AND {by_ids}
-          AND response != ''
-        """).fill(deliveries=DELIVERIES, ids=IDS, response=Sql(RESPONSE), by_ids=BY_IDS)
-    parameters = {
-        "project": project,
-        "starts": sorted({key.start_ns for key in keys}),
-        "ids": [key.run_id for key in keys],
-    }
-    return {run_id_of(row): row["response"] for row in reader.rows(sql, parameters)}
 
 
 def find_experiment_traces(reader: Reader, project: str, traces: Iterable[bytes]) -> set[bytes]:

@@ -30,9 +30,11 @@ from otel_ml_collector.store.late_values import (
     RecordsOfRun,
     add_late_values,
     find_late_projects,
+    find_mains,
     find_newest,
     group_late,
     has_late_values,
+    name_records,
     note_keyed,
     note_labels,
 )
@@ -281,13 +283,15 @@ class Writer:
             is_keyed = key in folded and bool(folded[key].resolution.owners)
             if run.project not in projects and not is_keyed:
                 continue
-            is_followed = self._memory.is_alone and updates.is_followed(run.start_ns)
-            if is_followed and not is_keyed and not updates.has_late(name):
-                continue
             resolved = folded.get(key) or _resolve_nothing(run)
-            if name in late:
+            is_followed = self._memory.is_alone and updates.is_followed(run.start_ns)
+            names = name_records(resolved)
+            has_late = any(map(updates.has_late, names))
+            if is_followed and not is_keyed and not has_late:
+                continue
+            if not late.keys().isdisjoint(names):
                 named.append(resolved)
-            if is_followed and not is_keyed and name in first:
+            if is_followed and not is_keyed and name in first and len(names) == 1:
                 folded[key] = replace(resolved, late=find_newest(name, late[name]))
             else:
                 asked.append(resolved)
@@ -299,7 +303,7 @@ class Writer:
         new = self._find_new(starts)
         others = [run for run in named if name_of_row(run) not in new]
         stored = find_stored(self._client, others) if others else set()
-        return late.keys() - starts.keys() | stored
+        return (late.keys() | find_mains(named)) - starts.keys() | stored
 
     def _find_new(self, runs: Mapping[RunName, int]) -> set[RunName]:
         """Return those of some runs, with their starts, that are certainly not stored."""
@@ -323,11 +327,13 @@ class Writer:
         taken, left = self._memory.updates.take_named(
             self._tombstones.generation, time.time_ns(), lacking
         )
-        left -= self._find_new({name: late[name].start_ns for name in left})
+        left |= find_mains(taken.stamped) - {*lacking}
+        left -= self._find_new({name: late[name].start_ns for name in left & late.keys()})
         known: list[ResolvedRun] = []
         others: list[ResolvedRun] = []
         for run in taken.stamped:
-            is_known = name_of_row(run) in first and not run.resolution.owners
+            is_known = not run.resolution.owners and not run.share.others
+            is_known &= name_of_row(run) in first
             (known if is_known else others).append(run)
         scored = [
             replace(run, late=find_newest(name_of_row(run), late[name_of_row(run)]))

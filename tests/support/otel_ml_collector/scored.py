@@ -9,6 +9,17 @@ from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.targets import join_keyed
 from tests.support.otel_ml_collector.stores import Store
 
+_SCORES: Final = all_scores(has_keyed=True)
+# The row of the run that counts has the scores of all records of its call.
+_OF_CALLS: Final = Sql("""{scores} UNION ALL SELECT * EXCEPT (main_trace, main_span)
+      REPLACE (main_trace AS trace_id, main_span AS span_id)
+    FROM ({scores}) AS scored
+    INNER JOIN (
+      SELECT trace_id, span_id, if(record_trace = toFixedString('', 16), trace_id, record_trace)
+        AS main_trace, record_of AS main_span
+      FROM runs FINAL
+      WHERE project = {project:String} AND record_of != toFixedString('', 8)
+    ) AS repeat USING (trace_id, span_id)""").fill(scores=_SCORES)
 _DIFFERS: Final = Sql("""
     SELECT lower(hex(run.trace_id)) AS trace, lower(hex(run.span_id)) AS span,
       run.start_ns AS start, final_scores, final_passed, final_failed, newest_scores,
@@ -26,7 +37,7 @@ _DIFFERS: Final = Sql("""
     ) AS scored ON scored.trace_id = run.trace_id AND scored.span_id = run.span_id
     WHERE mapSort(final_scores) != newest_scores OR mapSort(final_passed) != newest_passed
       OR arraySort(final_failed) != newest_failed""").fill(
-    newest=newest_scores(all_scores(has_keyed=True), by=BY_JUDGE)
+    newest=newest_scores(_OF_CALLS, by=BY_JUDGE)
 )
 _WRONG_TAGS: Final = Sql("""
     SELECT lower(hex(run.trace_id)) AS trace, lower(hex(run.span_id)) AS span, run.late_tags,

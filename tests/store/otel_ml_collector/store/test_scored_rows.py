@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from otel_ml_collector.decode.protobuf import decode_traces
 from otel_ml_collector.mapping.filing import Filing
 from otel_ml_collector.mapping.spans import map_spans
+from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.span import Span, Value
 from otel_ml_collector.store.calls import CallResolver
 from otel_ml_collector.store.deletion import Deleter
@@ -22,6 +23,7 @@ from otel_ml_collector.store.writer import Writer
 from tests.bench.dataset import Plan
 from tests.bench.dataset_full import FullDataset
 from tests.store.otel_ml_collector.query.test_judges import say
+from tests.store.otel_ml_collector.store.test_calls import make_answer
 from tests.support.examples import examples
 from tests.support.otel_ml_collector.folded import find_differing, finish
 from tests.support.otel_ml_collector.scored import (
@@ -52,6 +54,8 @@ def service(own_service: Service) -> Service:
 
 COLUMNS: Final = Sql("""SELECT name, final_scores AS scores, final_passed AS passed FROM runs FINAL
   WHERE project = {project:String} ORDER BY start_ns, name""")
+_COUNTED: Final = Sql("""SELECT name, mapSort(final_scores) AS scores FROM runs FINAL
+  WHERE project = {project:String} AND is_counted""")
 
 
 def take(store: Store, watch: CallResolver, project: str, *spans: Span) -> None:
@@ -133,6 +137,53 @@ def test_any_order(service: Service, data: st.DataObject) -> None:
         finish(one, watch)
     assert scores_of(store, project) == [{"grounded": 0.5}, {"grounded": 0.5}]
     assert find_wrong_scores(store, project) == []
+
+
+@given(st.data())
+@settings(max_examples=examples(on_commit=4, at_night=40))
+def test_scores_of_every_record(service: Service, data: st.DataObject) -> None:
+    """The row that counts has the scores of all records of its call, in any order.
+
+    They can name a record by its ID, or by the response ID of its provider.
+    """
+    store, project = service.store, f"records {next(NUMBERS)}"
+    pairs = [
+        (
+            Store(store.connections, Writer(store.connections), store.reader),
+            CallResolver(store.connections),
+        )
+        for _ in range(2)
+    ]
+    number = next(NUMBERS)
+    answer = f"msg_{number}"
+    _, own, first, second = make_answer(number, response_id=answer)
+    liked: dict[str, Value] = {
+        "otel_ml.judge.name": "liked",
+        "otel_ml.score.value": 4.0,
+        "otel_ml.target.tag": f"gen_ai.response.id={answer}",
+    }
+    scores = [
+        say(own, "aa", 0.25),
+        say(first, "aa", 0.75, after_s=2),
+        say(second, "aa", 0.5),
+        say(first, "bb", 1.0, more={"otel_ml.judge.name": "short"}),
+        make_record("evaluation", own, liked, span_id=span_id(number * 10 + 9)),
+    ]
+    records = data.draw(st.permutations([own, first, second, *scores]))
+    records += data.draw(st.lists(st.sampled_from(records), max_size=3))
+    while records:
+        size = data.draw(st.integers(1, len(records)))
+        group, records = records[:size], records[size:]
+        one, watch = data.draw(st.sampled_from(pairs))
+        take(one, watch, project, *group)
+        if data.draw(st.booleans()):
+            watch.run_pass()
+    for one, watch in pairs:
+        finish(one, watch)
+    [row] = store.reader.rows(_COUNTED, {"project": project})
+    assert row == {"name": "answer", "scores": {"grounded": 0.75, "liked": 4.0, "short": 1.0}}
+    found = find_runs(store.reader, RunsQuery(project, 'scores["short"] == 1'), NOW_NS).runs
+    assert {run.name: run.scores for run in found}["answer"] == row["scores"]
 
 
 def test_late_score(service: Service) -> None:
