@@ -97,7 +97,7 @@ def test_api(shop: Service, path: str, most: int) -> None:
             11,
         ),  # its runs are old: six look for other records, one chooses the groups
         ("/projects/{}/news", 6),
-        ("/projects/{}/judges", 4),  # one for judges without code
+        ("/projects/{}/judges", 6),  # one for judges without code, two for curves
         ("/projects/{}/judges/grounded", 6),
         ("/projects/{}/metrics", 2),
     ],

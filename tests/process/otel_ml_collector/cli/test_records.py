@@ -267,7 +267,7 @@ def test_storage(endpoint: str) -> None:
         (("runs", "--start", "yesterday"), USAGE, "Invalid time 'yesterday'"),
         (("runs", "--columns", "colour"), USAGE, "Unknown column 'colour': expected one of "),
         (("runs", "--limit", "0"), USAGE, "Invalid --limit 0: expected 1 to 10000"),
-        (("runs", "--project", ""), USAGE, "otel-ml projects lists the projects"),
+        (("runs", "--project", ""), USAGE, "No project given: use --project P"),
         (("runs", "--endpoint", "nowhere"), USAGE, "Invalid endpoint 'nowhere'"),
         (("runs", "--api-key-file", "none"), USAGE, "The file of --api-key-file cannot be read"),
         (

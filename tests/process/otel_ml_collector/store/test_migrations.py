@@ -347,6 +347,7 @@ def test_killed_migration(tmp_path: Path, olds: Olds, delay_s: float) -> None:
         wait_until(elapsed(delay_s))  # the time of the kill varies
         process.kill()
     with open_service(tmp_path) as service:
+        finish(service.store, service.store.watch)
         assert answers(service, OLDEST_SCHEMA, old.spans) == old.expected
 
 
@@ -407,4 +408,5 @@ def test_backup_of_an_older_store(tmp_path: Path, olds: Olds, version: int) -> N
         return
     restore(tmp_path / "backup", tmp_path / "new")
     with open_service(tmp_path / "new") as service:
+        finish(service.store, service.store.watch)
         assert answers(service, OLDEST_SCHEMA, old.spans) == old.expected
