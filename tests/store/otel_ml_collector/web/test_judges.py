@@ -1,6 +1,7 @@
 """The judges' API calls and pages."""
 
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ from fastapi import FastAPI
 
 from tests.store.otel_ml_collector.query.test_judges import calls, say, tell
 from tests.support.otel_ml_collector.asgi import ask
+from tests.support.otel_ml_collector.spans import DAY_NS, SECOND_NS, make_call
 from tests.support.otel_ml_collector.stores import Service, open_service
 
 
@@ -66,9 +68,10 @@ def test_pages(service: Service, path: str, holds: Callable[[str], bool]) -> Non
 
 def test_curves(service: Service) -> None:
     """The lists of judges and models draw the pass rate of the last days, and the runs."""
-    runs = calls(4)
+    now_ns = time.time_ns()
+    runs = [make_call(start_ns=now_ns - place * DAY_NS - SECOND_NS) for place in range(4)]
     said = [say(run, "a1", place / 4) for place, run in enumerate(runs)]
-    service.store.take("curves", tell("a1"), *runs, *said)
+    service.store.take("curves", tell("a1"), *runs, *said, now_ns=now_ns)
     line = re.compile('aria-label="([^"]*) over time"><polyline points="[^"]* [^"]*"')
     assert line.findall(ask(service.app, "/projects/curves/judges").text) == ["score"]
     assert line.findall(ask(service.app, "/projects/curves/models").text) == ["runs", "score"]
