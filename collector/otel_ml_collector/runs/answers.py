@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, fields
 from functools import cache
+from operator import itemgetter
 from typing import Any, Final
 
 from pydantic import Field, TypeAdapter
@@ -581,7 +582,8 @@ def _newest(row: Row, tags: Sequence[Row]) -> dict[str, Row]:
 
 
 def _evaluations(rows: Sequence[Row], numbers: Numbers) -> list[Evaluation]:
-    ordered = sorted(rows, key=_order)
+    # In the order of filters; see `fold.late`.
+    ordered = sorted(rows, key=itemgetter("time_ns", "judge", "version", "record_id"))
     return [
         Evaluation(
             judge=row["judge"],
@@ -615,12 +617,6 @@ def _words(rows: Sequence[Row]) -> dict[str, dict[str, JsonValue]]:
             for name, row in sorted(find_newest_rows(words, "judge").items()):
                 of_source[name] = load_json(row["word"])
     return json_values
-
-
-def _order(row: Row) -> tuple[int, str, str, str]:
-    """Sort key of evaluations, as filters order them."""
-    record = "" if is_run(row["owner"]) else row["record_id"]
-    return row["time_ns"], row["judge"], row["version"], record
 
 
 def summarise(

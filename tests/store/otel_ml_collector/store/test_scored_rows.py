@@ -139,6 +139,25 @@ def test_any_order(service: Service, data: st.DataObject) -> None:
     assert find_wrong_scores(store, project) == []
 
 
+@pytest.mark.parametrize("of_run", [span_id(1), span_id(3)])
+def test_labels_of_one_moment(service: Service, of_run: bytes) -> None:
+    """Of labels of a run and of its key at the same time, filters and lists take the same."""
+    store, project = service.store, f"moment {next(NUMBERS)}"
+    call = make_call("answer", {"otel_ml.trace_key": project}, trace_id=trace_id(next(NUMBERS)))
+    liked: dict[str, Value] = {"otel_ml.judge.name": "liked", "otel_ml.source": "human"}
+    of_key: dict[str, Value] = {"otel_ml.score.value": 2.0, "otel_ml.target.trace_key": project}
+    labels = [
+        make_record("evaluation", call, liked | told, span_id=of, start_ns=call.end_ns)
+        for of, told in ((of_run, {"otel_ml.score.value": 1.0}), (span_id(2), of_key))
+    ]
+    watch = CallResolver(store.connections)
+    take(store, watch, project, call, *labels)
+    finish(store, watch)
+    [row] = store.reader.rows(COLUMNS, {"project": project})
+    [run] = find_runs(store.reader, RunsQuery(project), NOW_NS).runs
+    assert run.scores == row["scores"] == {"liked": 2.0 if of_run < span_id(2) else 1.0}
+
+
 @given(st.data())
 @settings(max_examples=examples(on_commit=4, at_night=40))
 def test_scores_of_every_record(service: Service, data: st.DataObject) -> None:
