@@ -279,8 +279,8 @@ class Deleter:
         Raises:
             BadInput: `kind` is not one of `KINDS`.
             Missing: The target does not exist, or a run ID is invalid.
-            Unavailable: The store does not answer, or the disk is full. If the request was stored,
-                the deletion is done later.
+            Unavailable: The store does not answer, or the disk is full. Nothing is deleted. After
+                the request was stored, the returned progress has such an error as `trouble`.
         """
         _check(kind, target)
         with self._guard:
@@ -304,7 +304,8 @@ class Deleter:
                 self._progress[deletion] = _await_turn(deletion)
                 self._under_way[deletion] = self._worker.submit(self._carry_out_alone, deletion)
             task = self._under_way[deletion]
-        with suppress(TimeoutError):
+        # The request is stored. A deletion that failed is tried again within a minute.
+        with suppress(TimeoutError, Unavailable):
             return task.result(answer_s)
         return self._progress.get(deletion, _await_turn(deletion))
 
@@ -339,7 +340,8 @@ class Deleter:
         """
         progress = self.begin(project, kind, target, _WAIT_S)
         if progress.state != "done":
-            raise Unavailable("The store is busy with a deletion, and deletes this later")
+            reason = progress.trouble or "The store is busy with a deletion"
+            raise Unavailable(f"{reason}. The deletion is done later")
         return progress.deletion, progress.runs or 0
 
     def list_unfinished(self) -> list[DeletionProgress]:
