@@ -280,15 +280,15 @@ class Writer:
         asked: list[ResolvedRun] = []
         for run in records.runs:
             key, name = key_of_row(run), name_of_row(run)
-            is_keyed = key in folded and bool(folded[key].resolution.owners)
+            known = folded.get(key)
+            is_keyed = known is not None and bool(known.resolution.owners)
             if run.project not in projects and not is_keyed:
                 continue
-            resolved = folded.get(key) or _resolve_nothing(run)
+            names = [name] if known is None else name_records(known)
             is_followed = self._memory.is_alone and updates.is_followed(run.start_ns)
-            names = name_records(resolved)
-            has_late = any(map(updates.has_late, names))
-            if is_followed and not is_keyed and not has_late:
+            if is_followed and not is_keyed and not any(map(updates.has_late, names)):
                 continue
+            resolved = known or _resolve_nothing(run)
             if not late.keys().isdisjoint(names):
                 named.append(resolved)
             if is_followed and not is_keyed and name in first and len(names) == 1:
