@@ -496,9 +496,10 @@ class Deleter:
     def _finish(self, deletion: Deletion, *, is_last: bool) -> DeletionProgress:
         """Carry out a deletion, and mark it as done if no other collector may have missed it."""
         try:
-            runs = self._carry_out(deletion)
-            if is_last:
-                note(self._client, deletion, DONE)
+            with store_trouble():
+                runs = self._carry_out(deletion)
+                if is_last:
+                    note(self._client, deletion, DONE)
         except Exception as error:
             known = self._progress.get(deletion, _await_turn(deletion))
             text = str(error) if isinstance(error, Unavailable) else type(error).__name__
