@@ -24,7 +24,7 @@ from otel_ml_collector.fold.facts import Facts, LastPoint, SpanFact
 from otel_ml_collector.fold.late import gather_late, leave_older_tags
 from otel_ml_collector.fold.rows import NO_AMOUNTS, Amounts, FoldedRun, RunRef
 from otel_ml_collector.fold.traces import TraceRuns, fold_traces
-from otel_ml_collector.owners import own_response, tag_texts
+from otel_ml_collector.owners import tag_texts
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.records import LateTag, Run, text_of
 from otel_ml_collector.resolution import (
@@ -227,7 +227,7 @@ def _fold_trace(
         if node.share is not None and node.share.record_of:
             counts = traces[node.share.trace_id or trace.trace_id].nodes[node.share.record_of]
             folded.record_of = _ref(counts.run)
-        _add_late(folded, late, _name(node, records, late))
+        _add_late(folded, late, _name(node, records))
         yield folded
 
 
@@ -391,18 +391,9 @@ def _write_tags(run: Run, late: "_LateFacts") -> list[str]:
     return [*tag_texts(run), *(f"{tag.name}={text_of(tag.value)}" for tag in late_tags)]
 
 
-def _name(node: _Node, records: Sequence[SpanFact], late: "_LateFacts") -> list[str]:
-    """List the subjects that refer to this run: its keys and tags, and other records of its call.
-
-    Lists show what names another record of a call.
-    """
-    names = {*node.resolution.owners}
-    for record in records:
-        names.add(record.run.run_id)
-        response_id = record.run.response_id
-        if response_id and (name := own_response(response_id)) in late.owners:
-            names.add(name)
-    return sorted(names)
+def _name(node: _Node, records: Sequence[SpanFact]) -> list[str]:
+    """List the keys and tags of a run, and the IDs of other records of its call."""
+    return sorted({*node.resolution.owners, *(record.run.run_id for record in records)})
 
 
 def _add_late(folded: FoldedRun, late: "_LateFacts", names: Sequence[str]) -> None:

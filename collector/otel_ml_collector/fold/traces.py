@@ -93,9 +93,9 @@ def fold_traces(traces: Mapping[TraceId, TraceRuns]) -> dict[TraceId, dict[bytes
         names = find_inherited_names(trace.named, trace.known)
         folded[key] = {
             span_id: Resolution(
-                (share := shares.get(span_id)),
+                shares.get(span_id),
                 names.get(span_id, NO_NAMES),
-                _find_owners(traces, key, span_id, share),
+                _find_owners(traces, key, span_id, shares.get(span_id)),
             )
             for span_id in shares.keys() | names.keys() | trace.owners.keys()
         }

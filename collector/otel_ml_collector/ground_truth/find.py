@@ -622,20 +622,18 @@ def _read(row: Row, place: int) -> RatioSums:
 
 def _estimate(figures: Mapping[str, TruthFigure], row: Row, first: int = 1) -> list[QualityFigure]:
     """Make the figures of a group, which come after its coverage."""
-    estimates = [
-        _ESTIMATES[item.form](_read(row, place))
-        for place, item in enumerate(figures.values(), first)
-    ]
-    return [
-        QualityFigure(name=name, value=None if found is None else _show(item, found))
-        for (name, item), found in zip(figures.items(), estimates, strict=True)
-    ]
+    made = []
+    for place, (name, figure) in enumerate(figures.items(), first):
+        estimate = _ESTIMATES[figure.form](_read(row, place))
+        value = None if estimate is None else _limit(figure, estimate)
+        made.append(QualityFigure(name=name, value=value))
+    return made
 
 
-def _show(figure: TruthFigure, estimate: Estimate) -> Interval:
-    """Make the interval to show, which ends where the figure ends: errors are never below 0.
+def _limit(figure: TruthFigure, estimate: Estimate) -> Interval:
+    """Limit an interval to the values that the figure can have: an error is never below 0.
 
-    Differences are computed from the whole interval, because its width says how sure it is.
+    Use it only for display. The width of the whole interval shows how certain a difference is.
     """
     if math.isinf(estimate.low):
         return Interval.model_validate(estimate)
@@ -735,8 +733,8 @@ def _judge_slices(
                 condition=f"tags[{quoted(tag)}] == {quoted(text)}",
                 here=int(covered.first),
                 coverage=covered.first / covered.second,
-                value=_show(figure, own),
-                rest=_show(figure, rest),
+                value=_limit(figure, own),
+                rest=_limit(figure, rest),
                 difference=value,
                 low=low,
                 high=high,

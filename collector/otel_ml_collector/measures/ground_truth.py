@@ -24,8 +24,7 @@ class TruthFigure:
     Attributes:
         first, second: SQL of what a run adds to the numerator and to the denominator.
         form: A share of runs, a mean, or the root of a mean.
-        least, most: The lowest and the highest value of a run: an error of a number is never
-            below 0.
+        least, most: The lowest and the highest value that the figure can have.
     """
 
     first: Sql

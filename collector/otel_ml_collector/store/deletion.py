@@ -404,7 +404,7 @@ class Deleter:
                 if starts:
                     self._mutator.run("scores", _FORGET_WORD, values)
                     self._memory.updates.put_late([(project, trace, span)])
-                    # A killed collector would leave no trace of it.
+                    # Only memory knows that the row must be written again.
                     write_rows(self._client, self._memory, self._tombstones)
         finally:
             self._lock.release()

@@ -340,7 +340,7 @@ def _read_newest(row: Row) -> str:
 
 
 def _owners_of(run: ResolvedRun) -> list[_Owner]:
-    """List what names a run: its ID, keys and tags, and other records of its call."""
+    """List everything by which late records can name a run, or another record of its call."""
     records = (f"{trace_id}-{span_id}" for _, trace_id, span_id in name_records(run))
     return [(run.project, owner) for owner in (*records, *run.resolution.owners)]
 
@@ -360,7 +360,7 @@ def _records_of(run: ResolvedRun) -> Iterator[tuple[int, bytes, bytes]]:
 
 
 def find_mains(runs: Iterable[ResolvedRun]) -> set[RunName]:
-    """Find the runs that some runs repeat. Their rows have the late values of all records."""
+    """Find the runs that others repeat. Their rows have the late values of the whole call."""
     return {
         (run.project, (run.share.trace_id or run.trace_id).hex(), run.share.record_of.hex())
         for run in runs

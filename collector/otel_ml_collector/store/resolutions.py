@@ -368,12 +368,12 @@ def _take_named(
     Args:
         client: Client of this thread.
         memory: Has most of the rows.
-        generation: That of the tombstones.
+        generation: Number of the last change of the tombstones.
         names: The runs.
         times: The current time, by the store's clock, and the rank of the new rows.
 
     Returns:
-        The runs with a row in memory, and what `_find_scored` returns for all others.
+        The runs whose row is in memory. For all other runs, the results of `_find_scored`.
     """
     now_ns, rank = times
     known, runs = TakenRuns((), ()), list[ResolvedRun]()

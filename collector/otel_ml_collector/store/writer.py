@@ -332,8 +332,8 @@ class Writer:
         known: list[ResolvedRun] = []
         others: list[ResolvedRun] = []
         for run in taken.stamped:
-            is_known = not run.resolution.owners and not run.share.others
-            is_known &= name_of_row(run) in first
+            has_one_name = not (run.resolution.owners or run.share.others)
+            is_known = has_one_name and name_of_row(run) in first
             (known if is_known else others).append(run)
         scored = [
             replace(run, late=find_newest(name_of_row(run), late[name_of_row(run)]))

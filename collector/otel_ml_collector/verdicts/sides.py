@@ -447,10 +447,10 @@ def _mirror(word: Word, is_reversed: bool) -> Word:
 
 
 def _order(verdict: FigureComparison, is_reversed: bool) -> tuple[int, bool, float, float, str]:
-    """Order figures by word; quality and errors come before latency, tokens and cost.
+    """Return the sort key of a figure: the one with the worst verdict comes first.
 
-    With equal words, the more certain difference comes first. Without intervals, it is the rate
-    that differs most.
+    Among equal verdicts, quality and errors come before latency, tokens and cost. Then the most
+    certain difference comes first, or without intervals the largest difference of rates.
     """
     place = WORST_FIRST.index(_mirror(verdict.word, is_reversed))
     differs = 0.0

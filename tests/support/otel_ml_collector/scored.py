@@ -10,7 +10,7 @@ from otel_ml_collector.store.targets import join_keyed
 from tests.support.otel_ml_collector.stores import Store
 
 _SCORES: Final = all_scores(has_keyed=True)
-# The row of the run that counts has the scores of all records of its call.
+# Scores by run. The run that counts also gets those of the runs that repeat it.
 _OF_CALLS: Final = Sql("""{scores} UNION ALL SELECT * EXCEPT (main_trace, main_span)
       REPLACE (main_trace AS trace_id, main_span AS span_id)
     FROM ({scores}) AS scored

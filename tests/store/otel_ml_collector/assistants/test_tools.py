@@ -253,7 +253,7 @@ def test_versions(service: Service, ask_tool: Ask) -> None:
     assert told.paired is not None
     assert told.paired.word == "worse"
     (release,) = find_releases(service.store.reader, "shop", ASKED_NS, "answer")
-    # The versions were switched within an hour, so the runs of this hour count on both sides.
+    # The hour in which v2 replaced v1 counts too.
     assert (found["a"]["runs"], found["b"]["runs"]) == (100, 100)
     assert {found["verdict"], told.word, release.word} == {"worse"}
     assert found["because"] == told.sentence == release.sentence

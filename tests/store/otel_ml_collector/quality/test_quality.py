@@ -668,9 +668,9 @@ def test_newest_truth_holds(service: Service) -> None:
 
 
 def test_numbers(service: Service) -> None:
-    """Number figures equal scikit-learn's, and ignore runs without a number.
+    """Figures of predicted numbers equal those of scikit-learn. Other predictions are left out.
 
-    Intervals of errors end at 0, that of the bias does not.
+    The interval of an error is never below 0. The interval of the bias can be.
     """
     said, came = [3.0, 5.5, 7.0, 1.0], [2.5, 5.0, 11.0, 1.5]
     runs = [

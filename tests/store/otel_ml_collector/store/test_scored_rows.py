@@ -141,7 +141,7 @@ def test_any_order(service: Service, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("of_run", [span_id(1), span_id(3)])
 def test_labels_of_one_moment(service: Service, of_run: bytes) -> None:
-    """Of labels of a run and of its key at the same time, filters and lists take the same."""
+    """If a run and its trace key are labelled at the same time, lists and filters agree."""
     store, project = service.store, f"moment {next(NUMBERS)}"
     call = make_call("answer", {"otel_ml.trace_key": project}, trace_id=trace_id(next(NUMBERS)))
     liked: dict[str, Value] = {"otel_ml.judge.name": "liked", "otel_ml.source": "human"}
@@ -161,9 +161,9 @@ def test_labels_of_one_moment(service: Service, of_run: bytes) -> None:
 @given(st.data())
 @settings(max_examples=examples(on_commit=4, at_night=40))
 def test_scores_of_every_record(service: Service, data: st.DataObject) -> None:
-    """The row that counts has the scores of all records of its call, in any order.
+    """The run that counts has the scores of all records of its call, whatever arrives first.
 
-    They can name a record by its ID, or by the response ID of its provider.
+    A score names a record by its run ID or by the response ID.
     """
     store, project = service.store, f"records {next(NUMBERS)}"
     pairs = [
