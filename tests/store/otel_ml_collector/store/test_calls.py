@@ -27,6 +27,7 @@ from otel_ml_collector.store.writer import Writer
 from otel_ml_collector.telemetry.runs import RunNumbers
 from tests.support.examples import AT_NIGHT, examples
 from tests.support.otel_ml_collector.asgi import ask
+from tests.support.otel_ml_collector.folded import finish
 from tests.support.otel_ml_collector.spans import (
     DAY_NS,
     MS_NS,
@@ -201,7 +202,7 @@ def test_wrapper_of_its_own_scope(service: Service, project: str, order: str) ->
         service.store.take(project, *group)
         records = map_spans(group, Filing(project, NOW_NS))
         assert project in watch.note(records, time.time_ns())
-    watch.run_pass()
+    finish(service.store, watch)
     assert count(service, project) == ONCE
     [other] = api(service, project, "runs?where=" + quote('record_of != ""'))["runs"]
     assert (other["run_id"], other["record_of"]) == (id_of(outer), id_of(inner))
@@ -226,7 +227,7 @@ def test_scope_that_records_a_call_twice(service: Service, project: str, order: 
             watch = CallResolver(service.store.connections)
         service.store.take(project, *group)
         watch.note(map_spans(group, Filing(project, NOW_NS)), time.time_ns())
-    watch.run_pass()
+    finish(service.store, watch)
     assert count(service, project) == ONCE
     [other] = api(service, project, "runs?where=" + quote('record_of != ""'))["runs"]
     assert (other["run_id"], other["record_of"]) == (id_of(inner), id_of(outer))

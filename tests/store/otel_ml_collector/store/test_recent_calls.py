@@ -152,10 +152,10 @@ def test_link_that_comes_last(service: Service, project: str, *, is_followed: bo
     )
     for span in (own, replace(anthropic, parent_span_id=link.span_id)):
         take(watch, store, project, [span])
-        watch.run_pass()
+        finish(store, watch)
     assert count(service, project)[0] == before[0] + 2
     take(watch, store, project, [link])
-    watch.run_pass()
+    finish(store, watch)
     assert count(service, project) == (
         before[0] + 1,
         before[1] + 50,
@@ -206,7 +206,7 @@ def test_deleted(service: Service, project: str) -> None:
     connections = service.store.connections
     Deleter(connections, Tombstones(connections)).delete(project, RUN, id_of(own))
     take(watch, service.store, project, [anthropic])
-    watch.run_pass()
+    finish(service.store, watch)
     assert names(service, project) == ["answer", "anthropic.chat"]
     assert count(service, project) == (2, 100, 14, 0.5)
 
@@ -221,7 +221,7 @@ def test_group_that_failed(service: Service, project: str) -> None:
     store.connections.memory.calls.doubt(store.writer.stamped_ns or 0)
     watch.run_pass()
     take(watch, store, project, make_answer(next(NUMBERS), time.time_ns())[1:])
-    watch.run_pass()
+    finish(store, watch)
     assert count(service, project) == (3, 150, 21, 0.75)
 
 
@@ -242,6 +242,7 @@ def test_held_runs_are_answered_from_memory(service: Service, project: str) -> N
         id_of(traceloop): own.span_id,
         id_of(anthropic): own.span_id,
     }
+    finish(service.store, watch)
     assert count(service, project) == (2, 100, 14, 0.5)
 
 
