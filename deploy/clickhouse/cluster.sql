@@ -535,7 +535,8 @@ CREATE TABLE IF NOT EXISTS otel_ml.deletions ON CLUSTER otel_ml (
   kind LowCardinality(String) COMMENT 'run, session, user, model or project',
   target String COMMENT 'run id or name; empty for a project',
   deleted_ns Int64,
-  stage UInt8 COMMENT '1 asked, 2 carried out'
+  stage UInt8 COMMENT '1 asked, 2 carried out',
+  arrived_ns Int64 DEFAULT deleted_ns COMMENT 'newest time of arrival before the request'
 )
 ENGINE = ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/otel_ml/deletions', '{replica}', stage) ORDER BY (project, kind, target, deleted_ns)
 SETTINGS index_granularity = 1024, fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1, old_parts_lifetime = 8, min_bytes_for_wide_part = 134217728;

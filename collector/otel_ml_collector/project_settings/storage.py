@@ -604,7 +604,7 @@ def list_deletions(project: str, deleter: FromDeleter) -> Deletions:
 @router.delete("/projects/{project:path}/runs/{run_id}", dependencies=_ADMIN, responses=_ACCEPTED)
 def delete_run(project: str, run_id: str, deleter: FromDeleter, response: Response) -> Deleted:
     """Delete a run with all records about it; runs below it stay."""
-    return _delete(deleter, response, Deletion(project, RUN, run_id, 0))
+    return _delete(deleter, response, Deletion(project, RUN, run_id))
 
 
 @router.delete(
@@ -615,7 +615,7 @@ def delete_session(project: str, session: str, deleter: FromDeleter, response: R
 
     Runs of it that start later are stored again.
     """
-    return _delete(deleter, response, Deletion(project, SESSION, session, 0))
+    return _delete(deleter, response, Deletion(project, SESSION, session))
 
 
 @router.delete(
@@ -626,7 +626,7 @@ def delete_user(project: str, user: str, deleter: FromDeleter, response: Respons
 
     Runs of the user that start later are stored again.
     """
-    return _delete(deleter, response, Deletion(project, USER, user, 0))
+    return _delete(deleter, response, Deletion(project, USER, user))
 
 
 @router.delete(
@@ -637,13 +637,13 @@ def delete_model(project: str, model: str, deleter: FromDeleter, response: Respo
 
     Runs of it that start later are stored again; version numbers continue.
     """
-    return _delete(deleter, response, Deletion(project, MODEL, model, 0))
+    return _delete(deleter, response, Deletion(project, MODEL, model))
 
 
 @router.delete("/projects/{project:path}", dependencies=_ADMIN, responses=_ACCEPTED)
 def delete_project(project: str, deleter: FromDeleter, response: Response) -> Deleted:
     """Delete everything in a project. Runs that start later are stored again."""
-    return _delete(deleter, response, Deletion(project, PROJECT, "", 0))
+    return _delete(deleter, response, Deletion(project, PROJECT, ""))
 
 
 def find_deletions(deleter: Deleter, access: Access) -> list[Deleted]:

@@ -63,7 +63,7 @@ _FORGET_TAGS: Final = Sql("""DELETE FROM late_tags WHERE project = {project:Stri
 # After this time, every other collector knows the deletion and has stored its pending records.
 _SPREAD_NS: Final = int(4 * REFRESH_S * SECOND_NS)
 _UNDONE: Final = Sql("""
-    SELECT project, kind, target, deleted_ns FROM deletions
+    SELECT project, kind, target, deleted_ns, max(arrived_ns) FROM deletions
     GROUP BY project, kind, target, deleted_ns HAVING max(stage) < {done:UInt8}
     ORDER BY deleted_ns""")
 # Seconds after which a request is answered while its deletion continues.
@@ -185,7 +185,7 @@ _FILL_KEYS: Final = Sql("""
 # Versions that were not seen since the deletion are in no list.
 _FORGET: Final = Sql("""
     ALTER TABLE model_versions UPDATE definition = '', last_seen_ns = 0
-    WHERE project = {project:String} AND {forgotten} AND first_arrived_ns <= {deleted:Int64}""")
+    WHERE project = {project:String} AND {forgotten} AND first_arrived_ns <= {arrived:Int64}""")
 _FORGOTTEN: Final = {MODEL: Sql("kind = 'model' AND name = {target:String}"), PROJECT: Sql("1")}
 _WORD_OF_RECORD: Final = Sql("""project = {project:String} AND judge = {judge:String}
   AND lower(hex(trace_id)) = {trace:String} AND lower(hex(span_id)) = {span:String}
@@ -196,7 +196,9 @@ _STARTS_OF_WORD: Final = Sql("SELECT DISTINCT start_ns FROM {scores} WHERE {word
 _FORGET_WORD: Final = Sql("DELETE FROM {scores} WHERE {word}").fill(
     scores=SCORES, word=_WORD_OF_RECORD
 )
-_BEFORE: Final = Sql("arrived_ns <= {deleted:Int64}")
+# Deletions are repeated after a kill, and if other collectors use the store. Runs that begin after
+# the request are kept.
+_BEFORE: Final = Sql("(start_ns <= {deleted:Int64} OR arrived_ns <= {arrived:Int64})")
 _NAMED_BY: Final = Sql("""sha256 IN (SELECT sha256 FROM objects WHERE {ours} AND ({gone}))
   AND sha256 NOT IN (SELECT sha256 FROM objects WHERE {ours} AND NOT ({gone}))""")
 _TRACE_LEFT: Final = Sql("""trace_id NOT IN (SELECT trace_id FROM {deliveries} WHERE {ours}
@@ -289,7 +291,7 @@ class Deleter:
             deletion = next(same, None)
             if deletion is None:
                 with store_trouble():
-                    if not self._is_there(Deletion(project, kind, target, 0)):
+                    if not self._is_there(Deletion(project, kind, target)):
                         raise Missing(f"There is no {kind} {(target or project)[:80]!r}")
                     entries: list[Mapping[str, Any]] = []
                     deletion = self._tombstones.add(
@@ -538,7 +540,7 @@ class Deleter:
     def _carry_out(self, deletion: Deletion) -> int:
         """Mask the records, table by table, and return the number of runs and spans."""
         self._note_step(deletion, 0)
-        meant = _MEANT[deletion.kind]
+        meant = Sql("({meant}) AND {before}").fill(meant=_MEANT[deletion.kind], before=_BEFORE)
         for table in _RUN_TABLES:
             self._command(_FILL_RUNS.fill(table=table, ours=_IN_PROJECT, meant=meant), deletion)
         self._command(
@@ -662,7 +664,7 @@ def _find_of_project(life: Life) -> Sql:
     Rows that were stored later belong to a new project with the same name.
     """
     if life.time and life.follows is not Follows.KEY:
-        return Sql("{time} <= {deleted:Int64}").fill(time=identifier(life.time, [life.time]))
+        return Sql("{time} <= {arrived:Int64}").fill(time=identifier(life.time, [life.time]))
     return _PROCESS_LEFT if life.follows is Follows.PROCESS else _TRACE_LEFT
 
 
@@ -687,6 +689,7 @@ def _parameters(deletion: Deletion) -> dict[str, Any]:
         "kind": deletion.kind,
         "target": deletion.target,
         "deleted": deletion.deleted_ns,
+        "arrived": deletion.arrived_ns,
         "run_ids": run_ids,
         "traces": sorted({run_id.partition("-")[0] for run_id in run_ids}),
     }

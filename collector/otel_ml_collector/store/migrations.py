@@ -121,6 +121,10 @@ STEPS: Final[Sequence[Sequence[Sql]]] = (
     ),
     # 39: the rows of `runs` get ground truth, in the same way as scores.
     (Sql("ALTER TABLE store_meta DELETE WHERE startsWith(name, 'settled ')"),),
+    (  # 40: the newest time of arrival before a deletion
+        Sql("""ALTER TABLE deletions ADD COLUMN IF NOT EXISTS arrived_ns Int64 DEFAULT deleted_ns
+          COMMENT 'newest time of arrival before the request'"""),
+    ),
     # Add new steps here. A step for declared tables, columns or indexes is empty.
 )
 

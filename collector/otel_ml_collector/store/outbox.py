@@ -33,6 +33,7 @@ from otel_ml_collector.store.reader import Row, winners
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tables import (
     FOLDED_NAMES,
+    LAST_ARRIVAL,
     LATE_LOGS,
     LATE_TAGS,
     METRICS,
@@ -44,7 +45,6 @@ from otel_ml_collector.store.tables import (
     TRACE_KEYS,
     Table,
 )
-from otel_ml_collector.store.writer import LAST_ARRIVAL
 
 _NEW: Final = Sql("""collector = {collector:String}
   AND arrived_ns > {after:Int64} AND arrived_ns <= {until:Int64}""")

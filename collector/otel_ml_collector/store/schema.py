@@ -88,7 +88,8 @@ CREATE TABLE IF NOT EXISTS deletions (
   kind LowCardinality(String) COMMENT 'run, session, user, model or project',
   target String COMMENT 'run id or name; empty for a project',
   deleted_ns Int64,
-  stage UInt8 COMMENT '1 asked, 2 carried out'
+  stage UInt8 COMMENT '1 asked, 2 carried out',
+  arrived_ns Int64 DEFAULT deleted_ns COMMENT 'newest time of arrival before the request'
 )
 ENGINE = ReplacingMergeTree(stage) ORDER BY (project, kind, target, deleted_ns)
 SETTINGS index_granularity = 1024, {durable}

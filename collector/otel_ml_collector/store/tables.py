@@ -1192,6 +1192,22 @@ RECORD_TABLES: Final[Sequence[Table[Any]]] = (
 DECLARED_TABLES: Final[Sequence[Table[Any]]] = (*RECORD_TABLES, RESOLVED_RUNS)
 # Tables of records about a subject (`owner`). They are deleted with it.
 OWNED: Final = tuple(table for table in RECORD_TABLES if "owner" in table.names())
+# The newest time of arrival that a collector has assigned.
+LAST_ARRIVAL: Final = Sql("SELECT greatest({times})").fill(
+    times=join_sql(
+        ", ",
+        [
+            *(
+                Sql("(SELECT max({stamp}) FROM {table})").fill(
+                    stamp=identifier(table.stamp, table.names()), table=table.sql
+                )
+                for table in RECORD_TABLES
+                if table.stamp
+            ),
+            Sql("(SELECT max(arrived_ns) FROM forward_cursors)"),
+        ],
+    )
+)
 
 # Columns of `runs` that lists show. IDs are hex text.
 LIGHT: Final = RUNS.select("tag_kv", "process", "seq", _STAMP, _COLLECTOR, *FOLDED_NAMES)

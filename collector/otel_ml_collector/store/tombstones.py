@@ -32,7 +32,7 @@ from otel_ml_collector.records import (
 )
 from otel_ml_collector.store.connection import Connections
 from otel_ml_collector.store.sql import Sql, StoreClient
-from otel_ml_collector.store.tables import OWNED
+from otel_ml_collector.store.tables import LAST_ARRIVAL, OWNED
 from otel_ml_collector.times import AHEAD_NS
 
 RUN: Final = "run"
@@ -89,12 +89,15 @@ class Deletion:
         target: A name, or run IDs separated by commas. Empty for a project.
         deleted_ns: Time of the request, in nanoseconds since 1970. Each deletion of a project has a
             different time.
+        arrived_ns: Newest time of arrival that was assigned before the request. It can be later
+            than `deleted_ns`: after a clock was ahead, times of arrival do not go back.
     """
 
     project: str
     kind: str
     target: str
-    deleted_ns: int
+    deleted_ns: int = 0
+    arrived_ns: int = 0
 
 
 class ProjectDeletions:
@@ -380,7 +383,8 @@ class Tombstones:
         with self._begin():
             self._read()
             time_ns = max(now_ns, self._last_ns.get(project, 0) + 1)
-            deletion = Deletion(project, kind, target, time_ns)
+            arrived_ns = int(self._client.query(LAST_ARRIVAL).result_rows[0][0])
+            deletion = Deletion(project, kind, target, time_ns, max(time_ns, arrived_ns))
             announce(deletion)
             note(self._client, deletion, ASKED)
             self._last_ns[project] = time_ns
@@ -507,6 +511,7 @@ def note(client: StoreClient, deletion: Deletion, stage: int) -> None:
         "target": deletion.target,
         "deleted_ns": deletion.deleted_ns,
         "stage": stage,
+        "arrived_ns": deletion.arrived_ns,
     }
     client.insert("deletions", [list(row.values())], column_names=list(row))
 

@@ -52,7 +52,7 @@ from otel_ml_collector.store.rows import (
     name_of_row,
     take_near,
 )
-from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
+from otel_ml_collector.store.sql import Sql, StoreClient
 from otel_ml_collector.store.tombstones import Left, Tombstones
 from otel_ml_collector.times import DAY_NS, MINUTE_NS, SECOND_NS
 
@@ -86,19 +86,6 @@ _SHORTEST_MONTH_NS: Final = 28 * DAY_NS
 # Seconds without progress until a sweep is given up: senders wait for the batch behind it.
 _SWEEP_STUCK_S: Final = 0.5
 
-LAST_ARRIVAL: Final = Sql("SELECT greatest({times})").fill(
-    times=join_sql(
-        ", ",
-        [
-            Sql("(SELECT max({stamp}) FROM {table})").fill(
-                stamp=identifier(table.stamp, table.names()), table=table.sql
-            )
-            for table in tables.RECORD_TABLES
-            if table.stamp
-        ]
-        + [Sql("(SELECT max(arrived_ns) FROM forward_cursors)")],
-    )
-)
 # Start records of ended runs are not needed. With 1 M runs, 2,000 rows take 30 ms.
 _SWEEP: Final = Sql("""
     DELETE FROM open_runs WHERE (project, trace_id, span_id) IN (
@@ -520,7 +507,7 @@ class Writer:
     def _stamps(self, count: int) -> Sequence[int]:
         """Return times of arrival that never repeat or decrease, not even after a restart."""
         if self._last_ns is None:
-            rows = self._client.query(LAST_ARRIVAL).result_rows
+            rows = self._client.query(tables.LAST_ARRIVAL).result_rows
             self._last_ns = int(rows[0][0])
         first = max(self._last_ns + 1, self._clock())
         self._last_ns = first + count - 1

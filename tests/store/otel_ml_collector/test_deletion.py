@@ -7,13 +7,23 @@ from urllib.parse import quote
 
 import pytest
 
+from otel_ml_collector.mapping.filing import Filing
+from otel_ml_collector.mapping.spans import map_spans
 from otel_ml_collector.measures.projects import find_projects
 from otel_ml_collector.span import Span, Value
 from otel_ml_collector.store.deletion import Deleter
 from otel_ml_collector.store.tombstones import SESSION, USER, Tombstones
+from otel_ml_collector.store.writer import Writer
+from otel_ml_collector.times import DAY_NS
 from tests.support.otel_ml_collector.asgi import ask
 from tests.support.otel_ml_collector.deleting import BEGAN_NS, Project, make_told
-from tests.support.otel_ml_collector.spans import SECOND_NS, id_of, make_call, make_sign
+from tests.support.otel_ml_collector.spans import (
+    SECOND_NS,
+    id_of,
+    make_call,
+    make_record,
+    make_sign,
+)
 from tests.support.otel_ml_collector.stores import Service
 from tests.support.sampling import at_night, sampled
 
@@ -30,7 +40,6 @@ PATHS: Final = {
 
 @pytest.fixture(scope="module")
 def service(own_service: Service) -> Service:
-    """Return a separate service: other modules store future arrivals, which deletions miss."""
     return own_service
 
 
@@ -201,6 +210,49 @@ def test_later_runs(project: Project) -> None:
     later = make_call("later", {"session.id": "session/gone"}, start_ns=BEGAN_NS + 7200 * SECOND_NS)
     project.send(later)
     assert project.names() == ["later"]
+
+
+def write_again(project: Project, *spans: Span, ahead_ns: int = 0) -> None:
+    """Store spans as a restarted collector whose clock is ahead."""
+
+    def clock() -> int:
+        return time.time_ns() + ahead_ns
+
+    writer = Writer(project.service.store.connections, clock)
+    writer.write(map_spans(spans, Filing(project.name, clock())))
+
+
+@pytest.mark.parametrize("kind", PATHS)
+def test_later_runs_of_a_late_deletion(project: Project, kind: str) -> None:
+    """A deletion that is carried out after a restart keeps runs that began after its request."""
+    project.send(*make_told(GONE, "session/gone", "user gone", "model gone"))
+    connections = project.service.store.connections
+    tombstones = Tombstones(connections)
+    target = PATHS[kind].rpartition("/")[2] if kind != "session" else "session/gone"
+    asked = tombstones.add(project.name, kind, target, time.time_ns())
+    names: dict[str, Value] = {"session.id": "session/gone", "user.id": "user gone"}
+    later = make_call(
+        "model gone", names | {"otel_ml.score.grounded": 1.0}, start_ns=asked.deleted_ns + 1
+    )
+    write_again(project, later)
+    Deleter(connections, tombstones).complete()
+    assert project.names().count("model gone") == 1
+    tag: dict[str, Value] = {"otel_ml.tag.late": "yes"}
+    write_again(project, make_record("update", later, tag, start_ns=asked.deleted_ns + 2))
+    project.service.store.resolve()
+    where = quote('tags["late"] == "yes" and scores["grounded"] > 0.5')
+    [run] = project.get(f"/runs?where={where}")["runs"]
+    assert run["run_id"] == id_of(later)
+
+
+def test_clock_that_was_ahead(project: Project) -> None:
+    """After the clock was ahead for a time, a project is deleted all the same, and used again."""
+    spans = make_told(GONE, "session/gone", "user gone", "model gone")
+    write_again(project, *spans, ahead_ns=31 * DAY_NS)
+    project.delete()
+    assert project.tables_with(GONE) == []
+    project.send(make_call("new", start_ns=time.time_ns()))
+    assert project.names() == ["new"]
 
 
 @at_night
