@@ -73,12 +73,6 @@ class Report:
         point.attributes.extend(pairs(attributes))
 
 
-@pytest.fixture(scope="module")
-def service(own_service: Service) -> Service:
-    """Return a separate service: records in the shared store can have arrived in the future."""
-    return own_service
-
-
 def send(service: Service, project: str, report: Report) -> bytes:
     headers = {"content-type": "application/x-protobuf", "x-otel-ml-project": project}
     body = [report.request.SerializeToString()]
