@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from collections.abc import Sequence
 from typing import Final
 from urllib.parse import quote
 
@@ -74,10 +75,12 @@ def test_no_exponents(service: Service) -> None:
         assert re.findall(r"\S*\d[eE][+-]?\d+\b(?![\w-])\S*", text) == [], page
 
 
-def test_one_style_in_a_column(service: Service, project: str) -> None:
-    """Latencies, first tokens and outputs of any size have at most four significant digits."""
+COLUMNS: Final = ("latency_ms", "first_token_ms", "output")
+
+
+def show_calls(service: Service, project: str, lasting_ms: Sequence[float]) -> list[list[str]]:
+    """Return the cells of `COLUMNS` of a list of calls, for each call."""
     now_ns = time.time_ns()
-    lasting_ms = (0.0895, 1.5, 12.3456, 40.0, 604.21, 1_103.4, 11_516.7, 123_456.7)
     calls = [
         make_call(
             "price",
@@ -86,25 +89,38 @@ def test_one_style_in_a_column(service: Service, project: str) -> None:
                 "gen_ai.response.time_to_first_chunk": lasted_ms / 3e3,
             },
             trace_id=trace_id(place + 1),
-            start_ns=now_ns - 600 * SECOND_NS,
-            end_ns=now_ns - 600 * SECOND_NS + round(lasted_ms * 1e6),
+            start_ns=now_ns - 600 * SECOND_NS - place,
+            end_ns=now_ns - 600 * SECOND_NS - place + round(lasted_ms * 1e6),
         )
         for place, lasted_ms in enumerate(lasting_ms)
     ]
     service.store.take(project, *calls, now_ns=now_ns)
-    columns = ("latency_ms", "first_token_ms", "output")
-    asked = "&".join(f"columns={name}" for name in columns)
+    asked = "&".join(f"columns={name}" for name in COLUMNS)
     page = ask(service.app, f"/projects/{project}/runs?{asked}").text
     rows = re.findall(r"<tr data-run.*?</tr>", page, re.DOTALL)
     cells = [[re.sub("<[^>]*>", "", cell) for cell in row.split("<td")[2:]] for row in rows]
-    shown = [[cell.rpartition(">")[2].split()[-1] for cell in row][:3] for row in cells]
+    return [[cell.rpartition(">")[2].split()[-1] for cell in row][:3] for row in cells]
+
+
+def test_one_style_in_a_column(service: Service, project: str) -> None:
+    """Latencies, first tokens and outputs of any size have at most four significant digits."""
+    lasting_ms = (0.0895, 1.5, 12.3456, 40.0, 604.21, 1_103.4, 11_516.7, 123_456.7)
+    shown = show_calls(service, project, lasting_ms)
     assert len(shown) == len(lasting_ms)
-    for place in range(len(columns)):
+    for place in range(len(COLUMNS)):
         for text in (row[place] for row in shown):
             digits = text.replace(",", "").replace(".", "").lstrip("0")
             whole = "." not in text
             assert len(digits.rstrip("0") if whole else digits) <= 4, text
             assert not (text.endswith("0") and not whole), text
             assert whole or "," not in text, text
-    latencies = sorted((row[0] for row in shown), key=lambda text: float(text.replace(",", "")))
-    assert latencies == ["0.0895", "1.5", "12.3", "40", "604", "1,103", "11,520", "123,500"]
+    assert [row[0] for row in shown] == (
+        ["0.0895", "1.5", "12.3", "40", "604", "1,103", "11,520", "123,500"]
+    )
+
+
+def test_same_decimals_in_a_column(service: Service, project: str) -> None:
+    """If the numbers of a column are of similar size, all have the same decimals."""
+    shown = show_calls(service, project, (0.0906, 0.1334, 7.4, 24.0))
+    assert [row[0] for row in shown] == ["0.09", "0.13", "7.40", "24.00"]
+    assert [row[1] for row in shown] == ["0.030", "0.044", "2.467", "8.000"]
