@@ -1,5 +1,6 @@
 """The programs of the docs pages about frameworks record the documented runs and spans once."""
 
+import fcntl
 import json
 import re
 from collections.abc import Callable
@@ -9,8 +10,8 @@ from typing import Any, Final
 
 import pytest
 
+from otel_ml_collector.store.lock import LOCK_FILE
 from tests.nightly.services.test_fastapi import ASGI_MESSAGE
-from tests.process.otel_ml.test_launched import is_served
 from tests.support.collector import CollectorProcess, running
 from tests.support.services.frameworks import FOLDER, FOLLOWED, TEXTS, write_files
 from tests.support.services.processes import complete
@@ -139,6 +140,16 @@ def test_celery(collector: CollectorProcess, follow: Callable[[str], str]) -> No
     assert sorted(calls(collector, "celery", "score"), key=str) == sorted(LENGTHS, key=str)
 
 
+def is_free(data: Path) -> bool:
+    """Return whether no collector uses a data directory."""
+    with (data / LOCK_FILE).open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
 def test_notebook(tmp_path_factory: pytest.TempPathFactory, follow: Callable[[str], str]) -> None:
     """Cells show the collector, an answer, a run with its page, and tables of runs."""
     cells = json.loads(follow("notebook"))["cells"]
@@ -146,8 +157,8 @@ def test_notebook(tmp_path_factory: pytest.TempPathFactory, follow: Callable[[st
     launched, *others = ["".join(one["text/plain"]) for one in shown]
     found = re.fullmatch(r"<Collector (\S+) otel-ml-data \1>", launched)
     assert found is not None
-    wait_until(lambda: not is_served(found[1]), 10)  # the kernel has ended
     [data] = tmp_path_factory.getbasetemp().glob("notebook[0-9]/otel-ml-data")
+    wait_until(lambda: is_free(data), 60)  # the kernel's collector has ended
     with running(data) as collector:
         recorded = collector.runs("notebook")
         named = {run["name"]: run for run in recorded if run["name"] != "answer"}
