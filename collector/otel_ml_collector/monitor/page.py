@@ -1,8 +1,7 @@
-"""The page Monitor: problems, slices by figures, and a slice over time."""
+"""The page Monitor: problems, and slices by figures."""
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -11,10 +10,7 @@ from starlette.responses import Response
 from otel_ml.statistics.comparison import Word
 from otel_ml_collector import wording
 from otel_ml_collector.api.parameters import FromReader
-from otel_ml_collector.errors import Missing
 from otel_ml_collector.figures import SPANS
-from otel_ml_collector.filter.grammar import parse
-from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.findings.find import (
     KEPT_ANSWER_NS,
     MonitorState,
@@ -24,37 +20,23 @@ from otel_ml_collector.findings.find import (
 )
 from otel_ml_collector.findings.releases import find_changes, find_releases, write_release
 from otel_ml_collector.findings.slices import RunSlice, SliceCell, SlicesFigure
-from otel_ml_collector.findings.suggestions import suggest_for_slice
 from otel_ml_collector.monitor.refresher import MonitorRefresher
 from otel_ml_collector.problems.checked import write_checked
-from otel_ml_collector.problems.curves import READ_FIGURES, list_curves, list_values, read_judge
+from otel_ml_collector.problems.curves import list_curves
 from otel_ml_collector.problems.news import FromSources
 from otel_ml_collector.problems.problems import FoundProblems, find_problems
 from otel_ml_collector.services import service_of
-from otel_ml_collector.stats import Past, RunStats, StatsQuery, cut_past, find_stats
-from otel_ml_collector.store.reader import Reader
+from otel_ml_collector.stats import Past
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.verdicts.claims import write_factor
 from otel_ml_collector.verdicts.verdicts import AMOUNT_FIGURES
 from otel_ml_collector.web import view
 from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
-from otel_ml_collector.windows import Buckets
 
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 _ROWS: Final = 30
 FromLast = Annotated[Past, Query(description="Whose runs are judged")]
-
-
-@dataclass(frozen=True, slots=True)
-class SliceCurve:
-    """Two curves of one figure on the same scale: a slice, and all other runs of its model."""
-
-    figure: str
-    own: str
-    rest: str
-    cell: SliceCell | None
-    unit: str
 
 
 @pages.get("/projects/{project:path}/monitor/findings")
@@ -108,66 +90,6 @@ def show_progress(
     """Show for how many days fields are checked: a part that reloads until all are."""
     checked = find_checked_days(reader, project, last, time.time_ns())
     return show_page(request, "monitor_progress.html", {"checked_days": checked, "last": last})
-
-
-@pages.get("/projects/{project:path}/monitor/slice", response_class=FramedPage)
-def show_slice(
-    request: Request,
-    project: str,
-    reader: FromReader,
-    *,
-    model: Annotated[str, Query(max_length=400)],
-    where: Annotated[str, Query(max_length=4_000)],
-    last: FromLast = "24h",
-) -> Response:
-    """Show one slice, compared with all other runs of its model, over time.
-
-    Raises:
-        Missing: The filter names no slice.
-    """
-    if parse(where) is None:
-        raise Missing("A slice cannot contain all runs: expected a condition")
-    now_ns = time.time_ns()
-    of_model = f"model == {quoted(model)}"
-    state = find_monitor(reader, project, last, now_ns)
-    known = next(
-        (
-            item
-            for item in (state.slices.slices if state.slices else ())
-            if (item.model, item.condition) == (model, where)
-        ),
-        None,
-    )
-    asked_rest = reader.ahead(
-        _find_stats, project, narrow(of_model, f"not ({where})"), last, now_ns
-    )
-    own = _find_stats(reader, project, narrow(of_model, where), last, now_ns)
-    rest = asked_rest.result()
-    runs_where = narrow(of_model, where)
-    over = cut_past(reader, last, now_ns)
-    window = over.window
-    context = {
-        "slice": known,
-        "suggestion": suggest_for_slice(known, state.slices.figures, last)
-        if known and state.slices
-        else None,
-        "name": wording.slice_name(known.name) if known else where,
-        "model": model,
-        "last": last,
-        "runs": own.total.runs,
-        "rest_runs": rest.total.runs,
-        "runs_where": runs_where,
-        "curves": _draw(state, known, (own, rest), over),
-        "shown": write_cell,
-        "here": lambda past: view.address(
-            project, "monitor", "slice", model=model, where=where, last=past
-        ),
-        "api": view.api_address(
-            "projects", project, "slices", where=of_model, start=to_rfc3339(window.start_ns)
-        ),
-        "python": python_call("slices", of_model, start=to_rfc3339(window.start_ns)),
-    }
-    return show_page(request, "slice.html", context)
 
 
 @pages.get("/projects/{project:path}/newest-verdict")
@@ -256,7 +178,7 @@ def _describe(state: MonitorState) -> dict[str, object]:
         "slices": rows,
         "listed": len(slices),
         "figures": figures,
-        "titles": {figure.name: _write_title(figure) for figure in every},
+        "titles": {figure.name: write_title(figure) for figure in every},
         "units": {figure.name: _FIGURE_UNITS.get(figure.unit, "") for figure in every},
         "answer": answer,
         "checked_days": state.checked,
@@ -284,7 +206,7 @@ def _is_older(figure: SlicesFigure) -> bool:
     return number is not None and figure.name.endswith(f" v{number}")
 
 
-def _write_title(figure: SlicesFigure) -> str:
+def write_title(figure: SlicesFigure) -> str:
     """Write the name of a figure as in a heading: `Errors`."""
     name = figure.title if figure.target else figure.name
     if figure.judge_version is not None:
@@ -292,13 +214,6 @@ def _write_title(figure: SlicesFigure) -> str:
     return name if figure.judge else f"{name[:1].upper()}{name[1:]}"
 
 
-def _write_row(figure: SlicesFigure) -> str:
-    """Return the name of a figure with its unit, such as `Latency, ms`."""
-    unit = ", mean score" if figure.judge and figure.kind == "score" else ""
-    return f"{_write_title(figure)}{unit or _ROW_UNITS.get(figure.name, '')}"
-
-
-_ROW_UNITS: Final = {"latency": ", ms", "cost": ", $"}
 _FIGURE_UNITS: Final = {"points": "pts", "%": "%"}
 
 
@@ -313,30 +228,3 @@ def shade(cell: SliceCell) -> str:
         case Word.NOT_ENOUGH_DATA if cell.difference is None:
             return "few"
     return "mute"
-
-
-def _find_stats(reader: Reader, project: str, where: str, last: Past, now_ns: int) -> RunStats:
-    over = cut_past(reader, last, now_ns)
-    return find_stats(reader, StatsQuery(project, where, "", over.window, over.step_ns, 1))
-
-
-def _draw(
-    state: MonitorState,
-    known: RunSlice | None,
-    sides: tuple[RunStats, RunStats],
-    over: Buckets,
-) -> list[SliceCurve]:
-    """Draw the figures of a slice and of all other runs over time."""
-    cells = {cell.figure: cell for cell in known.cells} if known else {}
-    curves = []
-    for figure in state.slices.figures if state.slices else ():
-        read = READ_FIGURES.get(figure.name)
-        if figure.judge:
-            read = read_judge(figure.judge, figure.digest, is_score=figure.kind != "rate")
-        if read is None:
-            continue
-        lines = view.sparks(*(list_values(stats, read, over) for stats in sides))
-        if any(lines):
-            cell = cells.get(figure.name)
-            curves.append(SliceCurve(_write_row(figure), lines[0], lines[1], cell, figure.unit))
-    return curves

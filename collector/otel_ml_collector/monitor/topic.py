@@ -9,6 +9,7 @@ from otel_ml_collector.monitor import (
     problem_pairs,
     profiles,
     routes,
+    slice_page,
     unusual,
 )
 from otel_ml_collector.services import Topic
@@ -24,6 +25,7 @@ topic = Topic(
         field_pages.pages,
         unusual.pages,
         page.pages,
+        slice_page.pages,
         known.pages,
         problem_page.pages,
         problem_pairs.pages,

@@ -9,6 +9,7 @@ from fastapi import Query
 
 from otel_ml_collector.errors import BadInput
 from otel_ml_collector.filter.writing import narrow, quoted
+from otel_ml_collector.findings.find import MonitorState
 from otel_ml_collector.findings.findings import Finding
 from otel_ml_collector.findings.slices import SlicesFigure
 from otel_ml_collector.problems.problems import FoundProblems
@@ -79,16 +80,16 @@ class ProblemCurve:
 def list_curves(found: FoundProblems) -> Mapping[str, CurveQuery]:
     """Return which figure to draw for each problem key. Problems without a figure are left out."""
     asked = {
-        problem.key: choose_curve(found, problem.first.finding)
+        problem.key: choose_curve(found.state, problem.first.finding)
         for problem in found.problems
         if problem.first.finding is not None
     }
     return {key: query for key, query in asked.items() if query is not None}
 
 
-def choose_curve(found: FoundProblems, finding: Finding) -> CurveQuery | None:
+def choose_curve(state: MonitorState | None, finding: Finding) -> CurveQuery | None:
     """Choose the figure to draw for a problem; None if it has no curve."""
-    figure = find_figure(found, finding)
+    figure = find_figure(state, finding)
     if finding.measured not in READ_FIGURES and not (figure and figure.judge):
         return None
     return CurveQuery(
@@ -101,9 +102,9 @@ def choose_curve(found: FoundProblems, finding: Finding) -> CurveQuery | None:
     )
 
 
-def find_figure(found: FoundProblems, finding: Finding) -> SlicesFigure | None:
+def find_figure(state: MonitorState | None, finding: Finding) -> SlicesFigure | None:
     """Find the figure of slices that a problem is about; None for a field."""
-    slices = found.state.slices if found.state else None
+    slices = state.slices if state else None
     name = finding.measured
     figures = slices.figures if slices else ()
     return next((item for item in figures if name in (item.name, item.judge)), None)

@@ -34,6 +34,7 @@ DOCS = "/projects/docs-search"
 NIGHTLY = "/projects/nightly"
 WHERE = 'model == "answer" and scores["grounded"] < 0.5 and tags["client"] == "acme"'
 WRONG_TYPE = 'latency_ms > "fast"'
+SLICE = 'tags["client"] == "bigshot"'
 NO_MODEL = 'model == "no such"'
 
 
@@ -149,6 +150,7 @@ def _over_demo(demo: CollectorProcess) -> list[Stop]:
         Stop("monitor", f"{DOCS}/monitor"),
         Stop("monitor-empty", "/projects/nothing-here/monitor"),
         Stop("slice", f"{DOCS}/monitor", _open_slice),
+        Stop("slice-figures", f"{DOCS}/monitor/slice?model=answer&where={quote(SLICE)}"),
         Stop("alerts", f"{SCREENED}/alerts"),
         Stop("alerts-empty", "/projects/nothing-here/alerts"),
         Stop("alert", f"{SCREENED}/alerts/texture%20missing"),

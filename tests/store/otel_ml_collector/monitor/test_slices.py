@@ -242,6 +242,22 @@ def test_page(service: Service) -> None:
     assert one.count("<polyline") == 6
     assert '<td class="wrap">Latency, ms</td>' in one
     assert '<td class="wrap">grounded v1' in one
+    assert "The red line is client Remax, the blue line all other runs." in one
+    assert re.search(r'id="parts".*>By client<.*>Remax<.*>Zillow<', one, re.DOTALL)
+    assert one.count("<tr data-run=") == 5
+    chart = ask(service.app, f"/projects/slices/monitor/slice?{asked}&figure=latency").text
+    assert "Typical latency. The red line is client Remax" in chart
+
+
+def test_page_without_problem(service: Service) -> None:
+    """The page of a slice that is not worse has the same parts, without a problem."""
+    asked = urlencode({"model": "answer", "where": 'tags["client"] == "Zillow"'})
+    page = ask(service.app, f"/projects/slices/monitor/slice?{asked}").text
+    assert "Open the problem" not in page
+    assert 'id="since"' in page
+    assert page.count("<tr data-run=") == 5
+    for link in ("alert-rule?where=", "queue-form?where=", "#save"):
+        assert link in page, link
 
 
 @at_night
