@@ -444,7 +444,7 @@ def test_services(told: CollectorProcess, tmp_path: Path) -> None:
 def test_keys(tmp_path: Path) -> None:
     """Of the two keys of the page, the program's can send and the other one can read."""
     page = "docs/how-to/keys-and-projects.md"
-    make, use, revoke = (block.statements for block in SHELL if block.page == page)
+    make, use, revoke, [changes] = (block.statements for block in SHELL if block.page == page)
     (tmp_path / "shop.py").write_text(STOCK)
     with running(tmp_path / "otel-ml-data") as served, at(served, tmp_path) as shell:
         shell.environment = {**shell.environment, "OTEL_EXPORTER_OTLP_ENDPOINT": served.endpoint}
@@ -464,6 +464,7 @@ def test_keys(tmp_path: Path) -> None:
         for statement in revoke:
             shell.type(statement)
         assert "401" in shell.type(f"{send} 2>&1")
+        assert "shop-api" in shell.type(changes)
 
 
 KEY: Final = re.compile(r"omk_[0-9a-f]{16}\S+")
