@@ -7,7 +7,7 @@ from typing import Any, Final
 from otel_ml_collector.filter.grammar import conjuncts
 from otel_ml_collector.wording import visible
 
-_ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\0": "\\0"}
+_ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r"}
 _SPECIAL: Final = re.compile(r'["\\]|[^ -~]')
 
 

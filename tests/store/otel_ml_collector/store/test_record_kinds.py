@@ -59,7 +59,7 @@ def found(store: Store, project: str) -> set[str]:
         (make_metric(ANY, "key:order-17"), {"keyed_scores"}),
         (make_metric(ANY, "key:order-17", "logged"), {"keyed_metrics"}),
         (make_metric(ANY, "model:d:answer", "logged"), set()),
-        (make_metric(ANY, "tag:gen_ai.response.id=1"), {"keyed_scores", "responses"}),
+        (make_metric(ANY, "tag:gen_ai.response.id=1"), {"keyed_scores"}),
         (make_key(ANY, "order-17"), {"keys"}),
         (make_key(ANY, trace_id(1).hex()), set()),
     ],

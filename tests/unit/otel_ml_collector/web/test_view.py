@@ -3,12 +3,13 @@
 import ast
 import math
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from otel_ml.addresses import read_segment
 from otel_ml_collector import wording
 from otel_ml_collector.filter.grammar import Both, Either, FieldComparison, parse
 from otel_ml_collector.filter.writing import narrow, quoted
@@ -162,7 +163,7 @@ def test_address(address: str, text: str) -> None:
 def test_address_of_anything(name: str, where: str) -> None:
     """Any name and filter can be read back from their address."""
     parts = urlsplit(view.address(name, "runs", where=where))
-    assert [unquote(part) for part in parts.path.split("/")] == ["", "projects", name, "runs"]
+    assert [read_segment(part) for part in parts.path.split("/")] == ["", "projects", name, "runs"]
     assert parse_qs(parts.query, strict_parsing=True) == {"where": [where]}
 
 
@@ -196,6 +197,7 @@ def test_narrow_an_alternative() -> None:
         ("two\nlines", '"two\\nlines"'),
         ("it's", '"it\'s"'),
         ("日本", '"日本"'),
+        ("\x000", '"\\x000"'),
         (3, "3"),
         (0.5, "0.5"),
         (True, "True"),
