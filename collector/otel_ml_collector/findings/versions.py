@@ -88,6 +88,12 @@ class VersionsVerdict(FiguresVerdict):
         """What kind of intervals the figures have, such as `95 % interval`."""
         return wording.INTERVAL if self.basis == "experiments" else AT_ALL_LOOKS
 
+    @property
+    def is_problem(self) -> bool:
+        """Whether Monitor shows a problem: a new version that is worse, if only for a slice."""
+        is_new = self.basis == "release" and self.version > self.baseline
+        return is_new and (self.word == Word.WORSE or bool(self.for_whom))
+
 
 @dataclass(frozen=True, slots=True)
 class PairedVerdict:

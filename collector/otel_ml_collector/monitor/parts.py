@@ -208,7 +208,7 @@ def _compare_with_others(
     slices: Sequence[RunSlice],
     choices: Sequence[str],
 ) -> PartTable:
-    """Show each value of a tag next to all other runs."""
+    """Compare each value of a tag with all other runs."""
     rows = []
     for item in slices[:_VALUES_COMPARED]:
         cell = next((cell for cell in item.cells if cell.figure == finding.measured), None)

@@ -62,12 +62,8 @@ from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.windows import Window
 
-_VALUES_COMPARED: Final = 8
-EXAMPLE_RUNS: Final = 5
-_CHART_HEIGHT: Final = 180.0
-_MOST_MARKS: Final = 4
+_EXAMPLE_RUNS: Final = 5
 _SEE_OTHER: Final = 303
-_SECOND_MS: Final = 1_000
 # Fields are compared over 7 days at most.
 _FIELDS_PAST: Final[Mapping[Past, FieldsPast]] = {
     "1h": "1h",
@@ -77,6 +73,11 @@ _FIELDS_PAST: Final[Mapping[Past, FieldsPast]] = {
 }
 
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
+FromBy = Annotated[str, Query(max_length=400, description="Tag whose values are compared")]
+FromFigure = Annotated[
+    Literal["", "errors", "latency", "cost", "runs"],
+    Query(description="Figure of the chart, instead of the page's own"),
+]
 
 
 @pages.get("/projects/{project:path}/problems/{key}", response_class=FramedPage)
@@ -88,11 +89,8 @@ def show_problem(
     sources: FromSources,
     *,
     last: Annotated[Past, Query(description="Period to check, until now")] = "24h",
-    by: Annotated[str, Query(max_length=400, description="Tag whose values are compared")] = "",
-    figure: Annotated[
-        Literal["", "errors", "latency", "cost", "runs"],
-        Query(description="Figure of the chart, instead of the problem's own"),
-    ] = "",
+    by: FromBy = "",
+    figure: FromFigure = "",
 ) -> Response:
     """Show a problem: how much worse, for whom, since when, what changed, and in which runs.
 
@@ -108,13 +106,7 @@ def show_problem(
     if is_change:
         problem = count_runs(reader, project, problem, last, now_ns)
     first = problem.first
-    query = RunsQuery(
-        project,
-        first.where,
-        limit=EXAMPLE_RUNS,
-        start_ns=first.window.start_ns,
-        end_ns=first.window.end_ns,
-    )
+    query = ask_examples(project, first.where, first.window)
     mark = found.find_mark(problem)
     place = 0 if mark or is_change else found.problems.index(problem) + 1
     finding = first.finding
@@ -237,6 +229,21 @@ class ExampleRuns:
         return name_kinds(self.right)
 
 
+def ask_examples(project: str, where: str, window: Window) -> RunsQuery:
+    """Make the query of the newest runs, as many as a page shows as examples."""
+    return RunsQuery(
+        project, where, limit=_EXAMPLE_RUNS, start_ns=window.start_ns, end_ns=window.end_ns
+    )
+
+
+def find_newest(
+    reader: Reader, query: RunsQuery, title: str, *, judge: str = "", now_ns: int
+) -> ExampleRuns:
+    """Find the newest runs of a query, and what each should have returned."""
+    runs = find_runs(reader, query, now_ns).runs
+    return ExampleRuns(title, runs, find_right_answers(reader, runs, judge, now_ns))
+
+
 def _find_examples(
     reader: Reader,
     query: RunsQuery,
@@ -250,15 +257,14 @@ def _find_examples(
     For a field that drifted, find runs with values that are frequent now and were rare before.
     """
     if drift is not None and drift.runs:
-        values = {run.run_id: run.value or "missing" for run in drift.runs[:EXAMPLE_RUNS]}
+        values = {run.run_id: run.value or "missing" for run in drift.runs[:_EXAMPLE_RUNS]}
         ids = ", ".join(map(quoted, values))
         runs = find_runs(reader, replace(query, where=f"run_id in ({ids},)"), now_ns).runs
         return ExampleRuns("typical after the change", runs, {}, drift.field, values)
     if finding is None or not finding.target:
-        runs = find_runs(reader, query, now_ns).runs
         judge = finding.measured if finding else ""
-        right = find_right_answers(reader, runs, judge, now_ns)
-        return ExampleRuns("the newest runs with this problem", runs, right)
+        title = "the newest runs with this problem"
+        return find_newest(reader, query, title, judge=judge, now_ns=now_ns)
     question = QualityQuestion(
         project=query.project,
         target=find_target(reader, query.project, finding.target),
@@ -267,7 +273,7 @@ def _find_examples(
         step_ns=DAY_NS,
         now_ns=now_ns,
     )
-    wrong = find_wrong_predictions(reader, question, EXAMPLE_RUNS)
+    wrong = find_wrong_predictions(reader, question, _EXAMPLE_RUNS)
     if not wrong:
         return ExampleRuns("", [], {})
     ids = ", ".join(map(quoted, wrong))

@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
@@ -11,7 +11,6 @@ from otel_ml_collector import wording
 from otel_ml_collector.access import ANNOTATE, access_of
 from otel_ml_collector.api.parameters import FromReader
 from otel_ml_collector.errors import Missing
-from otel_ml_collector.evaluations.right_answers import find_right_answers
 from otel_ml_collector.filter.grammar import parse
 from otel_ml_collector.filter.writing import narrow, quoted
 from otel_ml_collector.findings.find import MonitorState, find_monitor
@@ -20,17 +19,21 @@ from otel_ml_collector.findings.slices import RunSlice, SliceCell, SlicesFigure
 from otel_ml_collector.findings.suggestions import suggest_for_slice
 from otel_ml_collector.monitor.page import FromLast, write_cell, write_title
 from otel_ml_collector.monitor.parts import compare_parts
-from otel_ml_collector.monitor.problem_page import EXAMPLE_RUNS, ExampleRuns
+from otel_ml_collector.monitor.problem_page import (
+    FromBy,
+    FromFigure,
+    ask_examples,
+    find_newest,
+)
 from otel_ml_collector.monitor.since_chart import draw_chart, list_figures, name_figure
 from otel_ml_collector.problems.curves import READ_FIGURES, list_values, read_judge
-from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.stats import Past, RunStats, StatsQuery, cut_past, find_stats
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import to_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
-from otel_ml_collector.windows import Buckets, Window
+from otel_ml_collector.windows import Buckets
 
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -55,13 +58,10 @@ def show_slice(
     model: Annotated[str, Query(max_length=400)],
     where: Annotated[str, Query(max_length=4_000)],
     last: FromLast = "24h",
-    by: Annotated[str, Query(max_length=400, description="Tag whose values are compared")] = "",
-    figure: Annotated[
-        Literal["", "errors", "latency", "cost", "runs"],
-        Query(description="Figure of the chart, instead of the figure that is worst"),
-    ] = "",
+    by: FromBy = "",
+    figure: FromFigure = "",
 ) -> Response:
-    """Show one slice, compared with all other runs of its model, since when, and some of its runs.
+    """Compare one slice with all other runs of its model, now and over time, and show some runs.
 
     Raises:
         Missing: The filter names no slice.
@@ -98,7 +98,12 @@ def show_slice(
     finding = _choose_figure(asked, state, known)
     drawn = replace(finding, measured=figure, target="") if figure else finding
     asked_chart = reader.ahead(draw_chart, project, state, drawn, now_ns=now_ns)
-    asked_examples = reader.ahead(_find_examples, project, runs_where, window, now_ns)
+    asked_examples = reader.ahead(
+        find_newest,
+        ask_examples(project, runs_where, window),
+        "the newest runs of this slice",
+        now_ns=now_ns,
+    )
     table = compare_parts(reader, project, state, finding, by=by)
     own = _find_stats(reader, project, runs_where, last, now_ns)
     rest = asked_rest.result()
@@ -149,18 +154,6 @@ def _choose_figure(finding: Finding, state: MonitorState, known: RunSlice | None
     figures = state.slices.figures if state.slices else ()
     target = next((item.target for item in figures if item.name == name), "")
     return replace(finding, measured=name, target=target or "")
-
-
-def _find_examples(
-    reader: Reader, project: str, where: str, window: Window, now_ns: int
-) -> ExampleRuns:
-    """Find the newest runs of a slice, with what would have been right."""
-    query = RunsQuery(
-        project, where, limit=EXAMPLE_RUNS, start_ns=window.start_ns, end_ns=window.end_ns
-    )
-    runs = find_runs(reader, query, now_ns).runs
-    right = find_right_answers(reader, runs, "", now_ns)
-    return ExampleRuns("the newest runs of this slice", runs, right)
 
 
 def _write_row(figure: SlicesFigure) -> str:

@@ -87,8 +87,8 @@ class Deletion:
     Attributes:
         kind: The kind of thing, ``run``, ``session``, ``user``, ``model`` or ``project``.
         target: A name, or run IDs separated by commas. Empty for a project.
-        deleted_ns: Time of the request, in nanoseconds since 1970. Each deletion of a project has a
-            different time.
+        deleted_ns: Time of the request, in nanoseconds since 1970; 0 before it is stored. Each
+            deletion of a project has a different time.
         arrived_ns: Newest time of arrival that was assigned before the request. It can be later
             than `deleted_ns`: after a clock was ahead, times of arrival do not go back.
     """

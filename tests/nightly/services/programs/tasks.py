@@ -37,10 +37,10 @@ app.conf.update(
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def collect_garbage(**_: object) -> None:
-    """Delete the types that cffi made for Celery, so that no task's time limit is lost in them.
+    """Collect the garbage that Celery leaves in a new child, before its first task.
 
-    Python ignores an exception of a signal handler in the callbacks of their deletion, which ran in
-    up to 6 of 100 tasks.
+    Python ignores the exception of a time limit that is raised while it deletes types of cffi. Up
+    to 6 of 100 time limits were lost like this.
     """
     gc.collect()
 
