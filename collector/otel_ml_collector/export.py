@@ -21,15 +21,21 @@ from otel_ml_collector.filter.grammar import Field, read_field, split_list, step
 from otel_ml_collector.filter.sql import compile_where, inherit_reasons, reasons_of
 from otel_ml_collector.mapping.chat import line_in, line_out
 from otel_ml_collector.mapping.dialects.gen_ai_events import read_content
-from otel_ml_collector.records import text_of
-from otel_ml_collector.runs.answers import LateFacts, RunSummary, find_late_facts, make_summary
+from otel_ml_collector.runs.answers import LateFacts, find_late_facts
 from otel_ml_collector.runs.logs import find_all_series, find_call_events, values_of
-from otel_ml_collector.store.counted import DELIVERIES, MAIN_RECORD, RECORDED, show_calls
-from otel_ml_collector.store.reader import Reader, run_id_of, winners
+from otel_ml_collector.store.counted import (
+    DELIVERIES,
+    IS_REPEAT,
+    MAIN_RECORD,
+    NAMED,
+    RECORDED,
+    named,
+    show_calls,
+)
+from otel_ml_collector.store.reader import Reader, winners
 from otel_ml_collector.store.record_kinds import find_record_kinds
-from otel_ml_collector.store.runs import Key, read_late_tags, read_runs
-from otel_ml_collector.store.scores import BY_JUDGE, IN_WINDOW, all_scores, newest_scores
-from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql
+from otel_ml_collector.store.runs import Key, read_runs
+from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql, substitute
 from otel_ml_collector.store.tables import (
     FOLDED_NAMES,
     INHERITED_PAYLOAD,
@@ -37,10 +43,9 @@ from otel_ml_collector.store.tables import (
     RESPONSE_ID,
     RUNS,
     TOKENS_PER_SECOND,
-    WORD,
     fill_payloads,
 )
-from otel_ml_collector.store.targets import RUN, TAG_TEXT
+from otel_ml_collector.store.targets import TAG_TEXT
 from otel_ml_collector.store.versions import NUMBERED_VERSIONS
 from otel_ml_collector.times import HOUR_NS, to_rfc3339
 
@@ -66,6 +71,16 @@ _NOT_GIVEN: Final = frozenset(
 )
 _NO_SPAN_ID: Final = Sql("toFixedString('', 8)")
 _TRACE: Final = Sql("lower(hex(run.trace_id))")
+_TAGS: Final = Sql("mapUpdate(run.tags, run.late_tags)")
+
+
+def _write_object(values: Sql) -> Sql:
+    """Write the SQL of a JSON object, from a map with the JSON text of each value."""
+    return Sql("""concat('{', arrayStringConcat(arrayMap(
+      (k, v) -> concat(toJSONString(toString(k)), ':', v), mapKeys({map}), mapValues({map})),
+      ','), '}')""").fill(map=values)
+
+
 # How columns are computed from the row of a run. All other columns are read unchanged.
 _MADE: Final = {
     "run_id": Sql("concat({trace}, '-', lower(hex(run.span_id)))").fill(trace=_TRACE),
@@ -82,52 +97,26 @@ _MADE: Final = {
         reasons=reasons_of(Sql("payload.telling"))
     ),
     "tokens_per_second": TOKENS_PER_SECOND,
-    "record_of": Sql("if(recorded.record_of = {none}, NULL, recorded.main_record)").fill(
-        none=_NO_SPAN_ID
+    "record_of": Sql("if({repeat}, {main}, NULL)").fill(
+        repeat=IS_REPEAT, main=substitute(MAIN_RECORD, Sql("trace_id"), Sql("run.trace_id"))
     ),
-    "tags": Sql("mapApply((k, v) -> (toString(k), {text}), run.tags)").fill(
-        text=TAG_TEXT.fill(value=Sql("v"))
+    **{name: named(identifier(name, NAMED)) for name in NAMED},
+    "tags": Sql("mapApply((k, v) -> (toString(k), {text}), {tags})").fill(
+        text=TAG_TEXT.fill(value=Sql("v")), tags=_TAGS
     ),
+    "scores": Sql("run.final_scores"),
+    "passed": Sql("run.final_passed"),
+    "failed_judges": Sql("run.final_failed"),
+    "truth": _write_object(Sql("run.final_truth")),
+    "label": _write_object(Sql("run.final_labels")),
+    "agent": _write_object(Sql("run.final_reports")),
 }
 # Tags with the JSON text of each value: numbers stay numbers.
-JSON_TAGS: Final = Sql("""concat('{', arrayStringConcat(arrayMap(
-  (k, v) -> concat(toJSONString(toString(k)), ':', v), mapKeys(run.tags), mapValues(run.tags)),
-  ','), '}')""")
-SCORED: Final = ("scores", "passed", "failed_judges")
-# Ground truth, labels and agents' reports, each as a JSON object by name.
+JSON_TAGS: Final = _write_object(_TAGS)
+# Ground truth, labels and programs' reports, each as a JSON object by name.
 WORDS: Final = ("truth", "label", "agent")
 # Runs and payloads are stored in this order, so an interval is read without sorting other rows.
 _KEYS: Final = Sql("start_ns, trace_id, span_id")
-_SCORES: Final = Sql("""
-LEFT JOIN (
-  SELECT trace_id, span_id,
-    mapFromArrays(groupArrayIf(toString(judge), score IS NOT NULL),
-      groupArrayIf(assumeNotNull(score), score IS NOT NULL)) AS scores,
-    mapFromArrays(groupArrayIf(toString(judge), evaluation.passed IS NOT NULL),
-      groupArrayIf(assumeNotNull(evaluation.passed), evaluation.passed IS NOT NULL)) AS passed,
-    groupArrayIf(toString(judge), failed) AS failed_judges
-  FROM ({newest}) AS evaluation
-  GROUP BY trace_id, span_id
-) AS scored ON scored.trace_id = run.trace_id AND scored.span_id = run.span_id""")
-_OF_RUNS: Final = IN_WINDOW + Sql(
-    " AND (trace_id, span_id) IN (SELECT trace_id, span_id FROM {deliveries} WHERE {near})"
-)
-_OBJECT: Final = Sql("""concat('{', arrayStringConcat(arraySort(groupArrayIf(
-      concat(toJSONString(toString(name)), ':', newest), source = '{source}')), ','), '}')""")
-_JOIN_TRUTHS: Final = Sql("""
-LEFT JOIN (
-  SELECT {run}, {truth} AS truth, {label} AS label, {agent} AS agent
-  FROM (
-    SELECT owner, source, name, argMax(word, (time_ns, record_id)) AS newest
-    FROM (
-      SELECT owner, source, name, time_ns, record_id, {word} AS word FROM metrics
-      PREWHERE source IN ('actual', 'human', 'agent')
-      WHERE project = {project:String} AND word != '' AND owner IN (
-        SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id)))
-        FROM {deliveries} WHERE {near}))
-    GROUP BY owner, source, name)
-  GROUP BY owner
-) AS spoken ON spoken.trace_id = run.trace_id AND spoken.span_id = run.span_id""")
 _TRACE_KEYS: Final = Sql("""
 LEFT JOIN (
   SELECT trace_id, min(key) AS trace_key FROM trace_keys
@@ -140,10 +129,6 @@ LEFT JOIN (
   FROM ({numbered_versions}) WHERE kind = 'model' GROUP BY name, digest, structure
 ) AS numbered ON numbered.name = run.model AND numbered.digest = run.digest
   AND numbered.structure = run.structure""").fill(numbered_versions=NUMBERED_VERSIONS)
-_RECORDED: Final = Sql("""
-LEFT JOIN (
-  SELECT trace_id, span_id, record_of, {main} AS main_record FROM settled FINAL WHERE {near}
-) AS recorded ON recorded.trace_id = run.trace_id AND recorded.span_id = run.span_id""")
 _KEPT: Final = Sql("""
   SELECT {asked}, {keys} FROM payloads FINAL
   WHERE project = {project:String} AND start_ns IN (SELECT start_ns FROM ({wanted}))
@@ -199,10 +184,6 @@ _CONTENT: Final[Mapping[str, Callable[[object], str]]] = {
     "inputs_preview": line_in,
     "outputs_preview": line_out,
 }
-# Columns that late-arriving records can change: records by trace key or tag, and late tags.
-LATE: Final = ("trace_key", "tags", *SCORED, *WORDS)
-
-
 # Columns from which a filter field is computed, if no column has its name.
 _MADE_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "start": ("start_time",),
@@ -327,31 +308,12 @@ def read_interval(
         kept["telling"] = Sql("attributes AS telling")
     payloads = _KEPT.fill(asked=join_sql(", ", kept.values()), keys=_KEYS, wanted=keys)
     if find_record_kinds(reader, interval.project).same_calls:
-        runs = show_calls(runs, near)
+        runs = show_calls(runs)
         if inherited := {name: value for name, value in _INHERITED_PAYLOAD.items() if name in kept}:
             payloads = fill_payloads(payloads, inherited, near)
     joins = [
-        _SCORES.fill(
-            newest=newest_scores(
-                all_scores(_OF_RUNS.fill(deliveries=DELIVERIES, near=near)), by=BY_JUDGE
-            )
-        )
-        if set(SCORED).intersection(columns)
-        else EMPTY,
-        _JOIN_TRUTHS.fill(
-            deliveries=DELIVERIES,
-            run=RUN,
-            truth=_OBJECT.fill(source=Sql("actual")),
-            label=_OBJECT.fill(source=Sql("human")),
-            agent=_OBJECT.fill(source=Sql("agent")),
-            word=WORD,
-            near=near,
-        )
-        if set(WORDS).intersection(columns)
-        else EMPTY,
         _TRACE_KEYS.fill(deliveries=DELIVERIES, near=near) if "trace_key" in columns else EMPTY,
         _JOIN_VERSIONS if "version" in columns else EMPTY,
-        _RECORDED.fill(near=near, main=MAIN_RECORD) if "record_of" in columns else EMPTY,
         _JOIN_PAYLOADS.fill(payloads=payloads) if kept else EMPTY,
     ]
     column = Sql("{value} AS `{name}`")
@@ -398,11 +360,6 @@ def _parameters(interval: ExportInterval) -> dict[str, Any]:
 def _sql_of(name: str, json_tags: bool) -> Sql:
     if name == "tags" and json_tags:
         return JSON_TAGS
-    if name in SCORED:
-        return Sql("scored.") + identifier(name, SCORED)
-    if name in WORDS:
-        column = identifier(name, WORDS)
-        return Sql("if(spoken.{name} = '', '{}', spoken.{name})").fill(name=column)
     if name in PAYLOAD:
         return Sql("nullIf(payload.{name}, '')").fill(name=identifier(name, PAYLOAD))
     return _MADE.get(name) or Sql("run.") + identifier(name, RUNS.names())
@@ -595,28 +552,20 @@ def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
 def _find_late(
     reader: Reader, query: ExportQuery, keys: Sequence[Key], columns: dict[str, pa.ChunkedArray]
 ) -> dict[str, pa.ChunkedArray]:
-    """Return the columns that late-arriving records fill or change, for all runs of a batch.
-
-    For a project without such records, this costs two short queries.
-    """
+    """Return the columns of `RECORD_LISTS`, and the contents that arrived as log records."""
     made = _find_contents(reader, query, keys, columns)
     items = [name for name in query.columns if name in RECORD_LISTS]
-    late = [name for name in query.columns if name in LATE]
-    chosen = keys if items else _named(reader, query.project, keys) if late else []
-    if not chosen:
-        return made
+    values: dict[str, list[str | None]] = {name: [None] * len(keys) for name in items}
     places = {key.run_id: place for place, key in enumerate(keys)}
-    values = {name: columns[name].to_pylist() for name in late}
-    values |= {name: [None] * len(keys) for name in items}
-    for first in range(0, len(chosen), _LATE_AT_ONCE):
-        part = chosen[first : first + _LATE_AT_ONCE]
-        for run_id, value in _read_late(reader, query, part, late, items).items():
-            if run_id in places:
-                for name in values:
-                    values[name][places[run_id]] = value[name]
+    for first in range(0, len(keys) if items else 0, _LATE_AT_ONCE):
+        rows = winners(read_runs(reader, query.project, keys[first : first + _LATE_AT_ONCE]))
+        words = find_late_facts(reader, query.project, rows)
+        for name in items:
+            for run_id, value in _whole_values(reader, query.project, name, words).items():
+                values[name][places[run_id]] = value
     types = schema_of(query)
     return made | {
-        name: pa.chunked_array([pa.array(values[name], types.field(name).type)]) for name in values
+        name: pa.chunked_array([pa.array(values[name], types.field(name).type)]) for name in items
     }
 
 
@@ -646,60 +595,6 @@ def _find_contents(
     types = schema_of(query)
     return {
         name: pa.chunked_array([pa.array(values[name], types.field(name).type)]) for name in wanted
-    }
-
-
-def _named(reader: Reader, project: str, keys: Sequence[Key]) -> Sequence[Key]:
-    """Return the runs that may have late-arriving records.
-
-    These are all runs if the project has such records by trace key or tag.
-    """
-    kinds = find_record_kinds(reader, project)
-    if kinds.keyed_runs:
-        return keys
-    if not kinds.tags:
-        return []
-    chosen: list[Key] = []
-    for first in range(0, len(keys), _LATE_AT_ONCE):
-        part = keys[first : first + _LATE_AT_ONCE]
-        rows = read_late_tags(reader, project, [key.run_id for key in part])
-        tagged = {row["owner"] for row in rows}
-        chosen += [key for key in part if key.run_id in tagged]
-    return chosen
-
-
-def _read_late(
-    reader: Reader,
-    query: ExportQuery,
-    keys: Sequence[Key],
-    late: Sequence[str],
-    items: Sequence[str],
-) -> dict[str, dict[str, Any]]:
-    """Read late-arriving records of runs, by run ID: the columns of `LATE` and `RECORD_LISTS`."""
-    rows = winners(read_runs(reader, query.project, keys))
-    words = find_late_facts(reader, query.project, rows)
-    facts: dict[str, dict[str, Any]] = {run_id: {} for run_id in words}
-    if late:
-        for row in rows:
-            run = make_summary(row, words[run_id_of(row)])
-            facts[run.run_id] |= _late_values(run, json_tags=query.json_tags)
-    for name in items:
-        for run_id, value in _whole_values(reader, query.project, name, words).items():
-            facts[run_id][name] = value
-    return facts
-
-
-def _late_values(run: RunSummary, *, json_tags: bool) -> dict[str, Any]:
-    texts = [(name, text_of(value)) for name, value in run.tags.items()]
-    return {
-        "trace_key": run.trace_key,
-        "tags": _json(run.tags) if json_tags else texts,
-        "scores": list(run.scores.items()),
-        "passed": list(run.passed.items()),
-        "failed_judges": run.failed_judges,
-        "truth": _json(run.truth),
-        "label": _json(run.label),
-        "agent": _json(run.agent),
     }
 
 

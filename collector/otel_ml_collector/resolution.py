@@ -105,6 +105,7 @@ class LateValues:
         failed: The judges that raised an error.
         labels: The newest label of each name by a reviewer, as JSON text.
         truths: The newest ground truth of each name, as JSON text.
+        reports: The newest report of each name by a program, as JSON text.
         tags: The newest tag of each name that arrived separately: its value as JSON text, and when
             it was set.
     """
@@ -115,6 +116,7 @@ class LateValues:
     labels: Mapping[str, str] = field(default_factory=dict)
     truths: Mapping[str, str] = field(default_factory=dict)
     tags: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    reports: Mapping[str, str] = field(default_factory=dict)
 
 
 NO_LATE_VALUES: Final = LateValues({}, {})

@@ -424,6 +424,7 @@ CREATE TABLE IF NOT EXISTS otel_ml.runs ON CLUSTER otel_ml (
   final_failed Array(String) COMMENT 'the judges whose newest score is an error',
   final_labels Map(String, String) COMMENT 'newest label of each name by a reviewer, as JSON',
   final_truth Map(String, String) COMMENT 'newest ground truth of each name, as JSON',
+  final_reports Map(String, String) COMMENT 'newest report of each name by a program, as JSON',
   late_tags Map(LowCardinality(String), String) COMMENT 'newest value as JSON of each tag that arrived later, if its span has no newer one',
   folded_ns UInt64 ALIAS toUInt64(rank) COMMENT 'when the facts in it were read',
   is_counted Bool ALIAS kind NOT IN ('span', 'judge', 'experiment') AND record_of = toFixedString('', 8) AND experiment = '' AND trace_experiment = '' COMMENT 'whether statistics count it',

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from otel_ml_collector.runs.find import MATCHING, RunsQuery, compile_query, make_listing
+from otel_ml_collector.runs.find import MATCHING, RunsQuery, make_listing
 from otel_ml_collector.store.counted import DELIVERIES, RECORDED
 from otel_ml_collector.store.open_runs import list_open_keys, read_open_runs
 from otel_ml_collector.store.reader import IDS, Reader, run_id_of
@@ -64,6 +64,5 @@ def count_behind(reader: Reader, query: RunsQuery, now_ns: int) -> int:
     if listing.ordering is not None:
         return int(row["number"])
     keys = list_open_keys(reader, listing, window)
-    condition, _ = compile_query(reader, query, of_open=True)
-    open_runs = read_open_runs(reader, query.project, keys, now_ns, condition)
+    open_runs = read_open_runs(reader, query.project, keys, now_ns, listing.condition)
     return int(row["number"]) + len(open_runs)

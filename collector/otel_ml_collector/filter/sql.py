@@ -19,7 +19,6 @@ from otel_ml_collector.filter.fields import (
     FIELDS,
     OF_ITEMS,
     RECORD_OF,
-    SOURCES,
     Kind,
     nearest,
 )
@@ -40,8 +39,10 @@ from otel_ml_collector.filter.grammar import (
 from otel_ml_collector.owners import RESPONSE, RESPONSE_CHARS, TRACE_KEY_CHARS
 from otel_ml_collector.store.counted import (
     DELIVERIES,
+    IS_REPEAT,
     MAIN_RECORD,
     NAMED,
+    OF_CALL,
     Bounds,
     named,
 )
@@ -53,11 +54,8 @@ from otel_ml_collector.store.record_kinds import (
     RecordKinds,
     find_counted,
     find_record_kinds,
-    late_tags,
-    own_tags,
     points,
     scores,
-    words,
 )
 from otel_ml_collector.store.scores import ANYTHING, newest_of, pass_newest
 from otel_ml_collector.store.sql import (
@@ -78,7 +76,6 @@ from otel_ml_collector.store.tables import (
     INHERITED_PAYLOAD,
     LACKING,
     RESPONSE_ID,
-    SHOWN,
     TOKENS_PER_SECOND,
     InheritedColumn,
     count_for_others,
@@ -148,8 +145,12 @@ _SCORE_COLUMNS: Final = {
     "failed": "failed",
     "judge_version": "judge_version",
 }
-# Columns of `runs` with the newest label or ground truth of each name.
-_WORD_COLUMNS: Final = {"label": Sql("final_labels"), "truth": Sql("final_truth")}
+# Columns of `runs` with the newest label, ground truth or report of each name.
+_WORD_COLUMNS: Final = {
+    "label": Sql("final_labels"),
+    "truth": Sql("final_truth"),
+    "agent": Sql("final_reports"),
+}
 # Columns of `runs` with the newest score of each judge.
 _ROW_COLUMNS: Final = {"scores": Sql("final_scores"), "passed": Sql("final_passed")}
 # Maximum length of a path: a judge and one of its versions, as in ``scores["grounded"][2]``.
@@ -159,10 +160,6 @@ _JUDGE_DIGESTS: Final = Sql("""(SELECT digest FROM ({versions})
 _LAST_POINT: Final = Sql("""if(countIf(mode != 'single') > 0,
   argMaxIf(if(mode = 'clear', nan, value), (time_ns, record_id, position), mode != 'single'),
   argMin(value, (time_ns, record_id, position)))""")
-
-_COUNTS_FOR: Final = Sql("""(trace_id, span_id) IN (
-  SELECT trace_id, span_id FROM settled FINAL
-  WHERE {window} AND record_of != toFixedString('', 8) AND {test})""")
 
 # Key of a run's own row in `payloads` or `open_runs`.
 _PAYLOAD_KEY: Final = Sql("start_ns, trace_id, span_id, rank")
@@ -177,8 +174,6 @@ _FILLED: Final = Sql("SELECT {key} FROM ({filled}) WHERE {tests}")
 _OF_COUNTING: Final = Sql("SELECT * FROM payloads WHERE {window} AND {counts}")
 # A run that has both of these fields inherits neither from another record of its call.
 _CONTENTS_FIELDS: Final = frozenset({"inputs", "outputs"})
-_OF_RECORDS: Final = Sql("""if({counts}, (trace_id, span_id) IN (
-  SELECT trace_id, span_id {counting} AND {test}), {test})""")
 # Payloads completed with inputs and outputs that arrived as log records.
 _FROM_LOGS: Final = Sql("""
   SELECT {key} FROM (
@@ -269,15 +264,13 @@ def compile_filter(
     return tree, _compile(tree, kinds, zone)
 
 
-def _compile(
-    tree: Tree | None, kinds: RecordKinds, zone: ZoneInfo, *, in_rows: bool = False
-) -> Condition:
+def _compile(tree: Tree | None, kinds: RecordKinds, zone: ZoneInfo) -> Condition:
     if tree is None:
         return ALWAYS
     comparisons = list(comparisons_of(tree))
     for comparison in comparisons:
         _check(comparison)
-    compiler = _Compiler(kinds, zone, in_rows=in_rows)
+    compiler = _Compiler(kinds, zone)
     sql = compiler.write(tree)
     if len(sql) > _MAX_SQL and len(sql := compact(sql)) > _MAX_SQL:
         raise bad("The filter has too many parts", 0)
@@ -293,7 +286,6 @@ def compile_where(
     is_bounded: bool = False,
     kinds: RecordKinds | None = None,
     hides: bool = True,
-    of_open: bool = False,
 ) -> tuple[Condition, bool]:
     """Compile the text of a filter, like `compile_tree`.
 
@@ -301,13 +293,7 @@ def compile_where(
         BadInput: The filter is invalid.
     """
     return compile_tree(
-        reader,
-        project,
-        parse(where),
-        is_bounded=is_bounded,
-        kinds=kinds,
-        hides=hides,
-        of_open=of_open,
+        reader, project, parse(where), is_bounded=is_bounded, kinds=kinds, hides=hides
     )
 
 
@@ -320,7 +306,6 @@ def compile_tree(
     kinds: RecordKinds | None = None,
     hides: bool = True,
     also: Tree | None = None,
-    of_open: bool = False,
 ) -> tuple[Condition, bool]:
     """Compile a filter to the SQL condition on the recorded calls that match it.
 
@@ -340,8 +325,6 @@ def compile_tree(
             if your query leaves them out itself.
         also: A second filter that must hold too. If it is given, plain spans and calls of judges
             are included.
-        of_open: Whether the condition is on unfinished runs, as `read_open_runs` reads them. Their
-            rows lack scores, labels and late-arriving tags.
 
     Returns:
         The condition, and whether there is any filter (`tree` or `also`). With a filter, expect
@@ -356,7 +339,7 @@ def compile_tree(
     if parts:
         whole = parts[0] if len(parts) == 1 else Both(parts)
         kinds = kinds or find_record_kinds(reader, project)
-        conditions.append(_compile(whole, kinds, reader.zone, in_rows=not of_open))
+        conditions.append(_compile(whole, kinds, reader.zone))
         check_patterns(reader, project, tree, is_bounded=is_bounded)
     counted = find_counted(
         reader,
@@ -398,7 +381,7 @@ def compile_tests(
         for comparison in comparisons_of(part):
             _check(comparison)
         check_patterns(reader, project, part, is_bounded=True)
-    compiler = _Compiler(kinds, reader.zone, in_rows=True)
+    compiler = _Compiler(kinds, reader.zone)
     written = [compiler.write(part) if part is not None else Sql("1") for part in (tree, *trees)]
     fields = fields_of(tree)
     counted = find_counted(
@@ -459,9 +442,8 @@ class _Compiler:
         values: The parameters, by name.
     """
 
-    def __init__(self, kinds: RecordKinds, zone: ZoneInfo, *, in_rows: bool) -> None:
+    def __init__(self, kinds: RecordKinds, zone: ZoneInfo) -> None:
         self._kinds = kinds
-        self._in_rows = in_rows
         self._zone = zone
         self._written: dict[int, Sql] = {}
         self._tests: dict[int, Sql] = {}
@@ -479,8 +461,7 @@ class _Compiler:
 
     def _write(self, tree: Tree) -> Sql:
         if isinstance(tree, FieldComparison):
-            condition = self._compare(tree)
-            return self._of_records(condition) if _is_inheritable(tree) else condition
+            return self._compare(tree)
         if isinstance(tree, Not):
             return Sql("NOT ({part})").fill(part=self.write(tree.part))
         return self._join(tree.parts, " AND " if isinstance(tree, Both) else " OR ")
@@ -498,23 +479,9 @@ class _Compiler:
         )
 
     def _join(self, parts: Sequence[Tree], word: Literal[" AND ", " OR "]) -> Sql:
-        """Join conditions. Conditions on payloads come last and read them once.
-
-        The same holds for conditions on values from other records of a call.
-        """
+        """Join conditions. Conditions on payloads come last and read them once."""
         tested, others = _divide(parts)
-        written: list[Sql] = []
-        if self._kinds.same_calls:
-            inheritable = [
-                part
-                for part in others
-                if isinstance(part, FieldComparison) and _is_inheritable(part)
-            ]
-            others = [part for part in others if part not in inheritable]
-            if inheritable:
-                tests = join_sql(word, [_in_brackets(self._compare(part)) for part in inheritable])
-                written = [_in_brackets(self._of_records(_in_brackets(tests)))]
-        written += [_in_brackets(self.write(part)) for part in others]
+        written = [_in_brackets(self.write(part)) for part in others]
         if tested:
             tests = join_sql(word, [self._test_payload(part) for part in tested])
             is_found = word == " OR " or any(map(_is_indexed, tested))
@@ -565,16 +532,13 @@ class _Compiler:
         test = self._test_number(tree)
         if name == "version":
             return _VERSION.fill(versions=NUMBERED_VERSIONS, test=test)
-        column = _NUMBERS.get(name) or identifier(name, FIELD_NAMES)
-        return Sql("ifNull({column} {test}, 0)").fill(column=column, test=test)
+        return Sql("ifNull({column} {test}, 0)").fill(column=self._column(name), test=test)
 
-    def _of_records(self, test: Sql) -> Sql:
-        """Write a test of a run that includes values from other records of its call."""
-        if not self._kinds.same_calls:
-            return test
-        return _OF_RECORDS.fill(
-            counts=count_for_others(_WINDOW), counting=COUNTING.fill(among=_WINDOW), test=test
-        )
+    def _column(self, name: str) -> Sql:
+        """Write the value of a run, which it may have from other records of its call."""
+        if self._kinds.same_calls and name in OF_CALL:
+            return OF_CALL[name]
+        return _NUMBERS.get(name) or Sql("`{name}`").fill(name=identifier(name, FIELD_NAMES))
 
     def _alias(self, tree: FieldComparison) -> Sql:
         """Write a condition on the version that an alias such as ``champion`` points to now."""
@@ -647,7 +611,7 @@ class _Compiler:
             return self._error_type(tree)
         column = _IDS.get(tree.field.name)
         if column is None:
-            column = Sql("`{name}`").fill(name=identifier(tree.field.name, FIELD_NAMES))
+            column = self._column(tree.field.name)
             if self._kinds.named and tree.field.name in NAMED:
                 column = named(identifier(tree.field.name, NAMED))
             return self._test_text(tree, column)
@@ -665,22 +629,24 @@ class _Compiler:
 
         For most runs, this field is empty.
         """
-        affirmed = _affirm(tree)
-        sql = _COUNTS_FOR.fill(window=_WINDOW, test=self._test_text(affirmed, MAIN_RECORD))
-        is_none = Sql("NOT {any} AND {test}").fill(
-            any=_COUNTS_FOR.fill(window=_WINDOW, test=Sql("1")),
-            test=self._test_text(affirmed, Sql("''")),
-        )
-        return _negate(tree, Sql("({found} OR ({none}))").fill(found=sql, none=is_none))
+        column = Sql("if({repeat}, {main}, '')").fill(repeat=IS_REPEAT, main=MAIN_RECORD)
+        return self._test_text(tree, column)
 
     def _response(self, tree: FieldComparison) -> Sql:
         """Write a condition on the provider's response ID, which is stored among the tags."""
+        shares = self._kinds.same_calls
         if tree.operator not in {"==", "in"} or "" in _values_of(tree):
-            return self._test_text(tree, RESPONSE_ID)
+            return self._test_text(tree, OF_CALL["response_id"] if shares else RESPONSE_ID)
         for value in _values_of(tree):
             _check_text(value, tree.column)
-        ids = [f"{RESPONSE}{str(value)[:RESPONSE_CHARS]}" for value in _values_of(tree)]
-        return Sql("hasAny(tag_kv, {ids})").fill(ids=self._value("Array(String)", ids))
+        ids = [str(value)[:RESPONSE_CHARS] for value in _values_of(tree)]
+        tokens = self._value("Array(String)", [f"{RESPONSE}{text}" for text in ids])
+        own = Sql("hasAny(tag_kv, {tokens})").fill(tokens=tokens)
+        if not shares:
+            return own
+        return Sql("({own} OR call_response_id IN {ids})").fill(
+            own=own, ids=self._value("Array(String)", ids)
+        )
 
     def _error_type(self, tree: FieldComparison) -> Sql:
         """Write a condition on an error type. Its full name or its last part must match."""
@@ -746,25 +712,14 @@ class _Compiler:
             late = Sql("NOT ({late})").fill(late=late)
         if not self._kinds.tags:
             return own
-        if self._in_rows:
-            return Sql("if(mapContains(late_tags, {label}), {late}, {own})").fill(
-                label=label, late=late, own=own
-            )
-        # One set holds the late tags that change the result, instead of one set for each result.
-        return Sql("""{own} != ((trace_id, span_id, {own}) IN (
-            SELECT trace_id, span_id, NOT ({late}) FROM ({newest}))
-          AND NOT (trace_id, span_id) IN ({newer}))""").fill(
-            own=own,
-            late=late,
-            newest=late_tags(label, self._kinds),
-            newer=own_tags(label, self._kinds),
+        return Sql("if(mapContains(late_tags, {label}), {late}, {own})").fill(
+            label=label, late=late, own=own
         )
 
     def _test_tag(self, tree: FieldComparison, key: str, label: Sql) -> tuple[Sql, Sql]:
         """Write two tests: one for a run's own tag, and one for the newest late tag."""
-        stored, newest = Sql("tags[{label}]").fill(label=label), Sql("newest")
-        if self._in_rows:
-            newest = Sql("late_tags[{label}]").fill(label=label)
+        stored = Sql("tags[{label}]").fill(label=label)
+        newest = Sql("late_tags[{label}]").fill(label=label)
         if tree.operator in _EQUALITY:
             wanted = _values_of(tree)
             if any(isinstance(value, Ago | Duration) for value in wanted):
@@ -788,16 +743,13 @@ class _Compiler:
         """Write a condition that a run has a tag of some name: ``"client" in tags``."""
         label = self._value("String", _key_of(tree))
         sql = Sql("mapContains(tags, {label})").fill(label=label)
-        if self._in_rows:
+        if self._kinds.tags:
             sql = Sql("({found} OR mapContains(late_tags, {label}))").fill(found=sql, label=label)
-        elif self._kinds.tags:
-            sql = Sql("""({found} OR (trace_id, span_id) IN (SELECT trace_id, span_id
-              FROM ({newest})))""").fill(found=sql, newest=late_tags(label, self._kinds))
         return _negate(tree, sql)
 
     def _write_score(self, tree: FieldComparison) -> Sql:
         """Write a condition on the newest score of a judge, of a judge version or of a reviewer."""
-        if self._in_rows and (sql := self._write_row_score(tree)):
+        if sql := self._write_row_score(tree):
             return sql
         kind, path = _kind(tree), tree.field.path
         score_column = _SCORE_COLUMNS[tree.field.name]
@@ -880,29 +832,17 @@ class _Compiler:
         return _negate(tree, sql) if key is None else sql
 
     def _word(self, tree: FieldComparison) -> Sql:
-        """Write a condition on the newest ground truth or the newest label of some name."""
+        """Write a condition on the newest ground truth, label or report of some name."""
         key, *path = tree.field.path or (None,)
-        if self._in_rows and (column := _WORD_COLUMNS.get(tree.field.name)) is not None:
-            name = key if isinstance(key, str) else _key_of(tree)
-            label = self._value("String", name)
-            if not isinstance(key, str):
-                has_word = Sql("mapContains({column}, {n})").fill(column=column, n=label)
-                return _negate(tree, has_word)
-            newest = Sql("{column}[{n}]").fill(column=column, n=label)
-            return Sql("(mapContains({column}, {n}) AND {test})").fill(
-                column=column, n=label, test=self._test_path(tree, newest, path)
-            )
+        column = _WORD_COLUMNS[tree.field.name]
+        label = self._value("String", key if isinstance(key, str) else _key_of(tree))
+        has_word = Sql("mapContains({column}, {n})").fill(column=column, n=label)
         if not isinstance(key, str):
-            label, test = self._value("String", _key_of(tree)), Sql("1")
-        else:
-            label = self._value("String", key)
-            test = self._test_path(tree, Sql("newest"), path)
-        source = self._value("String", SOURCES[tree.field.name])
-        sql = Sql("""(trace_id, span_id) IN (
-          SELECT trace_id, span_id FROM ({words}) WHERE {test})""").fill(
-            words=words(label, source, self._kinds), test=test
+            return _negate(tree, has_word)
+        newest = Sql("{column}[{n}]").fill(column=column, n=label)
+        return Sql("({has_word} AND {test})").fill(
+            has_word=has_word, test=self._test_path(tree, newest, path)
         )
-        return sql if isinstance(key, str) else _negate(tree, sql)
 
     def _test_payload(self, tree: FieldComparison) -> Sql:
         """Write the test of a comparison with a payload; false for a missing or null value."""
@@ -1076,11 +1016,6 @@ def _divide(parts: Sequence[Tree]) -> tuple[list[FieldComparison], list[Tree]]:
         part for part in parts if not (isinstance(part, FieldComparison) and _is_of_payload(part))
     ]
     return tested, others
-
-
-def _is_inheritable(tree: FieldComparison) -> bool:
-    """Return whether a run can inherit the field from another record of its call."""
-    return tree.field.name in {*SHOWN, "response_id", "tokens_per_second"}
 
 
 def _kind(tree: FieldComparison) -> Kind:

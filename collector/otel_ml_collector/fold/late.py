@@ -47,13 +47,15 @@ class NewestRecords(Generic[_Owner]):
 
     Attributes:
         scores: By judge or reviewer.
-        labels, truths: Labels by reviewers and ground truth by name, as JSON text.
+        labels, truths, reports: Labels by reviewers, ground truth and reports by programs, by name,
+            as JSON text.
         tags: By tag: the value as JSON text, and when it was set.
     """
 
     scores: dict[_Owner, Newest[ScoreResult]] = field(default_factory=dict)
     labels: dict[_Owner, Newest[str]] = field(default_factory=dict)
     truths: dict[_Owner, Newest[str]] = field(default_factory=dict)
+    reports: dict[_Owner, Newest[str]] = field(default_factory=dict)
     tags: dict[_Owner, Newest[tuple[str, int]]] = field(default_factory=dict)
 
     def find(self, owners: Sequence[_Owner]) -> LateValues | None:
@@ -64,8 +66,8 @@ class NewestRecords(Generic[_Owner]):
         """
         scores = _merge(self.scores, owners)
         labels, truths = _merge(self.labels, owners), _merge(self.truths, owners)
-        tags = _merge(self.tags, owners)
-        if not (scores or labels or truths or tags):
+        reports, tags = _merge(self.reports, owners), _merge(self.tags, owners)
+        if not (scores or labels or truths or reports or tags):
             return None
         return LateValues(
             {name: score.number for name, score in scores.items() if score.number is not None},
@@ -78,6 +80,7 @@ class NewestRecords(Generic[_Owner]):
             labels,
             truths,
             tags,
+            reports,
         )
 
 
@@ -115,21 +118,21 @@ def gather_late(metrics: Iterable[Metric], tags: Iterable[LateTag]) -> NewestRec
     late: NewestRecords[str] = NewestRecords()
     words: dict[tuple[str, str, str, str], tuple[int, str]] = {}
     for metric in metrics:
-        if metric.source in METRIC_SOURCES_KNOWN or metric.source == "agent":
+        if metric.source in METRIC_SOURCES_KNOWN:
             continue
-        if metric.source in {"human", "actual"}:
+        if metric.source in {"human", "actual", "agent"}:
             # A later record with the same ID replaces an earlier one.
             of_record = metric.source, metric.owner, metric.name, metric.record_id
             word = write_word(metric.actual, metric.label, metric.value, metric.passed)
             given = metric.time_ns, word
             words[of_record] = max(given, words.get(of_record, given))
-        if not metric.actual:
+        if not metric.actual and metric.source != "agent":
             score = ScoreResult(metric.value, metric.passed, metric.error != "")
             of_owner = late.scores.setdefault(metric.owner, {})
             put_newest(of_owner, metric.name, _score_order(metric), score)
     for (source, owner, name, record_id), (time_ns, word) in words.items():
         if word:  # otherwise it was withdrawn
-            of_source = late.truths if source == "actual" else late.labels
+            of_source = {"actual": late.truths, "human": late.labels, "agent": late.reports}[source]
             put_newest(of_source.setdefault(owner, {}), name, (time_ns, record_id), word)
     for tag in tags:
         set_value = orjson.dumps(tag.tag.value).decode(), tag.time_ns

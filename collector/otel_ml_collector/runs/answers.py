@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field, fields
 from functools import cache
 from operator import itemgetter
@@ -49,24 +48,22 @@ from otel_ml_collector.store.reader import (
     is_open,
     load_json,
     run_id_of,
-    span_of,
     tagged_ns,
 )
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.runs import (
-    Key,
     find_holders,
     read_evaluations,
     read_late_tags,
-    read_resolved,
     read_trace_keys,
 )
-from otel_ml_collector.store.tables import SHOWN
+from otel_ml_collector.store.tables import CALL_VALUES
 from otel_ml_collector.store.versions import Numbers, read_version_numbers, version_numbers
 from otel_ml_collector.times import to_rfc3339
 
 NO_PARENT: Final = "0" * 16
 _AS_STORED: Final = tuple(field_.name for field_ in fields(RunFields))
+_OF_CALL: Final = frozenset(CALL_VALUES.values())
 
 
 class TagDetail(AnswerBody):
@@ -341,7 +338,7 @@ class Trace(AnswerBody):
 
 @dataclass(frozen=True, slots=True)
 class LateFacts:
-    """Everything about a run that its own span does not contain, such as scores and late tags.
+    """The records about a run that arrived separately from its span, one by one.
 
     Attributes:
         keys: Keys that the user gave to the run's trace.
@@ -350,170 +347,67 @@ class LateFacts:
         tags: Tags that arrived after the span, by name. They replace tags of the span with the same
             name.
         evaluations: Scores by judges, labels by reviewers, ground truth and feedback, oldest first.
-        words: Ground truth (source `actual`), labels of reviewers (`human`) and feedback of
-            programs (`agent`). For each source, the newest value by name.
         version: Number of the model version, such as 3; None if it has none.
-        share: The tokens and cost of the run to use in totals, if they differ from those of its
-            span, for example because another run records the same call; else None.
-        others: Other runs that record the same call.
-        names: The session and user that the run inherits from its trace.
     """
 
     keys: Sequence[str]
     owners: Sequence[str]
     tags: Mapping[str, Row]
     evaluations: Sequence[Evaluation]
-    words: Mapping[str, Mapping[str, JsonValue]]
     version: int | None = None
-    share: Row | None = None
-    others: Sequence[SameCall] = ()
-    names: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class LateRows:
-    """Rows of the records that arrived separately from some runs, such as scores and late tags.
-
-    Each record is stored under a name, such as a run ID or a trace key. To find the scores of a
-    run, read the names of the run from `owners`. Then look up each name in `evaluations`.
-
-    Attributes:
-        resolved: Values that runs get from other runs and records, such as an inherited session.
-            The key is the run ID and the start of the run.
-        owners: The names under which records about each run are stored: its run ID, trace keys and
-            tags, and the IDs of other runs that record the same call. The key is the run ID and the
-            start of the run.
-        evaluations: Scores, labels, ground truth and feedback, by a name from `owners`.
-        tags: Late-arriving tags, by a name from `owners`.
-        trace_keys: The keys that the user gave to each trace, by trace ID.
-    """
-
-    resolved: Mapping[tuple[str, int], Row] = field(default_factory=dict)
-    owners: Mapping[tuple[str, int], Sequence[str]] = field(default_factory=dict)
-    evaluations: Mapping[str, Sequence[Row]] = field(default_factory=dict)
-    tags: Mapping[str, Sequence[Row]] = field(default_factory=dict)
-    trace_keys: Mapping[str, Sequence[str]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class AskedRecords:
-    """Late-arriving records of runs, read on another thread while the runs are read."""
-
-    _asked: list[Future[LateRows]] = field(default_factory=list)
-
-    def ask(self, reader: Reader, project: str, keys: Sequence[Key]) -> None:
-        """Request the late-arriving records of some stored runs, if the project has any."""
-        kinds = find_record_kinds(reader, project)
-        if keys and (kinds.resolved or kinds.scores or kinds.tags or kinds.keys):
-            self._asked.append(reader.ahead(_read_late, project, [*keys]))
-
-    def take(self, reader: Reader, project: str, rows: Sequence[Row]) -> LateRows:
-        """Return the late-arriving records of some runs, and read those not requested before."""
-        parts = [asked.result() for asked in self._asked]
-        known = {key for part in parts for key in part.owners}
-        left = [_key_of(row) for row in rows if span_of(row) not in known]
-        if left:
-            parts.append(_read_late(reader, project, left))
-        return LateRows(
-            *[
-                {
-                    name: value
-                    for part in parts
-                    for name, value in getattr(part, field_.name).items()
-                }
-                for field_ in fields(LateRows)
-            ]
-        )
-
-
-def _key_of(row: Row) -> Key:
-    return Key(row["start_ns"], row["trace_id"], row["span_id"])
-
-
-def _read_late(reader: Reader, project: str, keys: Sequence[Key]) -> LateRows:
-    """Read the late-arriving records of some runs.
-
-    Resolutions are read first, because they have the trace keys and tags of the runs.
-    """
+def find_late_facts(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, LateFacts]:
+    """Read the records about runs that arrived separately, by run ID."""
     kinds = find_record_kinds(reader, project)
-    traces = sorted({key.trace_id for key in keys})
-    keyed = reader.ahead(_keys_of, project, traces) if kinds.keys else None
-    resolved = read_resolved(reader, project, keys) if kinds.resolved else {}
-    owners: dict[tuple[str, int], list[str]] = {}
-    for key in keys:
-        place = key.run_id, key.start_ns
-        owners[place] = [key.run_id]
-        if (row := resolved.get(place)) is not None:
-            owners[place] += [*row["owners"], *(other.run_id for other in _others(row))]
-    named = sorted({name for names in owners.values() for name in names})
-    scored = named if kinds.scores else [name for name in named if not is_run(name)]
-    tags = reader.ahead(read_late_tags, project, named) if kinds.tags else None
-    return LateRows(
-        resolved,
-        owners,
-        _by_owner(read_evaluations(reader, project, scored)) if scored else {},
-        _by_owner(tags.result()) if tags else {},
-        keyed.result() if keyed else {},
-    )
-
-
-def find_late_facts(
-    reader: Reader, project: str, rows: Sequence[Row], asked: AskedRecords | None = None
-) -> dict[str, LateFacts]:
-    """Find the late-arriving records and scores of runs, by run ID."""
-    late = (asked or AskedRecords()).take(reader, project, rows)
-    evaluations_of = {
-        span_of(row): [
-            item for owner in late.owners[span_of(row)] for item in late.evaluations.get(owner, ())
+    keyed = reader.ahead(_keys_of, project, rows) if kinds.keys else None
+    owners = {
+        run_id_of(row): [
+            run_id_of(row),
+            *row["owners"],
+            *(other.run_id for other in others_of(row)),
         ]
         for row in rows
     }
-    judges = {item["judge"] for items in evaluations_of.values() for item in items}
+    named = sorted({name for names in owners.values() for name in names})
+    scored = named if kinds.scores else [name for name in named if not is_run(name)]
+    tagged = reader.ahead(read_late_tags, project, named) if kinds.tags else None
+    spoken = _by_owner(read_evaluations(reader, project, scored)) if scored else {}
+    judges = {item["judge"] for items in spoken.values() for item in items}
     numbers = read_version_numbers(
         reader, project, {"model": {row["model"] for row in rows}, "judge": judges}
     )
+    tags = _by_owner(tagged.result()) if tagged else {}
+    keys = keyed.result() if keyed else {}
     return {
-        run_id_of(row): _make_late_facts(row, late, evaluations_of[span_of(row)], numbers)
+        run_id: LateFacts(
+            keys.get(row["trace_id"], []),
+            owners[run_id],
+            _newest(row, [tag for owner in owners[run_id] for tag in tags.get(owner, ())]),
+            _evaluations(
+                [item for owner in owners[run_id] for item in spoken.get(owner, ())],
+                numbers["judge"],
+            ),
+            numbers["model"].get(_version_of(row)),
+        )
         for row in rows
+        for run_id in (run_id_of(row),)
     }
 
 
-def _make_late_facts(
-    row: Row,
-    late: LateRows,
-    spoken: Sequence[Row],
-    numbers: Mapping[str, Numbers],
-) -> LateFacts:
-    """Make the facts of a run from its late-arriving records."""
-    place = span_of(row)
-    resolved = late.resolved.get(place)
-    share = resolved if resolved is not None and resolved["counts"] else None
-    return LateFacts(
-        keys=late.trace_keys.get(row["trace_id"], []),
-        owners=late.owners[place],
-        tags=_newest(
-            row, [tag for owner in late.owners[place] for tag in late.tags.get(owner, ())]
-        ),
-        evaluations=_evaluations(spoken, numbers["judge"]),
-        words=_words(spoken),
-        version=numbers["model"].get((row["model"], row["digest"], row["structure"])),
-        share=share,
-        others=_others(share) if share is not None else (),
-        names={name: resolved[name] for name in NAMED} if resolved is not None else {},
-    )
+def _version_of(row: Row) -> tuple[str, str, str]:
+    return row["model"], row["digest"], row["structure"]
 
 
-def _others(resolved: Row) -> list[SameCall]:
-    """Return the other records of a run's call, from the resolution of the run."""
-    if not resolved["counts"]:
-        return []
+def others_of(row: Row) -> list[SameCall]:
+    """Return the other records of a run's call."""
     return [
         SameCall(
-            f"{item.get('trace_id', resolved['trace_id'])}-{item['span_id']}",
+            f"{item.get('trace_id', row['trace_id'])}-{item['span_id']}",
             item["start_ns"],
             item["scope"],
         )
-        for item in load_json(resolved["others"], [])
+        for item in load_json(row["others"], [])
     ]
 
 
@@ -555,9 +449,10 @@ def find_owner_evaluations(reader: Reader, project: str, owner: str) -> list[Eva
     )
 
 
-def _keys_of(reader: Reader, project: str, traces: Sequence[str]) -> dict[str, list[str]]:
+def _keys_of(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, list[str]]:
+    """Read the keys that users gave to the traces of some runs, by trace ID."""
     keys: defaultdict[str, list[str]] = defaultdict(list)
-    for row in read_trace_keys(reader, project, traces):
+    for row in read_trace_keys(reader, project, sorted({row["trace_id"] for row in rows})):
         keys[row["trace_id"]].append(row["key"])
     return keys
 
@@ -609,77 +504,82 @@ def is_score(evaluation: Evaluation) -> bool:
     return evaluation.source != "agent" and (evaluation.actual is None or not is_bare)
 
 
-def _words(rows: Sequence[Row]) -> dict[str, dict[str, JsonValue]]:
-    """Return the newest ground truth, label and program's report of each name, as filters do."""
-    json_values: dict[str, dict[str, JsonValue]] = {"actual": {}, "human": {}, "agent": {}}
-    for source, of_source in json_values.items():
-        if words := [row for row in rows if row["word"] and row["source"] == source]:
-            for name, row in sorted(find_newest_rows(words, "judge").items()):
-                of_source[name] = load_json(row["word"])
-    return json_values
-
-
-def summarise(
-    reader: Reader, project: str, rows: Sequence[Row], asked: AskedRecords | None = None
-) -> list[RunSummary]:
+def summarise(reader: Reader, project: str, rows: Sequence[Row]) -> list[RunSummary]:
     """Make the summaries of runs of one project from rows without payloads."""
     if not rows:
         return []
-    words = find_late_facts(reader, project, rows, asked)
+    keyed = (
+        reader.ahead(_keys_of, project, rows) if find_record_kinds(reader, project).keys else None
+    )
+    numbers = version_numbers(reader, project, "model", {row["model"] for row in rows})
     add_contents(reader, project, rows)
-    return [make_summary(row, words[run_id_of(row)]) for row in rows]
+    keys = keyed.result() if keyed else {}
+    return [
+        make_summary(row, numbers.get(_version_of(row)), keys.get(row["trace_id"], ()))
+        for row in rows
+    ]
 
 
-def _name_main_record(share: Row) -> str | None:
+def _name_main_record(row: Row) -> str | None:
     """Return the run that counts instead of a run; None if it counts itself."""
-    if share["record_of"] == NO_PARENT:
+    if row["record_of"] == NO_PARENT:
         return None
-    trace_id = share["record_trace"] if share["record_trace"].strip("0") else share["trace_id"]
-    return f"{trace_id}-{share['record_of']}"
+    trace_id = row["record_trace"] if row["record_trace"].strip("0") else row["trace_id"]
+    return f"{trace_id}-{row['record_of']}"
 
 
-def make_summary(row: Row, words: LateFacts) -> RunSummary:
-    """Make the summary of a run from a row without payload and its late-arriving records."""
-    newest = {
-        evaluation.judge: evaluation for evaluation in words.evaluations if is_score(evaluation)
-    }
+def make_summary(row: Row, version: int | None, keys: Sequence[str]) -> RunSummary:
+    """Make the summary of a run from its row, the number of its version and its trace keys."""
     parent = row["parent_span_id"]
-    tags = row["tags"] | {name: tag["value"] for name, tag in words.tags.items()}
-    rows = [row, words.share] if words.share else [row]
-    tokens = tokens_of({name: _first(rows, name) for name in TOKENS})
-    first_token_ms = _first(rows, "first_token_ms")
-    cost = _first(rows[::-1], "cost")
-    record_of = _name_main_record(words.share) if words.share else None
-    counted = Counted(tokens_of(words.share), words.share["cost"]) if words.share else None
-    if counted == Counted(tokens, cost) and not (record_of or words.others):
-        counted = None  # the run only inherits a question or an answer
+    others = others_of(row)
+    tokens = tokens_of({name: _first(row[name], row[f"other_{name}"]) for name in TOKENS})
+    cost = _first(row["other_cost"], row["cost"])
+    stored = {
+        name: _first(row[name], row[f"call_{name}"]) if name in _OF_CALL else row[name]
+        for name in _AS_STORED
+    }
+    inputs, outputs, first_token_ms = (
+        _first(row[name], row[f"call_{name}"])
+        for name in ("inputs_preview", "outputs_preview", "first_token_ms")
+    )
+    record_of = _name_main_record(row)
+    counted = None
+    if row["has_amounts"]:
+        amounts = tokens_of({name: row[f"other_{name}"] for name in TOKENS})
+        counted = Counted(amounts, row["other_cost"])
+        if counted == Counted(tokens, cost) and not (record_of or others):
+            counted = None  # the run only inherits a question or an answer
     return RunSummary(
         run_id=run_id_of(row),
         trace_id=row["trace_id"],
         parent_run_id=None if parent == NO_PARENT else f"{row['trace_id']}-{parent}",
-        trace_key=next(iter(words.keys), ""),
-        version=words.version,
+        trace_key=next(iter(keys), ""),
+        version=version,
         start_time=to_rfc3339(row["start_ns"]),
         latency_ms=row["latency_ns"] / 1e6 if row["latency_ns"] else None,
         last_heard_ns=row["heard_ns"] if is_open(row) else None,
         record_of=record_of,
-        also_recorded=words.others,
+        also_recorded=others or (),
         counted=counted,
-        inputs=_first(rows, "inputs_preview"),
-        outputs=_first(rows, "outputs_preview"),
-        tags={name: load_json(value) for name, value in tags.items()},
-        scores={j: e.score for j, e in newest.items() if e.score is not None},
-        passed={j: e.passed for j, e in newest.items() if e.passed is not None},
-        failed_judges=[j for j, e in newest.items() if e.error],
-        truth=words.words["actual"],
-        label=words.words["human"],
-        agent=words.words["agent"],
+        inputs=inputs,
+        outputs=outputs,
+        tags=_load_all(row["tags"] | row["late_tags"]),
+        scores=dict(row["final_scores"]),
+        passed={judge: bool(passed) for judge, passed in row["final_passed"].items()},
+        failed_judges=list(row["final_failed"]),
+        truth=_load_all(row["final_truth"]),
+        label=_load_all(row["final_labels"]),
+        agent=_load_all(row["final_reports"]),
         tokens=tokens,
         tokens_per_second=tokens_per_second(tokens.output, row["latency_ns"], first_token_ms),
-        **{name: _first(rows, name) if name in SHOWN else row[name] for name in _AS_STORED}
-        | {name: row[name] or words.names.get(name, "") for name in NAMED}
+        **stored
+        | {name: row[name] or row[f"trace_{name}"] for name in NAMED}
         | {"cost": round_cost(cost)},
     )
+
+
+def _load_all(texts: Mapping[str, str]) -> dict[str, JsonValue]:
+    return {name: load_json(text) for name, text in texts.items()}
 
 
 def tokens_per_second(
@@ -692,6 +592,6 @@ def tokens_per_second(
     return output * 1e9 / left_ns if left_ns > 0 else None
 
 
-def _first(rows: Sequence[Row], name: str) -> Any:
-    """Return the first value of a column that is not empty, else the first row's value."""
-    return next((row[name] for row in rows if row[name] not in (None, "")), rows[0][name])
+def _first(value: Any, other: Any) -> Any:
+    """Return the first value that is not empty, else the first one."""
+    return other if value in (None, "") and other not in (None, "") else value

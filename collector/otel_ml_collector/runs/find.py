@@ -31,7 +31,6 @@ from otel_ml_collector.measures.statistics import bound_runs
 from otel_ml_collector.records import UNCOUNTED
 from otel_ml_collector.runs.answers import (
     NO_PARENT,
-    AskedRecords,
     LateFacts,
     Run,
     RunsPage,
@@ -40,6 +39,7 @@ from otel_ml_collector.runs.answers import (
     TagDetail,
     find_late_facts,
     make_summary,
+    others_of,
     summarise,
     tokens_per_second,
 )
@@ -92,7 +92,7 @@ from otel_ml_collector.store.runs import (
     read_runs,
     read_spans,
 )
-from otel_ml_collector.store.sql import ALWAYS, Condition, Search, Sql, all_of
+from otel_ml_collector.store.sql import Condition, Search, Sql, all_of
 from otel_ml_collector.store.tables import COPY, INHERITED_PAYLOAD, LIGHT, split_rank
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, MINUTE_NS, CurrentNs, to_rfc3339
 from otel_ml_collector.windows import Window
@@ -243,12 +243,11 @@ def find_runs(reader: Reader, query: RunsQuery, now_ns: CurrentNs) -> RunsPage:
     """
     given = query.order
     query, since_ns = _bound_order(reader, query)
-    asked = AskedRecords()
-    rows = _list_rows(reader, query, now_ns, asked)
+    rows = _list_rows(reader, query, now_ns)
     page = rows[: query.limit]
     more = len(rows) > query.limit
     return RunsPage(
-        runs=summarise(reader, query.project, page, asked),
+        runs=summarise(reader, query.project, page),
         next_cursor=write_cursor(_key(page[-1]), query.order) if more else None,
         ordered_since=None if since_ns is None else to_rfc3339(since_ns),
         ordered_by=None if query.order == given else query.order,
@@ -284,15 +283,11 @@ def find_neighbour(
     return run_id_of(rows[0]) if rows else None
 
 
-def compile_query(
-    reader: Reader, query: RunsQuery, *, of_open: bool = False
-) -> tuple[Condition, bool]:
+def compile_query(reader: Reader, query: RunsQuery) -> tuple[Condition, bool]:
     """Compile the conditions of a list of runs to SQL.
 
     For a query with `roots` or `traces`, the SQL also selects some runs that do not belong in the
     list. Whether a run is inside another run is checked only after the rows are read.
-
-    With `of_open`, the SQL is for unfinished runs, as `read_open_runs` reads them.
 
     Returns:
         The condition, and whether it contains a filter that may leave out most of the runs.
@@ -304,21 +299,13 @@ def compile_query(
     also = None
     if query.traces:
         also = _PRODUCTION_TOPS if fields_of(tree).isdisjoint(OF_ITEMS) else _TOPS
-    return compile_tree(
-        reader,
-        query.project,
-        tree,
-        is_bounded=query.start_ns > 0,
-        also=also,
-        of_open=of_open,
-    )
+    return compile_tree(reader, query.project, tree, is_bounded=query.start_ns > 0, also=also)
 
 
 def _list_rows(
     reader: Reader,
     query: RunsQuery,
     now_ns: CurrentNs,
-    asked: AskedRecords | None = None,
     *,
     columns: Sql = LIGHT,
 ) -> list[Row]:
@@ -327,14 +314,13 @@ def _list_rows(
     whole = query.window(now_ns)
     want = query.limit + 1
     if listing.ordering is not None:
-        return _fill(reader, listing, whole, want, now_ns, query=query, asked=asked)[:want]
+        return _fill(reader, listing, whole, want, now_ns, query=query)[:want]
     # Read unfinished runs first. A run that ends meanwhile is then in both lists, and the finished
     # one counts.
     keys = list_open_keys(reader, listing, whole)
-    ended = _fill(reader, listing, whole, want, now_ns, query=query, asked=asked)
+    ended = _fill(reader, listing, whole, want, now_ns, query=query)
     near = _near(keys, ended, listing, want)
-    condition = compile_query(reader, query, of_open=True)[0] if near else ALWAYS
-    still_open = read_open_runs(reader, query.project, near, now_ns, condition)
+    still_open = read_open_runs(reader, query.project, near, now_ns, listing.condition)
     still_open = _keep(reader, query, still_open)
     rows = [*ended, *still_open]
     rows.sort(key=_place, reverse=query.newest_first)
@@ -592,7 +578,6 @@ def _fill(
     now_ns: CurrentNs,
     *,
     query: RunsQuery,
-    asked: AskedRecords | None,
 ) -> list[Row]:
     """Read matching runs in a window until there are enough.
 
@@ -603,7 +588,7 @@ def _fill(
     missing = want + want // 16 + 1  # some may drop out; a second read costs as much
     rest = listing
     while len(rows) < want:
-        keys, page = _read_page(reader, rest, whole, missing, now_ns, asked=asked)
+        keys, page = _read_page(reader, rest, whole, missing, now_ns)
         if keys:
             rows += _keep(reader, query, page)
             rest = replace(listing, after=keys[-1])
@@ -614,21 +599,13 @@ def _fill(
 
 
 def _read_page(
-    reader: Reader,
-    listing: Listing,
-    whole: Window,
-    limit: int,
-    now_ns: CurrentNs,
-    *,
-    asked: AskedRecords | None,
+    reader: Reader, listing: Listing, whole: Window, limit: int, now_ns: CurrentNs
 ) -> tuple[list[Key], list[Row]]:
     """Find the first matching runs and read their rows, again if rows changed in between."""
     keys: list[Key] = []
     rows: list[Row] = []
     for _ in range(_TRIES):
         keys = _find_keys(reader, listing, whole, limit)
-        if keys and asked is not None:
-            asked.ask(reader, listing.project, keys)
         rows, replacing = _read_matching(reader, listing, keys)
         if not any(_may_match(row, now_ns) for row in replacing):
             break
@@ -945,7 +922,7 @@ def _find_details(reader: Reader, rows: Sequence[Row], most: int) -> _Details:
     payloads = paid.result() | read_open_payloads(
         reader, project, [run_id_of(row) for row in rows if is_open(row)]
     )
-    _fill_payloads(reader, project, words, payloads)
+    _fill_payloads(reader, project, rows, payloads)
     kinds = find_record_kinds(reader, project)
     has_series = kinds.metrics or kinds.keyed_metrics
     return _Details(
@@ -960,10 +937,10 @@ def _find_details(reader: Reader, rows: Sequence[Row], most: int) -> _Details:
 
 
 def _fill_payloads(
-    reader: Reader, project: str, facts: Mapping[str, LateFacts], payloads: dict[str, Row]
+    reader: Reader, project: str, shown: Sequence[Row], payloads: dict[str, Row]
 ) -> None:
     """Fill the missing parts of a run's payload from the other records of its call."""
-    recorded = {run_id: value.others for run_id, value in facts.items() if value.others}
+    recorded = {run_id_of(row): others for row in shown if (others := others_of(row))}
     keys = [Key.of(item.start_ns, item.run_id) for row in recorded.values() for item in row]
     others_payloads = read_payloads(reader, project, keys)
     for run_id, others in recorded.items():
@@ -1017,7 +994,7 @@ def _make_run(row: Row, details: _Details) -> Run:
     """Make the record of a run."""
     run_id = run_id_of(row)
     words, payload = details.late[run_id], details.payloads.get(run_id, {})
-    summary = make_summary(row, words)
+    summary = make_summary(row, words.version, words.keys)
     attributes = load_json(payload.get("attributes", ""), {})
     content = _make_content(row, payload, details.events.get(run_id, ()), summary.tokens)
     links = details.links.get(run_id, Links())

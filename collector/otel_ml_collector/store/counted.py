@@ -7,18 +7,21 @@
 * `CountedRuns`: the recorded runs that statistics count, with the tokens and cost that count.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from otel_ml.records import TOKENS
+from otel_ml_collector.owners import RESPONSE
 from otel_ml_collector.records import UNCOUNTED
-from otel_ml_collector.store.sql import (
-    Sql,
-    identifier,
-    join_sql,
-    substitute,
+from otel_ml_collector.store.sql import Sql, identifier, join_sql, substitute
+from otel_ml_collector.store.tables import (
+    HAS_OTHERS,
+    RESOLVED_RUNS,
+    RESPONSE_ID,
+    SHOWN,
+    TOKENS_PER_SECOND,
 )
-from otel_ml_collector.store.tables import COUNTING, RESOLVED_RUNS, RESPONSE_ID, SHOWN
 
 DELIVERIES: Final = Sql("runs")
 RECORDED: Final = Sql("runs FINAL")
@@ -32,7 +35,7 @@ IS_CALL: Final = Sql("kind NOT IN ({kinds})").fill(
 # Columns whose value a run can inherit from its trace.
 NAMED: Final = ("session", "user")
 IS_REPEAT: Final = Sql("record_of != toFixedString('', 8)")
-# ID of the run that counts for a row of `settled`, if the run of this row does not.
+# ID of the run that counts for a run, if `IS_REPEAT`.
 MAIN_RECORD: Final = Sql("""concat(lower(hex(if(record_trace = toFixedString('', 16), trace_id,
   record_trace))), '-', lower(hex(record_of)))""")
 _IS_OF_ITEM: Final = Sql("experiment != ''")
@@ -203,7 +206,29 @@ def counted(name: str) -> Sql:
     return Sql("if(has_amounts, other_{n}, {n})").fill(n=column)
 
 
-def show_calls(rows: Sql, among: Sql) -> Sql:
+def _write_call_value(name: str) -> Sql:
+    column = identifier(name, SHOWN)
+    if name in {*TOKENS, "cost"}:
+        return Sql("if({has}, other_{n}, {n})").fill(has=HAS_OTHERS, n=column)
+    if name in {"first_token_ms", "stream_chunks"}:
+        return Sql("ifNull({n}, call_{n})").fill(n=column)
+    return Sql("if({n} = '', call_{n}, {n})").fill(n=column)
+
+
+# Values of a run in which those of other records of its call are included, from its row.
+_VALUES: Final = {name: _write_call_value(name) for name in SHOWN}
+OF_CALL: Final[Mapping[str, Sql]] = {
+    **_VALUES,
+    "response_id": Sql("if(call_response_id = '', {own}, call_response_id)").fill(own=RESPONSE_ID),
+    "tokens_per_second": substitute(
+        substitute(TOKENS_PER_SECOND, Sql("first_token_ms"), _VALUES["first_token_ms"]),
+        Sql("output_tokens"),
+        _VALUES["output_tokens"],
+    ),
+}
+
+
+def show_calls(rows: Sql) -> Sql:
     """Return the SQL that completes runs with values from other runs that record the same call.
 
     Several instrumentations can record one call, each as a run of its own. For example, the first
@@ -212,21 +237,12 @@ def show_calls(rows: Sql, among: Sql) -> Sql:
 
     Args:
         rows: SQL that selects rows of `runs`, with all columns.
-        among: A condition on project and start time that is true for these rows.
     """
-    names = [identifier(name, SHOWN) for name in SHOWN]
-    put = [Sql("if(is_shown, shown_{n}, own.{n}) AS {n}").fill(n=name) for name in names]
+    put = [
+        Sql("{value} AS {n}").fill(value=value, n=identifier(name, SHOWN))
+        for name, value in _VALUES.items()
+    ]
     return Sql("""
-      SELECT own.* REPLACE ({put},
-        if({response} = '', arrayConcat(own.tag_kv, shown_tag_kv), own.tag_kv) AS tag_kv)
-      FROM ({rows}) AS own
-      LEFT JOIN (
-        SELECT trace_id AS shown_trace, span_id AS shown_span, 1 AS is_shown,
-          tag_kv AS shown_tag_kv, {columns} {counting}
-      ) AS shown ON shown_trace = own.trace_id AND shown_span = own.span_id""").fill(
-        put=join_sql(", ", put),
-        response=substitute(RESPONSE_ID, Sql("tag_kv"), Sql("own.tag_kv")),
-        rows=rows,
-        columns=join_sql(", ", [Sql("{n} AS shown_{n}").fill(n=name) for name in names]),
-        counting=COUNTING.fill(among=among),
-    )
+      SELECT * REPLACE ({put}, if(call_response_id = '', tag_kv,
+        arrayConcat(['{response}' || call_response_id], tag_kv)) AS tag_kv)
+      FROM ({rows})""").fill(put=join_sql(", ", put), response=Sql(RESPONSE), rows=rows)

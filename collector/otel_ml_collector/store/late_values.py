@@ -32,52 +32,53 @@ from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
 from otel_ml_collector.store.tables import IS_SCORE, WORD, is_point, is_score
 from otel_ml_collector.times import DAY_NS, SECOND_NS
 
-# What `Memory` knows of a project: it has scores, labels, ground truth or late tags of runs, or it
-# had none when that was last checked.
+# What `Memory` knows of a project: it has scores, late tags, labels of reviewers, ground truth or
+# reports of programs, or it had none when that was last checked.
 _HAS_SCORES: Final = "scores"
 _UNSCORED: Final = "unscored"
-_HAS_LABELS: Final = "labels"
-_UNLABELLED: Final = "unlabelled"
-_HAS_TRUTHS: Final = "truths"
-_LACKS_TRUTHS: Final = "no truths"
 _HAS_TAGS: Final = "tags"
 _UNTAGGED: Final = "untagged"
 # Runs whose late values are read at once.
 _RUNS_AT_ONCE: Final = 2_000
-_BY_REVIEWER: Final = Sql("'human'")
-_IS_TRUTH: Final = Sql("'actual'")
-_SIGN_OF_SOURCE: Final = {"human": _HAS_LABELS, "actual": _HAS_TRUTHS}
+_SIGNS_OF_SOURCES: Final = {
+    "human": ("labels", "unlabelled"),
+    "actual": ("truths", "no truths"),
+    "agent": ("reports", "no reports"),
+}
+_IS_OF_SOURCE: Final = {
+    "human": Sql("source = 'human'"),
+    "actual": Sql("source = 'actual'"),
+    "agent": Sql("source = 'agent'"),
+}
+# Those that are no scores.
+_LATE_SOURCES: Final = ("actual", "agent")
+_LATE_SIGNS: Final = frozenset(
+    {_HAS_SCORES, _HAS_TAGS, *(_SIGNS_OF_SOURCES[source][0] for source in _LATE_SOURCES)}
+)
 
 
-def _find_words(source: Sql) -> Sql:
-    """Return SQL that lists the projects with labels of reviewers, or with ground truth."""
-    sql = Sql("""SELECT DISTINCT toString(project) AS project FROM metrics
-      WHERE {wanted} AND source = {source}""")
-    return sql.fill(wanted=IN_PROJECTS, source=source)
-
-
-def _newest_words(source: Sql) -> Sql:
-    """Return SQL for the newest label or ground truth of each name; see `record_kinds.words`.
-
-    It reads those of run IDs, keys and tags of several projects.
-    """
-    return Sql("""
+# Reads the newest label, ground truth or report of each name, for run IDs, keys and tags of several
+# projects; see `record_kinds.words`.
+_NEWEST_WORDS: Final = {
+    source: Sql("""
     SELECT project, owner, name, argMax(last_word.1, (last_word.2, record_id)) AS newest,
       max((last_word.2, record_id)) AS last
     FROM (
       SELECT toString(project) AS project, owner, toString(name) AS name, record_id,
         argMax(({word}, time_ns), time_ns) AS last_word
-      FROM metrics WHERE {wanted} AND source = {source} AND owner IN {owners:Array(String)}
+      FROM metrics WHERE {wanted} AND {is_of_source} AND owner IN {owners:Array(String)}
       GROUP BY project, owner, name, record_id)
     WHERE last_word.1 != '' GROUP BY project, owner, name ORDER BY name""").fill(
-        word=WORD, wanted=IN_PROJECTS, source=source
+        word=WORD, wanted=IN_PROJECTS, is_of_source=is_of_source
     )
-
-
-_LABELLED_PROJECTS: Final = _find_words(_BY_REVIEWER)
-_PROJECTS_WITH_TRUTH: Final = _find_words(_IS_TRUTH)
-_NEWEST_LABELS: Final = _newest_words(_BY_REVIEWER)
-_NEWEST_TRUTHS: Final = _newest_words(_IS_TRUTH)
+    for source, is_of_source in _IS_OF_SOURCE.items()
+}
+_PROJECTS_WITH_WORDS: Final = {
+    source: Sql("""
+    SELECT DISTINCT toString(project) AS project FROM metrics
+    WHERE {wanted} AND {is_of_source}""").fill(wanted=IN_PROJECTS, is_of_source=is_of_source)
+    for source, is_of_source in _IS_OF_SOURCE.items()
+}
 _SCORED_PROJECTS: Final = Sql(
     "SELECT DISTINCT toString(project) AS project FROM {scores} WHERE {wanted}"
 ).fill(scores=SCORES, wanted=IN_PROJECTS)
@@ -117,8 +118,7 @@ _SCORES_OF_KEYS: Final = Sql("""
 _TAGGED_PROJECTS: Final = Sql(
     "SELECT DISTINCT toString(project) AS project FROM late_tags WHERE {wanted}"
 ).fill(wanted=IN_PROJECTS)
-# Reads the newest late tag of each name, for run IDs, keys and tags of several projects; see
-# `record_kinds.late_tags`.
+# Reads the newest late tag of each name, for run IDs, keys and tags of several projects.
 _NEWEST_TAGS: Final = Sql("""
     SELECT toString(project) AS project, owner, toString(name) AS name,
       argMax(value, ({order})) AS newest, max(({order})) AS last
@@ -141,7 +141,7 @@ _COUNT_OF_RUNS: Final = Sql("SELECT uniqExact(start_ns, trace_id, span_id) AS ru
 _ARRIVED: Final = Sql("""
     SELECT DISTINCT toString(project) AS project, owner FROM (
       SELECT project, owner FROM metrics
-      WHERE {new} AND owner < '{first}' AND ({is_score} OR source = 'actual')
+      WHERE {new} AND owner < '{first}' AND ({is_score} OR source IN ('actual', 'agent'))
       UNION ALL SELECT project, owner FROM late_tags WHERE {new} AND owner < '{first}')
     LIMIT {most}""")
 _LATE_ON_DAY: Final = Sql("""
@@ -151,7 +151,8 @@ _LATE_ON_DAY: Final = Sql("""
     UNION DISTINCT
     SELECT toString(project) AS project, owner FROM (
       SELECT project, owner FROM late_tags WHERE owner < '{first}'
-      UNION ALL SELECT project, owner FROM metrics WHERE owner < '{first}' AND source = 'actual')
+      UNION ALL
+      SELECT project, owner FROM metrics WHERE owner < '{first}' AND source IN ('actual', 'agent'))
     WHERE (project, substring(owner, 1, 32)) IN (
       SELECT project, lower(hex(trace_id)) FROM {deliveries} WHERE {on_day})""").fill(
     scores=SCORES,
@@ -162,26 +163,30 @@ _LATE_ON_DAY: Final = Sql("""
 
 
 def has_late_values(memory: Memory, project: str) -> bool:
-    """Return whether a project is known to have scores, ground truth or late tags."""
-    return not memory.recall(project)[0].isdisjoint({_HAS_SCORES, _HAS_TRUTHS, _HAS_TAGS})
+    """Return whether a project is known to have scores, late tags, ground truth or reports."""
+    return not memory.recall(project)[0].isdisjoint(_LATE_SIGNS)
 
 
 def find_late_projects(
     client: StoreClient, memory: Memory, projects: Iterable[str]
 ) -> Collection[str]:
-    """Return those of the projects that have scores of runs, ground truth or late tags."""
+    """Return those of the projects that have scores, late tags, ground truth or reports of runs."""
     names = {*projects}
     found = _find_scored(client, memory, names) | _find_tagged(client, memory, names)
-    return found | _find_with_truth(client, memory, names)
+    for source in _LATE_SOURCES:
+        found |= _find_with_words(client, memory, names, source)
+    return found
 
 
 def _find_scored(client: StoreClient, memory: Memory, projects: Collection[str]) -> set[str]:
     return _find_projects(client, memory, projects, _SCORED_PROJECTS, (_HAS_SCORES, _UNSCORED))
 
 
-def _find_with_truth(client: StoreClient, memory: Memory, projects: Collection[str]) -> set[str]:
-    names = (_HAS_TRUTHS, _LACKS_TRUTHS)
-    return _find_projects(client, memory, projects, _PROJECTS_WITH_TRUTH, names)
+def _find_with_words(
+    client: StoreClient, memory: Memory, projects: Collection[str], source: str
+) -> set[str]:
+    names = _SIGNS_OF_SOURCES[source]
+    return _find_projects(client, memory, projects, _PROJECTS_WITH_WORDS[source], names)
 
 
 def _find_tagged(client: StoreClient, memory: Memory, projects: Collection[str]) -> set[str]:
@@ -235,14 +240,14 @@ class RecordsOfRun:
 
 
 def note_labels(memory: Memory, late: Iterable[RecordsOfRun]) -> None:
-    """Note the projects with labels or ground truth among records that are about to be stored."""
+    """Note the projects with labels, ground truth or reports among records to store."""
     _note_sources(memory, (score for of_run in late for score in of_run.scores))
 
 
 def _note_sources(memory: Memory, scores: Iterable[Metric]) -> None:
     for project, source in {(score.project, score.source) for score in scores}:
-        if (sign := _SIGN_OF_SOURCE.get(source)) is not None:
-            memory.note(project, [sign])
+        if source in _SIGNS_OF_SOURCES:
+            memory.note(project, [_SIGNS_OF_SOURCES[source][0]])
 
 
 def add_late_values(
@@ -274,7 +279,7 @@ _Value = TypeVar("_Value")
 def _read_late(
     client: StoreClient, memory: Memory, runs: Sequence[ResolvedRun]
 ) -> NewestRecords[_Owner]:
-    """Read the newest scores, labels, ground truth and late tags of runs, keys and tags.
+    """Read the newest scores, tags, labels, ground truth and reports of runs, keys and tags.
 
     Args:
         client: The store.
@@ -309,11 +314,10 @@ def _read_late(
         }
         sql = _LAST_OF_RUNS if late.scores else _SCORES_OF_RUNS
         _put_rows(late.scores, read_rows(client, sql, values), _make_score)
-    names = (_HAS_LABELS, _UNLABELLED)
-    labelled = _find_projects(client, memory, projects, _LABELLED_PROJECTS, names)
-    read(late.labels, _NEWEST_LABELS, (labelled, owners), _read_newest)
-    with_truth = _find_with_truth(client, memory, projects)
-    read(late.truths, _NEWEST_TRUTHS, (with_truth, owners), _read_newest)
+    words = {"human": late.labels, "actual": late.truths, "agent": late.reports}
+    for source, into in words.items():
+        having = _find_with_words(client, memory, projects, source)
+        read(into, _NEWEST_WORDS[source], (having, owners), _read_newest)
     tagged = _find_tagged(client, memory, projects)
     read(late.tags, _NEWEST_TAGS, (tagged, owners), lambda row: (row["newest"], row["last"][0]))
     return late
@@ -423,7 +427,7 @@ def group_late(records: Records) -> dict[RunName, RecordsOfRun]:
     scores: defaultdict[RunName, list[Metric]] = defaultdict(list)
     tags: defaultdict[RunName, list[LateTag]] = defaultdict(list)
     for metric in records.metrics:
-        if is_run(metric.owner) and (metric.source == "actual" or is_score(metric)):
+        if is_run(metric.owner) and (metric.source in _LATE_SOURCES or is_score(metric)):
             scores[(metric.project, *split_run_id(metric.owner))].append(metric)
     for tag in records.tags:
         if is_run(tag.owner):

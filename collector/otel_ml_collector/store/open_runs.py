@@ -5,14 +5,18 @@ running while its process sends signs of life; otherwise it has crashed. Neither
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 import pyarrow as pa
 
 from otel_ml.records import RunFields
-from otel_ml_collector.resolution import NAMES
+from otel_ml_collector.fold.late import leave_older_tags
+from otel_ml_collector.resolution import NO_LATE_VALUES, NOTHING, ResolvedRun
+from otel_ml_collector.store.call_runs import ids_of, make_resolution, read_resolutions
+from otel_ml_collector.store.connection import Memory
 from otel_ml_collector.store.counted import DELIVERIES
+from otel_ml_collector.store.late_values import add_late_values
 from otel_ml_collector.store.reader import ID16, IDS, READABLE, Reader, Row, run_id_of, winners
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.runs import (
@@ -21,8 +25,24 @@ from otel_ml_collector.store.runs import (
     Listing,
     Place,
 )
-from otel_ml_collector.store.sql import ALWAYS, Condition, Sql, identifier, join_sql
-from otel_ml_collector.store.tables import FOLDED_NAMES, LIGHT, OPEN_RUNS, PAYLOAD, RUNS
+from otel_ml_collector.store.sql import (
+    ALWAYS,
+    Condition,
+    Sql,
+    StoreClient,
+    identifier,
+    join_sql,
+)
+from otel_ml_collector.store.tables import (
+    FOLDED_NAMES,
+    FOLDED_TYPE,
+    FROM_FOLDED,
+    LIGHT,
+    OPEN_RUNS,
+    PAYLOAD,
+    RUNS,
+    write_folded,
+)
 from otel_ml_collector.times import MINUTE_NS
 from otel_ml_collector.windows import Window
 
@@ -33,7 +53,7 @@ _MOST_LISTED: Final = 2_000
 _IN_TRACE: Final = 10_000
 _MOST_PROJECTS: Final = 50
 
-_KEY: Final = Sql("start_ns, {ids}, process, arrived_ns").fill(ids=IDS)
+_KEY: Final = Sql("start_ns, {ids}, process, arrived_ns, mapKeys(tags) AS tags").fill(ids=IDS)
 _PAYLOAD: Final = OPEN_RUNS.select(*{*OPEN_RUNS.names()}.difference(PAYLOAD))
 _BY_IDS: Final = Sql("""(trace_id, span_id) IN (
   SELECT toFixedString(unhex(substring(run_id, 1, 32)), 16),
@@ -46,7 +66,7 @@ _NULLS: Final = {
 }
 _TEXTS: Final = {field.name for field in fields(RunFields) if field.type is str}
 # Columns of `runs` that an open run lacks. Text that every run has is empty, all others are null.
-# `outcome` is left out because it is computed, `seq` and `FOLDED` because no query uses them.
+# `outcome` is left out because it is computed, `seq` because no query uses it.
 _LACKING: Final = join_sql(
     ", ",
     [
@@ -65,25 +85,24 @@ SELECT * REPLACE (bitShiftLeft(toUInt128(rank), 64) AS rank), {lacking},
   if(has({crashed:Array(String)}, run_id), 'crashed', 'running') AS outcome
 FROM (SELECT * FROM open_runs FINAL WHERE project = {project:String} AND {by_ids}) AS own
 LEFT JOIN (
-  SELECT start_ns AS of_start, trace_id AS of_trace, span_id AS of_span, record_of, record_trace,
-    {names}
-  FROM settled FINAL WHERE project = {project:String} AND {by_ids}
-) AS resolved ON of_start = start_ns AND of_trace = trace_id AND of_span = span_id
-""").fill(
-    lacking=_LACKING,
-    by_ids=_BY_IDS,
-    names=join_sql(
-        ", ", [Sql("{n} AS trace_{n}").fill(n=identifier(name, NAMES)) for name in NAMES]
-    ),
-)
+  SELECT folded.start_ns AS of_start, toFixedString(unhex(folded.trace_id), 16) AS of_trace,
+    toFixedString(unhex(folded.span_id), 8) AS of_span, {from_folded}
+  FROM (SELECT JSONExtract(arrayJoin({folded:Array(String)}), '{type}') AS folded)
+) AS others ON of_start = start_ns AND of_trace = trace_id AND of_span = span_id
+""").fill(lacking=_LACKING, by_ids=_BY_IDS, from_folded=FROM_FOLDED, type=FOLDED_TYPE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenKey(Key):
-    """The key of a start record: when and where its run began, and when the record arrived."""
+    """The key of a start record: when and where its run began, and when the record arrived.
+
+    Attributes:
+        tags: Names of the tags on the span.
+    """
 
     process: str
     arrived_ns: int
+    tags: Sequence[str]
 
     @property
     def place(self) -> tuple[int, str, str]:
@@ -202,18 +221,51 @@ def read_open_runs(
         for key in keys
         if heard[key.run_id] < now_ns - SILENT_AFTER_NS or _is_gone(key, signs[key.process])
     ]
+    final = reader.compute(project, _find_final, reader.memory, project, keys)
     sql = Sql("SELECT {light} FROM ({as_runs}) AS runs WHERE {condition}")
     sql = sql.fill(light=LIGHT, as_runs=_AS_RUNS, condition=condition.sql)
     parameters = {
         "project": project,
         "run_ids": list(heard),
         "crashed": crashed,
+        "folded": [write_folded(run) for run in final],
         "start": min(key.start_ns for key in keys),
         "end": max(key.start_ns for key in keys) + 1,
         **condition.parameters,
     }
     rows = reader.rows(sql, parameters, ACROSS_PARTITIONS)
     return [{**row, "heard_ns": heard[run_id_of(row)]} for row in rows]
+
+
+def _find_final(
+    client: StoreClient, memory: Memory, project: str, keys: Sequence[OpenKey]
+) -> list[ResolvedRun]:
+    """Find what other records say about open runs, as rows of `runs` have it."""
+    values = {
+        **ids_of({(project, key.trace_id) for key in keys}),
+        "start": min(key.start_ns for key in keys),
+        "end": max(key.start_ns for key in keys),
+    }
+    resolutions = {
+        (row["trace_id"], row["span_id"], row["start_ns"]): make_resolution(row)
+        for rows in read_resolutions(client, values).values()
+        for row in rows
+    }
+    runs = [
+        ResolvedRun(
+            project,
+            bytes.fromhex(key.trace_id),
+            bytes.fromhex(key.span_id),
+            key.start_ns,
+            resolutions.get((key.trace_id, key.span_id, key.start_ns), NOTHING),
+        )
+        for key in keys
+    ]
+    final = [
+        replace(run, late=leave_older_tags(run.late, key.tags, key.start_ns))
+        for key, run in zip(keys, add_late_values(client, memory, runs), strict=True)
+    ]
+    return [run for run in final if run.resolution is not NOTHING or run.late != NO_LATE_VALUES]
 
 
 def read_open_payloads(reader: Reader, project: str, run_ids: Sequence[str]) -> dict[str, Row]:

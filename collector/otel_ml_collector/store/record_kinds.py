@@ -349,60 +349,6 @@ def _owners_in(tables: Sequence[Table[Any]], ours: Sql) -> Sql:
 
 
 @lru_cache(_TEXTS)
-def late_tags(label: Sql, kinds: RecordKinds) -> Sql:
-    """Write the SQL for the newest late-arriving value of one tag, for each run that has one.
-
-    A late-arriving tag was sent separately from the span of its run.
-
-    Args:
-        label: Query parameter with the name of the tag.
-        kinds: Which kinds of records the project has, such as scores for a trace key.
-
-    Returns:
-        SQL that selects `trace_id`, `span_id`, `newest` (the value as JSON text) and `newest_ns`
-            (when it was set).
-    """
-    named = Sql("FROM late_tags WHERE project = {project:String} AND name = {label}").fill(
-        label=label
-    )
-    columns = Sql("value, time_ns, record_id")
-    tags = Sql("SELECT {run}, {columns} {named} AND owner < '{first}'").fill(
-        run=RUN, columns=columns, named=named, first=Sql(FIRST)
-    )
-    if kinds.keyed_tags:
-        sql = Sql("{named} AND {under}").fill(named=named, under=_UNDER)
-        tags += Sql(" UNION ALL ") + join_keyed(columns, sql)
-    return Sql("""
-        SELECT trace_id, span_id, argMax(value, (time_ns, record_id)) AS newest,
-          max(time_ns) AS newest_ns
-        FROM ({tags}) GROUP BY trace_id, span_id
-        """).fill(tags=tags)
-
-
-@lru_cache(_TEXTS)
-def own_tags(label: Sql, kinds: RecordKinds) -> Sql:
-    """Write the SQL for open runs whose span has a newer value of a tag than later records.
-
-    A tag can be sent with the start record of its run, and again in a separate record. The newer
-    value applies. For the value on the span, the start of the run counts as its time.
-
-    Args:
-        label: Query parameter with the name of the tag.
-        kinds: Which kinds of records the project has, such as scores for a trace key.
-
-    Returns:
-        SQL that selects `trace_id` and `span_id`.
-    """
-    return Sql("""
-        SELECT own.trace_id, own.span_id FROM open_runs AS own
-        INNER JOIN ({late_tags}) AS late
-          ON late.trace_id = own.trace_id AND late.span_id = own.span_id
-        WHERE own.project = {project:String} AND mapContains(own.tags, {label})
-          AND late.newest_ns < own.start_ns
-        """).fill(label=label, late_tags=late_tags(label, kinds))
-
-
-@lru_cache(_TEXTS)
 def scores(label: Sql, kinds: RecordKinds, column: str) -> Sql:
     """Write the SQL for the scores of one judge or reviewer.
 

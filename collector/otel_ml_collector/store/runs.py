@@ -14,7 +14,7 @@ from otel_ml.records import TOKENS
 from otel_ml_collector.fold.late import write_word
 from otel_ml_collector.owners import TRACE_KEY_CHARS
 from otel_ml_collector.store.amounts import RunAmounts
-from otel_ml_collector.store.counted import DELIVERIES, IS_REPEAT, ONCE, repeats
+from otel_ml_collector.store.counted import DELIVERIES, IS_REPEAT, RECORDED, repeats
 from otel_ml_collector.store.reader import (
     ID8,
     ID16,
@@ -23,7 +23,6 @@ from otel_ml_collector.store.reader import (
     Reader,
     Row,
     run_id_of,
-    span_of,
     winners,
 )
 from otel_ml_collector.store.scores import BY_JUDGE, all_scores, newest_scores
@@ -33,7 +32,6 @@ from otel_ml_collector.store.tables import (
     LIGHT,
     OF_PAYLOADS,
     PAYLOAD,
-    RESOLVED_RUNS,
 )
 from otel_ml_collector.windows import Window
 
@@ -286,42 +284,20 @@ def key_parameters(project: str, keys: Sequence[Key]) -> dict[str, Any]:
 
 
 def read_runs(reader: Reader, project: str, keys: Sequence[Key], columns: Sql = LIGHT) -> list[Row]:
-    """Read columns of every stored delivery of some runs; by default, those that lists show."""
-    sql = Sql("SELECT {columns} FROM {deliveries} PREWHERE {these}").fill(
-        deliveries=DELIVERIES, columns=columns, these=OF_KEYS
+    """Read columns of some ended runs; by default, those that lists show.
+
+    Runs of which only the start or the span ID is among those of `keys` may be there, too.
+    """
+    sql = Sql("SELECT {columns} FROM {recorded} PREWHERE {these}").fill(
+        recorded=RECORDED, columns=columns, these=OF_KEYS
     )
     return reader.rows(sql, key_parameters(project, keys), BY_KEY)
-
-
-def read_resolved(reader: Reader, project: str, keys: Sequence[Key]) -> dict[tuple[str, int], Row]:
-    """Read the values that runs take from other runs of their trace.
-
-    For example, a run inherits the session of its trace. Or two instrumentations recorded the same
-    call, so only one of the two runs counts.
-
-    Returns:
-        Rows by run ID and start time. A run that depends on no other run has no row. `session`,
-            `user` and `experiment` are the inherited names. If `counts` is true, totals use the
-            tokens and cost in this row, because those of the span would be counted twice, for
-            example if an agent reports the sum of the calls below it. `record_of` is the span ID of
-            the run that counts for the call, or zeros if this run itself counts. `others` lists all
-            other records of the call, as JSON.
-    """
-    # FINAL is necessary: the last of several resolutions with equal rank applies, and the order of
-    # the rows does not show which is last.
-    sql = Sql("SELECT {columns} FROM settled FINAL PREWHERE {these}").fill(
-        columns=RESOLVED_RUNS.select("project"), these=OF_KEYS
-    )
-    resolved = reader.rows(sql, key_parameters(project, keys), BY_KEY)
-    return {span_of(row): row for row in resolved}
 
 
 def read_trace(
     reader: Reader, place: Place, after: Key | None, parent_span_id: str | None, limit: int
 ) -> list[Row]:
     """Read the rows of a trace without payloads, oldest first.
-
-    A run can have several rows. If the limit is reached, each run has only the row that counts.
 
     Args:
         reader: The store.
@@ -346,11 +322,11 @@ def read_trace(
     if parent_span_id is not None:
         wanted += Sql(" AND parent_span_id = toFixedString(unhex({parent:String}), 8)")
         parameters["parent"] = parent_span_id
-    flat = Sql("SELECT {light} FROM {deliveries} PREWHERE {wanted}").fill(
-        deliveries=DELIVERIES, light=LIGHT, wanted=wanted
+    flat = Sql("SELECT {light} FROM {recorded} PREWHERE {wanted}").fill(
+        recorded=RECORDED, light=LIGHT, wanted=wanted
     )
     last = Sql(" LIMIT {limit:UInt32}")
-    order = Sql(" ORDER BY start_ns, runs.span_id, rank DESC ") + ONCE
+    order = Sql(" ORDER BY start_ns, runs.span_id")
     if limit >= _ORDERED_WHOLE:
         rows = reader.rows(flat + last, parameters, BY_KEY)
         if len(rows) < limit:
@@ -377,12 +353,11 @@ def read_whole_traces(
     """
     sql = Sql("""
         SELECT * FROM (
-          SELECT {light}, toString(process) AS process, seq FROM {deliveries}
+          SELECT {light}, toString(process) AS process, seq FROM {recorded}
           WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns <= {end:Int64}
-            AND lower(hex(trace_id)) IN {traces:Array(String)}
-          ORDER BY rank DESC LIMIT 1 BY runs.trace_id, runs.span_id, start_ns)
+            AND lower(hex(trace_id)) IN {traces:Array(String)})
         ORDER BY indexOf({traces:Array(String)}, trace_id), start_ns, span_id LIMIT {limit:UInt32}
-        """).fill(deliveries=DELIVERIES, light=LIGHT)
+        """).fill(recorded=RECORDED, light=LIGHT)
     parameters = {
         "project": project,
         "start": min(place.start_ns for place in places),
@@ -405,11 +380,11 @@ def read_ended(reader: Reader, place: Place, span_ids: Sequence[str]) -> list[Ro
 def read_spans(reader: Reader, places: Sequence[Place], span_ids: Sequence[str]) -> list[Row]:
     """Read the rows of some spans, without payloads."""
     sql = Sql("""
-        SELECT {light} FROM {deliveries}
+        SELECT {light} FROM {recorded}
         PREWHERE project = {project:String} AND start_ns >= {start:Int64}
           AND start_ns <= {end:Int64} AND lower(hex(trace_id)) IN {traces:Array(String)}
           AND {of_spans}
-        """).fill(deliveries=DELIVERIES, light=LIGHT, of_spans=OF_SPANS)
+        """).fill(recorded=RECORDED, light=LIGHT, of_spans=OF_SPANS)
     parameters = {
         "project": places[0].project,
         "start": min(place.start_ns for place in places),

@@ -460,6 +460,12 @@ LATE: Final[Sequence[Stored]] = (
         "newest ground truth of each name, as JSON",
     ),
     Stored(
+        "final_reports",
+        "Map(String, String)",
+        _items_of("late.reports"),
+        "newest report of each name by a program, as JSON",
+    ),
+    Stored(
         "late_tags",
         "Map(LowCardinality(String), String)",
         lambda settled: [(name, value) for name, (value, _) in settled.late.tags.items()],
@@ -567,6 +573,54 @@ FOLDED: Final[Sequence[Stored]] = (
     ),
 )
 FOLDED_NAMES: Final = tuple(column.name for column in FOLDED)
+_READ_FOLDED: Final = {column.name: column.read for column in FOLDED if column.read is not None}
+_FOLDED_KINDS: Final = {
+    column.name: _BEHIND.split(column.sql)[0] for column in FOLDED if column.name in _READ_FOLDED
+}
+
+
+def _type_in_json(kind: str) -> str:
+    return "String" if kind in _IDS else kind.replace("LowCardinality(String)", "String")
+
+
+def _from_json(name: str, kind: str) -> Sql:
+    column = identifier(name, FOLDED_NAMES)
+    if kind not in _IDS:
+        return Sql("folded.{n}").fill(n=column)
+    size = arrow_type(kind).byte_width
+    return Sql("toFixedString(unhex(folded.{n}), {size})").fill(n=column, size=size)
+
+
+# Type of the JSON of `write_folded`: the key of a run, and these columns with IDs as hex text.
+FOLDED_TYPE: Final = declare(
+    "Tuple(start_ns Int64, trace_id String, span_id String, {columns})".format(
+        columns=", ".join(f"{name} {_type_in_json(kind)}" for name, kind in _FOLDED_KINDS.items())
+    )
+)
+# Selects the columns from a tuple of that type, which is called `folded`.
+FROM_FOLDED: Final = join_sql(
+    ", ",
+    [
+        Sql("{value} AS {n}").fill(value=_from_json(name, kind), n=identifier(name, FOLDED_NAMES))
+        for name, kind in _FOLDED_KINDS.items()
+    ],
+)
+
+
+def write_folded(run: ResolvedRun) -> str:
+    """Write the columns of `FOLDED` for a run that has no row in `runs`, as JSON."""
+    values: dict[str, Any] = {
+        "start_ns": run.start_ns,
+        "trace_id": run.trace_id,
+        "span_id": run.span_id,
+    }
+    for name, read in _READ_FOLDED.items():
+        value = read(run)
+        values[name] = dict(value) if _FOLDED_KINDS[name].startswith("Map(") else value
+    texts = {name: v.hex() if isinstance(v, bytes) else v for name, v in values.items()}
+    return orjson.dumps(texts).decode()
+
+
 # Columns with values of other records of a call, each with the column that it completes.
 CALL_VALUES: Final = {f"call_{name}": name for name in _FACTS if name != "latency_ns"}
 
@@ -1071,8 +1125,9 @@ RESOLVED_RUNS: Final[Table[ResolvedRun]] = Table(
     month_of=attrgetter("start_ns"),
     follows=Follows.RUN,
 )
+HAS_OTHERS: Final = Sql("others NOT IN ('', '[]')")
 # Runs that count for a call with several records.
-COUNTING: Final = Sql("FROM settled FINAL WHERE {among} AND others NOT IN ('', '[]')")
+COUNTING: Final = Sql("FROM settled FINAL WHERE {among} AND ") + HAS_OTHERS
 # Those whose own payload lacks an input or output, which a different record may have.
 LACKING: Final = COUNTING + Sql(" AND NOT is_whole")
 # The other records of calls, by the run that counts. `place` is their order of precedence.
@@ -1210,7 +1265,10 @@ LAST_ARRIVAL: Final = Sql("SELECT greatest({times})").fill(
 )
 
 # Columns of `runs` that lists show. IDs are hex text.
-LIGHT: Final = RUNS.select("tag_kv", "process", "seq", _STAMP, _COLLECTOR, *FOLDED_NAMES)
+LIGHT: Final = RUNS.select(
+    *("tag_kv", "process", "seq", _STAMP, _COLLECTOR, "is_whole"),
+    *(name for name in FOLDED_NAMES if name not in _READ_FOLDED),
+)
 # Columns that only the page of a run needs: their names, and the SQL that reads them.
 _NO_PAYLOAD_COLUMNS: Final = (*_KEY, _STAMP, "rank")
 PAYLOAD: Final = tuple(PAYLOADS.names(*_NO_PAYLOAD_COLUMNS))

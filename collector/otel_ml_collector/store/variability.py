@@ -242,9 +242,7 @@ def read_shown(reader: Reader, project: str, rows: Sequence[Row]) -> dict[tuple[
     asked = {"project": project, "starts": _of(rows, "start_ns"), "spans": _of(rows, "span")}
     runs = _SHOWN_RUNS
     if find_record_kinds(reader, project).same_calls:
-        runs = show_calls(
-            runs, Sql("{ours} AND start_ns IN {starts:Array(Int64)}").fill(ours=OF_PROJECT)
-        )
+        runs = show_calls(runs)
     shown = reader.rows(_PREVIEWS.fill(ids=IDS, runs=runs), asked)
     return {(row["trace_id"], row["span_id"]): row for row in shown}
 

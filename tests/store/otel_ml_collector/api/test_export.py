@@ -26,7 +26,7 @@ from tests.support.otel_ml_collector.spans import (
 from tests.support.otel_ml_collector.stores import Service
 from tests.support.sampling import sampled
 
-LATE = ("trace_key", "tags", "scores", "passed", "failed_judges")
+LATE = ("trace_key", "session", "tags", "scores", "passed", "failed_judges", "label", "agent")
 
 
 def download(service: Service, project: str, **asked: str) -> Answered:
@@ -125,7 +125,11 @@ def test_filter(service: Service, project: str) -> None:
 def test_told_later(service: Service, project: str, columns: str) -> None:
     """Tags and scores from later records are the same in an export and in a list."""
     first, second = make_answer(1, **{"otel_ml.trace_key": "key"}), make_answer(2)
-    about_key: dict[str, Value] = {"otel_ml.target.trace_key": "key", "otel_ml.tag.told": 5}
+    above = make_call(
+        "above", {"session.id": "s1"}, trace_id=second.trace_id, start_ns=second.start_ns + 1
+    )
+    key: dict[str, Value] = {"otel_ml.target.trace_key": "key"}
+    report = {"otel_ml.judge.name": "bot", "otel_ml.source": "agent", "otel_ml.score.label": "ok"}
     judged: dict[str, Value] = {
         "otel_ml.judge.name": "thumbs",
         "otel_ml.score.value": 1.0,
@@ -134,7 +138,9 @@ def test_told_later(service: Service, project: str, columns: str) -> None:
     service.store.take(
         project,
         *(first, second, make_record("update", second, {"otel_ml.tag.late": "x"})),
-        make_record("update", first, about_key),
+        above,
+        make_record("update", first, {**key, "otel_ml.tag.told": 5}),
+        make_record("evaluation", first, {**key, **report}),
         make_record("evaluation", second, {**judged, "otel_ml.source": "human"}),
     )
     shown = ask(service.app, f"/api/v1/projects/{project}/runs?order=oldest").json["runs"]
@@ -142,7 +148,8 @@ def test_told_later(service: Service, project: str, columns: str) -> None:
         {name: line[name] for name in LATE} for line in lines(service, project, columns=columns)
     ]
     assert shown[1]["scores"] == {"grounded": 0.5, "thumbs": 1.0}
-    assert shown[0]["tags"]["told"] == 5
+    assert (shown[0]["tags"]["told"], shown[0]["agent"]) == (5, {"bot": "ok"})
+    assert shown[1]["session"] == "s1"
 
 
 def test_whole(service: Service, project: str) -> None:

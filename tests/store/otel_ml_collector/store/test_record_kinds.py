@@ -5,7 +5,6 @@ from dataclasses import fields, replace
 import pytest
 
 from otel_ml.records import LateTag, Metric, Tag
-from otel_ml_collector.filter.sql import compile_where
 from otel_ml_collector.records import Records, TraceKey
 from otel_ml_collector.store.connection import Memory
 from otel_ml_collector.store.record_kinds import RecordKinds, find_record_kinds
@@ -77,19 +76,6 @@ def test_found(
         )
     )
     assert found(store, project) == expected
-
-
-def test_late_tags_of_open_runs(store: Store, project: str) -> None:
-    """Only conditions on unfinished runs join the table of late tags."""
-
-    def looks(*, of_open: bool) -> bool:
-        where = 'tags["client"] == "bigshot" or "reviewed" in tags'
-        condition, _ = compile_where(store.reader, project, where, of_open=of_open)
-        return "FROM late_tags" in condition.sql
-
-    assert (looks(of_open=False), looks(of_open=True)) == (False, False)
-    store.writer.write(make_tag(project))
-    assert (looks(of_open=False), looks(of_open=True)) == (False, True)
 
 
 def test_memory_is_bounded() -> None:

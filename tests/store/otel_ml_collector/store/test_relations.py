@@ -16,8 +16,8 @@ from otel_ml_collector.store.counted import (
     RECORDED,
     CountedRuns,
 )
-from otel_ml_collector.store.reader import Row, run_id_of
-from otel_ml_collector.store.runs import KEY, Key, read_resolved
+from otel_ml_collector.store.reader import Row, run_id_of, winners
+from otel_ml_collector.store.runs import KEY, Key, read_runs
 from otel_ml_collector.store.scores import BY_RUN, all_scores, newest_scores
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.versions.find import find_models
@@ -118,9 +118,9 @@ def test_left_out_alike(store: Store, project: str) -> None:
 
     every = read(CountedRuns(ANY_TIME, repeats=False, items=False, kinds=True))
     keys = [Key(row["start_ns"], row["trace_id"], row["span_id"]) for row in every]
-    resolved = read_resolved(store.reader, project, keys)
-    repeated = {run_id for (run_id, _), row in resolved.items() if row["record_of"].strip("0")}
-    inside = {run_id for (run_id, _), row in resolved.items() if row["experiment"]}
+    stored = winners(read_runs(store.reader, project, keys))
+    repeated = {run_id_of(row) for row in stored if row["record_of"].strip("0")}
+    inside = {run_id_of(row) for row in stored if row["trace_experiment"]}
     named = {run_id_of(row) for row in every if row["experiment"]}
     assert repeated
     assert inside - named

@@ -277,16 +277,50 @@ def test_score_counts_at_once(service: Service) -> None:
 
 
 def test_open_run(service: Service) -> None:
-    """A list finds an unfinished run by its scores, next to finished runs."""
+    """A list finds and shows an unfinished run by all that arrived later, like a finished run."""
     store, project = service.store, f"open {next(NUMBERS)}"
     watch = CallResolver(store.connections)
-    ended = make_call("ended", trace_id=trace_id(next(NUMBERS)))
-    opened = make_call("opened", trace_id=trace_id(next(NUMBERS)))
+    own: dict[str, Value] = {"otel_ml.tag.client": "small"}
+    ended = make_call("ended", own, trace_id=trace_id(next(NUMBERS)))
+    opened = make_call("opened", own, trace_id=trace_id(next(NUMBERS)))
     take(store, watch, project, ended, make_start(opened))
-    take(store, watch, project, say(ended, "aa", 0.5), say(opened, "aa", 0.5))
+    told: Sequence[tuple[str, dict[str, Value]]] = (
+        ("evaluation", {"otel_ml.judge.name": "grounded", "otel_ml.score.value": 0.5}),
+        ("evaluation", {"otel_ml.judge.name": "broken", "error.type": "KeyError"}),
+        ("evaluation", {**_said("human"), "otel_ml.judge.name": "liked"}),
+        ("evaluation", {**_said("agent"), "otel_ml.judge.name": "thumb"}),
+        ("evaluation", {"otel_ml.judge.name": "was", "otel_ml.actual": "good"}),
+        ("update", {"otel_ml.tag.client": "big"}),
+    )
+    for number, (kind, facts) in enumerate(told):
+        for run in (ended, opened):
+            at_ns = run.end_ns + number
+            ids = {"span_id": span_id(90 + number), "start_ns": at_ns, "end_ns": at_ns}
+            take(store, watch, project, make_record(kind, run, facts, **ids))
+    older: dict[str, Value] = {"otel_ml.tag.client": "first"}
+    ids = {"span_id": span_id(99), "start_ns": opened.start_ns - 1, "end_ns": opened.start_ns - 1}
+    take(store, watch, project, make_record("update", opened, older, **ids))
     finish(store, watch)
-    where = 'scores["grounded"] == 0.5'
-    assert sorted(list_runs(store.reader, project, where)) == sorted([id_of(ended), id_of(opened)])
+    for where in (
+        'scores["grounded"] == 0.5 and failed["broken"] == True',
+        'label["liked"] == "yes" and agent["thumb"] == "yes" and "thumb" not in label',
+        'truth["was"] == "good" and tags["client"] == "big"',
+    ):
+        found = list_runs(store.reader, project, where)
+        assert sorted(found) == sorted([id_of(ended), id_of(opened)]), where
+    shown = find_runs(store.reader, RunsQuery(project), time.time_ns()).runs
+    for run in shown:
+        assert (run.scores, run.failed_judges) == ({"grounded": 0.5}, ["broken"])
+        assert (run.label, run.agent, run.truth) == (
+            {"liked": "yes"},
+            {"thumb": "yes"},
+            {"was": "good"},
+        )
+        assert run.tags == {"client": "big"}
+
+
+def _said(source: str) -> dict[str, Value]:
+    return {"otel_ml.source": source, "otel_ml.score.label": "yes"}
 
 
 @pytest.mark.parametrize(
@@ -296,6 +330,7 @@ def test_open_run(service: Service) -> None:
         f'failed["{JUDGE}"] == True and label["liked"] == "good"',
         'tags["reviewed"] != "yes" and truth["was"] == 3',
         'session != "" and "reviewed" in tags',
+        'agent["thumb"] == "yes" or record_of != "" or response_id == "r" or cost > 1',
     ],
 )
 def test_one_table(service: Service, where: str) -> None:
