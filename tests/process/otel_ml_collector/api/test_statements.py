@@ -112,9 +112,9 @@ def test_pages(shop: Service, path: str, most: int) -> None:
     ("path", "most"),
     [
         (f"/projects/{SHOP}/findings", 19),
-        (f"/projects/{SHOP}/runs", 12),
-        (f"/projects/{SHOP}/runs/{FIRST}", 16),
-        (f"/traces/{FIRST[:32]}", 10),
+        (f"/projects/{SHOP}/runs", 5),
+        (f"/projects/{SHOP}/runs/{FIRST}", 13),
+        (f"/traces/{FIRST[:32]}", 4),
         (f"/projects/{SHOP}/models/answer/versions", 15),  # experiments, besides all else
     ],
 )
