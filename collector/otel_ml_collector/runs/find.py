@@ -93,7 +93,7 @@ from otel_ml_collector.store.runs import (
     read_spans,
 )
 from otel_ml_collector.store.sql import Condition, Search, Sql, all_of
-from otel_ml_collector.store.tables import COPY, INHERITED_PAYLOAD, LIGHT, split_rank
+from otel_ml_collector.store.tables import COPY, INHERITED_PAYLOAD, split_rank
 from otel_ml_collector.times import AHEAD_NS, DAY_NS, HOUR_NS, MINUTE_NS, CurrentNs, to_rfc3339
 from otel_ml_collector.windows import Window
 
@@ -307,7 +307,7 @@ def _list_rows(
     query: RunsQuery,
     now_ns: CurrentNs,
     *,
-    columns: Sql = LIGHT,
+    columns: Sql | None = None,
 ) -> list[Row]:
     """List the rows of a page, and the first row of the next page."""
     listing = make_listing(reader, query, columns)
@@ -327,7 +327,7 @@ def _list_rows(
     return rows[:want]
 
 
-def make_listing(reader: Reader, query: RunsQuery, columns: Sql = LIGHT) -> Listing:
+def make_listing(reader: Reader, query: RunsQuery, columns: Sql | None = None) -> Listing:
     """Make the query of a list for the store.
 
     Raises:

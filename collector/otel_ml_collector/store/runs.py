@@ -14,7 +14,7 @@ from otel_ml.records import TOKENS
 from otel_ml_collector.fold.late import write_word
 from otel_ml_collector.owners import TRACE_KEY_CHARS
 from otel_ml_collector.store.amounts import RunAmounts
-from otel_ml_collector.store.counted import DELIVERIES, IS_REPEAT, RECORDED, repeats
+from otel_ml_collector.store.counted import DELIVERIES, IS_REPEAT, ONCE, RECORDED, repeats
 from otel_ml_collector.store.reader import (
     ID8,
     ID16,
@@ -25,12 +25,16 @@ from otel_ml_collector.store.reader import (
     run_id_of,
     winners,
 )
+from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.scores import BY_JUDGE, all_scores, newest_scores
 from otel_ml_collector.store.sql import EMPTY, Condition, Sql, identifier, join_sql
 from otel_ml_collector.store.tables import (
+    ALONE,
+    FROM_RECORDS,
+    FROM_RUNS,
     IS_POINT,
-    LIGHT,
     OF_PAYLOADS,
+    OWN,
     PAYLOAD,
 )
 from otel_ml_collector.windows import Window
@@ -179,7 +183,7 @@ class Listing:
     is_filtered: bool
     after: Key | None
     newest_first: bool
-    columns: Sql = LIGHT
+    columns: Sql | None = None
     ordering: Ordering | None = None
 
     @property
@@ -283,21 +287,51 @@ def key_parameters(project: str, keys: Sequence[Key]) -> dict[str, Any]:
     }
 
 
-def read_runs(reader: Reader, project: str, keys: Sequence[Key], columns: Sql = LIGHT) -> list[Row]:
-    """Read columns of some ended runs; by default, those that lists show.
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """How to read what lists show of the runs of a project, with as few columns as possible.
 
-    Runs of which only the start or the span ID is among those of `keys` may be there, too.
+    Attributes:
+        rows: The rows of `runs`. If other runs change some values, only those that count: of two
+            rows with equal rank, the engine knows which is newer.
     """
-    sql = Sql("SELECT {columns} FROM {recorded} PREWHERE {these}").fill(
-        recorded=RECORDED, columns=columns, these=OF_KEYS
+
+    columns: Sql
+    rows: Sql
+
+    @staticmethod
+    def of(reader: Reader, project: str) -> "_Shown":
+        kinds = find_record_kinds(reader, project)
+        columns = [OWN]
+        if kinds.scores or kinds.tags or kinds.keyed_runs:
+            columns.append(FROM_RECORDS)
+        if kinds.resolved:
+            columns.append(FROM_RUNS)
+        return _Shown(join_sql(", ", columns), RECORDED if kinds.resolved else DELIVERIES)
+
+
+def _complete(rows: Iterable[Row]) -> list[Row]:
+    return [{**ALONE, **row} for row in rows]
+
+
+def read_runs(
+    reader: Reader, project: str, keys: Sequence[Key], columns: Sql | None = None
+) -> list[Row]:
+    """Read columns of the stored rows of some runs; by default, those that lists show."""
+    shown = _Shown.of(reader, project)
+    sql = Sql("SELECT {columns} FROM {rows} PREWHERE {these}").fill(
+        rows=shown.rows, columns=columns or shown.columns, these=OF_KEYS
     )
-    return reader.rows(sql, key_parameters(project, keys), BY_KEY)
+    rows = reader.rows(sql, key_parameters(project, keys), BY_KEY)
+    return rows if columns else _complete(rows)
 
 
 def read_trace(
     reader: Reader, place: Place, after: Key | None, parent_span_id: str | None, limit: int
 ) -> list[Row]:
     """Read the rows of a trace without payloads, oldest first.
+
+    A run can have several rows. If the limit is reached, each run has only the row that counts.
 
     Args:
         reader: The store.
@@ -322,16 +356,17 @@ def read_trace(
     if parent_span_id is not None:
         wanted += Sql(" AND parent_span_id = toFixedString(unhex({parent:String}), 8)")
         parameters["parent"] = parent_span_id
-    flat = Sql("SELECT {light} FROM {recorded} PREWHERE {wanted}").fill(
-        recorded=RECORDED, light=LIGHT, wanted=wanted
+    shown = _Shown.of(reader, place.project)
+    flat = Sql("SELECT {light} FROM {rows} PREWHERE {wanted}").fill(
+        rows=shown.rows, light=shown.columns, wanted=wanted
     )
     last = Sql(" LIMIT {limit:UInt32}")
-    order = Sql(" ORDER BY start_ns, runs.span_id")
+    order = Sql(" ORDER BY start_ns, runs.span_id, rank DESC ") + ONCE
     if limit >= _ORDERED_WHOLE:
         rows = reader.rows(flat + last, parameters, BY_KEY)
         if len(rows) < limit:
-            return sorted(rows, key=itemgetter("start_ns", "span_id"))
-    return reader.rows(flat + order + last, parameters)
+            return sorted(_complete(rows), key=itemgetter("start_ns", "span_id"))
+    return _complete(reader.rows(flat + order + last, parameters))
 
 
 def read_whole_traces(
@@ -357,7 +392,7 @@ def read_whole_traces(
           WHERE project = {project:String} AND start_ns >= {start:Int64} AND start_ns <= {end:Int64}
             AND lower(hex(trace_id)) IN {traces:Array(String)})
         ORDER BY indexOf({traces:Array(String)}, trace_id), start_ns, span_id LIMIT {limit:UInt32}
-        """).fill(recorded=RECORDED, light=LIGHT)
+        """).fill(recorded=RECORDED, light=OWN)
     parameters = {
         "project": project,
         "start": min(place.start_ns for place in places),
@@ -379,12 +414,13 @@ def read_ended(reader: Reader, place: Place, span_ids: Sequence[str]) -> list[Ro
 
 def read_spans(reader: Reader, places: Sequence[Place], span_ids: Sequence[str]) -> list[Row]:
     """Read the rows of some spans, without payloads."""
+    shown = _Shown.of(reader, places[0].project)
     sql = Sql("""
-        SELECT {light} FROM {recorded}
+        SELECT {light} FROM {rows}
         PREWHERE project = {project:String} AND start_ns >= {start:Int64}
           AND start_ns <= {end:Int64} AND lower(hex(trace_id)) IN {traces:Array(String)}
           AND {of_spans}
-        """).fill(recorded=RECORDED, light=LIGHT, of_spans=OF_SPANS)
+        """).fill(rows=shown.rows, light=shown.columns, of_spans=OF_SPANS)
     parameters = {
         "project": places[0].project,
         "start": min(place.start_ns for place in places),
@@ -392,7 +428,7 @@ def read_spans(reader: Reader, places: Sequence[Place], span_ids: Sequence[str])
         "traces": [place.trace_id for place in places],
         "spans": list(span_ids),
     }
-    return reader.rows(sql, parameters, BY_KEY)
+    return _complete(reader.rows(sql, parameters, BY_KEY))
 
 
 def read_parents(reader: Reader, project: str, run_ids: Sequence[str]) -> list[Row]:

@@ -40,7 +40,7 @@ from otel_ml_collector.records import (
     SpanRefusal,
     TraceKey,
 )
-from otel_ml_collector.resolution import NAMES, ResolvedRun
+from otel_ml_collector.resolution import NAMES, NOTHING, ResolvedRun
 from otel_ml_collector.store.lives import Follows, Life
 from otel_ml_collector.store.sql import Sql, declare, identifier, join_sql
 
@@ -1265,10 +1265,21 @@ LAST_ARRIVAL: Final = Sql("SELECT greatest({times})").fill(
 )
 
 # Columns of `runs` that lists show. IDs are hex text.
-LIGHT: Final = RUNS.select(
-    *("tag_kv", "process", "seq", _STAMP, _COLLECTOR, "is_whole"),
-    *(name for name in FOLDED_NAMES if name not in _READ_FOLDED),
+OWN: Final = RUNS.select("tag_kv", "process", "seq", _STAMP, _COLLECTOR, *FOLDED_NAMES)
+# What lists show of a run besides that: from late-arriving records, and from other runs.
+FROM_RECORDS: Final = join_sql(", ", [column.selected for column in LATE])
+FROM_RUNS: Final = join_sql(
+    ", ",
+    [
+        column.selected
+        for column in FOLDED
+        if column.read is not None and column not in LATE and column.name != "is_whole"
+    ],
 )
+LIGHT: Final = join_sql(", ", [OWN, FROM_RECORDS, FROM_RUNS])
+# The values of these columns for a run that depends on nothing else.
+_ALONE: Final = orjson.loads(write_folded(ResolvedRun("", b"", b"", 0, NOTHING)))
+ALONE: Final[Mapping[str, Any]] = {name: _ALONE[name] for name in _READ_FOLDED}
 # Columns that only the page of a run needs: their names, and the SQL that reads them.
 _NO_PAYLOAD_COLUMNS: Final = (*_KEY, _STAMP, "rank")
 PAYLOAD: Final = tuple(PAYLOADS.names(*_NO_PAYLOAD_COLUMNS))

@@ -309,14 +309,14 @@ def test_open_run(service: Service) -> None:
         found = list_runs(store.reader, project, where)
         assert sorted(found) == sorted([id_of(ended), id_of(opened)]), where
     shown = find_runs(store.reader, RunsQuery(project), time.time_ns()).runs
-    for run in shown:
-        assert (run.scores, run.failed_judges) == ({"grounded": 0.5}, ["broken"])
-        assert (run.label, run.agent, run.truth) == (
+    for item in shown:
+        assert (item.scores, item.failed_judges) == ({"grounded": 0.5}, ["broken"])
+        assert (item.label, item.agent, item.truth) == (
             {"liked": "yes"},
             {"thumb": "yes"},
             {"was": "good"},
         )
-        assert run.tags == {"client": "big"}
+        assert item.tags == {"client": "big"}
 
 
 def _said(source: str) -> dict[str, Value]:
