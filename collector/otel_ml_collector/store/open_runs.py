@@ -12,13 +12,12 @@ import pyarrow as pa
 
 from otel_ml.records import RunFields
 from otel_ml_collector.fold.late import leave_older_tags
-from otel_ml_collector.resolution import NO_LATE_VALUES, NOTHING, ResolvedRun
+from otel_ml_collector.resolution import NOTHING, ResolvedRun
 from otel_ml_collector.store.call_runs import ids_of, make_resolution, read_resolutions
-from otel_ml_collector.store.connection import Memory
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.late_values import add_late_values
 from otel_ml_collector.store.reader import ID16, IDS, READABLE, Reader, Row, run_id_of, winners
-from otel_ml_collector.store.record_kinds import find_record_kinds
+from otel_ml_collector.store.record_kinds import find_owners, find_record_kinds
 from otel_ml_collector.store.runs import (
     ACROSS_PARTITIONS,
     Key,
@@ -29,7 +28,6 @@ from otel_ml_collector.store.sql import (
     ALWAYS,
     Condition,
     Sql,
-    StoreClient,
     identifier,
     join_sql,
 )
@@ -37,7 +35,9 @@ from otel_ml_collector.store.tables import (
     FOLDED_NAMES,
     FOLDED_TYPE,
     FROM_FOLDED,
+    LATE_TAGS,
     LIGHT,
+    METRICS,
     OPEN_RUNS,
     PAYLOAD,
     RUNS,
@@ -221,7 +221,7 @@ def read_open_runs(
         for key in keys
         if heard[key.run_id] < now_ns - SILENT_AFTER_NS or _is_gone(key, signs[key.process])
     ]
-    final = reader.compute(project, _find_final, reader.memory, project, keys)
+    final = _find_final(reader, project, keys)
     sql = Sql("SELECT {light} FROM ({as_runs}) AS runs WHERE {condition}")
     sql = sql.fill(light=LIGHT, as_runs=_AS_RUNS, condition=condition.sql)
     parameters = {
@@ -237,9 +237,7 @@ def read_open_runs(
     return [{**row, "heard_ns": heard[run_id_of(row)]} for row in rows]
 
 
-def _find_final(
-    client: StoreClient, memory: Memory, project: str, keys: Sequence[OpenKey]
-) -> list[ResolvedRun]:
+def _find_final(reader: Reader, project: str, keys: Sequence[OpenKey]) -> list[ResolvedRun]:
     """Find what other records say about open runs, as rows of `runs` have it."""
     values = {
         **ids_of({(project, key.trace_id) for key in keys}),
@@ -248,24 +246,23 @@ def _find_final(
     }
     resolutions = {
         (row["trace_id"], row["span_id"], row["start_ns"]): make_resolution(row)
-        for rows in read_resolutions(client, values).values()
+        for rows in reader.compute(project, read_resolutions, values).values()
         for row in rows
     }
-    runs = [
-        ResolvedRun(
-            project,
-            bytes.fromhex(key.trace_id),
-            bytes.fromhex(key.span_id),
-            key.start_ns,
-            resolutions.get((key.trace_id, key.span_id, key.start_ns), NOTHING),
-        )
-        for key in keys
+    named = find_owners(reader, project, [key.run_id for key in keys], (METRICS, LATE_TAGS))
+    tags: list[Sequence[str]] = []
+    runs: list[ResolvedRun] = []
+    for key in keys:
+        resolution = resolutions.get((key.trace_id, key.span_id, key.start_ns), NOTHING)
+        if resolution is not NOTHING or key.run_id in named:
+            ids = bytes.fromhex(key.trace_id), bytes.fromhex(key.span_id)
+            runs.append(ResolvedRun(project, *ids, key.start_ns, resolution))
+            tags.append(key.tags)
+    final = reader.compute(project, add_late_values, reader.memory, runs)
+    return [
+        replace(run, late=leave_older_tags(run.late, own, run.start_ns))
+        for run, own in zip(final, tags, strict=True)
     ]
-    final = [
-        replace(run, late=leave_older_tags(run.late, key.tags, key.start_ns))
-        for key, run in zip(keys, add_late_values(client, memory, runs), strict=True)
-    ]
-    return [run for run in final if run.resolution is not NOTHING or run.late != NO_LATE_VALUES]
 
 
 def read_open_payloads(reader: Reader, project: str, run_ids: Sequence[str]) -> dict[str, Row]:

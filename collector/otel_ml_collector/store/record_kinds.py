@@ -313,12 +313,13 @@ def find_owners(
     reader: Reader,
     project: str,
     owners: Sequence[str],
+    tables: Sequence[Table[Any]] = OWNED,
 ) -> set[str]:
-    """Return the owners, such as run IDs or trace keys, that have any late-arriving records."""
+    """Return the owners, such as run IDs or trace keys, that have records in some tables."""
     if not owners:
         return set()
     ours = Sql("project = {project:String} AND owner IN {owners:Array(String)}")
-    sql = _owners_in(OWNED, ours)
+    sql = _owners_in(tables, ours)
     return {row["owner"] for row in reader.rows(sql, {"project": project, "owners": list(owners)})}
 
 
