@@ -205,14 +205,14 @@ def test_reason_in_log(
 def test_no_answer(sink: Sink, caplog: pytest.LogCaptureFixture) -> None:
     """The log reports that a destination does not answer, and when a request is dropped."""
     sink.may_answer.clear()
-    with forwarding(at(sink, timeout_s=0.1, retry_s=1), away(retry_s=1)) as way:
+    with forwarding(at(sink, timeout_s=0.1, retry_s=3), away(retry_s=3)) as way:
         way.send(make())
         wait_until(lambda: len(way.numbers("forward_dropped_total")) == 2)
         sink.may_answer.set()
     assert sorted(caplog.messages) == [
-        "Dropped 1 request for the destination away: not acknowledged within 1 s: it cannot be "
+        "Dropped 1 request for the destination away: not acknowledged within 3 s: it cannot be "
         "reached (Connection refused)",
-        "Dropped 1 request for the destination there: not acknowledged within 1 s: it did not "
+        "Dropped 1 request for the destination there: not acknowledged within 3 s: it did not "
         "answer within 0.1 s",
         "Requests wait for the destination away: it cannot be reached (Connection refused)",
         "Requests wait for the destination there: it did not answer within 0.1 s",
