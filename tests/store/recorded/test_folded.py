@@ -19,6 +19,7 @@ from otel_ml_collector.runs.answers import Counted, RunSummary
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from tests.support.examples import examples
 from tests.support.otel_ml_collector.facts import facts_of
+from tests.support.otel_ml_collector.folded import finish
 from tests.support.otel_ml_collector.stores import Store
 from tests.support.otel_ml_collector.worlds import worlds
 from tests.support.sampling import at_night, sampled
@@ -103,7 +104,7 @@ def compare(store: Store, project: str, records: Records) -> None:
     """
     store.writer.write(records)
     store.watch.note(records, store.writer.stamped_ns or 0)
-    store.watch.run_pass()
+    finish(store, store.watch)
     query = RunsQuery(project, EVERYTHING, limit=1_000)
     now_ns = max(run.end_ns for run in (*records.runs, *records.open_runs))
     listed = [shown_by_list(run) for run in find_runs(store.reader, query, now_ns).runs]
