@@ -552,7 +552,7 @@ def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
 def _find_late(
     reader: Reader, query: ExportQuery, keys: Sequence[Key], columns: dict[str, pa.ChunkedArray]
 ) -> dict[str, pa.ChunkedArray]:
-    """Return the columns of `RECORD_LISTS`, and the contents that arrived as log records."""
+    """Read the columns of `RECORD_LISTS`, and inputs and outputs that arrived as log records."""
     made = _find_contents(reader, query, keys, columns)
     items = [name for name in query.columns if name in RECORD_LISTS]
     values: dict[str, list[str | None]] = {name: [None] * len(keys) for name in items}

@@ -145,7 +145,7 @@ _SCORE_COLUMNS: Final = {
     "failed": "failed",
     "judge_version": "judge_version",
 }
-# Columns of `runs` with the newest label, ground truth or report of each name.
+# The columns of `runs` that hold the newest label, ground truth and report under each name.
 _WORD_COLUMNS: Final = {
     "label": Sql("final_labels"),
     "truth": Sql("final_truth"),
@@ -535,7 +535,7 @@ class _Compiler:
         return Sql("ifNull({column} {test}, 0)").fill(column=self._column(name), test=test)
 
     def _column(self, name: str) -> Sql:
-        """Write the value of a run, which it may have from other records of its call."""
+        """Write a field's value. Another record of the same call may provide it."""
         if self._kinds.same_calls and name in OF_CALL:
             return OF_CALL[name]
         return _NUMBERS.get(name) or Sql("`{name}`").fill(name=identifier(name, FIELD_NAMES))

@@ -63,7 +63,6 @@ from otel_ml_collector.times import to_rfc3339
 
 NO_PARENT: Final = "0" * 16
 _AS_STORED: Final = tuple(field_.name for field_ in fields(RunFields))
-_OF_CALL: Final = frozenset(CALL_VALUES.values())
 
 
 class TagDetail(AnswerBody):
@@ -338,7 +337,7 @@ class Trace(AnswerBody):
 
 @dataclass(frozen=True, slots=True)
 class LateFacts:
-    """The records about a run that arrived separately from its span, one by one.
+    """What the page of a run lists, record by record: scores, late tags and trace keys.
 
     Attributes:
         keys: Keys that the user gave to the run's trace.
@@ -358,16 +357,13 @@ class LateFacts:
 
 
 def find_late_facts(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str, LateFacts]:
-    """Read the records about runs that arrived separately, by run ID."""
+    """Read the records that arrived separately from the spans of some runs, by run ID."""
     kinds = find_record_kinds(reader, project)
     keyed = reader.ahead(_keys_of, project, rows) if kinds.keys else None
+    by_id = {run_id_of(row): row for row in rows}
     owners = {
-        run_id_of(row): [
-            run_id_of(row),
-            *row["owners"],
-            *(other.run_id for other in others_of(row)),
-        ]
-        for row in rows
+        run_id: [run_id, *row["owners"], *(other.run_id for other in others_of(row))]
+        for run_id, row in by_id.items()
     }
     named = sorted({name for names in owners.values() for name in names})
     scored = named if kinds.scores else [name for name in named if not is_run(name)]
@@ -379,19 +375,19 @@ def find_late_facts(reader: Reader, project: str, rows: Sequence[Row]) -> dict[s
     )
     tags = _by_owner(tagged.result()) if tagged else {}
     keys = keyed.result() if keyed else {}
+
+    def gather(of_owners: Mapping[str, Sequence[Row]], run_id: str) -> list[Row]:
+        return [record for owner in owners[run_id] for record in of_owners.get(owner, ())]
+
     return {
         run_id: LateFacts(
             keys.get(row["trace_id"], []),
             owners[run_id],
-            _newest(row, [tag for owner in owners[run_id] for tag in tags.get(owner, ())]),
-            _evaluations(
-                [item for owner in owners[run_id] for item in spoken.get(owner, ())],
-                numbers["judge"],
-            ),
+            _newest(row, gather(tags, run_id)),
+            _evaluations(gather(spoken, run_id), numbers["judge"]),
             numbers["model"].get(_version_of(row)),
         )
-        for row in rows
-        for run_id in (run_id_of(row),)
+        for run_id, row in by_id.items()
     }
 
 
@@ -399,16 +395,16 @@ def _version_of(row: Row) -> tuple[str, str, str]:
     return row["model"], row["digest"], row["structure"]
 
 
-def others_of(row: Row) -> list[SameCall]:
+def others_of(row: Row) -> Sequence[SameCall]:
     """Return the other records of a run's call."""
-    return [
+    return tuple(
         SameCall(
             f"{item.get('trace_id', row['trace_id'])}-{item['span_id']}",
             item["start_ns"],
             item["scope"],
         )
         for item in load_json(row["others"], [])
-    ]
+    )
 
 
 def find_owner_records(
@@ -529,19 +525,12 @@ def _name_main_record(row: Row) -> str | None:
 
 
 def make_summary(row: Row, version: int | None, keys: Sequence[str]) -> RunSummary:
-    """Make the summary of a run from its row, the number of its version and its trace keys."""
+    """Make the summary of a run from its row, its version number and its trace keys."""
     parent = row["parent_span_id"]
     others = others_of(row)
+    shown = row | {name: _first(row[name], row[call]) for call, name in CALL_VALUES.items()}
     tokens = tokens_of({name: _first(row[name], row[f"other_{name}"]) for name in TOKENS})
     cost = _first(row["other_cost"], row["cost"])
-    stored = {
-        name: _first(row[name], row[f"call_{name}"]) if name in _OF_CALL else row[name]
-        for name in _AS_STORED
-    }
-    inputs, outputs, first_token_ms = (
-        _first(row[name], row[f"call_{name}"])
-        for name in ("inputs_preview", "outputs_preview", "first_token_ms")
-    )
     record_of = _name_main_record(row)
     counted = None
     if row["has_amounts"]:
@@ -559,10 +548,10 @@ def make_summary(row: Row, version: int | None, keys: Sequence[str]) -> RunSumma
         latency_ms=row["latency_ns"] / 1e6 if row["latency_ns"] else None,
         last_heard_ns=row["heard_ns"] if is_open(row) else None,
         record_of=record_of,
-        also_recorded=others or (),
+        also_recorded=others,
         counted=counted,
-        inputs=inputs,
-        outputs=outputs,
+        inputs=shown["inputs_preview"],
+        outputs=shown["outputs_preview"],
         tags=_load_all(row["tags"] | row["late_tags"]),
         scores=dict(row["final_scores"]),
         passed={judge: bool(passed) for judge, passed in row["final_passed"].items()},
@@ -571,8 +560,10 @@ def make_summary(row: Row, version: int | None, keys: Sequence[str]) -> RunSumma
         label=_load_all(row["final_labels"]),
         agent=_load_all(row["final_reports"]),
         tokens=tokens,
-        tokens_per_second=tokens_per_second(tokens.output, row["latency_ns"], first_token_ms),
-        **stored
+        tokens_per_second=tokens_per_second(
+            tokens.output, row["latency_ns"], shown["first_token_ms"]
+        ),
+        **{name: shown[name] for name in _AS_STORED}
         | {name: row[name] or row[f"trace_{name}"] for name in NAMED}
         | {"cost": round_cost(cost)},
     )
@@ -593,5 +584,5 @@ def tokens_per_second(
 
 
 def _first(value: Any, other: Any) -> Any:
-    """Return the first value that is not empty, else the first one."""
+    """Return the first value, or the other one if only the first one is empty."""
     return other if value in (None, "") and other not in (None, "") else value

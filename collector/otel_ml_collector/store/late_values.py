@@ -32,8 +32,8 @@ from otel_ml_collector.store.sql import Sql, StoreClient, identifier, join_sql
 from otel_ml_collector.store.tables import IS_SCORE, WORD, is_point, is_score
 from otel_ml_collector.times import DAY_NS, SECOND_NS
 
-# What `Memory` knows of a project: it has scores, late tags, labels of reviewers, ground truth or
-# reports of programs, or it had none when that was last checked.
+# What `Memory` knows about a project. Of each pair of names, the first says that the project has
+# such records of runs, the second that it had none when we last looked.
 _HAS_SCORES: Final = "scores"
 _UNSCORED: Final = "unscored"
 _HAS_TAGS: Final = "tags"
@@ -58,7 +58,7 @@ _LATE_SIGNS: Final = frozenset(
 
 
 # Reads the newest label, ground truth or report of each name, for run IDs, keys and tags of several
-# projects; see `record_kinds.words`.
+# projects; see `record_kinds.truths`.
 _NEWEST_WORDS: Final = {
     source: Sql("""
     SELECT project, owner, name, argMax(last_word.1, (last_word.2, record_id)) AS newest,

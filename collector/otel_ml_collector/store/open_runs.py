@@ -97,7 +97,7 @@ class OpenKey(Key):
     """The key of a start record: when and where its run began, and when the record arrived.
 
     Attributes:
-        tags: Names of the tags on the span.
+        tags: The names of the tags that the span started with.
     """
 
     process: str
@@ -238,7 +238,10 @@ def read_open_runs(
 
 
 def _find_final(reader: Reader, project: str, keys: Sequence[OpenKey]) -> list[ResolvedRun]:
-    """Find what other records say about open runs, as rows of `runs` have it."""
+    """Find the values that other records give to open runs, for the columns of `FOLDED`.
+
+    Runs without such values are left out.
+    """
     values = {
         **ids_of({(project, key.trace_id) for key in keys}),
         "start": min(key.start_ns for key in keys),
@@ -246,7 +249,9 @@ def _find_final(reader: Reader, project: str, keys: Sequence[OpenKey]) -> list[R
     }
     resolutions = {
         (row["trace_id"], row["span_id"], row["start_ns"]): make_resolution(row)
-        for rows in reader.compute(project, read_resolutions, values).values()
+        for rows in reader.compute(
+            project, lambda client: read_resolutions(client, values)
+        ).values()
         for row in rows
     }
     named = find_owners(reader, project, [key.run_id for key in keys], (METRICS, LATE_TAGS))
@@ -258,7 +263,7 @@ def _find_final(reader: Reader, project: str, keys: Sequence[OpenKey]) -> list[R
             ids = bytes.fromhex(key.trace_id), bytes.fromhex(key.span_id)
             runs.append(ResolvedRun(project, *ids, key.start_ns, resolution))
             tags.append(key.tags)
-    final = reader.compute(project, add_late_values, reader.memory, runs)
+    final = reader.compute(project, lambda client: add_late_values(client, reader.memory, runs))
     return [
         replace(run, late=leave_older_tags(run.late, own, run.start_ns))
         for run, own in zip(final, tags, strict=True)

@@ -16,7 +16,7 @@ import orjson
 from otel_ml_collector.background import BackgroundJob, StoreChanges
 from otel_ml_collector.store.counted import DELIVERIES, RECORDED, UNIT, Bounds, CountedRuns
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.record_kinds import RecordKinds, words
+from otel_ml_collector.store.record_kinds import RecordKinds, truths
 from otel_ml_collector.store.rollup import STATES
 from otel_ml_collector.store.sql import EMPTY, Sql, StoreClient, join_sql, parameter
 from otel_ml_collector.store.tables import COPY, INHERITED_PAYLOAD, fill_payloads
@@ -335,7 +335,7 @@ def write_rows(
         unlike=unlike,
         # Without a prediction target, select only runs that have ground truth.
         join=Sql("LEFT") if rule.model else Sql("INNER"),
-        truths=words(Sql("{truth:String}"), Sql("'actual'"), kinds),
+        truths=truths(Sql("{truth:String}"), kinds),
     )
     if rule.kind != "class":
         return rows

@@ -36,7 +36,6 @@ _Asked = ParamSpec("_Asked")
 READABLE: Final = Sql("project IN {readable:Array(String)}")
 # Replaces `READABLE` for callers who may read all projects: a condition costs 0.5 ms.
 _EVERY_PROJECT: Final = Sql("1")
-_IN_PROJECT: Final = Sql("project = {project:String}")
 # The API uses IDs as hex text, the store keeps them as bytes.
 ID16: Final = Sql("toFixedString(unhex({trace:String}), 16)")
 ID8: Final = Sql("toFixedString(unhex({span:String}), 8)")
@@ -156,27 +155,19 @@ class Reader:
             rows = list(result.named_results())
         return rows if self._clean is None else [*map(self._clean, rows)]
 
-    def compute(
-        self,
-        project: str,
-        ask: Callable[Concatenate[StoreClient, _Asked], _Answer],
-        *args: _Asked.args,
-        **kwargs: _Asked.kwargs,
-    ) -> _Answer:
-        """Call a function of the store that asks about one project, and return its result.
+    def compute(self, project: str, ask: Callable[[StoreClient], _Answer]) -> _Answer:
+        """Call a function with a client of the store, and return its result.
 
         Args:
-            project: The project. The function may not ask about others.
-            ask: The function. Its first argument is a client of the store.
-            args: Further positional arguments of `ask`.
-            kwargs: Keyword arguments of `ask`.
+            project: The project whose records the function reads. It must not read others.
+            ask: The function.
 
         Raises:
             Missing: The caller may not read the project.
         """
-        self._within(_IN_PROJECT, {"project": project})
+        self._check(project)
         with self._client() as client:
-            return ask(client, *args, **kwargs)
+            return ask(client)
 
     def ahead(
         self,
@@ -234,11 +225,17 @@ class Reader:
             return table
         return pa.Table.from_pylist([*map(self._clean, table.to_pylist())], schema=table.schema)
 
+    def _check(self, project: str) -> None:
+        """Refuse a project that the caller may not read."""
+        own = self._access.projects
+        if own is not None and project not in own:
+            raise Missing(f"There is no project {project[:80]!r}")
+
     def _within(self, sql: Sql, parameters: Mapping[str, Any]) -> tuple[Sql, dict[str, Any]]:
         """Limit a query to projects that the caller may read. Refuse it if it names no project."""
         own, values = self._access.projects, dict(parameters)
-        if own is not None and values.get("project", own[0]) not in own:
-            raise Missing(f"There is no project {str(values['project'])[:80]!r}")
+        if "project" in values:
+            self._check(str(values["project"]))
         if READABLE in sql:
             if own is None:
                 return substitute(sql, READABLE, _EVERY_PROJECT), values

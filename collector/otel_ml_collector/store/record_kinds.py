@@ -363,24 +363,22 @@ def scores(label: Sql, kinds: RecordKinds, column: str) -> Sql:
 
 
 @lru_cache(_TEXTS)
-def words(label: Sql, source: Sql, kinds: RecordKinds) -> Sql:
-    """Write the SQL for the newest ground truth of runs, or for the newest label of each run.
+def truths(label: Sql, kinds: RecordKinds) -> Sql:
+    """Write the SQL for the newest ground truth of runs.
 
-    Labels that were taken back are left out.
+    Ground truth that was taken back is left out.
 
     Args:
-        label: Query parameter with the name of the ground truth or label.
-        source: SQL of the source: ``'actual'`` for ground truth, ``'human'`` for labels of
-            reviewers, ``'agent'`` for labels of agents.
+        label: Query parameter with the name of the ground truth.
         kinds: Which kinds of records the project has, such as scores for a trace key.
 
     Returns:
         SQL that selects `trace_id`, `span_id`, `newest` (JSON text) and `first_ns`. `first_ns` is
-            when the run first got such a ground truth or label.
+            when the run first got ground truth of this name.
     """
     columns = Sql("{word} AS word, time_ns, record_id").fill(word=WORD)
     sql = Sql("""FROM metrics WHERE project = {project:String} AND name = {label}
-      AND source = {source}""").fill(label=label, source=source)
+      AND source = 'actual'""").fill(label=label)
     direct = Sql("""
         SELECT {run}, {columns} {records} AND owner < '{first}'
           AND (owner_start_ns = 0

@@ -1266,7 +1266,7 @@ LAST_ARRIVAL: Final = Sql("SELECT greatest({times})").fill(
 
 # Columns of `runs` that lists show. IDs are hex text.
 OWN: Final = RUNS.select("tag_kv", "process", "seq", _STAMP, _COLLECTOR, *FOLDED_NAMES)
-# What lists show of a run besides that: from late-arriving records, and from other runs.
+# Lists also show these columns. Late-arriving records fill the first group, other runs the second.
 FROM_RECORDS: Final = join_sql(", ", [column.selected for column in LATE])
 FROM_RUNS: Final = join_sql(
     ", ",
@@ -1277,7 +1277,7 @@ FROM_RUNS: Final = join_sql(
     ],
 )
 LIGHT: Final = join_sql(", ", [OWN, FROM_RECORDS, FROM_RUNS])
-# The values of these columns for a run that depends on nothing else.
+# What these columns contain if a run has no late-arriving records and depends on no other run.
 _ALONE: Final = orjson.loads(write_folded(ResolvedRun("", b"", b"", 0, NOTHING)))
 ALONE: Final[Mapping[str, Any]] = {name: _ALONE[name] for name in _READ_FOLDED}
 # Columns that only the page of a run needs: their names, and the SQL that reads them.

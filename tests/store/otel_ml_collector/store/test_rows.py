@@ -49,7 +49,7 @@ SHOWN_BY_COLUMNS: Final = Sql("""
     counted_input_tokens AS tokens, counted_cost AS cost,
     if(record_of = toFixedString('', 8), '', {main}) AS record_of,
     JSONLength(others) AS also_recorded
-  FROM runs FINAL WHERE kind != 'span'
+  FROM runs FINAL WHERE kind != 'span' AND startsWith(project, 'project ')
   ORDER BY cityHash64(span_id) % 3 = 0, folded_ns > 0 DESC, span_id LIMIT {most:UInt32}""").fill(
     response=RESPONSE_ID, main=MAIN_RECORD
 )
