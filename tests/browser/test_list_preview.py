@@ -37,7 +37,7 @@ def test_a_click_opens_a_preview(tab: Tab) -> None:
     page.evaluate("window.isSame = true")
     runs = shown(page)
     page.locator(ROWS).nth(1).click()
-    expect(page.locator("#preview #span")).to_have_attribute("data-run", runs[1], timeout=60_000)
+    expect(page.locator("#preview #span")).to_have_attribute("data-run", runs[1])
     box, work = page.locator("#preview").bounding_box(), page.locator(".work1").bounding_box()
     assert box is not None
     assert work is not None

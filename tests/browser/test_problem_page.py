@@ -65,7 +65,7 @@ def test_figures_and_alert(page: Page) -> None:
 def test_ways_to_a_problem(tab: Tab, path: str, link: str) -> None:
     """Overview, finding, model and comparison lead to the same page of a problem."""
     page = tab.open(f"/projects/{PROJECT}{path}")
-    page.get_by_role("link", name=link).first.click(timeout=60_000)
+    page.get_by_role("link", name=link).first.click()
     expect(page.locator("h1")).to_have_text("reply v2 is worse")
     assert "/problems/reply-v2-quality" in page.url
 

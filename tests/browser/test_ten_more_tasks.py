@@ -41,7 +41,6 @@ def planned(chromium: Browser, triage: CollectorProcess) -> Iterator[Visit]:
     """A visit to a collector that also has an agent's run of 290 spans."""
     send_long_agent(triage.endpoint)
     with open_tab(chromium, triage.endpoint, "light", 1280, 900) as tab:
-        tab.page.set_default_timeout(60_000)
         yield Visit(tab.open("/"))
 
 
@@ -50,7 +49,6 @@ def priced(chromium: Browser, triage: CollectorProcess) -> Iterator[Visit]:
     """A visit to a collector that also has two versions that answered the same inputs."""
     send_prices(triage.endpoint)
     with open_tab(chromium, triage.endpoint, "light", 1280, 900) as tab:
-        tab.page.set_default_timeout(60_000)
         yield Visit(tab.open("/"))
 
 

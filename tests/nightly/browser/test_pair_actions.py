@@ -25,7 +25,6 @@ def collector(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CollectorPro
 def tab(chromium: Browser, collector: CollectorProcess) -> Iterator[Tab]:
     """Open a tab; its test fails if the console has an error or a warning."""
     with open_tab(chromium, collector.endpoint, "light", 1280, 900) as opened:
-        opened.page.set_default_timeout(60_000)
         yield opened
 
 

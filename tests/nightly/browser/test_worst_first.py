@@ -40,7 +40,7 @@ def test_worst_project_first(tab: Tab) -> None:
     """A worse model comes first, then a function that always fails often, then no problem."""
     page = tab.open("/")
     rows = page.locator("#projects tbody tr td:first-child")
-    expect(rows).to_have_text([PROJECT, "b failing", "a quiet one"], timeout=60_000)
+    expect(rows).to_have_text([PROJECT, "b failing", "a quiet one"])
     expect(page.locator("#projects tbody tr").nth(1)).to_contain_text(
         "answer fails in 30 % of runs"
     )

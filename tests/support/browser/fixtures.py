@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
@@ -23,7 +23,9 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-expect.set_options(timeout=30_000)  # a busy machine needs longer than the usual 5 s
+# Guards against hanging. Beside five other modules on two cores, Home once needed more than 30 s.
+_HANGING_MS: Final = 150_000
+expect.set_options(timeout=_HANGING_MS)
 
 
 @pytest.fixture(scope="session")
@@ -85,6 +87,7 @@ def open_tab(
 ) -> Iterator[Tab]:
     """Open a tab; at the end, fail if its console has an error or a warning."""
     context = chromium.new_context(color_scheme=theme, viewport={"width": width, "height": height})
+    context.set_default_timeout(_HANGING_MS)
     opened = Tab(context, address)
     yield opened
     context.close()
