@@ -24,7 +24,7 @@ from otel_ml_collector.problems.curves import (
     find_figure,
 )
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.times import DAY_NS, HOUR_NS
+from otel_ml_collector.times import DAY_NS, HOUR_NS, MINUTE_NS
 from otel_ml_collector.verdicts.claims import write_moment
 from otel_ml_collector.web.axis import AxisLabel, round_values
 from otel_ml_collector.windows import Window
@@ -32,6 +32,12 @@ from otel_ml_collector.windows import Window
 _CHART_HEIGHT: Final = 180.0
 _MOST_MARKS: Final = 4
 _SECOND_MS: Final = 1_000
+_STEP_UNITS: Final = (
+    (7 * DAY_NS, "week"),
+    (DAY_NS, "day"),
+    (HOUR_NS, "hour"),
+    (MINUTE_NS, "minute"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +57,7 @@ class SinceChart:
         across: Labels of the horizontal axis (time).
         up: Labels of the vertical axis.
         part: Which runs have the problem, such as `client Kessler`. Empty if all runs have it.
-        step_hours: Hours between two points of a line.
+        step_ns: Time between two points of a line, in nanoseconds.
         limit: For the drift score of a field: where the limit is, above which it has drifted.
     """
 
@@ -62,8 +68,15 @@ class SinceChart:
     across: Sequence[AxisLabel]
     up: Sequence[AxisLabel]
     part: str
-    step_hours: int
+    step_ns: int
     limit: float | None = None
+
+    @property
+    def step(self) -> str:
+        """The time between two points of a line, in words: `one point every 6 hours`."""
+        unit_ns, unit = next(item for item in _STEP_UNITS if self.step_ns % item[0] == 0)
+        count = self.step_ns // unit_ns
+        return f"one point per {unit}" if count == 1 else f"one point every {count} {unit}s"
 
 
 def draw_drift(report: FieldReport) -> SinceChart | None:
@@ -80,7 +93,7 @@ def draw_drift(report: FieldReport) -> SinceChart | None:
         across=figure.across,
         up=figure.up,
         part="",
-        step_hours=min(steps, default=DAY_NS) // HOUR_NS,
+        step_ns=min(steps, default=DAY_NS),
         limit=figure.threshold,
     )
 
@@ -134,23 +147,59 @@ def draw_chart(
     reader: Reader, project: str, state: MonitorState | None, finding: Finding, *, now_ns: int
 ) -> SinceChart | None:
     """Draw the figure of a problem over time; None if its figure has no curve."""
-    of_model = f"model == {quoted(finding.model)}"
-    wheres = [narrow(of_model, finding.condition)]
-    if finding.condition:
-        wheres.append(narrow(of_model, f"not ({finding.condition})"))
     query = choose_curve(state, finding)
-    if query is not None:
+    if query is None:
+        curves = find_truth_curves(reader, project, finding, now_ns)
+    else:
         asked = [
             reader.ahead(find_curve, project, replace(query, where=where), now_ns)
-            for where in wheres
+            for where in _list_sides(finding)
         ]
-    elif finding.target:
-        asked = [
-            reader.ahead(_find_truth_curve, project, finding, where, now_ns) for where in wheres
-        ]
-    else:
+        curves = [curve.result() for curve in asked]
+    return draw_curves(reader, project, state, finding, curves=curves)
+
+
+def find_truth_curves(
+    reader: Reader, project: str, finding: Finding, now_ns: int
+) -> Sequence[ProblemCurve]:
+    """Read how right predictions were over time: of the problem, then of all other runs.
+
+    Returns:
+        One curve if all runs have the problem. Empty if it is not about a prediction target.
+    """
+    if not finding.target:
+        return []
+    asked = [
+        reader.ahead(_find_truth_curve, project, finding, where, now_ns)
+        for where in _list_sides(finding)
+    ]
+    return [curve.result() for curve in asked]
+
+
+def _list_sides(finding: Finding) -> list[str]:
+    """List the filters of the runs with a problem and, if there are any, of all other runs."""
+    of_model = f"model == {quoted(finding.model)}"
+    if not finding.condition:
+        return [of_model]
+    return [narrow(of_model, part) for part in (finding.condition, f"not ({finding.condition})")]
+
+
+def draw_curves(
+    reader: Reader,
+    project: str,
+    state: MonitorState | None,
+    finding: Finding,
+    *,
+    curves: Sequence[ProblemCurve],
+) -> SinceChart | None:
+    """Draw curves of a problem in one chart: of its runs and, if there are any, of all others.
+
+    Returns:
+        None if there is no curve, or if the first one has fewer than two values.
+    """
+    if not curves:
         return None
-    curve, *others = [wait.result() for wait in asked]
+    curve, *others = curves
     if sum(value is not None for value in curve.own) < 2:  # noqa: PLR2004 - a line has two ends
         return None
     there = [value for line in (curve, *others) for value in line.own if value is not None]
@@ -206,7 +255,7 @@ def draw_chart(
             for tick in ticks
         ],
         part=name_condition(finding.condition),
-        step_hours=over.step_ns // HOUR_NS,
+        step_ns=over.step_ns,
     )
 
 

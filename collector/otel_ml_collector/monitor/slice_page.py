@@ -1,6 +1,7 @@
 """The page of a slice: how it compares with all other runs, since when, and in which runs."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Final
 
@@ -25,15 +26,28 @@ from otel_ml_collector.monitor.problem_page import (
     ask_examples,
     find_newest,
 )
-from otel_ml_collector.monitor.since_chart import draw_chart, list_figures, name_figure
-from otel_ml_collector.problems.curves import READ_FIGURES, list_values, read_judge
-from otel_ml_collector.stats import Past, RunStats, StatsQuery, cut_past, find_stats
-from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.times import to_rfc3339
+from otel_ml_collector.monitor.since_chart import (
+    draw_curves,
+    find_truth_curves,
+    list_figures,
+    name_figure,
+)
+from otel_ml_collector.problems.curves import (
+    READ_FIGURES,
+    ProblemCurve,
+    choose_curve,
+    list_values,
+    read_judge,
+    read_values,
+)
+from otel_ml_collector.stats import RunStats, StatsQuery, cut_past, find_stats
+from otel_ml_collector.times import HOUR_NS, to_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.windows import Buckets
+
+_LONGEST_STEP_NS: Final = 6 * HOUR_NS
 
 pages = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -79,12 +93,14 @@ def show_slice(
         ),
         None,
     )
-    asked_rest = reader.ahead(
-        _find_stats, project, narrow(of_model, f"not ({where})"), last, now_ns
-    )
     runs_where = narrow(of_model, where)
     over = cut_past(reader, last, now_ns)
     window = over.window
+    over = window.cut(min(over.step_ns, _LONGEST_STEP_NS))
+    asked_sides = [
+        reader.ahead(find_stats, StatsQuery(project, side, "", window, over.step_ns, 1))
+        for side in (runs_where, narrow(of_model, f"not ({where})"))
+    ]
     asked = Finding(
         kind="slice",
         sentence="",
@@ -97,7 +113,7 @@ def show_slice(
     )
     finding = _choose_figure(asked, state, known)
     drawn = replace(finding, measured=figure, target="") if figure else finding
-    asked_chart = reader.ahead(draw_chart, project, state, drawn, now_ns=now_ns)
+    asked_truths = reader.ahead(find_truth_curves, project, drawn, now_ns)
     asked_examples = reader.ahead(
         find_newest,
         ask_examples(project, runs_where, window),
@@ -105,8 +121,13 @@ def show_slice(
         now_ns=now_ns,
     )
     table = compare_parts(reader, project, state, finding, by=by)
-    own = _find_stats(reader, project, runs_where, last, now_ns)
-    rest = asked_rest.result()
+    own, rest = sides = [asked.result() for asked in asked_sides]
+    query = choose_curve(state, drawn)
+    curves = (
+        [ProblemCurve(over, read_values(stats, query, over), None) for stats in sides]
+        if query
+        else asked_truths.result()
+    )
     name = wording.slice_name(known.name) if known else where
     context = {
         "slice": known,
@@ -119,14 +140,14 @@ def show_slice(
         "runs": own.total.runs,
         "rest_runs": rest.total.runs,
         "runs_where": runs_where,
-        "curves": _draw(state, known, (own, rest), over),
+        "curves": _draw(state, known, sides, over),
         "shown": write_cell,
         "finding": finding,
         "claim": name,
         "window": window,
         "table": table,
         "measured": name_figure(state, finding),
-        "chart": asked_chart.result(),
+        "chart": draw_curves(reader, project, state, drawn, curves=curves),
         "figures": list_figures(finding, figure),
         "drawn": name_figure(state, drawn),
         "examples": asked_examples.result(),
@@ -165,15 +186,10 @@ def _write_row(figure: SlicesFigure) -> str:
 _ROW_UNITS: Final = {"latency": ", ms", "cost": ", $"}
 
 
-def _find_stats(reader: Reader, project: str, where: str, last: Past, now_ns: int) -> RunStats:
-    over = cut_past(reader, last, now_ns)
-    return find_stats(reader, StatsQuery(project, where, "", over.window, over.step_ns, 1))
-
-
 def _draw(
     state: MonitorState,
     known: RunSlice | None,
-    sides: tuple[RunStats, RunStats],
+    sides: Sequence[RunStats],
     over: Buckets,
 ) -> list[SliceCurve]:
     """Draw the figures of a slice and of all other runs over time."""

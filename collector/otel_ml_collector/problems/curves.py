@@ -125,13 +125,17 @@ def find_curve(reader: Reader, project: str, query: CurveQuery, now_ns: int) -> 
         raise BadInput(f"Invalid start {query.start!r}: expected a time in the past", "start")
     over = cut_curve(reader, began_ns, now_ns, is_new=query.is_new)
     asked = StatsQuery(project, query.where, "", over.window, over.step_ns, 1)
-    stats = find_stats(reader, asked)
+    own = read_values(find_stats(reader, asked), query, over)
+    began = bisect_right(over.starts_ns, began_ns) - 1 if query.is_new else None
+    return ProblemCurve(over, own, began)
+
+
+def read_values(stats: RunStats, query: CurveQuery, over: Buckets) -> list[float | None]:
+    """Read the figure of a query from statistics; None for buckets without runs."""
     read = READ_FIGURES.get(query.figure) if not query.digest else None
     if read is None:
         read = read_judge(query.figure, query.digest, is_score=query.is_score)
-    own = list_values(stats, read, over)
-    began = bisect_right(over.starts_ns, began_ns) - 1 if query.is_new else None
-    return ProblemCurve(over, own, began)
+    return list_values(stats, read, over)
 
 
 def cut_curve(reader: Reader, began_ns: int, now_ns: int, *, is_new: bool) -> Buckets:

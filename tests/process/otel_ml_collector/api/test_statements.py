@@ -140,6 +140,13 @@ def test_pages_of_everything(shop: Service, path: str, most: int) -> None:
     assert count(shop, path) <= most
 
 
+def test_page_of_a_slice(shop: Service) -> None:
+    """The table and the chart of a slice share the statistics of the slice and of other runs."""
+    condition = quote('tags["client"] == "bigshot"')
+    page = f"/projects/{SHOP}/monitor/slice?model=answer&where={condition}"
+    assert count(shop, page) <= 6
+
+
 def test_jaeger(shop: Service) -> None:
     """A Jaeger search runs as many statements for all traces as for one."""
     search = "/jaeger/api/traces?service=unknown_service&start=0"
