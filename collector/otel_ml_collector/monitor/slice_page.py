@@ -129,11 +129,12 @@ def show_slice(
         else asked_truths.result()
     )
     name = wording.slice_name(known.name) if known else where
+    suggestion = None
+    if known and state.slices:
+        suggestion = suggest_for_slice(known, state.slices.figures, last)
     context = {
         "slice": known,
-        "suggestion": suggest_for_slice(known, state.slices.figures, last)
-        if known and state.slices
-        else None,
+        "suggestion": suggestion or {"where": runs_where},
         "name": name,
         "model": model,
         "last": last,
