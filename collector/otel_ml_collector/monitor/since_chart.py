@@ -32,6 +32,8 @@ from otel_ml_collector.windows import Window
 _CHART_HEIGHT: Final = 180.0
 _MOST_MARKS: Final = 4
 _SECOND_MS: Final = 1_000
+# Times between the labels of the horizontal axis. It has about five.
+_LABELS_NS: Final = (MINUTE_NS, 5 * MINUTE_NS, 15 * MINUTE_NS, HOUR_NS, 6 * HOUR_NS)
 _STEP_UNITS: Final = (
     (7 * DAY_NS, "week"),
     (DAY_NS, "day"),
@@ -195,12 +197,13 @@ def draw_curves(
     """Draw curves of a problem in one chart: of its runs and, if there are any, of all others.
 
     Returns:
-        None if there is no curve, or if the first one has fewer than two values.
+        None if the first curve has no value, or if all values are of the same time.
     """
-    if not curves:
+    times = {place for line in curves for place, value in enumerate(line.own) if value is not None}
+    if len(times) < 2:  # noqa: PLR2004 - a line has two ends
         return None
     curve, *others = curves
-    if sum(value is not None for value in curve.own) < 2:  # noqa: PLR2004 - a line has two ends
+    if all(value is None for value in curve.own):
         return None
     there = [value for line in (curve, *others) for value in line.own if value is not None]
     name, figure = finding.measured, find_figure(state, finding)
@@ -221,10 +224,12 @@ def draw_curves(
             for start_ns, value in zip(over.starts_ns, line, strict=True)
             if value is not None
         ]
-        return f"M{' '.join(points)}" if len(points) > 1 else ""
+        # A single value is a short dash.
+        return f"M{' '.join(points)}{'h8' if len(points) == 1 else ''}" if points else ""
 
-    days = range(-(-window.start_ns // DAY_NS) * DAY_NS, window.end_ns, DAY_NS)
-    every = max(len(days) // 5, 1)
+    step_ns = next((step_ns for step_ns in _LABELS_NS if length_ns <= 6 * step_ns), DAY_NS)
+    labels_ns = range(-(-window.start_ns // step_ns) * step_ns, window.end_ns, step_ns)
+    every = max(len(labels_ns) // 5, 1)
     earlier = next(value for value in there if value is not None)
     began = {
         f"v{release.candidate.version}": release.began_ns
@@ -246,7 +251,7 @@ def draw_curves(
             if window.start_ns <= began_ns < window.end_ns
         ],
         is_mark_low=earlier > (low + high) / 2,
-        across=[AxisLabel(place(day_ns), write_moment(day_ns)) for day_ns in days[::every]],
+        across=[AxisLabel(place(at_ns), write_moment(at_ns)) for at_ns in labels_ns[::every]],
         up=[
             AxisLabel(
                 _CHART_HEIGHT * (1 - (tick - low) / (high - low)),

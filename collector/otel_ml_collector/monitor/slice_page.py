@@ -18,6 +18,7 @@ from otel_ml_collector.findings.find import MonitorState, find_monitor
 from otel_ml_collector.findings.findings import Finding
 from otel_ml_collector.findings.slices import RunSlice, SliceCell, SlicesFigure
 from otel_ml_collector.findings.suggestions import suggest_for_slice
+from otel_ml_collector.ground_truth.find import choose_step
 from otel_ml_collector.monitor.page import FromLast, write_cell, write_title
 from otel_ml_collector.monitor.parts import compare_parts
 from otel_ml_collector.monitor.problem_page import (
@@ -41,6 +42,7 @@ from otel_ml_collector.problems.curves import (
     read_values,
 )
 from otel_ml_collector.stats import RunStats, StatsQuery, cut_past, find_stats
+from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import HOUR_NS, to_rfc3339
 from otel_ml_collector.web import view
 from otel_ml_collector.web.frame import FramedPage
@@ -61,6 +63,12 @@ class SliceCurve:
     rest: str
     cell: SliceCell | None
     unit: str
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether the curves have values at two or more times."""
+        points = f"{self.own} {self.rest}".split()
+        return len({point.partition(",")[0] for point in points}) > 1
 
 
 @pages.get("/projects/{project:path}/monitor/slice", response_class=FramedPage)
@@ -97,10 +105,8 @@ def show_slice(
     over = cut_past(reader, last, now_ns)
     window = over.window
     over = window.cut(min(over.step_ns, _LONGEST_STEP_NS))
-    asked_sides = [
-        reader.ahead(find_stats, StatsQuery(project, side, "", window, over.step_ns, 1))
-        for side in (runs_where, narrow(of_model, f"not ({where})"))
-    ]
+    wheres = runs_where, narrow(of_model, f"not ({where})")
+    asked_sides = reader.ahead(_find_sides, project, wheres, over)
     asked = Finding(
         kind="slice",
         sentence="",
@@ -121,7 +127,8 @@ def show_slice(
         now_ns=now_ns,
     )
     table = compare_parts(reader, project, state, finding, by=by)
-    own, rest = sides = [asked.result() for asked in asked_sides]
+    over, sides = asked_sides.result()
+    own, rest = sides
     query = choose_curve(state, drawn)
     curves = (
         [ProblemCurve(over, read_values(stats, query, over), None) for stats in sides]
@@ -185,6 +192,34 @@ def _write_row(figure: SlicesFigure) -> str:
 
 
 _ROW_UNITS: Final = {"latency": ", ms", "cost": ", $"}
+
+
+def _find_sides(
+    reader: Reader, project: str, wheres: Sequence[str], over: Buckets
+) -> tuple[Buckets, Sequence[RunStats]]:
+    """Read the statistics of a slice and of all other runs over time.
+
+    A single bucket draws no line. So if all runs began in one bucket, it is cut into shorter ones,
+    of at least a minute.
+
+    Returns:
+        The buckets, and the statistics for each filter.
+    """
+    window = over.window
+    asked = [
+        reader.ahead(find_stats, StatsQuery(project, where, "", window, over.step_ns, 1))
+        for where in wheres
+    ]
+    sides = [stats.result() for stats in asked]
+    groups = [group for stats in sides for group in stats.groups]
+    starts_ns = {bucket.start_ns for group in groups for bucket in group.buckets}
+    if len(starts_ns) == 1:
+        place = over.place_of(*starts_ns)
+        start_ns, end_ns = over.edges_ns[place : place + 2]
+        window = replace(window, start_ns=start_ns, end_ns=end_ns)
+        if choose_step(window) < over.step_ns:
+            return _find_sides(reader, project, wheres, window.cut(choose_step(window)))
+    return over, sides
 
 
 def _draw(

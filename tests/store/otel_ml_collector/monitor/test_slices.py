@@ -4,7 +4,7 @@ import html
 import random
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -22,6 +22,7 @@ from tests.support.sampling import at_night
 
 HOUR_NS: Final = 3_600 * 1_000 * MS_NS
 NOW_NS: Final = time.time_ns()
+HOUR_OF_RUNS_NS: Final = (NOW_NS // HOUR_NS - 3) * HOUR_NS
 RUNS: Final = 1_200
 CLIENTS: Final = ("Remax", "Century", "Redfin", "Zillow")
 APPS: Final = ("v1.0.0", "v1.0.1")
@@ -258,6 +259,41 @@ def test_page_without_problem(service: Service) -> None:
     assert page.count("<tr data-run=") == 5
     for link in ("alert-rule?where=", "queue-form?where=", "#save"):
         assert link in page, link
+
+
+def show_times(service: Service, project: str, times_ns: Mapping[str, Sequence[int]]) -> str:
+    """Store runs of two clients that began at these times; return the page of client Remax."""
+    spans = [make_run_of(client, start_ns) for client in times_ns for start_ns in times_ns[client]]
+    take(service.store, project, spans)
+    asked = urlencode({"model": "answer", "where": 'tags["client"] == "Remax"'})
+    return ask(service.app, f"/projects/{project}/monitor/slice?{asked}").text
+
+
+def test_runs_of_one_hour(service: Service) -> None:
+    """If all runs began in one hour, the page shows them by minute, with the times of the axis."""
+    times_ns = [HOUR_OF_RUNS_NS + minute * MINUTE_NS for minute in range(40)]
+    page = show_times(service, "hour", {"Remax": times_ns[::2], "Zillow": times_ns[1::2]})
+    lines = re.findall(r'<polyline class="[ab]" points="([^"]*)"', page)
+    assert [line.count(" ") for line in lines[:2]] == [19, 19]
+    assert "one point per minute, UTC" in page
+    labels = re.findall(r'<text[^>]* y="196">[^<]*?(\d\d:\d\d)</text>', page)
+    assert [label[-2:] for label in labels[-3:]] == ["15", "30", "45"]
+
+
+def test_slice_of_one_hour(service: Service) -> None:
+    """A slice that has runs in only one of many hours is a dot next to the line of the others."""
+    hours_ns = [HOUR_OF_RUNS_NS - hour * HOUR_NS for hour in range(9)]
+    page = show_times(service, "dot", {"Remax": hours_ns[4:5], "Zillow": hours_ns})
+    lines = re.findall(r'<polyline class="([^"]*)" points="([^"]*)"', page)
+    assert [(name, len({*line.split()})) for name, line in lines[:2]] == [("b", 9), ("a dot", 1)]
+    assert re.search(r'<path class="hotline" d="M[\d. ]+h\d', page)
+
+
+def test_runs_of_one_minute(service: Service) -> None:
+    """If all runs began in one minute, the page says that there is no curve."""
+    page = show_times(service, "minute", {name: [HOUR_OF_RUNS_NS] for name in CLIENTS[:2]})
+    assert "All runs began within one minute, so there is no curve over time." in page
+    assert "Over time" not in page
 
 
 @at_night
