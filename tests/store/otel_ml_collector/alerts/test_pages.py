@@ -142,6 +142,8 @@ def test_past(service: Service) -> None:
     assert fired.count("client = acme") == 2
     assert "still firing" in fired
     assert past.count("<rect") == 2
+    periods = re.findall(r"last (\d+ \w+)", past)
+    assert {*periods} == {"30 days"}  # of the sentence as of the chart
     # The axis covers the whole history, although acme's first run is one day old.
     first = (NOW_NS - 30 * DAY_NS) // DAY_NS * DAY_NS
     labels = re.findall(r'<text class="b" x="0.0%"[^>]*>([^<]*)<', past)
