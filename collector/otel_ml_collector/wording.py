@@ -26,7 +26,7 @@ _POP: Final = "\u2069"
 THIN: Final = "\u202f"  # narrow no-break space before a unit
 MINUS: Final = "−"
 # Units of a duration: the shortest duration in ms that is written with it, its ms, its name.
-_TIME_UNITS: Final = (
+TIME_UNITS: Final = (
     (3 * 86_400_000, 86_400_000, "d"),
     (3_600_000, 3_600_000, "h"),
     (60_000, 60_000, "min"),
@@ -133,7 +133,7 @@ def duration(value_ms: float, digits: int = 3) -> str:
         value_ms: The duration in milliseconds.
         digits: How many significant digits.
     """
-    for least_ms, unit_ms, unit in _TIME_UNITS:
+    for least_ms, unit_ms, unit in TIME_UNITS:
         if value_ms >= least_ms:
             return f"{number(value_ms / unit_ms, digits)}{THIN}{unit}"
     return f"{number(value_ms, digits)}{THIN}ms"

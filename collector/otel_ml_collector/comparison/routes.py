@@ -30,7 +30,6 @@ from otel_ml_collector.comparison.find import (
 from otel_ml_collector.comparison.tag_values import choose_tag, find_tag_values
 from otel_ml_collector.comparison.value_pairs import ValuePair, compare_values
 from otel_ml_collector.curves.overlay import Curve, Overlay, lay_over
-from otel_ml_collector.curves.values import write_number
 from otel_ml_collector.evaluations.experiments import ExperimentVerdict
 from otel_ml_collector.evaluations.output_pairs import (
     MOST_PAIRS,
@@ -69,6 +68,7 @@ from otel_ml_collector.verdicts.verdicts import (
 )
 from otel_ml_collector.versions import diff
 from otel_ml_collector.web import view
+from otel_ml_collector.web.amounts import column_writer
 from otel_ml_collector.web.frame import FramedPage
 from otel_ml_collector.web.render import PageRoute, python_call, show_page
 from otel_ml_collector.web.shared_file import FromFileOptions, SharedFile
@@ -80,6 +80,7 @@ _NAME_WIDE: Final = 124
 _METRIC_WIDE: Final = 300
 _FIGURE_WIDE: Final = 100
 _METRIC_COLUMNS: Final = 2
+_METRIC_DIGITS: Final = 4
 _FEWEST_PARAMS: Final = 3
 _CURVES: Final = 12
 _JUDGES: Final = 4
@@ -529,13 +530,13 @@ def _write_markdown(compared: ComparisonDetail, address: str) -> str:
     heads = ["", answer.kind, *params]
     for metric in metrics:
         heads += [metric.name, f"to {before.letter}"]
+    by_metric = [_metric_cells(compared, metric) for metric in metrics]
     rows = []
-    for side in answer.sides:
+    for place, side in enumerate(answer.sides):
         name = f"{side.name}, baseline" if side is before else side.name
         row = [side.letter, name, *(_param_cell(side, before, param).text for param in params)]
-        for metric in metrics:
-            cell = _metric_cell(side, before, metric)
-            row += [cell.last, cell.change or "–"]
+        for cells in by_metric:
+            row += [cells[place].last, cells[place].change or "–"]
         rows.append(row + [" ".join(_judge_cell(side, judge)).strip() for judge in judges])
     heads += judges
     lines = [f"**{_escape(answer.sentence)}**", "", _table_row(heads), f"|{' --- |' * len(heads)}"]
@@ -608,18 +609,20 @@ def _text(value: object) -> str:
 def _rows(project: str, compared: ComparisonDetail, columns: Columns) -> list[ComparisonRow]:
     answer, before = compared.answer, compared.baseline
     best = answer.metrics[0].best if answer.metrics else []
-    return [
+    by_metric = [_metric_cells(compared, metric) for metric in columns.metrics]
+    rows = [
         ComparisonRow(
             side=side,
             address=_address_of(project, side),
             is_baseline=side is before,
             is_best=best == [side.reference],
             params=[_param_cell(side, before, name) for name in columns.params],
-            metrics=[_metric_cell(side, before, metric) for metric in columns.metrics],
+            metrics=[cells[place] for cells in by_metric],
             judges=[_judge_cell(side, judge) for judge in columns.judges],
         )
-        for side in sorted(answer.sides, key=lambda side: side is not before)
+        for place, side in enumerate(answer.sides)
     ]
+    return sorted(rows, key=lambda row: not row.is_baseline)
 
 
 def _address_of(project: str, side: ComparedSide) -> str:
@@ -639,25 +642,42 @@ def _param_cell(side: ComparedSide, before: ComparedSide, name: str) -> ParamCel
     return ParamCell(text, is_same)
 
 
-def _metric_cell(side: ComparedSide, before: ComparedSide, metric: ComparedMetric) -> MetricCell:
-    own, other = (part.metrics.get(metric.name) for part in (side, before))
-    if own is None:
-        return MetricCell("–", "", "–", None, is_best=False)
-    before_last = None if side is before or other is None else other.last
-    change = ""
-    if isinstance(own.last, float) and isinstance(before_last, float):
-        change = write_change(own.last - before_last)
-    low = own.low if metric.lower_is_better else own.high
-    step = own.low_step if metric.lower_is_better else own.high_step
-    best = write_number(low) if low is not None else "–"
-    return MetricCell(
-        write_number(own.last), change, best, step, is_best=metric.best == [side.reference]
-    )
-
-
-def write_change(value: float) -> str:
-    """Write a difference with its sign; 0 has none."""
-    return f"+{write_number(value, 3)}" if value > 0 else write_number(value, 3)
+def _metric_cells(compared: ComparisonDetail, metric: ComparedMetric) -> list[MetricCell]:
+    """Write a metric of each side, in their order; numbers of a kind have the same decimals."""
+    sides = compared.answer.sides
+    figures = [side.metrics.get(metric.name) for side in sides]
+    before = compared.baseline.metrics.get(metric.name)
+    lasts = [own.last if own else None for own in figures]
+    changes = [
+        last - before.last
+        if side is not compared.baseline
+        and before is not None
+        and isinstance(last, float)
+        and isinstance(before.last, float)
+        else None
+        for side, last in zip(sides, lasts, strict=True)
+    ]
+    bests = [
+        (None, None)
+        if own is None
+        else (own.low, own.low_step)
+        if metric.lower_is_better
+        else (own.high, own.high_step)
+        for own in figures
+    ]
+    write_last = column_writer(lasts, _METRIC_DIGITS)
+    write_best = column_writer((value for value, _ in bests), _METRIC_DIGITS)
+    write_size = column_writer(changes)
+    return [
+        MetricCell(
+            last=write_last(last),
+            change="" if change is None else f"{'+' if change > 0 else ''}{write_size(change)}",
+            best=write_best(best),
+            step=step,
+            is_best=metric.best == [side.reference],
+        )
+        for side, last, change, (best, step) in zip(sides, lasts, changes, bests, strict=True)
+    ]
 
 
 def _judges_of(side_comparison: SideComparison) -> list[str]:
@@ -691,11 +711,6 @@ def _lay_out_params(
         (name, [_param_cell(side, before, name) for side in compared.answer.sides])
         for name in names
     ]
-
-
-def _metric_cells(compared: ComparisonDetail, metric: ComparedMetric) -> list[MetricCell]:
-    before = compared.baseline
-    return [_metric_cell(side, before, metric) for side in compared.answer.sides]
 
 
 # Curves.

@@ -4,7 +4,15 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeGuard
 
-from otel_ml_collector.wording import MINUS, four_digits, number, with_minus
+from otel_ml_collector.wording import (
+    MINUS,
+    THIN,
+    TIME_UNITS,
+    duration,
+    four_digits,
+    number,
+    with_minus,
+)
 
 _SIGNIFICANT: Final = 4
 # How much of a number its rounding may hide.
@@ -80,25 +88,56 @@ def write_range(values: Sequence[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def column_writer(values: Iterable[object]) -> Callable[[float | str | None], str]:
+def column_writer(values: Iterable[object], digits: int = 3) -> Callable[[float | str | None], str]:
     """Return a function that writes measured numbers of a column with the same decimals.
 
     The largest number has at most four significant digits. If that hid small numbers of the column,
-    each number has three significant digits instead.
+    each number has its own significant digits instead.
+
+    Args:
+        values: The numbers of the column. Anything else is skipped.
+        digits: How many significant digits a number below 1,000 has on its own: 3, or 4.
     """
-    sizes = [abs(value) for value in values if is_amount(value)]
-    texts = [number(size) for size in sizes]
+    decimals = _choose_decimals([abs(value) for value in values if is_amount(value)], digits)
+
+    def write(value: float | str | None) -> str:
+        if decimals is None or not is_amount(value):
+            return number(value, digits)
+        return with_minus(f"{four_digits(value):,.{decimals}f}")
+
+    return write
+
+
+def _choose_decimals(sizes: Sequence[float], digits: int) -> int | None:
+    """Choose the decimals of the numbers of a column; None if that hid small ones."""
+    texts = [number(size, digits) for size in sizes]
     largest = max(sizes, default=0)
     decimals = max((len(text.partition(".")[2]) for text in texts), default=0)
     decimals = min(decimals, max(_digits_of(largest), 0)) if largest else 0
     if any("e" in text for text in texts) or any(
         abs(round(size, decimals) - size) > _HIDDEN * size for size in sizes
     ):
-        return number
+        return None
+    return decimals
 
-    def write(value: float | str | None) -> str:
-        if not is_amount(value):
-            return number(value)
-        return with_minus(f"{four_digits(value):,.{decimals}f}")
+
+def duration_writer(values_ms: Iterable[float | None]) -> Callable[[float | None], str]:
+    """Return a function that writes durations of a column with the same unit and decimals.
+
+    The unit is that of the longest duration. If that hid short durations of the column, each
+    duration has its own unit instead. Durations are in milliseconds; None is written as a dash.
+    """
+    sizes_ms = [value_ms for value_ms in values_ms if value_ms is not None]
+    largest_ms = max(sizes_ms, default=0)
+    units = ((unit_ms, unit) for least_ms, unit_ms, unit in TIME_UNITS if largest_ms >= least_ms)
+    unit_ms, unit = next(units, (1, "ms"))
+    decimals = _choose_decimals([size_ms / unit_ms for size_ms in sizes_ms], 3)
+
+    def write(value_ms: float | None) -> str:
+        if value_ms is None:
+            return "–"
+        if decimals is None:
+            return duration(value_ms)
+        return f"{four_digits(value_ms / unit_ms):,.{decimals}f}{THIN}{unit}"
 
     return write

@@ -37,7 +37,7 @@ from otel_ml_collector.settings.values import Address
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import ago, to_rfc3339
 from otel_ml_collector.web import view
-from otel_ml_collector.web.amounts import column_writer, write_amount
+from otel_ml_collector.web.amounts import column_writer, duration_writer, write_amount
 from otel_ml_collector.web.frame import FramedPage, answer_framed, opens_page
 from otel_ml_collector.web.payload import make_payload, write_setting
 from otel_ml_collector.web.previews import write_preview
@@ -140,6 +140,7 @@ TEMPLATES.globals.update(
     address=view.address,
     api_address=view.api_address,
     column_writer=column_writer,
+    duration_writer=duration_writer,
     cut_slice=cut_slice,
     base_path=BASE_PATH.get,
     endpoint_of=endpoint_of,

@@ -209,9 +209,9 @@ def test_page_of_trainings(service: Service) -> None:
         "Run", "rate", "optimizer.name", "extra", "val_loss", "vs A", "lowest @ step",
     ]  # fmt: skip
     assert [row[0].split()[0] for row in rows] == ["A", "B", "C"]
-    assert rows[0][1:7] == ["0.1", "adam", "–", "0.5", "–", "0.4 @ 1"]
+    assert rows[0][1:7] == ["0.1", "adam", "–", "0.50", "–", "0.40 @ 1"]
     assert rows[1][1:7] == ["0.01", "adam", "–", "0.25", "−0.25", "0.25 @ 2"]
-    assert rows[2][1:7] == ["0.1", "sgd", "null", "–", "–", "0.6 @ 1"]
+    assert rows[2][1:7] == ["0.1", "sgd", "null", "–", "–", "0.60 @ 1"]
     assert found(service, ids(TRAININGS))["sentence"].partition(", 1")[0] in text
     assert ": optimizer.decay 0, seed 7." in text
     assert "baseline" in rows[0][0]
@@ -334,7 +334,7 @@ def test_fifty_trainings(service: Service) -> None:
     text = page(service, of)
     _, *rows = table(text, "sides")
     assert len(rows) == MANY
-    assert [row[2] for row in rows] == [f"{1 / (at + 1):.4g}" for at in range(MANY)]
+    assert [row[2] for row in rows] == [f"{1 / (at + 1):.3f}" for at in range(MANY)]
     [curves] = re.findall('data-curves="([^"]*)"', text)
     assert [one["letter"] for one in orjson.loads(curves.replace("&#34;", '"'))] == [
         "A", "AT", "AU", "AV", "AW", "AX",

@@ -4,7 +4,13 @@ from typing import Any
 
 import pytest
 
-from otel_ml_collector.web.amounts import column_writer, write_amount, write_column, write_range
+from otel_ml_collector.web.amounts import (
+    column_writer,
+    duration_writer,
+    write_amount,
+    write_column,
+    write_range,
+)
 from otel_ml_collector.web.grids import ShownTable, find_table
 from otel_ml_collector.web.number_arrays import find_numbers
 
@@ -198,3 +204,23 @@ def test_one_style_in_a_column() -> None:
 def test_column_writer(values: list[float | str | None], texts: list[str]) -> None:
     """All numbers of a column have the same decimals, unless that hid small ones."""
     assert [*map(column_writer(values), values)] == texts
+
+
+@pytest.mark.parametrize(
+    ("values_ms", "texts"),
+    [
+        ([1_000.0, 1_500.0, 950.0, None], ["1.00 s", "1.50 s", "0.95 s", "–"]),
+        ([250.0, 300.0], ["250 ms", "300 ms"]),
+        ([3.0, 12_300.0], ["3 ms", "12.3 s"]),  # 0.00 s would hide it
+    ],
+)
+def test_duration_writer(values_ms: list[float | None], texts: list[str]) -> None:
+    """All durations of a column have the same unit and decimals, unless that hid short ones."""
+    written = [*map(duration_writer(values_ms), values_ms)]
+    assert [text.replace("\u202f", " ") for text in written] == texts
+
+
+def test_column_writer_of_metrics() -> None:
+    """With four significant digits, metrics that differ in the fourth are not alike."""
+    values = [0.98713, 0.98767, 0.5]
+    assert [*map(column_writer(values, 4), values)] == ["0.9871", "0.9877", "0.5000"]
