@@ -897,6 +897,7 @@ class _Details:
     artifacts: Mapping[str, Sequence[LinkedArtifact]]
     links: Mapping[str, Links]
     series: Mapping[str, list[LoggedMetric]]
+    own_series: Mapping[str, list[LoggedMetric]]
 
 
 def _make_runs(
@@ -904,12 +905,7 @@ def _make_runs(
 ) -> list[tuple[Run, Sequence[LoggedMetric]]]:
     """Make the records of some runs of a project, each with the metrics logged under its ID."""
     details = _find_details(reader, rows, most)
-    named = [run_id for run_id, value in details.late.items() if len(value.owners) > 1]
-    own = dict(details.series)
-    if named and own:
-        project = rows[0]["project"]
-        own |= find_all_series(reader, project, {run_id: [run_id] for run_id in named}, most=most)
-    return [(_make_run(row, details), own.get(run_id_of(row), ())) for row in rows]
+    return [(_make_run(row, details), details.own_series.get(run_id_of(row), ())) for row in rows]
 
 
 def _find_details(reader: Reader, rows: Sequence[Row], most: int) -> _Details:
@@ -924,7 +920,11 @@ def _find_details(reader: Reader, rows: Sequence[Row], most: int) -> _Details:
     )
     _fill_payloads(reader, project, rows, payloads)
     kinds = find_record_kinds(reader, project)
-    has_series = kinds.metrics or kinds.keyed_metrics
+    series: Mapping[tuple[str, bool], list[LoggedMetric]] = {}
+    if kinds.metrics or kinds.keyed_metrics:
+        asked = {(run_id, False): named for run_id, named in owners.items()}
+        alone = {(run_id, True): [run_id] for run_id in run_ids}
+        series = find_all_series(reader, project, asked | alone, most=most)
     return _Details(
         words,
         payloads,
@@ -932,7 +932,8 @@ def _find_details(reader: Reader, rows: Sequence[Row], most: int) -> _Details:
         find_lines(reader, project, rows, owners) if kinds.lines else {},
         find_artifacts(reader, project, owners) if kinds.artifacts else {},
         find_links(reader, project, run_ids) if kinds.links else {},
-        find_all_series(reader, project, owners, most=most) if has_series else {},
+        {run_id: found for (run_id, is_own), found in series.items() if not is_own},
+        {run_id: found for (run_id, is_own), found in series.items() if is_own},
     )
 
 

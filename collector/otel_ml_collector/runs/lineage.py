@@ -24,15 +24,19 @@ class Links:
 
 def find_links(reader: Reader, project: str, run_ids: Sequence[str]) -> dict[str, Links]:
     """Read the lineage links of runs to other runs and to models, by run ID; 1,000 of each kind."""
-    asked = {"run_ids": list(run_ids)}
-    own = _read_links(reader, project, Sql("owner IN {run_ids:Array(String)}"), asked, Sql("owner"))
-    others = _read_links(
+    is_own = Sql("owner IN {run_ids:Array(String)}")
+    rows = _read_links(
         reader,
         project,
-        Sql("kind = 'artifact' AND run_id IN {run_ids:Array(String)}"),
-        asked,
-        Sql("run_id"),
+        Sql("({is_own} OR kind = 'artifact' AND run_id IN {run_ids:Array(String)})").fill(
+            is_own=is_own
+        ),
+        {"run_ids": list(run_ids)},
+        Sql("{is_own}, if({is_own}, owner, run_id)").fill(is_own=is_own),
     )
+    asked = {*run_ids}
+    own = [row for row in rows if row["owner"] in asked]
+    others = [row for row in rows if row["kind"] == "artifact" and row["run_id"] in asked]
     numbers = _Numbers(reader, project, own)
     of_runs, of_others = group_rows(own, "owner"), group_rows(others, "run_id")
     return {

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
-from typing import Final
+from typing import Final, TypeVar
 
 from otel_ml import records
 from otel_ml.records import Infinite, MetricPoint, about, about_field
@@ -37,6 +37,7 @@ from otel_ml_collector.store.runs import ACROSS_PARTITIONS
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tables import IS_POINT
 
+_Key = TypeVar("_Key")
 _MOST_LINES: Final = 10_000
 _OWNERS_AT_ONCE: Final = 1_000
 _OF_ALL: Final = Sql("LIMIT {lines}").fill(lines=_MOST_LINES)
@@ -427,11 +428,11 @@ def find_series(
 def find_all_series(
     reader: Reader,
     project: str,
-    owners: Mapping[str, Sequence[str]],
+    owners: Mapping[_Key, Sequence[str]],
     *,
     name: str = "",
     most: int = MOST_POINTS,
-) -> dict[str, list[LoggedMetric]]:
+) -> dict[_Key, list[LoggedMetric]]:
     """Find metrics as `find_series` does, for several lists of owners, by the key of the list."""
     sql = Sql("""
         SELECT owner, groupUniqArray({names})(name) AS names,
@@ -442,8 +443,8 @@ def find_all_series(
         row["owner"]: row
         for row in reader.rows(sql, {"project": project, "owners": asked, "name": name})
     }
-    logged_metrics: dict[str, list[LoggedMetric]] = {}
-    alone: dict[str, str] = {}
+    logged_metrics: dict[_Key, list[LoggedMetric]] = {}
+    alone: dict[_Key, str] = {}
     for key, of_one in owners.items():
         telling = [owner for owner in of_one if owner in facts]
         names = {name for owner in telling for name in facts[owner]["names"]}

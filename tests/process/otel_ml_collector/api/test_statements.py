@@ -113,7 +113,7 @@ def test_pages(shop: Service, path: str, most: int) -> None:
     [
         (f"/projects/{SHOP}/findings", 19),
         (f"/projects/{SHOP}/runs", 5),
-        (f"/projects/{SHOP}/runs/{FIRST}", 13),
+        (f"/projects/{SHOP}/runs/{FIRST}", 10),
         (f"/traces/{FIRST[:32]}", 4),
         (f"/projects/{SHOP}/models/answer/versions", 15),  # experiments, besides all else
     ],
@@ -129,6 +129,7 @@ def test_everything(shop: Service, path: str, most: int) -> None:
     [
         (f"/projects/{SHOP}", 19),
         (f"/projects/{SHOP}/news", 40),
+        (f"/projects/{SHOP}/runs/{FIRST}", 26),
         (f"/api/v1/projects/{SHOP}/experiments/{TRIED['run_id']}", 14),
         (f"/projects/{SHOP}/experiments/{TRIED['run_id']}", 36),
         (f"/projects/{SHOP}/datasets/{QA['name']}", 31),
