@@ -20,7 +20,7 @@ from tests.support.collector import CollectorProcess
 from tests.support.folders import ROOT
 
 ROUNDS: Final = 5
-_RUN_S: Final = 600
+_RUN_S: Final = 1_800
 
 
 @dataclass(frozen=True, slots=True)

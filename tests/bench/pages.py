@@ -12,12 +12,14 @@ import statistics
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 from playwright.sync_api import Page, sync_playwright
 
+from otel_ml_collector.store.migrations import connect
 from otel_ml_collector.store.sketches import SketchJob
 from tests.bench import beside
 from tests.bench.beside import Tree
@@ -27,7 +29,6 @@ from tests.bench.queries import RUNS, open_beside
 from tests.bench.table import print_table, verdict
 from tests.support.browser.fixtures import ARGUMENTS, CHROMIUM
 from tests.support.collector import CollectorProcess
-from tests.support.otel_ml_collector.stores import open_service
 
 TIMES: Final = 15
 _TIMES_BESIDE: Final = 7
@@ -128,8 +129,7 @@ def report(
 
 def sketch_days(data_dir: Path) -> None:
     """Compute the sketches of all days, as a collector does in the minutes after an import."""
-    with open_service(data_dir) as service:
-        connections = service.store.connections
+    with closing(connect(f"chdb://{data_dir}")) as connections:
         job = SketchJob(connections.open(), connections.memory, time.monotonic)
         while job.run():
             pass
