@@ -33,8 +33,9 @@ from otel_ml_collector.errors import BadInput, Missing, Unavailable
 from otel_ml_collector.owners import FIRST, KEY, SET, TRACE_KEY_CHARS, is_run, own_key
 from otel_ml_collector.records import DATA_URL
 from otel_ml_collector.store.artifacts import find_sizes, read_chunks
+from otel_ml_collector.store.facts import read_trace_keys
 from otel_ml_collector.store.reader import JsonValue, Reader, Row, load_json
-from otel_ml_collector.store.runs import ACROSS_PARTITIONS, find_key, find_places, read_trace_keys
+from otel_ml_collector.store.runs import ACROSS_PARTITIONS, find_key, find_places
 from otel_ml_collector.store.sql import EMPTY, Sql
 from otel_ml_collector.store.targets import NAMED_RUNS
 from otel_ml_collector.times import to_rfc3339

@@ -48,6 +48,7 @@ from otel_ml_collector.jaeger.traces import (
     part_servers,
 )
 from otel_ml_collector.store.counted import DELIVERIES
+from otel_ml_collector.store.facts import read_evaluations
 from otel_ml_collector.store.open_runs import find_all_open_keys, read_open_runs
 from otel_ml_collector.store.reader import IDS, Reader, Row, run_id_of, span_of
 from otel_ml_collector.store.runs import (
@@ -56,7 +57,6 @@ from otel_ml_collector.store.runs import (
     Place,
     find_all_places,
     key_parameters,
-    read_evaluations,
     read_whole_traces,
 )
 from otel_ml_collector.store.sql import Sql, join_sql

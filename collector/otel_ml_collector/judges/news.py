@@ -7,8 +7,8 @@ from otel_ml_collector.filter.writing import write_judge_field
 from otel_ml_collector.problems.news import ProjectFinding
 from otel_ml_collector.runs.find import RunsQuery, find_runs
 from otel_ml_collector.stats import JudgeFigures, StatsQuery, cut_past, find_stats
+from otel_ml_collector.store.facts import read_evaluations
 from otel_ml_collector.store.reader import Reader
-from otel_ml_collector.store.runs import read_evaluations
 from otel_ml_collector.store.scores import find_often_failed_judges
 from otel_ml_collector.verdicts.verdicts import JudgeVersionName
 

@@ -41,6 +41,12 @@ from otel_ml_collector.runs.logs import (
     values_of,
 )
 from otel_ml_collector.store.counted import NAMED
+from otel_ml_collector.store.facts import (
+    find_holders,
+    read_evaluations,
+    read_late_tags,
+    read_trace_keys,
+)
 from otel_ml_collector.store.reader import (
     JsonValue,
     Reader,
@@ -51,12 +57,6 @@ from otel_ml_collector.store.reader import (
     tagged_ns,
 )
 from otel_ml_collector.store.record_kinds import find_record_kinds
-from otel_ml_collector.store.runs import (
-    find_holders,
-    read_evaluations,
-    read_late_tags,
-    read_trace_keys,
-)
 from otel_ml_collector.store.tables import CALL_VALUES
 from otel_ml_collector.store.versions import Numbers, read_version_numbers, version_numbers
 from otel_ml_collector.times import to_rfc3339

@@ -4,7 +4,7 @@ from typing import Any
 
 from otel_ml_collector.records import Metric, Records
 from otel_ml_collector.runs import logs as points
-from otel_ml_collector.store import runs
+from otel_ml_collector.store import facts
 from otel_ml_collector.store.tables import METRICS
 from tests.support.otel_ml_collector.spans import DAY_NS, NOW_NS
 from tests.support.otel_ml_collector.stores import Store
@@ -55,5 +55,5 @@ def test_evaluations_are_no_points(store: Store, project: str) -> None:
         Records(metrics=[make_point(project, 1), make_point(project, 2, source="human")])
     )
     assert read_all(store, project) == [(1, 1.0)]
-    found = runs.read_evaluations(store.reader, project, [OWNER])
+    found = facts.read_evaluations(store.reader, project, [OWNER])
     assert [(row["source"], row["score"]) for row in found] == [("human", 2.0)]

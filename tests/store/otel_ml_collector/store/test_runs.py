@@ -1,7 +1,7 @@
 """Tests of queries for runs with repeated rows and with many rows."""
 
 from otel_ml_collector.records import LateTag, Records, Tag
-from otel_ml_collector.store import runs
+from otel_ml_collector.store import facts, runs
 from tests.support.otel_ml_collector.spans import MS_NS, NOW_NS, make_call, trace_id
 from tests.support.otel_ml_collector.stores import Store
 
@@ -31,5 +31,5 @@ def test_newest_tag(store: Store, project: str) -> None:
     ]
     for tag in (tags[2], tags[0], tags[1]):
         store.writer.write(Records(tags=[tag]))
-    found = runs.read_late_tags(store.reader, project, [OWNER])
+    found = facts.read_late_tags(store.reader, project, [OWNER])
     assert [row["value"] for row in found] == ['"red"', '"green"', '"blue"']
