@@ -36,7 +36,6 @@ from otel_ml_collector.runs.logs import (
     counts_of,
     find_all_series,
     make_lines,
-    read_lines,
     sources_of,
     values_of,
 )
@@ -45,6 +44,7 @@ from otel_ml_collector.store.facts import (
     find_holders,
     read_evaluations,
     read_late_tags,
+    read_lines,
     read_trace_keys,
 )
 from otel_ml_collector.store.reader import (

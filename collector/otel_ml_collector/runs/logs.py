@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 from otel_ml import records
 from otel_ml.records import Infinite, MetricPoint, about, about_field
-from otel_ml_collector.fold.contents import MOST_EVENTS, complete_words
+from otel_ml_collector.fold.contents import complete_words
 from otel_ml_collector.mapping.dialects.gen_ai_events import (
     CONTENT_EVENTS,
     EXCEPTION,
@@ -23,6 +23,13 @@ from otel_ml_collector.mapping.dialects.gen_ai_events import (
     event_of,
 )
 from otel_ml_collector.store.counted import DELIVERIES
+from otel_ml_collector.store.facts import (
+    SPANS_OF_TRACE,
+    list_spans_with_lines,
+    read_all_lines,
+    read_events_of,
+    read_lines,
+)
 from otel_ml_collector.store.reader import (
     ID16,
     JsonValue,
@@ -38,20 +45,7 @@ from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.store.tables import IS_POINT
 
 _Key = TypeVar("_Key")
-_MOST_LINES: Final = 10_000
-_OWNERS_AT_ONCE: Final = 1_000
-_OF_ALL: Final = Sql("LIMIT {lines}").fill(lines=_MOST_LINES)
-# With more lines than this, lines are read run by run.
-_MOST_LINES_OF_MANY: Final = 50_000
-_OF_EACH: Final = Sql("LIMIT {lines} BY owner LIMIT {most}").fill(
-    lines=_MOST_LINES, most=_MOST_LINES_OF_MANY
-)
-_SPANS_OF_TRACE: Final = 100_000
 _CONTENT_EVENTS: Final = (*sorted(CONTENT_EVENTS), EXCEPTION)
-
-
-_OF_TRACE: Final = Sql("""project = {project:String} AND owner > concat({trace:String}, '-')
-  AND owner < concat({trace:String}, '.')""")
 _BELOW: Final = 10_000
 
 
@@ -138,43 +132,6 @@ class SpanNode:
     is_call: bool
 
 
-def read_lines(reader: Reader, project: str, owners: Sequence[str]) -> list[Row]:
-    """Read the lines of text of some owners, oldest first, at most 10,000."""
-    rows: list[Row] = []
-    for place in range(0, len(owners), _OWNERS_AT_ONCE):
-        rows += _read_lines(reader, project, owners[place : place + _OWNERS_AT_ONCE], _OF_ALL)
-    return _first_lines(rows)
-
-
-def _read_lines(reader: Reader, project: str, owners: Sequence[str], most: Sql) -> list[Row]:
-    sql = Sql("""
-        SELECT owner, time_ns, severity, message, event, attributes, record_id, position
-        FROM late_logs FINAL
-        WHERE project = {project:String} AND owner IN {owners:Array(String)}
-        ORDER BY time_ns, record_id, position {most}
-        """).fill(most=most)
-    return reader.rows(sql, {"project": project, "owners": list(owners)}, ACROSS_PARTITIONS)
-
-
-def _first_lines(rows: Iterable[Row]) -> list[Row]:
-    return sorted(rows, key=itemgetter("time_ns", "record_id", "position"))[:_MOST_LINES]
-
-
-def read_events_of(
-    reader: Reader, project: str, owners: Sequence[str], events: Sequence[str]
-) -> dict[str, list[Row]]:
-    """Read the events with these names: the oldest `MOST_EVENTS` of each owner."""
-    sql = Sql("""
-        SELECT owner, time_ns, message, event, attributes FROM late_logs FINAL
-        WHERE project = {project:String} AND owner IN {owners:Array(String)}
-          AND event IN {events:Array(String)}
-        ORDER BY time_ns, record_id, position LIMIT {most} BY owner
-        """).fill(most=MOST_EVENTS)
-    parameters = {"project": project, "owners": list(owners), "events": list(events)}
-    rows = reader.rows(sql, parameters, ACROSS_PARTITIONS) if owners else []
-    return group_rows(rows, "owner")
-
-
 def find_call_events(
     reader: Reader, project: str, run_ids: Sequence[str]
 ) -> dict[str, list[CallEvent]]:
@@ -204,15 +161,6 @@ def _lacks_content(row: Row) -> bool:
     return not is_whole or (row["outcome"] == "error" and not row["error_message"])
 
 
-def list_spans_with_lines(reader: Reader, project: str, trace_id: str) -> list[str]:
-    """List the run IDs of spans of a trace with separately sent log lines; at most 100,000."""
-    sql = Sql("""
-        SELECT DISTINCT owner FROM late_logs WHERE {of_trace} ORDER BY owner LIMIT {spans}
-        """).fill(of_trace=_OF_TRACE, spans=_SPANS_OF_TRACE)
-    rows = reader.rows(sql, {"project": project, "trace": trace_id})
-    return [row["owner"] for row in rows]
-
-
 def read_nodes(reader: Reader, project: str, trace_id: str) -> dict[str, SpanNode]:
     """Read the places of the spans in a trace, by run ID; at most 100,000."""
     times = Sql("FROM trace_index WHERE key = {trace:String} AND project = {project:String}")
@@ -228,7 +176,7 @@ def read_nodes(reader: Reader, project: str, trace_id: str) -> dict[str, SpanNod
             UNION ALL
             SELECT span_id, parent_span_id, kind, 0, rank FROM open_runs WHERE {ours})
           GROUP BY span_id LIMIT {spans})
-        """).fill(deliveries=DELIVERIES, ours=condition, times=times, spans=_SPANS_OF_TRACE)
+        """).fill(deliveries=DELIVERIES, ours=condition, times=times, spans=SPANS_OF_TRACE)
     (row,) = reader.rows(sql, {"project": project, "trace": trace_id})
     return {
         f"{trace_id}-{span}": SpanNode(f"{trace_id}-{parent}", bool(is_call))
@@ -306,16 +254,7 @@ def find_lines(
             below[call].append(span)
         for call in calls & below.keys():
             named[call] += [span for span in below[call] if span != call][:_BELOW]
-    asked = sorted({owner for of_run in named.values() for owner in of_run})
-    if len(named) > 1 and len(asked) <= _OWNERS_AT_ONCE:
-        lines = _read_lines(reader, project, asked, _OF_EACH)
-        if len(lines) < _MOST_LINES_OF_MANY:
-            by_owner = group_rows(lines, "owner")
-            return {
-                run_id: _first_lines(line for owner in of_run for line in by_owner.get(owner, ()))
-                for run_id, of_run in named.items()
-            }
-    return {run_id: read_lines(reader, project, of_run) for run_id, of_run in named.items()}
+    return read_all_lines(reader, project, named)
 
 
 def find_loose_lines(

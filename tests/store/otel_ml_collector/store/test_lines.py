@@ -5,7 +5,8 @@ from typing import Final
 import pytest
 
 from otel_ml_collector.records import LateLog, LineRecord, Records
-from otel_ml_collector.runs.logs import SpanNode, find_calls_above, read_lines, read_nodes
+from otel_ml_collector.runs.logs import SpanNode, find_calls_above, read_nodes
+from otel_ml_collector.store.facts import read_lines
 from otel_ml_collector.store.tables import LATE_LOGS
 from tests.support.otel_ml_collector.spans import (
     DAY_NS,
