@@ -32,7 +32,7 @@ from otel_ml_collector.measures.statistics import list_metric_owners, list_metri
 from otel_ml_collector.owners import model_of, own_model
 from otel_ml_collector.runs.answers import Run
 from otel_ml_collector.runs.find import find_run_with_series
-from otel_ml_collector.runs.logs import (
+from otel_ml_collector.store.facts import (
     MOST_OF_ALL,
     MOST_POINTS,
     LoggedMetric,

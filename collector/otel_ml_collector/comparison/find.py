@@ -43,7 +43,7 @@ from otel_ml_collector.findings.versions import ChosenRuns, VersionsVerdict, fin
 from otel_ml_collector.owners import own_model
 from otel_ml_collector.runs.answers import Run
 from otel_ml_collector.runs.find import find_named_runs
-from otel_ml_collector.runs.logs import LoggedMetric, find_all_series
+from otel_ml_collector.store.facts import LoggedMetric, find_all_series
 from otel_ml_collector.store.reader import JsonValue, Reader
 from otel_ml_collector.versions import diff
 from otel_ml_collector.versions.definition import VersionDefinition

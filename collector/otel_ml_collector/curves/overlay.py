@@ -7,7 +7,7 @@ from typing import Literal
 import orjson
 
 from otel_ml_collector.curves.values import write_number
-from otel_ml_collector.runs.logs import LoggedMetric
+from otel_ml_collector.store.facts import LoggedMetric
 
 
 @dataclass(frozen=True, slots=True)

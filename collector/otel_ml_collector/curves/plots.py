@@ -7,7 +7,7 @@ from pydantic import Field
 
 from otel_ml.records import Infinite, MetricPoint
 from otel_ml_collector.answer_body import AnswerBody
-from otel_ml_collector.runs.logs import LoggedMetric
+from otel_ml_collector.store.facts import LoggedMetric
 from otel_ml_collector.web import view
 from otel_ml_collector.web.view import spark
 

@@ -44,20 +44,18 @@ from otel_ml_collector.runs.answers import (
     tokens_per_second,
 )
 from otel_ml_collector.runs.lineage import Links, find_links
-from otel_ml_collector.runs.logs import (
+from otel_ml_collector.runs.logs import find_call_events, find_lines, make_lines
+from otel_ml_collector.same_calls import CALLS
+from otel_ml_collector.span import OTLP
+from otel_ml_collector.store.counted import DELIVERIES
+from otel_ml_collector.store.facts import (
     MOST_POINTS,
     LoggedMetric,
     counts_of,
     find_all_series,
-    find_call_events,
-    find_lines,
-    make_lines,
     sources_of,
     values_of,
 )
-from otel_ml_collector.same_calls import CALLS
-from otel_ml_collector.span import OTLP
-from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.open_runs import (
     OpenKey,
     find_open_keys,

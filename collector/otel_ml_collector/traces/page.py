@@ -31,7 +31,6 @@ from otel_ml_collector.runs.answers import (
     Trace,
     is_score,
 )
-from otel_ml_collector.runs.logs import LoggedMetric
 from otel_ml_collector.runs.roots import find_inside
 from otel_ml_collector.runs.traces import (
     find_judge_calls,
@@ -40,6 +39,7 @@ from otel_ml_collector.runs.traces import (
 from otel_ml_collector.services import find_service
 from otel_ml_collector.settings.table import Settings
 from otel_ml_collector.store.documents import list_documents
+from otel_ml_collector.store.facts import LoggedMetric
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.runs import find_key

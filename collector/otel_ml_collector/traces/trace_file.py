@@ -15,8 +15,8 @@ from otel_ml_collector.api.route import DeferredRoute
 from otel_ml_collector.artifacts.find import read_image
 from otel_ml_collector.runs import find as runs
 from otel_ml_collector.runs.answers import Run
-from otel_ml_collector.runs.logs import LoggedMetric
 from otel_ml_collector.runs.roots import find_roots
+from otel_ml_collector.store.facts import LoggedMetric
 from otel_ml_collector.traces.page import (
     PageForms,
     ShownRun,

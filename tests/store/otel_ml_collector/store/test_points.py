@@ -3,7 +3,6 @@
 from typing import Any
 
 from otel_ml_collector.records import Metric, Records
-from otel_ml_collector.runs import logs as points
 from otel_ml_collector.store import facts
 from otel_ml_collector.store.tables import METRICS
 from tests.support.otel_ml_collector.spans import DAY_NS, NOW_NS
@@ -30,7 +29,7 @@ def make_point(project: str, position: int, source: str = "logged") -> Metric:
 
 def read_all(store: Store, project: str) -> list[Any]:
     """Return the position and value of all points."""
-    rows = points.read_points(store.reader, project, [OWNER], "", 1_000)
+    rows = facts.read_points(store.reader, project, [OWNER], "", 1_000)
     return [(place, value) for row in rows for place, value, _, _ in row["kept"]]
 
 
