@@ -28,7 +28,6 @@ from otel_ml_collector.curves.values import (
 from otel_ml_collector.errors import Missing
 from otel_ml_collector.filter.writing import quoted
 from otel_ml_collector.findings.suggestions import Suggestion, suggest_for_curve
-from otel_ml_collector.measures.statistics import list_metric_owners, list_metric_projects
 from otel_ml_collector.owners import model_of, own_model
 from otel_ml_collector.runs.answers import Run
 from otel_ml_collector.runs.find import find_run_with_series
@@ -38,6 +37,8 @@ from otel_ml_collector.store.facts import (
     LoggedMetric,
     find_all_series,
     find_series,
+    list_metric_owners,
+    list_metric_projects,
 )
 from otel_ml_collector.store.open_runs import name_open_runs, read_open_payloads
 from otel_ml_collector.store.reader import Reader, Row, load_json, run_id_of

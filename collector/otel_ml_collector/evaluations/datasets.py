@@ -13,9 +13,9 @@ from otel_ml_collector.answer_body import AnswerBody
 from otel_ml_collector.api.parameters import read_cursor, write_place
 from otel_ml_collector.errors import Missing, suggest
 from otel_ml_collector.owners import own_dataset
+from otel_ml_collector.store.facts import read_last_values
 from otel_ml_collector.store.reader import Reader, Row, load_json
 from otel_ml_collector.store.sql import Sql
-from otel_ml_collector.store.tables import IS_POINT
 from otel_ml_collector.store.tombstones import PROJECT
 from otel_ml_collector.store.versions import read_versions
 from otel_ml_collector.times import to_rfc3339
@@ -71,15 +71,6 @@ _CONTENT: Final = Sql("""
     FROM items
     WHERE project = {project:String} AND digest IN {digests:Array(String)}
     ORDER BY digest, rank DESC LIMIT 1 BY digest""")
-
-# Last value of each metric that was computed from the items of a version; see otel_ml.data_metrics.
-_ITEM_METRICS: Final = Sql("""
-    SELECT owner, toString(name) AS name,
-      argMax(assumeNotNull(value), (time_ns, record_id, position)) AS value
-    FROM metrics FINAL
-    WHERE project = {project:String} AND owner IN {owners:Array(String)} AND {point}
-      AND isFinite(value)
-    GROUP BY owner, name ORDER BY owner, name LIMIT 1000 BY owner""").fill(point=IS_POINT)
 
 
 class Datasets(AnswerBody):
@@ -359,8 +350,7 @@ def _read_metrics(reader: Reader, project: str, rows: Sequence[Row]) -> dict[str
     """Read the data metrics of the items of versions, by digest and name."""
     metrics: dict[str, dict[str, float]] = {row["digest"]: {} for row in rows}
     digests = dict(zip(_owners(rows), metrics, strict=True))
-    values = {"project": project, "owners": list(digests)}
-    for row in reader.rows(_ITEM_METRICS, values) if rows else ():
+    for row in read_last_values(reader, project, list(digests)) if rows else ():
         metrics[digests[row["owner"]]][row["name"]] = row["value"]
     return metrics
 

@@ -8,7 +8,6 @@ from typing import Any, Final
 from otel_ml_collector.errors import MissingProject
 from otel_ml_collector.measures.measures import HAS_FAILED
 from otel_ml_collector.measures.sums import COUNTS, P50, P95, QUANTILES, SCORE_SUMS, read_quantiles
-from otel_ml_collector.owners import FIRST
 from otel_ml_collector.store.counted import (
     DELIVERIES,
     IS_CALL,
@@ -24,10 +23,9 @@ from otel_ml_collector.store.record_kinds import (
     find_counted_of_all,
 )
 from otel_ml_collector.store.rollup import STATES, computed, uncomputed
-from otel_ml_collector.store.runs import ACROSS_PARTITIONS, IS_TOP, first_calls
+from otel_ml_collector.store.runs import IS_TOP, first_calls
 from otel_ml_collector.store.scores import JUDGED_LAST, all_scores, version_scores
-from otel_ml_collector.store.sql import EMPTY, Condition, Sql, all_of
-from otel_ml_collector.store.tables import IS_POINT
+from otel_ml_collector.store.sql import Condition, Sql, all_of
 from otel_ml_collector.store.versions import NUMBER, of_versions, version_numbers
 from otel_ml_collector.times import HOUR_NS
 from otel_ml_collector.windows import Buckets, Window
@@ -547,33 +545,3 @@ def read_scored_runs(
         "spans": [row["span"] for row in runs],
     }
     return runs, reader.rows(JUDGED_LAST, values)
-
-
-def list_metric_owners(reader: Reader, project: str, limit: int) -> list[Row]:
-    """List the runs with metrics and the names of the metrics, latest run first."""
-    items_left = EMPTY
-    if find_counted(reader, project).items:
-        items_left = Sql("""AND toFixedString(unhex(substring(owner, 1, 32)), 16) NOT IN (
-          SELECT trace_id FROM {deliveries} WHERE {ours} AND experiment != ''
-          UNION ALL SELECT trace_id FROM open_runs WHERE {ours} AND experiment != '')""").fill(
-            deliveries=DELIVERIES, ours=OF_PROJECT
-        )
-    sql = Sql("""
-        SELECT owner, max(owner_start_ns) AS start_ns,
-          arraySort(groupUniqArray(100)(name)) AS names, count() AS points,
-          max(time_ns) AS last_time_ns
-        FROM metrics FINAL
-        WHERE project = {project:String} AND {point} AND owner < '{first}' {no_items}
-        GROUP BY owner ORDER BY last_time_ns DESC, start_ns DESC, owner LIMIT {limit:UInt32}
-        """).fill(first=Sql(FIRST), no_items=items_left, point=IS_POINT)
-    return reader.rows(sql, {"project": project, "limit": limit}, ACROSS_PARTITIONS)
-
-
-def list_metric_projects(reader: Reader) -> list[Row]:
-    """List projects with their number of runs with metrics; the latest comes first."""
-    sql = Sql("""
-        SELECT project, uniqExact(owner) AS runs FROM metrics
-        WHERE {readable} AND {point} AND owner < '{first}'
-        GROUP BY project ORDER BY max(time_ns) DESC, project LIMIT {most_projects}
-        """).fill(readable=READABLE, first=Sql(FIRST), most_projects=_MOST_PROJECTS, point=IS_POINT)
-    return reader.rows(sql, {})

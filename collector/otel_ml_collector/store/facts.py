@@ -17,9 +17,12 @@ from typing import Final, TypeVar
 from otel_ml.records import Infinite, MetricPoint
 from otel_ml_collector.fold.contents import MOST_EVENTS
 from otel_ml_collector.fold.late import write_word
-from otel_ml_collector.store.reader import Reader, Row, group_rows
+from otel_ml_collector.owners import FIRST
+from otel_ml_collector.store.counted import DELIVERIES, OF_PROJECT
+from otel_ml_collector.store.reader import READABLE, Reader, Row, group_rows
+from otel_ml_collector.store.record_kinds import find_counted
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, BY_KEY
-from otel_ml_collector.store.sql import Sql
+from otel_ml_collector.store.sql import EMPTY, Sql
 from otel_ml_collector.store.tables import IS_POINT
 
 _Key = TypeVar("_Key")
@@ -37,6 +40,7 @@ _OF_TRACE: Final = Sql("""project = {project:String} AND owner > concat({trace:S
 # None means NaN.
 MetricValue = float | Infinite | None | list[float | Infinite | None]
 _MOST_NAMES: Final = 1_000
+_MOST_PROJECTS: Final = 20_000
 
 _LOGGED: Final = Sql("""project = {project:String} AND owner IN {owners:Array(String)}
   AND {point} AND ({name:String} = '' OR name = {name:String})""").fill(point=IS_POINT)
@@ -403,3 +407,50 @@ def _point(_: int, value: float, step: int, time_ns: int) -> MetricPoint:
         step=None if step < 0 else step,
         time_ns=time_ns,
     )
+
+
+def read_last_values(reader: Reader, project: str, owners: Sequence[str]) -> list[Row]:
+    """Read the last finite value of each metric of some owners; at most 1,000 metrics of each.
+
+    Returns:
+        Rows with `owner`, `name` and `value`, in this order.
+    """
+    sql = Sql("""
+        SELECT owner, toString(name) AS name,
+          argMax(assumeNotNull(value), (time_ns, record_id, position)) AS value
+        FROM metrics FINAL
+        WHERE project = {project:String} AND owner IN {owners:Array(String)} AND {point}
+          AND isFinite(value)
+        GROUP BY owner, name ORDER BY owner, name LIMIT {names} BY owner
+        """).fill(point=IS_POINT, names=_MOST_NAMES)
+    return reader.rows(sql, {"project": project, "owners": list(owners)})
+
+
+def list_metric_owners(reader: Reader, project: str, limit: int) -> list[Row]:
+    """List the runs with metrics and the names of the metrics, latest run first."""
+    items_left = EMPTY
+    if find_counted(reader, project).items:
+        items_left = Sql("""AND toFixedString(unhex(substring(owner, 1, 32)), 16) NOT IN (
+          SELECT trace_id FROM {deliveries} WHERE {ours} AND experiment != ''
+          UNION ALL SELECT trace_id FROM open_runs WHERE {ours} AND experiment != '')""").fill(
+            deliveries=DELIVERIES, ours=OF_PROJECT
+        )
+    sql = Sql("""
+        SELECT owner, max(owner_start_ns) AS start_ns,
+          arraySort(groupUniqArray(100)(name)) AS names, count() AS points,
+          max(time_ns) AS last_time_ns
+        FROM metrics FINAL
+        WHERE project = {project:String} AND {point} AND owner < '{first}' {no_items}
+        GROUP BY owner ORDER BY last_time_ns DESC, start_ns DESC, owner LIMIT {limit:UInt32}
+        """).fill(first=Sql(FIRST), no_items=items_left, point=IS_POINT)
+    return reader.rows(sql, {"project": project, "limit": limit}, ACROSS_PARTITIONS)
+
+
+def list_metric_projects(reader: Reader) -> list[Row]:
+    """List projects with their number of runs with metrics; the latest comes first."""
+    sql = Sql("""
+        SELECT project, uniqExact(owner) AS runs FROM metrics
+        WHERE {readable} AND {point} AND owner < '{first}'
+        GROUP BY project ORDER BY max(time_ns) DESC, project LIMIT {most_projects}
+        """).fill(readable=READABLE, first=Sql(FIRST), most_projects=_MOST_PROJECTS, point=IS_POINT)
+    return reader.rows(sql, {})

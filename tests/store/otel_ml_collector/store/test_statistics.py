@@ -9,6 +9,7 @@ from otel_ml_collector.measures import statistics
 from otel_ml_collector.measures.sums import mean_score
 from otel_ml_collector.records import Metric, Records
 from otel_ml_collector.runs.find import RunsQuery, find_runs
+from otel_ml_collector.store import facts
 from otel_ml_collector.store.sql import ALWAYS, Condition, Sql
 from otel_ml_collector.store.tables import METRICS
 from otel_ml_collector.windows import Window
@@ -265,7 +266,7 @@ def test_metric_owners(store: Store, project: str) -> None:
     points = [point(project, name, place) for place, name in enumerate(["b", "a", "b"])]
     store.writer.write(Records(metrics=points))
     store.writer.write(Records(metrics=points))
-    assert statistics.list_metric_owners(store.reader, project, 10) == [
+    assert facts.list_metric_owners(store.reader, project, 10) == [
         {
             "owner": f"{'0' * 31}1-{'0' * 15}2",
             "start_ns": 0,
@@ -281,5 +282,5 @@ def test_metric_owners_of_next_month(store: Store, project: str) -> None:
     client = store.connections.open()
     for arrived_ns in (NOW_NS, NOW_NS + 31 * DAY_NS):
         client.insert_arrow("metrics", METRICS.to_arrow([point(project, "a", 0)], [arrived_ns]))
-    (row,) = statistics.list_metric_owners(store.reader, project, 10)
+    (row,) = facts.list_metric_owners(store.reader, project, 10)
     assert row["points"] == 1
