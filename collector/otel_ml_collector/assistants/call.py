@@ -15,7 +15,6 @@ from otel_ml_collector.assistants.answers import (
     unshow,
 )
 from otel_ml_collector.assistants.definitions import LIMIT_S
-from otel_ml_collector.assistants.find import has_project
 from otel_ml_collector.assistants.writer import ToolWriter
 from otel_ml_collector.completion import explain_names
 from otel_ml_collector.errors import (
@@ -29,6 +28,7 @@ from otel_ml_collector.filter.fields import nearest
 from otel_ml_collector.filter.sql import compile_filter
 from otel_ml_collector.runs.answers import RunSummary
 from otel_ml_collector.runs.find import RunsQuery, find_runs
+from otel_ml_collector.store.facts import has_records
 from otel_ml_collector.store.reader import Reader
 from otel_ml_collector.times import AHEAD_NS, SECOND_NS, UNITS_NS, from_rfc3339, to_rfc3339
 from otel_ml_collector.unread import find_unread
@@ -255,7 +255,7 @@ def choose_project(reader: Reader, given: str | None, *, is_needed: bool) -> str
     if not name and is_needed:
         raise BadInput("project: missing: expected a project that overview lists", "project")
     for text in dict.fromkeys((name, unshow(name))):
-        if text and reader.access.reaches(text) and has_project(reader, text):
+        if text and reader.access.reaches(text) and has_records(reader, text):
             return text
     if name:
         raise Missing(f"There is no project {show(name[:80])!r}")

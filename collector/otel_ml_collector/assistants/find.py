@@ -12,18 +12,6 @@ from otel_ml_collector.store.sql import Sql
 _MOST_SHORT: Final = 3
 
 
-def has_project(reader: Reader, project: str) -> bool:
-    """Tell whether the store has any record of a project."""
-    sql = Sql("""
-        SELECT 1 FROM {deliveries} WHERE project = {project:String} LIMIT 1
-        UNION ALL SELECT 1 FROM open_runs WHERE project = {project:String} LIMIT 1
-        UNION ALL SELECT 1 FROM model_versions WHERE project = {project:String} LIMIT 1
-        UNION ALL SELECT 1 FROM metrics WHERE project = {project:String} LIMIT 1""").fill(
-        deliveries=DELIVERIES
-    )
-    return bool(reader.rows(sql, {"project": project}))
-
-
 def find_short(reader: Reader, project: str, span_id: str) -> list[str]:
     """Return the ids of runs with this span id (16 hex digits), at most three.
 

@@ -1,7 +1,6 @@
 """Queries about projects, models and versions: aggregates over recorded runs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from operator import itemgetter
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ from otel_ml_collector.store.counted import (
     Bounds,
     repeats,
 )
+from otel_ml_collector.store.facts import has_records
 from otel_ml_collector.store.reader import READABLE, Reader, Row
 from otel_ml_collector.store.record_kinds import (
     find_counted,
@@ -88,8 +88,10 @@ def has_project(reader: Reader, project: str) -> bool:
     The result is also true for a deleted project. Its page still shows which records were refused
     after the deletion.
     """
-    alone = reader.narrow(replace(reader.access, projects=(project,)))
-    return bool(list_projects(alone) or reader.rows(_ANYTHING, {"project": project}))
+    deleted = Sql("SELECT 1 FROM deletions WHERE {ours} AND kind = 'project' LIMIT 1")
+    return has_records(reader, project) or bool(
+        reader.rows(deleted.fill(ours=OF_PROJECT), {"project": project})
+    )
 
 
 def explain_missing(reader: Reader, project: str) -> MissingProject:
@@ -110,14 +112,6 @@ def explain_missing(reader: Reader, project: str) -> MissingProject:
 
 # Maximum number of names that are tried as the project of a wrong path.
 _PARENTS: Final = 3
-_ANYTHING: Final = Sql("""
-    SELECT 1 FROM (
-      SELECT 1 FROM model_versions WHERE {ours} AND last_seen_ns > 0 LIMIT 1
-      UNION ALL SELECT 1 FROM metrics WHERE {ours} LIMIT 1
-      UNION ALL SELECT 1 FROM artifacts WHERE {ours} LIMIT 1
-      UNION ALL SELECT 1 FROM deletions WHERE {ours} AND kind = 'project' LIMIT 1
-      UNION ALL SELECT 1 FROM documents FINAL WHERE {ours} AND body != '' LIMIT 1)
-    LIMIT 1""").fill(ours=OF_PROJECT)
 
 
 START: Final = Sql("start_ns")

@@ -26,6 +26,16 @@ from otel_ml_collector.store.sql import EMPTY, Sql
 from otel_ml_collector.store.tables import IS_POINT
 
 _Key = TypeVar("_Key")
+_ANYTHING: Final = Sql("""
+    SELECT 1 FROM (
+      SELECT 1 FROM {deliveries} WHERE {ours} LIMIT 1
+      UNION ALL SELECT 1 FROM open_runs WHERE {ours} LIMIT 1
+      UNION ALL SELECT 1 FROM model_versions WHERE {ours} AND last_seen_ns > 0 LIMIT 1
+      UNION ALL SELECT 1 FROM metrics WHERE {ours} LIMIT 1
+      UNION ALL SELECT 1 FROM call_points WHERE {ours} LIMIT 1
+      UNION ALL SELECT 1 FROM artifacts WHERE {ours} LIMIT 1
+      UNION ALL SELECT 1 FROM documents FINAL WHERE {ours} AND body != '' LIMIT 1)
+    LIMIT 1""").fill(deliveries=DELIVERIES, ours=OF_PROJECT)
 _MOST_LINES: Final = 10_000
 _OWNERS_AT_ONCE: Final = 1_000
 _OF_ALL: Final = Sql("LIMIT {lines}").fill(lines=_MOST_LINES)
@@ -102,6 +112,15 @@ MOST_OF_ALL: Final = 100_000
 _FEWEST: Final = MOST_OF_ALL // _MOST_NAMES
 # The key of `metrics`.
 _METRICS_KEY: Final = ("owner", "judge", "source", "version", "record_id", "position")
+
+
+def has_records(reader: Reader, project: str) -> bool:
+    """Return whether a project has any record, such as a run, a data set or an alert rule.
+
+    Raises:
+        Missing: The caller may not read the project.
+    """
+    return bool(reader.rows(_ANYTHING, {"project": project}))
 
 
 def read_evaluations(reader: Reader, project: str, owners: Sequence[str]) -> list[Row]:
