@@ -32,7 +32,7 @@ from otel_ml_collector.store.counted import (
     named,
     show_calls,
 )
-from otel_ml_collector.store.facts import find_all_series, values_of
+from otel_ml_collector.store.facts import find_all_series, values_of, write_first_keys
 from otel_ml_collector.store.reader import Reader, winners
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.runs import Key, read_runs
@@ -118,12 +118,8 @@ JSON_TAGS: Final = _write_object(_TAGS)
 WORDS: Final = ("truth", "label", "agent")
 # Runs and payloads are stored in this order, so an interval is read without sorting other rows.
 _KEYS: Final = Sql("start_ns, trace_id, span_id")
-_TRACE_KEYS: Final = Sql("""
-LEFT JOIN (
-  SELECT trace_id, min(key) AS trace_key FROM trace_keys
-  WHERE project = {project:String} AND trace_id IN (SELECT trace_id FROM {deliveries} WHERE {near})
-  GROUP BY trace_id
-) AS keyed ON keyed.trace_id = run.trace_id""")
+_JOIN_TRACE_KEYS: Final = Sql("""
+LEFT JOIN ({first_keys}) AS keyed ON keyed.trace_id = run.trace_id""")
 _JOIN_VERSIONS: Final = Sql("""
 LEFT JOIN (
   SELECT name, digest, structure, toNullable(toInt64(any(number))) AS number
@@ -312,8 +308,10 @@ def read_interval(
         runs = show_calls(runs)
         if inherited := {name: value for name, value in _INHERITED_PAYLOAD.items() if name in kept}:
             payloads = fill_payloads(payloads, inherited, near)
+    traces = Sql("SELECT trace_id FROM {deliveries} WHERE {near}")
+    first_keys = write_first_keys(traces.fill(deliveries=DELIVERIES, near=near))
     joins = [
-        _TRACE_KEYS.fill(deliveries=DELIVERIES, near=near) if "trace_key" in columns else EMPTY,
+        _JOIN_TRACE_KEYS.fill(first_keys=first_keys) if "trace_key" in columns else EMPTY,
         _JOIN_VERSIONS if "version" in columns else EMPTY,
         _JOIN_PAYLOADS.fill(payloads=payloads) if kept else EMPTY,
     ]

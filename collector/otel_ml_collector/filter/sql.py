@@ -81,7 +81,7 @@ from otel_ml_collector.store.tables import (
     count_for_others,
     fill_payloads,
 )
-from otel_ml_collector.store.targets import TAG_TEXT
+from otel_ml_collector.store.targets import TAG_TEXT, WITH_KEY, WITH_WHOLE_KEY, WITHOUT_KEY
 from otel_ml_collector.store.versions import CURRENT_ALIASES, NUMBERED_VERSIONS
 from otel_ml_collector.times import from_rfc3339
 from otel_ml_collector.windows import UTC_ZONE, find_day
@@ -663,19 +663,14 @@ class _Compiler:
             for value in _values_of(tree):
                 _check_text(value, tree.column)
             keys = [str(value)[:TRACE_KEY_CHARS] for value in _values_of(tree)]
-            table = Sql("trace_index")
-            test = Sql("key IN ") + self._value("Array(String)", keys)
+            sql = WITH_WHOLE_KEY.fill(test=Sql("key IN ") + self._value("Array(String)", keys))
             is_empty = "" in keys
         else:
             affirmed = "contains" if tree.operator == "not contains" else tree.operator
-            test = self._test_text(replace(tree, operator=affirmed), Sql("key"))
-            table = Sql("trace_keys")
+            sql = WITH_KEY.fill(test=self._test_text(replace(tree, operator=affirmed), Sql("key")))
             is_empty = tree.operator != "matches" and _text_of(tree) == ""
-        sql = Sql("""trace_id IN (SELECT trace_id FROM {table} WHERE project = {project:String}
-          AND key != lower(hex(trace_id)) AND {test})""").fill(table=table, test=test)
         if is_empty:
-            sql = Sql("""({found} OR trace_id NOT IN (SELECT trace_id FROM trace_keys
-              WHERE project = {project:String}))""").fill(found=sql)
+            sql = Sql("({found} OR {without})").fill(found=sql, without=WITHOUT_KEY)
         return _negate(tree, sql)
 
     def _test_text(self, tree: FieldComparison, column: Sql) -> Sql:

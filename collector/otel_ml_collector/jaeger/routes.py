@@ -48,7 +48,7 @@ from otel_ml_collector.jaeger.traces import (
     part_servers,
 )
 from otel_ml_collector.store.counted import DELIVERIES
-from otel_ml_collector.store.facts import read_evaluations
+from otel_ml_collector.store.facts import read_evaluations, read_trace_keys
 from otel_ml_collector.store.open_runs import find_all_open_keys, read_open_runs
 from otel_ml_collector.store.reader import IDS, Reader, Row, run_id_of, span_of
 from otel_ml_collector.store.runs import (
@@ -499,12 +499,10 @@ def _read_keys(
     reader: Reader, project: str, trace_ids: Sequence[str]
 ) -> dict[tuple[str, str], str]:
     """Return the user's own keys of some traces; the first one if a trace has several."""
-    sql = Sql("""
-        SELECT lower(hex(trace_id)) AS trace, min(key) AS first FROM trace_keys
-        WHERE project = {project:String} AND lower(hex(trace_id)) IN {traces:Array(String)}
-        GROUP BY trace""")
-    rows = reader.rows(sql, {"project": project, "traces": [*trace_ids]})
-    return {(project, row["trace"]): row["first"] for row in rows}
+    keys: dict[tuple[str, str], str] = {}
+    for row in read_trace_keys(reader, project, trace_ids):
+        keys.setdefault((project, row["trace_id"]), row["key"])
+    return keys
 
 
 def _read_tags(asked: TraceSearch) -> dict[str, str]:

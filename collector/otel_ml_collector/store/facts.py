@@ -200,6 +200,22 @@ def read_trace_keys(reader: Reader, project: str, trace_ids: Sequence[str]) -> l
     return [{"trace_id": trace_id, "key": key} for key, trace_id in sorted(keys)]
 
 
+def write_first_keys(traces: Sql) -> Sql:
+    """Write the SQL for the first trace key, by alphabet, of each trace that has one.
+
+    Args:
+        traces: A SELECT of the IDs of the traces.
+
+    Returns:
+        SQL that selects `trace_id` and `trace_key`.
+    """
+    return Sql("""
+        SELECT trace_id, min(key) AS trace_key FROM trace_keys
+        WHERE project = {project:String} AND trace_id IN ({traces}) GROUP BY trace_id""").fill(
+        traces=traces
+    )
+
+
 def read_lines(reader: Reader, project: str, owners: Sequence[str]) -> list[Row]:
     """Read the lines of text of some owners, oldest first, at most 10,000."""
     rows: list[Row] = []

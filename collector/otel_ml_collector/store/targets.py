@@ -1,4 +1,4 @@
-"""SQL that finds the runs of late-arriving records: by run ID, trace key or tag.
+"""SQL that finds runs by run ID, trace key or tag, such as those of late-arriving records.
 
 `resolution.name_owners` decides which runs a key or a tag means.
 """
@@ -18,6 +18,14 @@ TAG_TEXT: Final = Sql("if(startsWith({value}, '\"'), JSONExtractString({value}),
 NAMED_RUNS: Final = Sql("""
     SELECT trace_id, span_id, arrayJoin(owners) AS owner FROM settled FINAL
     WHERE project = {project:String} AND notEmpty(owners)""")
+# Runs whose traces have a trace key that passes a test. `WITH_WHOLE_KEY` is for tests that compare
+# whole keys: there, an index finds them.
+WITH_KEY: Final = Sql("""trace_id IN (SELECT trace_id FROM trace_keys
+  WHERE project = {project:String} AND key != lower(hex(trace_id)) AND {test})""")
+WITH_WHOLE_KEY: Final = Sql("""trace_id IN (SELECT trace_id FROM trace_index
+  WHERE project = {project:String} AND key != lower(hex(trace_id)) AND {test})""")
+WITHOUT_KEY: Final = Sql("""trace_id NOT IN (SELECT trace_id FROM trace_keys
+  WHERE project = {project:String})""")
 
 
 def join_keyed(columns: Sql, records: Sql, among: Sql = EMPTY) -> Sql:
