@@ -19,7 +19,7 @@ from otel_ml_collector.filter.fields import FIELD_NAMES, SHORT, SOURCES, Kind
 from otel_ml_collector.filter.grammar import Token, comparisons_of, parse, read_tokens
 from otel_ml_collector.store.counted import DELIVERIES, ONCE
 from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.scores import SCORES
+from otel_ml_collector.store.scores import all_scores
 from otel_ml_collector.store.sql import Sql, identifier, join_sql, parameter
 from otel_ml_collector.store.tables import IS_POINT, WORD
 from otel_ml_collector.store.versions import version_numbers
@@ -105,7 +105,7 @@ _TAG_VALUES: Final = Sql("""SELECT tags[{key:String}] AS value {newest}
     newest=_NEWEST, late=_LATE_TAGS
 )
 # Judges, and everyone else who gave scores.
-_JUDGES: Final = Sql("SELECT judge AS value FROM {scores} WHERE ").fill(scores=SCORES) + _WINDOW
+_JUDGES: Final = Sql("SELECT judge AS value FROM ({scores})").fill(scores=all_scores(_WINDOW))
 _METRIC_NAMES: Final = Sql("""SELECT name AS value FROM metrics
   WHERE project = {project:String} AND {point} LIMIT 1000000""").fill(point=IS_POINT)
 # Values of ground truth, labels or agents' reports, depending on the source of the field.

@@ -30,9 +30,10 @@ from otel_ml_collector.findings.weak_spots import mark_weak_spots
 from otel_ml_collector.stats import Past
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.reader import READABLE, Reader
-from otel_ml_collector.store.scores import IN_WINDOW, SCORES
+from otel_ml_collector.store.scores import read_arrivals
 from otel_ml_collector.store.sql import Sql
 from otel_ml_collector.times import DAY_NS, MINUTE_NS
+from otel_ml_collector.windows import Window
 
 FIELDS: Final = Contributor("fields", drift.contribute)
 NEW_VERSIONS: Final = Contributor("new versions", releases.contribute)
@@ -110,16 +111,9 @@ KEPT_ANSWER_NS: Final = 5 * MINUTE_NS
 _SHOWN_TIMES: Final = 6
 # Above this number of runs, newly arrived runs do not cause a new computation.
 _MANY: Final = 50_000
-_DELIVERED: Final = Sql("""
-    SELECT count() AS runs, max(arrived_ns) AS arrived_ns, (
-      SELECT (count(), max(time_ns)) FROM {scores}
-      WHERE project = {project:String} AND {in_window}) AS scored, (
-      SELECT (max(marked_ns), max(sketched_ns)) FROM daily
-      WHERE project = {project:String}) AS days_ns
-    FROM {deliveries} WHERE project = {project:String}
-      AND start_ns >= {start:Int64} AND start_ns < {end:Int64}""").fill(
-    scores=SCORES, in_window=IN_WINDOW, deliveries=DELIVERIES
-)
+_STATE_OF_DAYS: Final = Sql(""", (
+    SELECT (max(marked_ns), max(sketched_ns)) FROM daily
+    WHERE project = {project:String}) AS days_ns""")
 
 # Projects with many runs in a day and the 28 days before.
 _LARGE: Final = Sql("""
@@ -216,12 +210,8 @@ def _ask(
     users only get answers that they may read.
     """
     question = make_question(reader, project, now_ns, last=last)
-    values = {
-        "project": question.project,
-        "start": question.reference.start_ns,
-        "end": question.window.end_ns,
-    }
-    [delivered] = reader.rows(_DELIVERED, values)
+    window = Window(question.reference.start_ns, question.window.end_ns)
+    delivered = read_arrivals(reader, question.project, window, _STATE_OF_DAYS)
     runs = delivered["runs"]
     size: _Size = None
     state = repr(delivered)

@@ -18,6 +18,7 @@ from otel_ml_collector.mapping.values import read_payload
 from otel_ml_collector.records import text_of
 from otel_ml_collector.span import BINARY, OTLP, STATUS_CODE, STATUS_DESCRIPTION
 from otel_ml_collector.store.reader import READABLE, Row, is_open, load_json, run_id_of, span_of
+from otel_ml_collector.store.scores import with_score
 from otel_ml_collector.store.sql import Condition, Sql, identifier, join_sql, parameter
 from otel_ml_collector.store.tables import PAYLOADS as PAYLOAD_TABLE
 from otel_ml_collector.store.tables import RUNS
@@ -415,7 +416,8 @@ def _in_payload(tag: _Tag) -> list[Sql]:
         payload = tag.put("payload", read_payload(tag.text)[1])
         which = identifier(column, PAYLOAD_TABLE.names())
         items.append(Sql("{column} = {it}").fill(column=which, it=payload))
-    return [_match_rows(Sql("payloads"), join_sql(" OR ", items))]
+    sql = Sql("({key}) IN (SELECT {key} FROM payloads WHERE {within} AND ({any}))")
+    return [sql.fill(key=SPAN_KEY, within=WITHIN, any=join_sql(" OR ", items))]
 
 
 def _in_scores(tag: _Tag) -> list[Sql]:
@@ -431,10 +433,4 @@ def _in_scores(tag: _Tag) -> list[Sql]:
         judge = tag.put("judge", tag.name.removeprefix(names.PASSED_PREFIX))
         passed = tag.put("passed", tag.text)
         items = [Sql("judge = {judge} AND toString(passed) = {it}").fill(judge=judge, it=passed)]
-    return [_match_rows(Sql("scores FINAL"), item) for item in items]
-
-
-def _match_rows(table: Sql, condition: Sql) -> Sql:
-    return Sql("({key}) IN (SELECT {key} FROM {table} WHERE {within} AND ({condition}))").fill(
-        key=SPAN_KEY, table=table, within=WITHIN, condition=condition
-    )
+    return [with_score(WITHIN, item) for item in items]

@@ -11,7 +11,7 @@ from otel_ml_collector.fold.late import SCORE_ORDER
 from otel_ml_collector.owners import FIRST
 from otel_ml_collector.store.counted import DELIVERIES, RECORDED
 from otel_ml_collector.store.reader import Reader, Row
-from otel_ml_collector.store.sql import Sql, identifier, join_sql
+from otel_ml_collector.store.sql import EMPTY, Sql, identifier, join_sql
 from otel_ml_collector.store.tables import IS_SCORE
 from otel_ml_collector.store.targets import join_keyed
 from otel_ml_collector.times import DAY_NS
@@ -252,6 +252,18 @@ def newest_columns(columns: Sequence[str]) -> Sql:
     return Sql("argMax(tuple({named}), {last})").fill(named=join_sql(", ", named), last=LAST)
 
 
+def with_score(among: Sql, test: Sql) -> Sql:
+    """Write the condition on runs of several projects that have a score that passes a test.
+
+    Args:
+        among: A condition on `project`, `start_ns`, `trace_id` and `span_id` of the runs.
+        test: A condition on the columns of a score, which may be older than the newest one.
+    """
+    return Sql("""({key}) IN (SELECT {key} FROM {scores} FINAL WHERE {among} AND ({test}))""").fill(
+        key=Sql("project, start_ns, trace_id, span_id"), scores=SCORES, among=among, test=test
+    )
+
+
 # The declaration of each judge's newest version; null if it declares nothing.
 _DECLARED: Final = Sql("""
     SELECT toString(name) AS judge, true AS is_declared,
@@ -274,17 +286,27 @@ _BY_WHAT_PASSES: Final = Sql("""
 _ARRIVALS: Final = Sql("""
     SELECT count() AS runs, max(arrived_ns) AS arrived_ns, (
       SELECT (count(), max(time_ns)) FROM {scores}
-      WHERE project = {project:String} AND {in_window}) AS scored
+      WHERE project = {project:String} AND {in_window}) AS scored {more}
     FROM {deliveries} WHERE project = {project:String}
-      AND start_ns >= {start:Int64} AND start_ns < {end:Int64}""").fill(
-    scores=SCORES, in_window=IN_WINDOW, deliveries=DELIVERIES
-)
+      AND start_ns >= {start:Int64} AND start_ns < {end:Int64}""")
 
 
-def read_arrivals(reader: Reader, project: str, window: Window) -> Row:
-    """Read what arrived for the runs of a window. If two answers are equal, nothing arrived."""
+def read_arrivals(reader: Reader, project: str, window: Window, more: Sql = EMPTY) -> Row:
+    """Read what arrived for the runs of a window. If two answers are equal, nothing arrived.
+
+    Args:
+        reader: The store.
+        project: The project.
+        window: The time range in which the runs started.
+        more: More columns of the answer, each after a comma.
+
+    Returns:
+        The number of stored copies of runs as `runs`, the time of the last one as `arrived_ns`, and
+            the number and last time of their scores as `scored`.
+    """
+    sql = _ARRIVALS.fill(scores=SCORES, in_window=IN_WINDOW, deliveries=DELIVERIES, more=more)
     asked = {"project": project, "start": window.start_ns, "end": window.end_ns}
-    [row] = reader.rows(_ARRIVALS, asked)
+    [row] = reader.rows(sql, asked)
     return row
 
 
