@@ -18,10 +18,11 @@ from otel_ml_collector.errors import suggest
 from otel_ml_collector.filter.fields import FIELD_NAMES, SHORT, SOURCES, Kind
 from otel_ml_collector.filter.grammar import Token, comparisons_of, parse, read_tokens
 from otel_ml_collector.store.counted import DELIVERIES, ONCE
+from otel_ml_collector.store.facts import LATE_TAG_VALUES, WORDS_OF_SOURCE, write_names
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.scores import all_scores
 from otel_ml_collector.store.sql import Sql, identifier, join_sql, parameter
-from otel_ml_collector.store.tables import IS_POINT, WORD
+from otel_ml_collector.store.tables import IS_POINT
 from otel_ml_collector.store.versions import version_numbers
 from otel_ml_collector.times import DAY_NS, HOUR_NS
 from otel_ml_collector.windows import DAY_NAMES, Window
@@ -96,8 +97,7 @@ _NEWEST: Final = Sql("""FROM (
   ) ORDER BY start_ns DESC, rank DESC {once} LIMIT {rows:UInt32}""").fill(
     deliveries=DELIVERIES, window=_WINDOW, once=ONCE
 )
-_LATE_TAGS: Final = Sql("""
-  SELECT name, value FROM late_tags WHERE project = {project:String} LIMIT 50000""")
+_LATE_TAGS: Final = LATE_TAG_VALUES + Sql(" LIMIT 50000")
 _TAGS: Final = Sql("""SELECT arrayJoin(names) AS value FROM (SELECT mapKeys(tags) AS names {newest})
   UNION ALL SELECT name FROM ({late})""").fill(newest=_NEWEST, late=_LATE_TAGS)
 _TAG_VALUES: Final = Sql("""SELECT tags[{key:String}] AS value {newest}
@@ -106,13 +106,11 @@ _TAG_VALUES: Final = Sql("""SELECT tags[{key:String}] AS value {newest}
 )
 # Judges, and everyone else who gave scores.
 _JUDGES: Final = Sql("SELECT judge AS value FROM ({scores})").fill(scores=all_scores(_WINDOW))
-_METRIC_NAMES: Final = Sql("""SELECT name AS value FROM metrics
-  WHERE project = {project:String} AND {point} LIMIT 1000000""").fill(point=IS_POINT)
+_METRIC_NAMES: Final = Sql("SELECT name AS value FROM ({names}) LIMIT 1000000").fill(
+    names=write_names(IS_POINT)
+)
 # Values of ground truth, labels or agents' reports, depending on the source of the field.
-_EVALUATION_WORDS: Final = Sql("""
-  SELECT name, {word} AS word FROM metrics
-  WHERE project = {project:String} AND source = {source:String} AND word != ''
-  LIMIT 200000""").fill(word=WORD)
+_EVALUATION_WORDS: Final = WORDS_OF_SOURCE + Sql(" LIMIT 200000")
 _EVALUATION_NAMES: Final = Sql("SELECT name AS value FROM ({words})").fill(words=_EVALUATION_WORDS)
 _EVALUATION_VALUES: Final = Sql("""SELECT word AS value FROM ({words}) WHERE name = {key:String}
   AND NOT startsWith(word, '[') AND length(word) <= 200""").fill(words=_EVALUATION_WORDS)

@@ -53,6 +53,7 @@ from otel_ml_collector.measures.ground_truth import (
 )
 from otel_ml_collector.store.counted import RECORDED, Bounds
 from otel_ml_collector.store.documents import Documents, list_documents, read_document
+from otel_ml_collector.store.facts import find_truth, list_truths, rank_truths
 from otel_ml_collector.store.predictions import (
     COLUMNS,
     PredictionKind,
@@ -74,8 +75,6 @@ _SLICE_BOUNDS: Final = Bounds(start=Sql("{start:Int64}"), end=Sql("{end:Int64}")
 _MOST_CLASSES: Final = 20
 _MOST_VERSIONS: Final = 100
 _MOST_UNSAVED: Final = 100
-# Maximum number of runs whose names of ground truth are counted, the newest.
-_MOST_ORDERED_RUNS: Final = 50_000
 # Maximum length of the filter for wrong predictions; any filter has at most 4,000 characters.
 _MOST_FILTER_CHARS: Final = 3_000
 _BINS: Final = 10
@@ -305,22 +304,11 @@ class Predictions:
         return self.reader.rows(sql, self.values)
 
 
-# Names of ground truth, and whether its values are measured numbers: all are numbers, and not all
-# are integers, which could be the numbers of classes.
-_NAMES_OF_TRUTHS: Final = Sql("""
-  SELECT name, countIf(isNull(number)) = 0 AND countIf(number != floor(number)) > 0 AS is_measured
-  FROM (
-    SELECT name, toFloat64OrNull(actual) AS number FROM metrics
-    WHERE project = {project:String} AND source = 'actual' AND {chosen})
-  GROUP BY name ORDER BY name LIMIT {most}""")
-
-
 def read_targets(reader: Reader, project: str) -> tuple[list[SavedTarget], list[SavedTarget]]:
     """Read the saved prediction targets, and the default ones of ground truth without a target."""
     saved = [make_target(document) for document in list_documents(reader, project, TARGETS)]
     known = [target.truth or target.name for target in saved]
-    sql = _NAMES_OF_TRUTHS.fill(chosen=Sql("name NOT IN {known:Array(String)}"), most=_MOST_UNSAVED)
-    rows = reader.rows(sql, {"project": project, "known": known})
+    rows = list_truths(reader, project, without=known, most=_MOST_UNSAVED)
     return saved, [make_unsaved(row["name"], is_measured=row["is_measured"]) for row in rows]
 
 
@@ -328,21 +316,6 @@ def list_targets(reader: Reader, project: str) -> Targets:
     """List the prediction targets of a project, and names of ground truth without a target."""
     saved, unsaved = read_targets(reader, project)
     return Targets(targets=saved, truths=[target.name for target in unsaved])
-
-
-# Ground truth of the newest runs of some models: the names, those that most runs have first.
-_TRUTHS_OF_RUNS: Final = Sql("""
-  SELECT name, uniqExact(owner) AS runs FROM metrics
-  WHERE project = {project:String} AND source = 'actual' AND name IN {names:Array(String)}
-    AND owner IN (
-      SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) FROM (
-        SELECT trace_id, span_id FROM {recorded}
-        WHERE project = {project:String} AND model IN {models:Array(String)}
-          AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
-        ORDER BY start_ns DESC LIMIT {most}))
-  GROUP BY name ORDER BY runs DESC, name LIMIT {names_at_most}""").fill(
-    recorded=RECORDED, most=_MOST_ORDERED_RUNS, names_at_most=_MOST_UNSAVED
-)
 
 
 def choose_truths(
@@ -368,14 +341,8 @@ def choose_truths(
     """
     if len(targets) <= most:
         return [*targets]
-    values = {
-        "project": project,
-        "names": [target.name for target in targets],
-        "models": [*models],
-        "start": window.start_ns,
-        "end": window.end_ns,
-    }
-    own = [row["name"] for row in reader.rows(_TRUTHS_OF_RUNS, values)]
+    names = [target.name for target in targets]
+    own = rank_truths(reader, project, names, models=models, window=window)
     order = {name: place for place, name in enumerate(own)}
     return sorted(targets, key=lambda target: order.get(target.name, len(order)))[:most]
 
@@ -392,13 +359,12 @@ def find_target(reader: Reader, project: str, name: str) -> SavedTarget:
     try:
         return make_target(read_document(reader, project, TARGETS, name))
     except Missing:
-        sql = _NAMES_OF_TRUTHS.fill(chosen=Sql("name = {name:String}"), most=1)
-        rows = reader.rows(sql, {"project": project, "name": name})
-        if not rows:
+        truth = find_truth(reader, project, name)
+        if truth is None:
             raise Missing(
                 f"There is no prediction target and no ground truth {name[:80]!r}"
             ) from None
-        return make_unsaved(name, is_measured=rows[0]["is_measured"])
+        return make_unsaved(name, is_measured=truth["is_measured"])
 
 
 def choose_step(window: Window) -> int:

@@ -25,6 +25,7 @@ from otel_ml_collector.measures.sums import (
 )
 from otel_ml_collector.price import round_cost
 from otel_ml_collector.store.counted import DELIVERIES, RECORDED
+from otel_ml_collector.store.facts import list_judge_names
 from otel_ml_collector.store.reader import Reader, Row
 from otel_ml_collector.store.record_kinds import find_counted, find_record_kinds
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS
@@ -41,13 +42,6 @@ _MOST_WHOLE: Final = 20  # a scale of at most this many whole numbers has a bar 
 CRITERION: Final = "passing_criteria"
 _JUDGEMENT_COLUMNS: Final = (*RESULT, "latency_ms", "cost")
 
-_JUDGE_NAMES: Final = Sql("""
-    SELECT DISTINCT name FROM (
-      SELECT name FROM model_versions
-      WHERE project = {project:String} AND kind = 'judge' AND last_seen_ns > 0
-      UNION ALL
-      SELECT name FROM metrics WHERE project = {project:String} AND source = 'judge'
-    ) ORDER BY name LIMIT 1000""")
 # Runs that count, also without an end, with the newest result of each judge version. Plain spans
 # are included if they were judged.
 _JUDGED: Final = Sql("""
@@ -224,7 +218,7 @@ class _KnownVersion:
 
 def find_judges(reader: Reader, project: str) -> list[ListedJudge]:
     """List the judges of a project, including those that sent scores but no definition."""
-    names = [row["name"] for row in reader.rows(_JUDGE_NAMES, {"project": project})]
+    names = list_judge_names(reader, project)
     known = _read_known(reader, project, names)
     figures = _read_figures(reader, project, names)
     judges = []
@@ -263,7 +257,7 @@ def find_judge_versions(
     known = _read_known(reader, project, [judge]).get(judge, {})
     rows = _read_figures(reader, project, [judge]).get(judge, {})
     if not known:
-        judges = {row["name"] for row in reader.rows(_JUDGE_NAMES, {"project": project})}
+        judges = list_judge_names(reader, project)
         if judge not in judges:
             near = suggest(judge[:80], judges)
             raise Missing(f"Project {project!r} has no judge {judge[:80]!r}: {near}")

@@ -18,12 +18,13 @@ from otel_ml.records import Infinite, MetricPoint
 from otel_ml_collector.fold.contents import MOST_EVENTS
 from otel_ml_collector.fold.late import write_word
 from otel_ml_collector.owners import FIRST
-from otel_ml_collector.store.counted import DELIVERIES, OF_PROJECT
+from otel_ml_collector.store.counted import DELIVERIES, OF_PROJECT, RECORDED
 from otel_ml_collector.store.reader import READABLE, Reader, Row, group_rows
 from otel_ml_collector.store.record_kinds import find_counted
 from otel_ml_collector.store.runs import ACROSS_PARTITIONS, BY_KEY
 from otel_ml_collector.store.sql import EMPTY, Sql
-from otel_ml_collector.store.tables import IS_POINT
+from otel_ml_collector.store.tables import IS_POINT, WORD
+from otel_ml_collector.windows import Window
 
 _Key = TypeVar("_Key")
 _ANYTHING: Final = Sql("""
@@ -36,6 +37,21 @@ _ANYTHING: Final = Sql("""
       UNION ALL SELECT 1 FROM artifacts WHERE {ours} LIMIT 1
       UNION ALL SELECT 1 FROM documents FINAL WHERE {ours} AND body != '' LIMIT 1)
     LIMIT 1""").fill(deliveries=DELIVERIES, ours=OF_PROJECT)
+# Values of the late-arriving tags of a project, one row for each tag.
+LATE_TAG_VALUES: Final = Sql("SELECT name, value FROM late_tags WHERE project = {project:String}")
+# Values of ground truth, labels or agents' reports, depending on the parameter `source`.
+WORDS_OF_SOURCE: Final = Sql("""SELECT name, {word} AS word FROM metrics
+  WHERE project = {project:String} AND source = {source:String} AND word != ''""").fill(word=WORD)
+_TRUTHS: Final = Sql("""
+    SELECT name,
+      countIf(isNull(number)) = 0 AND countIf(number != floor(number)) > 0 AS is_measured
+    FROM (
+      SELECT name, toFloat64OrNull(actual) AS number FROM metrics
+      WHERE project = {project:String} AND source = 'actual' AND {chosen})
+    GROUP BY name ORDER BY name LIMIT {most}""")
+_MOST_JUDGES: Final = 1_000
+# Maximum number of runs whose names of ground truth are counted, the newest.
+_MOST_RANKED_RUNS: Final = 50_000
 _MOST_LINES: Final = 10_000
 _OWNERS_AT_ONCE: Final = 1_000
 _OF_ALL: Final = Sql("LIMIT {lines}").fill(lines=_MOST_LINES)
@@ -121,6 +137,82 @@ def has_records(reader: Reader, project: str) -> bool:
         Missing: The caller may not read the project.
     """
     return bool(reader.rows(_ANYTHING, {"project": project}))
+
+
+def write_names(kind: Sql) -> Sql:
+    """Write the SQL for the names of metrics, judges or ground truth: one row for each record.
+
+    Args:
+        kind: A condition on the records of a project, such as `IS_POINT`.
+    """
+    return Sql("SELECT name FROM metrics WHERE project = {project:String} AND {kind}").fill(
+        kind=kind
+    )
+
+
+def list_judge_names(reader: Reader, project: str) -> list[str]:
+    """List the judges that a project declared or that scored its runs, at most 1,000, by name."""
+    sql = Sql("""
+        SELECT DISTINCT name FROM (
+          SELECT name FROM model_versions
+          WHERE project = {project:String} AND kind = 'judge' AND last_seen_ns > 0
+          UNION ALL {scored}
+        ) ORDER BY name LIMIT {most}""").fill(
+        scored=write_names(Sql("source = 'judge'")), most=_MOST_JUDGES
+    )
+    return [row["name"] for row in reader.rows(sql, {"project": project})]
+
+
+def list_truths(reader: Reader, project: str, *, without: Sequence[str], most: int) -> list[Row]:
+    """List the ground truth of a project by name, without some names.
+
+    Returns:
+        Rows with `name`, and `is_measured`: whether the values are measured numbers. Then all are
+            numbers, and not all are integers, which could be the numbers of classes.
+    """
+    sql = _TRUTHS.fill(chosen=Sql("name NOT IN {without:Array(String)}"), most=most)
+    return reader.rows(sql, {"project": project, "without": [*without]})
+
+
+def find_truth(reader: Reader, project: str, name: str) -> Row | None:
+    """Find the ground truth with a name: a row as in `list_truths`, or None if there is none."""
+    sql = _TRUTHS.fill(chosen=Sql("name = {name:String}"), most=1)
+    return next(iter(reader.rows(sql, {"project": project, "name": name})), None)
+
+
+def rank_truths(
+    reader: Reader, project: str, names: Sequence[str], *, models: Sequence[str], window: Window
+) -> list[str]:
+    """Rank ground truth by how many of the newest runs of some models have it, most runs first.
+
+    Args:
+        reader: The store.
+        project: The project.
+        names: Names of ground truth.
+        models: Names of the models.
+        window: The time range in which the runs started. The newest 50,000 runs in it count.
+
+    Returns:
+        The names that some of the runs have.
+    """
+    sql = Sql("""
+        SELECT name, uniqExact(owner) AS runs FROM metrics
+        WHERE project = {project:String} AND source = 'actual' AND name IN {names:Array(String)}
+          AND owner IN (
+            SELECT concat(lower(hex(trace_id)), '-', lower(hex(span_id))) FROM (
+              SELECT trace_id, span_id FROM {recorded}
+              WHERE project = {project:String} AND model IN {models:Array(String)}
+                AND start_ns >= {start:Int64} AND start_ns < {end:Int64}
+              ORDER BY start_ns DESC LIMIT {most}))
+        GROUP BY name ORDER BY runs DESC, name""").fill(recorded=RECORDED, most=_MOST_RANKED_RUNS)
+    asked = {
+        "project": project,
+        "names": [*names],
+        "models": [*models],
+        "start": window.start_ns,
+        "end": window.end_ns,
+    }
+    return [row["name"] for row in reader.rows(sql, asked)]
 
 
 def read_evaluations(reader: Reader, project: str, owners: Sequence[str]) -> list[Row]:
