@@ -22,8 +22,8 @@ from otel_ml_collector.evaluations.datasets import (
     read_manifests,
 )
 from otel_ml_collector.filter.writing import quoted
+from otel_ml_collector.store.facts import read_evaluations
 from otel_ml_collector.store.reader import Row
-from otel_ml_collector.store.sql import Sql
 
 _SCORE_PARTS: Final = ("score", "passed", "label", "explanation")
 _EXPECTED: Final[Mapping[str, Literal["nothing", "outputs", "actual"]]] = {
@@ -31,10 +31,6 @@ _EXPECTED: Final[Mapping[str, Literal["nothing", "outputs", "actual"]]] = {
     "outputs": "outputs",
     "actual": "actual",
 }
-_STORED: Final = Sql("""
-    SELECT owner, name AS judge, value AS score, passed, label, explanation, record_id
-    FROM metrics WHERE project = {project:String} AND owner IN {owners:Array(String)}
-      AND source = 'agent' AND record_id IN {record_ids:Array(String)}""")
 
 _logger = logging.getLogger(__name__)
 
@@ -83,9 +79,11 @@ def add_feedback(call: ToolCall) -> Digest:
     ]
     made = feedback.make_feedback(call.reader, call.project, wanted, call.now_ns)
     ids = {run_id: value.record_id for run_id, value in zip(run_ids, made.stored, strict=True)}
-    values = {"project": call.project, "owners": [*ids], "record_ids": [*ids.values()]}
-    rows = call.reader.rows(_STORED, values)
-    there = {row["owner"]: row for row in rows if ids[row["owner"]] == row["record_id"]}
+    there = {
+        row["owner"]: row
+        for row in read_evaluations(call.reader, call.project, [*ids])
+        if row["source"] == "agent" and row["record_id"] == ids[row["owner"]]
+    }
     for run_id, row in there.items():
         known = {name: row[name] for name in _SCORE_PARTS if row[name] not in (None, "")}
         if row["judge"] != judge or known != facts:
