@@ -44,23 +44,69 @@ def ask(typed: str) -> None:
     sql = sql.replace("a", typed)  # wrong
 '''
 
+FACTS = '''
+"""Statements on tables of facts, and on others."""
 
-@at_night
-def test_mypy_refuses_text_from_outside(tmp_path: Path) -> None:
-    """Mypy reports each line that puts outside text into SQL, and no other line."""
-    sample = tmp_path / "sample.py"
-    sample.write_text(SAMPLE)
+from typing import Final
+
+from otel_ml_collector.store.sql import Sql
+
+READ: Final = "SELECT value FROM metrics"
+
+
+def ask() -> None:
+    """Write statements."""
+    Sql("SELECT * FROM runs JOIN open_runs USING (span_id) WHERE metrics != ''")
+    Sql("SELECT key FROM trace_index")
+    Sql("SELECT value FROM metrics FINAL")  # wrong
+    Sql(READ)  # wrong
+    Sql("""
+        SELECT key FROM runs
+        JOIN trace_keys USING (trace_id)""")  # wrong
+    Sql("INSERT INTO late_tags VALUES")  # wrong
+    Sql("SELECT * FROM {table}").fill(table=Sql("scores FINAL"))  # wrong
+'''
+
+
+def find_errors(folder: Path, *samples: Path) -> tuple[set[tuple[str, int]], str]:
+    """Run mypy. Return the file and last line of each statement with an error, and the output."""
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--cache-dir", tmp_path, sample],
+        [sys.executable, "-m", "mypy", "--show-error-end", "--cache-dir", folder, *samples],
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
-    found = {int(line) for line in re.findall(r"sample\.py:(\d+): error", done.stdout)}
-    lines = enumerate(SAMPLE.splitlines(), 1)
-    assert found == {number for number, line in lines if line.endswith("# wrong")}, done.stdout
+    errors = re.findall(r"(\w+)\.py:\d+:\d+:(\d+):\d+: error", done.stdout)
+    return {(name, int(line)) for name, line in errors}, done.stdout
+
+
+def list_wrong(name: str, text: str) -> set[tuple[str, int]]:
+    """Return the lines of a file that are marked as wrong."""
+    lines = enumerate(text.splitlines(), 1)
+    return {(name, number) for number, line in lines if line.endswith("# wrong")}
+
+
+@at_night
+def test_mypy_refuses_text_from_outside(tmp_path: Path) -> None:
+    """Mypy reports each line that puts outside text into SQL, and no other line."""
+    sample = tmp_path / "sample.py"
+    sample.write_text(SAMPLE)
+    found, printed = find_errors(tmp_path, sample)
+    assert found == list_wrong("sample", SAMPLE), printed
+
+
+@at_night
+def test_mypy_keeps_facts_in_store(tmp_path: Path) -> None:
+    """Mypy reports each statement on a table of facts, except in `store` and `fold`."""
+    samples = []
+    for room in ("findings", "fold", "store"):
+        samples.append(tmp_path / "collector" / "otel_ml_collector" / room / f"in_{room}.py")
+        samples[-1].parent.mkdir(parents=True)
+        samples[-1].write_text(FACTS)
+    found, printed = find_errors(tmp_path, *samples)
+    assert found == list_wrong("in_findings", FACTS), printed
 
 
 @at_night
