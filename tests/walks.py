@@ -15,6 +15,8 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Final
 
+from docs.literal_sql import FACT_TABLES
+
 # The first function of each flow; several names if it was renamed.
 FLOWS: Final[Mapping[str, Sequence[str]]] = {
     "a call, encoded": ("otel_ml.export.encoder.encode_spans",),
@@ -26,10 +28,9 @@ FLOWS: Final[Mapping[str, Sequence[str]]] = {
         "otel_ml_collector.experiments.find.find_experiment",
     ),
 }
-# Tables of recorded facts. Only `store` and `fold` may name them.
-FACT_TABLES: Final = frozenset(
-    {"runs", "open_runs", "settled", "scores", "metrics", "late_tags", "late_logs", "trace_keys"}
-)
+# Tables that any file may read, because they have the final values of runs.
+RUN_TABLES: Final = frozenset({"runs", "open_runs"})
+_RECORDED: Final = RUN_TABLES | FACT_TABLES
 _ALLOWED: Final = ("otel_ml_collector.store", "otel_ml_collector.fold")
 _NAMES_TABLE: Final = re.compile(r"\b(?:FROM|JOIN|INTO|TABLE|UPDATE)\s+(\w+)", re.IGNORECASE)
 _ONLY_TABLE: Final = re.compile(r"\s*(\w+)(?:\s+FINAL)?\s*")
@@ -179,7 +180,7 @@ class Walks:
             if not module.startswith("otel_ml_collector") or module.startswith(_ALLOWED):
                 continue
             imported = (tables.get(target) for target in self._imports[module].values())
-            found = {*_tables_in(tree), *filter(None, imported)} & FACT_TABLES
+            found = {*_tables_in(tree), *filter(None, imported)} & _RECORDED
             if found:
                 naming[module] = found
         return naming
@@ -239,5 +240,5 @@ def _constant_tables(tree: ast.Module) -> Iterator[tuple[str, str]]:
         first = node.value.args[0] if node.value.args else None
         if isinstance(target, ast.Name) and isinstance(first, ast.Constant):
             match = _ONLY_TABLE.fullmatch(str(first.value))
-            if match and match[1] in FACT_TABLES:
+            if match and match[1] in _RECORDED:
                 yield target.id, match[1]

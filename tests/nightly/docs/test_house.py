@@ -24,6 +24,7 @@ def figures() -> dict[str, float]:
     [
         ("constants named in 5+ modules", 15),
         ("files outside store, fold that name a table of facts", 29),
+        ("files outside store, fold that name a table of facts other than runs", 0),
         ("class names twice, without the origins' own", 8),
     ],
 )
