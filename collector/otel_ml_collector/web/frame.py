@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 # Errors are mostly found within this time, and then have their own status.
-_FRAME_AFTER_S: Final = 0.1
+_FRAME_AFTER_S: Final = 0.05
 # The content of a page begins with its title and its scripts, which depend on what is found.
 _TITLE: Final = "<title>"
 _HEAD_END: Final = "</head>"
@@ -26,7 +26,7 @@ class FramedPage(HTMLResponse):
     """The answer of a route that shows a whole page: its frame, and the content when it is ready.
 
     A route that declares it as its `response_class` returns an ordinary page. The frame is sent
-    only to a browser that opens the page, and only if the page is not ready within 0.1 s. From then
+    only to a browser that opens the page, and only if the page is not ready within 0.05 s. From then
     on the status is 200: an error that is found later is shown as the content.
     """
 
