@@ -44,7 +44,7 @@ def test_program() -> None:
     shown = subprocess.run(
         [*program, "cost > 1", "--of", "list"], capture_output=True, text=True, check=True
     )
-    assert "ifNull(cost > {f0:Float64}, 0)" in shown.stdout
+    assert "ifNull(`cost` > {f0:Float64}, 0)" in shown.stdout
     assert "-- f0 = 1" in shown.stdout
 
 
