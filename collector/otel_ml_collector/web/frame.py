@@ -26,8 +26,8 @@ class FramedPage(HTMLResponse):
     """The answer of a route that shows a whole page: its frame, and the content when it is ready.
 
     A route that declares it as its `response_class` returns an ordinary page. The frame is sent
-    only to a browser that opens the page, and only if the page is not ready within 0.05 s. From then
-    on the status is 200: an error that is found later is shown as the content.
+    only to a browser that opens the page, and only if the page is not ready within 0.05 s. From
+    then on the status is 200: an error that is found later is shown as the content.
     """
 
     def __init__(self, frame: str, page: "asyncio.Task[Response]") -> None:
