@@ -42,6 +42,7 @@ from otel_ml_collector.findings.slice_sums import (
     list_members,
     make_judge_column,
     read_counted,
+    round_sum,
     sum_members,
 )
 from otel_ml_collector.measures.measures import (
@@ -594,7 +595,8 @@ class _Prepared:
         named: list[int] = []
         while worse and len(named) < _MOST_NAMED:
             lost = {
-                number: verdicts[number].lost * verdicts[number].candidate.n for number in worse
+                number: round_sum(verdicts[number].lost * verdicts[number].candidate.n)
+                for number in worse
             }
             most = max(worse, key=lambda number: (lost[number], number))
             smaller = [

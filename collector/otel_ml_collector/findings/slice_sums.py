@@ -8,7 +8,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, overload
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -739,6 +739,19 @@ def count_slices(
     if pairs is not None:
         ids, places = _pair_members(ids, places, pairs)
     return sum_members(runs, ids, places, len(figures))
+
+
+@overload
+def round_sum(value: float) -> float: ...
+
+
+@overload
+def round_sum(value: float | None) -> float | None: ...
+
+
+def round_sum(value: float | None) -> float | None:
+    """Round to nine digits. Further digits depend on the order in which numbers were added."""
+    return None if value is None else float(f"{value:.9g}")
 
 
 def sum_members(runs: pa.Table, ids: pa.Array, places: pa.Array, figures: int) -> list[Row]:

@@ -35,6 +35,7 @@ from otel_ml_collector.findings.slice_sums import (
     find_dimensions,
     find_requests_ms,
     read_counted,
+    round_sum,
 )
 from otel_ml_collector.findings.slice_truths import (
     choose_targets,
@@ -361,7 +362,7 @@ def _measure_excess(figure: FigureColumn, verdict: RestVerdict, _: int, runs: in
     """Return the number of extra failures; None if the figure is not a share of runs."""
     if figure.kind != "rate" or verdict.difference is None:
         return None
-    return _digits(verdict.lost * runs)
+    return round_sum(verdict.lost * runs)
 
 
 def _make_slice(
@@ -434,11 +435,11 @@ def _make_cell(figure: FigureColumn, verdict: RestVerdict, n: int, runs: int) ->
         figure=figure.name,
         word=verdict.word,
         n=n,
-        value=_digits(verdict.value),
-        rest=_digits(verdict.rest),
+        value=round_sum(verdict.value),
+        rest=round_sum(verdict.rest),
         difference=None if difference is None else Interval.model_validate(difference),
         excess=_measure_excess(figure, verdict, n, runs),
-        margin=_digits(_margin_of(figure, verdict)) or 0.0,
+        margin=round_sum(_margin_of(figure, verdict)) or 0.0,
         strength=verdict.strength,
         shown=f"n {n:,}" if difference is None else _show(figure.kind, difference.value),
     )
@@ -447,11 +448,6 @@ def _make_cell(figure: FigureColumn, verdict: RestVerdict, n: int, runs: int) ->
 def _margin_of(figure: FigureColumn, verdict: RestVerdict) -> float:
     """Return the smallest difference that matters: of an amount, its ratio; else as it is."""
     return math.expm1(verdict.margin) if figure.kind == "amount" else verdict.margin
-
-
-def _digits(value: float | None) -> float | None:
-    """Round to nine digits. Further digits depend on the order in which numbers were added."""
-    return None if value is None else float(f"{value:.9g}")
 
 
 def _show(kind: FigureKind, difference: float) -> str:
