@@ -22,7 +22,7 @@ from otel_ml_collector.filter.sql import compile_where, inherit_reasons, reasons
 from otel_ml_collector.mapping.chat import line_in, line_out
 from otel_ml_collector.mapping.dialects.gen_ai_events import read_content
 from otel_ml_collector.runs.answers import LateFacts, find_late_facts
-from otel_ml_collector.runs.logs import find_call_events
+from otel_ml_collector.runs.logs import find_call_events, values_of
 from otel_ml_collector.store.counted import (
     DELIVERIES,
     IS_REPEAT,
@@ -32,7 +32,7 @@ from otel_ml_collector.store.counted import (
     named,
     show_calls,
 )
-from otel_ml_collector.store.facts import find_all_series, values_of, write_first_keys
+from otel_ml_collector.store.facts import find_all_series, write_first_keys
 from otel_ml_collector.store.reader import Reader, winners
 from otel_ml_collector.store.record_kinds import find_record_kinds
 from otel_ml_collector.store.runs import Key, read_runs

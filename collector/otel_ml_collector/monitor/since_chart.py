@@ -164,7 +164,7 @@ def draw_chart(
 def find_truth_curves(
     reader: Reader, project: str, finding: Finding, now_ns: int
 ) -> Sequence[ProblemCurve]:
-    """Read how right predictions were over time: of the problem, then of all other runs.
+    """Read how accurate predictions were over time: in the problem, then in all other runs.
 
     Returns:
         One curve if all runs have the problem. Empty if it is not about a prediction target.

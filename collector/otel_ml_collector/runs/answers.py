@@ -29,19 +29,23 @@ from otel_ml_collector.fold.late import find_newest_rows, is_tag_newer
 from otel_ml_collector.mapping.spans import name_without_id
 from otel_ml_collector.owners import is_run
 from otel_ml_collector.price import round_cost
-from otel_ml_collector.runs.logs import RunLine, add_contents, make_lines
+from otel_ml_collector.runs.logs import (
+    RunLine,
+    add_contents,
+    counts_of,
+    make_lines,
+    sources_of,
+    values_of,
+)
 from otel_ml_collector.store.counted import NAMED
 from otel_ml_collector.store.facts import (
     MetricValue,
-    counts_of,
     find_all_series,
     find_holders,
     read_evaluations,
     read_late_tags,
     read_lines,
     read_trace_keys,
-    sources_of,
-    values_of,
 )
 from otel_ml_collector.store.reader import (
     JsonValue,

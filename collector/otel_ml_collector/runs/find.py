@@ -44,17 +44,21 @@ from otel_ml_collector.runs.answers import (
     tokens_per_second,
 )
 from otel_ml_collector.runs.lineage import Links, find_links
-from otel_ml_collector.runs.logs import find_call_events, find_lines, make_lines
+from otel_ml_collector.runs.logs import (
+    counts_of,
+    find_call_events,
+    find_lines,
+    make_lines,
+    sources_of,
+    values_of,
+)
 from otel_ml_collector.same_calls import CALLS
 from otel_ml_collector.span import OTLP
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.facts import (
     MOST_POINTS,
     LoggedMetric,
-    counts_of,
     find_all_series,
-    sources_of,
-    values_of,
 )
 from otel_ml_collector.store.open_runs import (
     OpenKey,
@@ -886,7 +890,7 @@ def _find_events(
 
 @dataclass(frozen=True, slots=True)
 class _Details:
-    """Details of some runs, by run ID."""
+    """Details of some runs, by run ID; metrics by the owners that they were logged for."""
 
     late: Mapping[str, LateFacts]
     payloads: Mapping[str, Row]
@@ -894,8 +898,7 @@ class _Details:
     lines: Mapping[str, Sequence[Row]]
     artifacts: Mapping[str, Sequence[LinkedArtifact]]
     links: Mapping[str, Links]
-    series: Mapping[str, list[LoggedMetric]]
-    own_series: Mapping[str, list[LoggedMetric]]
+    series: Mapping[tuple[str, ...], list[LoggedMetric]]
 
 
 def _make_runs(
@@ -903,7 +906,7 @@ def _make_runs(
 ) -> list[tuple[Run, Sequence[LoggedMetric]]]:
     """Make the records of some runs of a project, each with the metrics logged under its ID."""
     details = _find_details(reader, rows, most)
-    return [(_make_run(row, details), details.own_series.get(run_id_of(row), ())) for row in rows]
+    return [(_make_run(row, details), details.series.get((run_id_of(row),), ())) for row in rows]
 
 
 def _find_details(reader: Reader, rows: Sequence[Row], most: int) -> _Details:
@@ -918,11 +921,9 @@ def _find_details(reader: Reader, rows: Sequence[Row], most: int) -> _Details:
     )
     _fill_payloads(reader, project, rows, payloads)
     kinds = find_record_kinds(reader, project)
-    series: Mapping[tuple[str, bool], list[LoggedMetric]] = {}
-    if kinds.metrics or kinds.keyed_metrics:
-        asked = {(run_id, False): named for run_id, named in owners.items()}
-        alone = {(run_id, True): [run_id] for run_id in run_ids}
-        series = find_all_series(reader, project, asked | alone, most=most)
+    has_series = kinds.metrics or kinds.keyed_metrics
+    # What was logged for each run and its keys, and what was logged for the run alone.
+    lists = {*map(tuple, owners.values()), *((run_id,) for run_id in run_ids)}
     return _Details(
         words,
         payloads,
@@ -930,8 +931,9 @@ def _find_details(reader: Reader, rows: Sequence[Row], most: int) -> _Details:
         find_lines(reader, project, rows, owners) if kinds.lines else {},
         find_artifacts(reader, project, owners) if kinds.artifacts else {},
         find_links(reader, project, run_ids) if kinds.links else {},
-        {run_id: found for (run_id, is_own), found in series.items() if not is_own},
-        {run_id: found for (run_id, is_own), found in series.items() if is_own},
+        find_all_series(reader, project, {one: one for one in lists}, most=most)
+        if has_series
+        else {},
     )
 
 
@@ -997,7 +999,7 @@ def _make_run(row: Row, details: _Details) -> Run:
     attributes = load_json(payload.get("attributes", ""), {})
     content = _make_content(row, payload, details.events.get(run_id, ()), summary.tokens)
     links = details.links.get(run_id, Links())
-    series = details.series.get(run_id, ())
+    series = details.series.get(tuple(details.late[run_id].owners), ())
     lines = [*load_json(payload.get("logs", ""), []), *details.lines.get(run_id, ())]
     events = load_json(payload.get("events", ""), [])
     shown = {name: getattr(summary, name) for name in _SUMMARY_FIELDS if name not in content}

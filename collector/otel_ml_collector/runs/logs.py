@@ -1,4 +1,4 @@
-"""Log lines of runs, and contents of calls that arrived as log records.
+"""What runs logged, as their records show it: lines, metrics and contents of calls.
 
 The lines of plain spans belong to the run around them. Lines of a span without a run around it
 belong to no run.
@@ -22,6 +22,8 @@ from otel_ml_collector.mapping.dialects.gen_ai_events import (
 from otel_ml_collector.store.counted import DELIVERIES
 from otel_ml_collector.store.facts import (
     SPANS_OF_TRACE,
+    LoggedMetric,
+    MetricValue,
     list_spans_with_lines,
     read_all_lines,
     read_events_of,
@@ -207,3 +209,18 @@ def find_loose_lines(
     calls = find_calls_above(nodes, here)
     loose = [span for span in here if span not in calls][:limit]
     return dict(group_rows(read_lines(reader, project, loose), "owner"))
+
+
+def values_of(logged_metrics: Iterable[LoggedMetric]) -> dict[str, MetricValue]:
+    """Return metrics as numbers and lists of numbers, by name."""
+    return {series.name: series.value for series in logged_metrics}
+
+
+def counts_of(logged_metrics: Iterable[LoggedMetric]) -> dict[str, int]:
+    """Return the number of points of each metric, by name."""
+    return {series.name: series.count for series in logged_metrics}
+
+
+def sources_of(logged_metrics: Iterable[LoggedMetric]) -> dict[str, str]:
+    """Return where metrics come from, by name: ``logged`` or ``data``."""
+    return {series.name: series.source for series in logged_metrics}

@@ -3,8 +3,8 @@
 A fact names its owner: a run ID, a trace key, a tag, a model version or a version of a data set.
 `fold` decides which of several facts counts for a run, not this module.
 
-Points of the same name are one metric. They are ordered by time, span ID and position, whatever the
-order of their arrival.
+Points with the same name form one metric. They are sorted by time, span ID and position, not by
+arrival.
 """
 
 import math
@@ -362,7 +362,7 @@ def read_events_of(
 
 
 def list_spans_with_lines(reader: Reader, project: str, trace_id: str) -> list[str]:
-    """List the run IDs of spans of a trace with separately sent log lines; at most 100,000."""
+    """List the spans of a trace whose log lines were sent separately: at most 100,000 run IDs."""
     sql = Sql("""
         SELECT DISTINCT owner FROM late_logs WHERE {of_trace} ORDER BY owner LIMIT {spans}
         """).fill(of_trace=_OF_TRACE, spans=SPANS_OF_TRACE)
@@ -391,7 +391,7 @@ def read_points(
         name: Name of the metric; empty for all.
         most: Maximum number of points of a metric. If it has more, the first and last point are
             read, and the lowest and highest of each interval between them.
-        is_plain: Whether the caller knows that every point counts, which makes the query faster.
+        is_plain: True if the caller knows that every point counts. Then the query is faster.
         by_owner: Whether metrics of different owners with the same name are different metrics. If
             not, their points are joined.
 
@@ -500,21 +500,6 @@ def _make_series(rows: Sequence[Row]) -> list[LoggedMetric]:
     return [_series(key, list(parts)) for key, parts in groupby(rows, itemgetter("name"))]
 
 
-def values_of(logged_metrics: Iterable[LoggedMetric]) -> dict[str, MetricValue]:
-    """Return metrics as numbers and lists of numbers, by name."""
-    return {series.name: series.value for series in logged_metrics}
-
-
-def counts_of(logged_metrics: Iterable[LoggedMetric]) -> dict[str, int]:
-    """Return how many points metrics have, by name."""
-    return {series.name: series.count for series in logged_metrics}
-
-
-def sources_of(logged_metrics: Iterable[LoggedMetric]) -> dict[str, str]:
-    """Return where metrics come from, by name: ``logged`` or ``data``."""
-    return {series.name: series.source for series in logged_metrics}
-
-
 def _series(name: str, rows: Sequence[Row]) -> LoggedMetric:
     first = rows[0]
     points = [_point(*kept) for row in rows for kept in row["kept"]]
@@ -574,7 +559,7 @@ def list_metric_owners(reader: Reader, project: str, limit: int) -> list[Row]:
 
 
 def list_metric_projects(reader: Reader) -> list[Row]:
-    """List projects with their number of runs with metrics; the latest comes first."""
+    """List projects and how many of their runs have metrics, the most recent project first."""
     sql = Sql("""
         SELECT project, uniqExact(owner) AS runs FROM metrics
         WHERE {readable} AND {point} AND owner < '{first}'

@@ -1278,8 +1278,11 @@ FROM_RUNS: Final = join_sql(
 )
 LIGHT: Final = join_sql(", ", [OWN, FROM_RECORDS, FROM_RUNS])
 # What these columns contain if a run has no late-arriving records and depends on no other run.
-_OF_LONE_RUN: Final = orjson.loads(write_folded(ResolvedRun("", b"", b"", 0, NOTHING)))
-ALONE: Final[Mapping[str, Any]] = {name: _OF_LONE_RUN[name] for name in _READ_FOLDED}
+ALONE: Final[Mapping[str, Any]] = {
+    name: value
+    for name, value in orjson.loads(write_folded(ResolvedRun("", b"", b"", 0, NOTHING))).items()
+    if name in _READ_FOLDED
+}
 # Columns that only the page of a run needs: their names, and the SQL that reads them.
 _NO_PAYLOAD_COLUMNS: Final = (*_KEY, _STAMP, "rank")
 PAYLOAD: Final = tuple(PAYLOADS.names(*_NO_PAYLOAD_COLUMNS))

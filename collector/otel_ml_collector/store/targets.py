@@ -18,8 +18,8 @@ TAG_TEXT: Final = Sql("if(startsWith({value}, '\"'), JSONExtractString({value}),
 NAMED_RUNS: Final = Sql("""
     SELECT trace_id, span_id, arrayJoin(owners) AS owner FROM settled FINAL
     WHERE project = {project:String} AND notEmpty(owners)""")
-# Runs whose traces have a trace key that passes a test. `WITH_WHOLE_KEY` is for tests that compare
-# whole keys: there, an index finds them.
+# Runs whose traces have a trace key that passes a test. Use `WITH_WHOLE_KEY` for tests that compare
+# whole keys: they can use an index.
 WITH_KEY: Final = Sql("""trace_id IN (SELECT trace_id FROM trace_keys
   WHERE project = {project:String} AND key != lower(hex(trace_id)) AND {test})""")
 WITH_WHOLE_KEY: Final = Sql("""trace_id IN (SELECT trace_id FROM trace_index

@@ -23,7 +23,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-# Guards against hanging. Beside five other modules on two cores, Home once needed more than 30 s.
+# Only stops a test that hangs. With five modules at a time on two cores, Home took more than 30 s.
 _HANGING_MS: Final = 150_000
 expect.set_options(timeout=_HANGING_MS)
 

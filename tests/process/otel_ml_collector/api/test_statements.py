@@ -142,7 +142,7 @@ def test_pages_of_everything(shop: Service, path: str, most: int) -> None:
 
 
 def test_page_of_a_slice(shop: Service) -> None:
-    """The table and the chart of a slice share the statistics of the slice and of other runs."""
+    """The table and the chart of a slice use the same statistics."""
     condition = quote('tags["client"] == "bigshot"')
     page = f"/projects/{SHOP}/monitor/slice?model=answer&where={condition}"
     assert count(shop, page) <= 6

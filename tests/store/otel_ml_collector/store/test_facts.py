@@ -1,4 +1,4 @@
-"""Tests of queries for facts as they were recorded."""
+"""Tests of `store/facts.py`, which reads facts as they were recorded."""
 
 from otel_ml_collector.store.documents import DocumentKind, Documents
 from otel_ml_collector.store.facts import has_records

@@ -151,7 +151,7 @@ def test_synced_merge(store: Store, project: str) -> None:
 def test_syncs_are_counted(store: Store) -> None:
     """The fsync counters of these tests do not change for a table without durability settings.
 
-    Merges of other tables are counted too, so an insert is tried again until none ran beside it.
+    The counters include merges of other tables, so the test inserts until no merge runs meanwhile.
     """
     client = store.connections.open()
     client.command(Sql("CREATE TABLE scratch (n UInt64) ENGINE = MergeTree ORDER BY n"))
